@@ -1,0 +1,119 @@
+"""A text by name or path, normalised, and its contiguous parts."""
+
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxrnn.errors import InputError
+
+DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
+EMBEDDED = "comedie"
+
+
+class Published(NamedTuple):
+    """A text that is downloaded once and then kept in the user's cache folder."""
+
+    url: str
+    sha256: str
+
+
+PUBLISHED = {
+    "moliere": Published(
+        "https://raw.githubusercontent.com/SimonThomine/CoursDeepLearning/348172586de6099ba97d3885de92a97d832937a7"
+        "/05_NLP/moliere.txt",
+        "9589b888061b947f572349272728147e6de1c34887a1298c92563e7cb1f10d28",
+    ),
+    "shakespeare": Published(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
+        "/data/tinyshakespeare/input.txt",
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+}
+NAMES = (EMBEDDED, *PUBLISHED)
+
+
+class Parts(NamedTuple):
+    """Contiguous parts of a text, in its order; `validation` may be empty."""
+
+    train: str
+    validation: str
+    heldout: str
+
+
+def read(name_or_path: str) -> str:
+    """A known text by its name, or any UTF-8 file by its path; normalised.
+
+    Raises:
+      InputError: no such text; not a file; empty; not UTF-8; a download that failed or does not match its digest.
+    """
+    if name_or_path == EMBEDDED:
+        data = resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes()
+    elif name_or_path in PUBLISHED:
+        data = _published(name_or_path).read_bytes()
+    else:
+        data = _file(Path(name_or_path))
+    return normalise(data, name_or_path)
+
+
+def normalise(data: bytes, name: str) -> str:
+    """UTF-8 -> text: a byte-order mark is dropped, every kind of line end becomes one newline character."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"text {name!r} is not UTF-8: byte 0x{data[error.start]:02X} at offset {error.start} is not valid; "
+            "save it as UTF-8 first"
+        ) from None
+    if not text:
+        raise InputError(f"text {name!r} is empty")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
+    """Cuts a text in three: most of it to train, then the validation part, then the held-out part at its end."""
+    num_validation, num_heldout = round(len(text) * validation_fraction), round(len(text) * heldout_fraction)
+    num_train = len(text) - num_validation - num_heldout
+    return Parts(text[:num_train], text[num_train : num_train + num_validation], text[len(text) - num_heldout :])
+
+
+def sha256(text: str) -> str:
+    """The digest by which a run knows its text again."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _file(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"text {str(path)!r} is a folder; name a text file")
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(NAMES)}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _published(name: str) -> Path:
+    folder = os.environ.get(DATA_DIR_VARIABLE)
+    copy = Path(folder, f"{name}.txt") if folder else None
+    if copy is None or not copy.is_file():
+        return _download(name)
+    if hashlib.sha256(copy.read_bytes()).hexdigest() != PUBLISHED[name].sha256:
+        raise InputError(f"{copy} is not the text {name!r}: its SHA-256 differs from {PUBLISHED[name].sha256}; remove it")
+    return copy
+
+
+def _download(name: str) -> Path:
+    import pooch  # here, because it takes a while to import and most runs do not download
+
+    url, digest = PUBLISHED[name]
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", pooch.os_cache("jaxrnn")))
+    except (OSError, ValueError) as error:  # ValueError: a wrong digest; pooch has removed the file
+        reason = "its SHA-256 is wrong" if isinstance(error, ValueError) else type(error).__name__
+        raise InputError(
+            f"text {name!r} could not be downloaded from {url} ({reason}); "
+            f"put a copy named {name}.txt into a folder and name that folder in the environment variable {DATA_DIR_VARIABLE}"
+        ) from None

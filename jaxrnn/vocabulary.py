@@ -1,0 +1,72 @@
+"""The distinct characters of a text, sorted by code point; a character's place in that order is its id."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, UInt
+
+from jaxrnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`characters` holds each character once, in the order of code points: the character with id i is `characters[i]`."""
+
+    characters: str
+
+
+def of_text(text: str) -> Vocabulary:
+    """The vocabulary of all characters of `text`."""
+    return Vocabulary("".join(sorted(set(text))))
+
+
+def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, "time"]:
+    """Ids of the characters of `text`, i32; `decode` is its exact inverse.
+
+    Raises:
+      InputError: a character is not in the vocabulary; it names the first one, its code point and its position from 0.
+    """
+    known, wanted = _code_points(vocabulary.characters), _code_points(text)
+    ids = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    unknown = np.flatnonzero(known[ids] != wanted)
+    if unknown.size:
+        position = int(unknown[0])
+        character = text[position]
+        raise InputError(
+            f"character {ascii(character) if not character.isprintable() else repr(character)} (U+{ord(character):04X}) at position {position} is not one of the {len(known)} that the vocabulary holds"
+        )
+    return ids.astype(np.int32)
+
+
+def decode(vocabulary: Vocabulary, ids: Int[np.ndarray, "time"]) -> str:
+    """The text whose characters have these ids."""
+    return "".join(vocabulary.characters[i] for i in ids)
+
+
+def without_unknown(vocabulary: Vocabulary, text: str) -> str:
+    """`text` without the characters that the vocabulary does not hold."""
+    known = set(vocabulary.characters)
+    return "".join(character for character in text if character in known)
+
+
+def to_json(vocabulary: Vocabulary) -> str:
+    """One JSON string; `from_json` is its exact inverse."""
+    return json.dumps(vocabulary.characters)
+
+
+def from_json(text: str) -> Vocabulary:
+    """The vocabulary that `to_json` wrote.
+
+    Raises:
+      InputError: `text` is not a JSON string of distinct characters in the order of code points.
+    """
+    characters = json.loads(text)
+    if not isinstance(characters, str) or list(characters) != sorted(set(characters)):
+        raise InputError("not a vocabulary: it must be one JSON string of distinct characters, sorted by code point")
+    return Vocabulary(characters)
+
+
+def _code_points(text: str) -> UInt[np.ndarray, "time"]:
+    # "surrogatepass": a shell hands on bytes that are not UTF-8 as lone surrogates; they are then unknown characters.
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

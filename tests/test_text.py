@@ -1,0 +1,123 @@
+import bz2
+import functools
+import hashlib
+import http.server
+import threading
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrnn import text
+from jaxrnn.errors import InputError
+
+
+def test_line_ends_become_newlines_and_the_mark_is_dropped():
+    assert text.normalise("\ufeffà\r\nb\rc\n".encode(), "x") == "à\nb\nc\n"
+
+
+def test_not_utf8_names_the_offset():
+    with pytest.raises(InputError, match=r"byte 0xE9 at offset 4"):
+        text.normalise("caf é".encode("latin-1"), "x")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_text_is_an_error(data):
+    with pytest.raises(InputError, match="is empty"):
+        text.normalise(data, "x")
+
+
+def test_a_file_is_read_by_its_path(tmp_path):
+    (tmp_path / "a.txt").write_bytes("Été.\r\n".encode())
+    assert text.read(str(tmp_path / "a.txt")) == "Été.\n"
+
+
+def test_missing_files_and_folders_are_errors(tmp_path):
+    with pytest.raises(InputError, match="neither a file nor one of the known names comedie, moliere, shakespeare"):
+        text.read(str(tmp_path / "none.txt"))
+    with pytest.raises(InputError, match="is a folder"):
+        text.read(str(tmp_path))
+
+
+def test_the_course_splits_45000_to_5000():
+    parts = text.split("x" * 50_000, 0.0, 0.1)
+    assert [len(part) for part in parts] == [45_000, 0, 5_000]
+
+
+@given(st.text(), st.floats(0, 0.49), st.floats(0, 0.49))
+def test_parts_are_the_text(whole, validation, heldout):
+    assert "".join(text.split(whole, validation, heldout)) == whole
+
+
+def test_comedie_is_real_writing():
+    play = text.read("comedie")
+    lines = play.split("\n")
+    assert len(play) >= 60_000
+    assert 2.3 <= len(bz2.compress(play[:60_000].encode(), 9)) * 8 / 60_000 <= 2.9
+    assert max(Counter(line for line in lines if len(line) > 40).values()) == 1
+    assert max(map(len, lines)) <= 72
+
+
+def test_comedie_has_the_layout_of_the_course():
+    paragraphs = text.read("comedie").rstrip("\n").split("\n\n")
+    speakers = paragraphs[::2]
+    assert all(speaker == speaker.upper() and speaker.endswith(".") and len(speaker) < 20 for speaker in speakers)
+    assert not any(paragraph in speakers for paragraph in paragraphs[1::2])
+    assert len(paragraphs) % 2 == 0
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A published text on a server of ours, an empty cache, and no folder of local copies."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(text.DATA_DIR_VARIABLE, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "small.txt").write_text("Bonjour.\n", encoding="utf-8")
+    handler = functools.partial(_Silent, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/small.txt"
+        monkeypatch.setitem(text.PUBLISHED, "small", text.Published(url, hashlib.sha256(b"Bonjour.\n").hexdigest()))
+        yield tmp_path
+        server.shutdown()
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        del arguments
+
+
+def cached(folder):
+    return [path for path in (folder / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_published_text_is_downloaded_once(published):
+    assert text.read("small") == "Bonjour.\n"
+    (published / "served" / "small.txt").unlink()
+    assert text.read("small") == "Bonjour.\n"
+
+
+def test_a_wrong_digest_is_an_error_and_leaves_nothing(published):
+    (published / "served" / "small.txt").write_text("Bonsoir.\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"small.*could not be downloaded.*SHA-256 is wrong"):
+        text.read("small")
+    assert cached(published) == []
+
+
+def test_a_failed_download_is_an_error_and_leaves_nothing(published):
+    (published / "served" / "small.txt").unlink()
+    with pytest.raises(InputError, match=f"could not be downloaded.*{text.DATA_DIR_VARIABLE}"):
+        text.read("small")
+    assert cached(published) == []
+
+
+def test_a_local_copy_is_used_and_verified(published, monkeypatch):
+    monkeypatch.setenv(text.DATA_DIR_VARIABLE, str(published))
+    (published / "small.txt").write_text("Bonjour.\n", encoding="utf-8")
+    (published / "served" / "small.txt").unlink()
+    assert text.read("small") == "Bonjour.\n"
+    (published / "small.txt").write_text("Autre.\n", encoding="utf-8")
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        text.read("small")
