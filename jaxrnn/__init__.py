@@ -1,0 +1,27 @@
+"""Recurrent language models that learn as they read: one character in, one update out, the state carried on.
+
+Axis names in signatures: time, streams, vocab, hidden; `*streams` is no axis for one stream and one axis for B of them.
+Inside, losses are nats per character (natural logarithm); bits per character = nats / ln 2 are only shown.
+"""
+
+__version__ = "0.1.0"
+
+from jaxrnn.learner import Learner, State, online
+from jaxrnn.loop import fast_driver, plain_driver
+from jaxrnn.model import Model, elman, nats
+from jaxrnn.rules import Gradient, Rule, one_step
+
+__all__ = [
+    "Gradient",
+    "Learner",
+    "Model",
+    "Rule",
+    "State",
+    "__version__",
+    "elman",
+    "fast_driver",
+    "nats",
+    "one_step",
+    "online",
+    "plain_driver",
+]

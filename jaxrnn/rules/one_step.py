@@ -1,0 +1,33 @@
+"""Truncated backpropagation through time with k = 1: the gradient of one character, the state before it taken as given."""
+
+import jax
+
+from jaxrnn.model import Model, nats
+from jaxrnn.rules.base import Gradient, Rule
+from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
+
+
+def one_step(model: Model) -> Rule:
+    """Gradient of the loss at one character, with `stop_gradient` on the carried state.
+
+    grads = d nats(logits_t, y_t) / d params, with h_{t-1} a constant.
+
+    Returns:
+      A Rule of length 1 without memory: O(params) in time, nothing in space.
+    Source: Elman (1990); Mikolov et al. (2010), Interspeech, section 2 ("truncated backpropagation through time with
+      tau = 1").
+    """
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        del params, carry, key
+        return ()
+
+    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+        def loss(params: Params):
+            new_carry, logits = model.step(params, jax.lax.stop_gradient(carry), x[0])
+            return nats(logits, y[0]), new_carry
+
+        (value, new_carry), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        return Gradient(grads, new_carry, memory, value[None])
+
+    return Rule(1, init, gradient)

@@ -1,0 +1,64 @@
+"""The independent witness: the same network, its gradient and its training in float64 NumPy, derived by hand.
+
+h = f(W_x[x] + W_h h' + b), p = softmax(W_o h + c), loss = -log p[y]. With d = p - onehot(y):
+dW_o = d h^T, dc = d, dz = f'(z) * (W_o^T d), dW_x[x] = dz, dW_h = h' dz^T, db = dz.
+"""
+
+import numpy as np
+
+ACTIVATIONS = {
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda h: h * (1 - h)),
+    "tanh": (np.tanh, lambda h: 1 - h**2),
+    "relu": (lambda z: np.maximum(z, 0), lambda h: (h > 0).astype(np.float64)),
+}
+
+
+def to_float64(params):
+    """The arrays by the symbols above; zero biases where the model has none."""
+    cell, readout = params["cell"], params["readout"]
+    arrays = {"W_x": cell["input_kernel"], "W_h": cell["recurrent_kernel"], "W_o": readout["kernel"]}
+    arrays = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    arrays["b"] = np.asarray(cell.get("bias", np.zeros(arrays["W_h"].shape[0])), np.float64)
+    arrays["c"] = np.asarray(readout.get("bias", np.zeros(arrays["W_o"].shape[0])), np.float64)
+    return arrays
+
+
+def step(w, h, x, activation="sigmoid"):
+    """New state and logits."""
+    h = ACTIVATIONS[activation][0](w["W_x"][x] + h @ w["W_h"] + w["b"])
+    return h, w["W_o"] @ h + w["c"]
+
+
+def nats(logits, y):
+    return np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[y]
+
+
+def gradient(w, h_before, x, y, activation="sigmoid"):
+    """Loss, new state, and the gradient with the state before taken as given."""
+    h, logits = step(w, h_before, x, activation)
+    d = np.exp(logits - logits.max())
+    d = d / d.sum() - np.eye(len(logits))[y]
+    dz = ACTIVATIONS[activation][1](h) * (w["W_o"].T @ d)
+    dW_x = np.zeros_like(w["W_x"])
+    dW_x[x] = dz
+    return nats(logits, y), h, {"W_x": dW_x, "W_h": np.outer(h_before, dz), "b": dz, "W_o": np.outer(d, h), "c": d}
+
+
+def train(w, h, ids, rate, trained=("W_x", "W_h", "b", "W_o", "c")):
+    """Online SGD over the ids: losses, each before the update on it, the weights and the state at the end."""
+    losses, w = [], {name: array.copy() for name, array in w.items()}
+    for x, y in zip(ids[:-1], ids[1:], strict=True):
+        loss, h, grads = gradient(w, h, x, y)
+        losses.append(loss)
+        for name in trained:
+            w[name] -= rate * grads[name]
+    return np.array(losses), w, h
+
+
+def read(w, h, ids):
+    """Losses with the weights fixed."""
+    losses = []
+    for x, y in zip(ids[:-1], ids[1:], strict=True):
+        h, logits = step(w, h, x)
+        losses.append(nats(logits, y))
+    return np.array(losses)
