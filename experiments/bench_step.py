@@ -1,0 +1,114 @@
+"""One character, one update: both drivers beside the same loop in PyTorch.
+
+    pip install -e ".[bench]" && python experiments/bench_step.py
+
+Takes half a minute. Expected: the plain per-step loop at least 6 times as fast as PyTorch, the loop driver at least 30 times,
+and at least 4 times as fast as the plain loop. All three start from the same weights, read the same characters and must show
+the same losses. They run in turn, several times; the shortest time of each counts, because everything else that the machine
+does only adds to it. The ratios are what carries over to another machine.
+"""
+
+import platform
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from torch import nn
+
+from jaxrnn import State, build, elman, fast_driver, one_step, online, plain_driver, text, vocabulary
+from jaxrnn.stream import to_streams
+
+HIDDEN, RATE, REPEATS, CHECKED = 128, 0.1, 9, 2_000
+CHARACTERS = {"PyTorch": 2_000, "plain": 5_000, "loop": 50_000}  # read in each repeat
+
+
+class TorchElman(nn.Module):
+    """The course's network as one writes it in PyTorch: one-hot characters beside the state, two linear layers."""
+
+    def __init__(self, vocab_size: int, hidden_size: int):
+        super().__init__()
+        self.hidden = nn.Linear(vocab_size + hidden_size, hidden_size)
+        self.readout = nn.Linear(hidden_size, vocab_size)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.sigmoid(self.hidden(torch.cat([x, h])))
+        return self.readout(h), h
+
+
+def torch_losses(state: State, ids: np.ndarray, vocab_size: int, count: int) -> Callable[[], list[float]]:
+    """A function that reads `count` characters and returns their losses, starting from the weights and carry of `state`."""
+    network = TorchElman(vocab_size, HIDDEN)
+    cell, readout = state.params["cell"], state.params["readout"]
+    with torch.no_grad():
+        network.hidden.weight.copy_(_tensor(jnp.concatenate([cell["input_kernel"], cell["recurrent_kernel"]]).T))
+        network.hidden.bias.copy_(_tensor(cell["bias"]))
+        network.readout.weight.copy_(_tensor(readout["kernel"]))
+        network.readout.bias.copy_(_tensor(readout["bias"]))
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+    one_hot, y, h = torch.eye(vocab_size)[torch.tensor(ids)], torch.tensor(ids, dtype=torch.long), _tensor(state.carry)
+
+    def read() -> list[float]:
+        nonlocal h
+        losses = []
+        for t in range(count):
+            logits, h = network(one_hot[t], h.detach())
+            loss = nn.functional.cross_entropy(logits, y[t + 1])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return read
+
+
+def main() -> None:
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
+    torch.set_num_threads(1)  # two are slower for vectors of this size
+    characters = text.read("comedie")
+    known = vocabulary.of_text(characters)
+    ids = vocabulary.encode(known, characters)
+    model = elman(len(known.characters), HIDDEN)
+    learner = online(model, one_step(model), optax.sgd(RATE))
+    start, stream = jax.jit(learner.init)(build.keys(0).init), jnp.asarray(to_streams(ids))
+
+    drives = {"plain": plain_driver(learner.update), "loop": fast_driver(learner.update, CHARACTERS["loop"])}
+    losses = {"PyTorch": torch_losses(start, ids, len(known.characters), CHECKED)()}
+    for name, drive in drives.items():
+        losses[name] = drive(jax.tree.map(jnp.copy, start), stream, CHECKED)[1]
+        np.testing.assert_allclose(losses[name], losses["PyTorch"], rtol=1e-3)
+    np.testing.assert_allclose(losses["loop"], losses["plain"], rtol=1e-5)
+
+    readers: dict[str, Callable[[], object]] = {
+        "PyTorch": torch_losses(start, ids, len(known.characters), CHARACTERS["PyTorch"])
+    }
+    for name, drive in drives.items():
+        readers[name] = lambda drive=drive, name=name: drive(jax.tree.map(jnp.copy, start), stream, CHARACTERS[name])
+    shortest = dict.fromkeys(readers, float("inf"))
+    for _ in range(REPEATS):
+        for name, reader in readers.items():
+            started = time.perf_counter()
+            reader()
+            shortest[name] = min(shortest[name], (time.perf_counter() - started) / CHARACTERS[name])
+    show(shortest)
+
+
+def show(seconds: dict[str, float]) -> None:
+    """The table of the README, in Markdown."""
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
+          f"jax {jax.__version__}, torch {torch.__version__}; {HIDDEN} hidden units, one stream\n")  # fmt: skip
+    print("| | µs a character | beside PyTorch | beside the plain loop |\n|---|---|---|---|")
+    for name, each in seconds.items():
+        print(f"| {name} | {1e6 * each:.1f} | {seconds['PyTorch'] / each:.1f} | {seconds['plain'] / each:.1f} |")
+
+
+def _tensor(array: jax.Array) -> torch.Tensor:
+    return torch.tensor(np.asarray(array))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""From settings to what is run: the keys, the parts of the text as ids, the model, the learner."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Int
+
+from jaxrnn import text as texts
+from jaxrnn import vocabulary as vocabularies
+from jaxrnn.config import Config
+from jaxrnn.errors import InputError
+from jaxrnn.learner import Learner, State, online
+from jaxrnn.model import Model, elman
+from jaxrnn.rules import one_step
+from jaxrnn.types import RandomKey
+from jaxrnn.vocabulary import Vocabulary
+
+
+class Keys(NamedTuple):
+    """One root for each use of random numbers; what is drawn follows from these and a number (an epoch, a sample)."""
+
+    init: RandomKey
+    epochs: RandomKey
+    samples: RandomKey
+    evaluation: RandomKey
+
+
+class Data(NamedTuple):
+    """A text ready to be read, i32[characters] each."""
+
+    vocabulary: Vocabulary
+    train: Int[np.ndarray, "train_characters"]
+    validation: Int[np.ndarray, "validation_characters"]
+    heldout: Int[np.ndarray, "heldout_characters"]
+    num_characters: int  # of the whole text, before --max-characters
+    sha256: str  # of the characters that are used
+
+
+def keys(seed: int) -> Keys:
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+def data(config: Config) -> Data:
+    """Reads, cuts and encodes the text; the vocabulary is that of all its parts, as in the course.
+
+    Raises:
+      InputError: what `text.read` raises, and a text too short for its parts and streams or with one distinct character.
+    """
+    settings = config.text
+    whole = texts.read(settings.text)
+    used = whole[: settings.max_characters] if settings.max_characters else whole
+    vocabulary = vocabularies.of_text(used)
+    if len(used) < 2:
+        raise InputError(f"text {settings.text!r} has one character; at least two are needed to predict one from another")
+    if len(vocabulary.characters) < 2:
+        raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
+    parts = texts.split(used, settings.validation_fraction, settings.heldout_fraction)
+    _check_lengths(parts, config)
+    train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
+    return Data(vocabulary, train, validation, heldout, len(whole), texts.sha256(used))
+
+
+def model(config: Config, vocabulary: Vocabulary) -> Model:
+    settings = config.model
+    return elman(len(vocabulary.characters), settings.hidden_size, settings.activation, settings.initialisation)
+
+
+def learner(config: Config, model: Model) -> Learner:
+    """Online SGD. A rate that changes stands in the state; one that does not is part of the program, a seventh faster."""
+    settings = config.learning
+    sgd = optax.sgd if settings.schedule == "constant" else optax.inject_hyperparams(optax.sgd)
+    streams = () if settings.num_streams == 1 else (settings.num_streams,)
+    return online(model, one_step(model), sgd(learning_rate=settings.learning_rate), streams)
+
+
+def with_learning_rate(state: State, rate: float) -> State:
+    """The same state, its optimizer at another rate; for a learner whose rate changes."""
+    return state._replace(opt_state=optax.tree_utils.tree_set(state.opt_state, learning_rate=np.float32(rate)))
+
+
+def _check_lengths(parts: texts.Parts, config: Config) -> None:
+    wanted = {"train": config.learning.num_streams + 1, "heldout": 2}
+    if config.text.validation_fraction:
+        wanted["validation"] = 2
+    for name, least in wanted.items():
+        found = len(getattr(parts, name))
+        if found < least:
+            raise InputError(
+                f"text {config.text.text!r} is too short: {found} characters for the {name} part, which needs {least} or more"
+            )

@@ -1,0 +1,148 @@
+"""The settings of a run: one frozen dataclass for each concern; presets are values of it.
+
+`tyro` makes the command line from these fields, and the text under each field is its help.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxrnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    text: str = "comedie"
+    """What is read: comedie (comes with the package), moliere, shakespeare (downloaded once), or the path of a UTF-8 file."""
+    max_characters: int = 50_000
+    """Characters of it that are used, from its beginning; 0 = all."""
+    validation_fraction: float = 0.0
+    """Part of the text, before the held-out part, that the schedule is steered by."""
+    heldout_fraction: float = 0.1
+    """Part at the end of the text that is never trained on and takes part in no choice."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    hidden_size: int = 128
+    """Hidden units."""
+    activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
+    """Of the hidden units. At a rate of 0.1, sigmoid is the one that trains well; tanh and relu need a smaller rate."""
+    initialisation: Literal["pytorch", "mikolov"] = "pytorch"
+    """pytorch: uniform within 1/sqrt(fan-in), with biases. mikolov: normal with standard deviation 0.1, no biases."""
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    epochs: int = 10
+    """Readings of the training text, at most."""
+    learning_rate: float = 0.1
+    """Step size of SGD, one step for each character of every stream."""
+    schedule: Literal["constant", "halving"] = "constant"
+    """halving: halve the rate from the first epoch on that does not improve the validation loss by 0.3 %, stop at the second."""
+    num_streams: int = 1
+    """Equal parts of the text that are read side by side, their gradients averaged."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    dynamic_rate: float = 0.1
+    """Learning rate of dynamic evaluation, in which the model goes on learning while it is tested."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    run_dir: str = ""
+    """Folder of the run, which must not hold one yet; default runs/PRESET-TEXT-SEED, numbered when it is taken."""
+    seed: int = 0
+    """Seed of all random numbers: initial weights, initial states, samples."""
+    updates_per_call: int = 10_000
+    """Updates inside one call of the compiled loop; 1 = a plain Python loop of one call for each update."""
+    sample_length: int = 200
+    """Characters of the sample after each epoch; 0 = none."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    text: Annotated[TextConfig, tyro.conf.arg(name="")] = field(default_factory=TextConfig)
+    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
+    learning: Annotated[LearningConfig, tyro.conf.arg(name="")] = field(default_factory=LearningConfig)
+    evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+
+PRESETS: dict[str, Config] = {
+    # The course: the first 50,000 characters, 90 % to train, ten epochs at one rate.
+    "notebook": Config(),
+    # The paper: its initial values, no biases, and a schedule steered by a validation part.
+    "mikolov2010": Config(
+        text=TextConfig(validation_fraction=0.05, heldout_fraction=0.05),
+        model=ModelConfig(initialisation="mikolov"),
+        learning=LearningConfig(epochs=100, schedule="halving"),  # a limit that the schedule does not reach
+    ),
+}
+
+
+def check(config: Config) -> None:
+    """Raises `InputError`, naming the flag, if a value is not one that can be trained with."""
+    text, model, learning, run = config.text, config.model, config.learning, config.run
+    _check("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
+    _check("validation-fraction", text.validation_fraction, 0 <= text.validation_fraction < 1, "at least 0 and under 1")
+    _check("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
+    fractions = text.validation_fraction + text.heldout_fraction
+    _check("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
+    _check("hidden-size", model.hidden_size, model.hidden_size >= 1, "1 or more")
+    _check("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
+    check_rate("learning-rate", learning.learning_rate)
+    _check("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
+    if learning.schedule == "halving" and not text.validation_fraction:
+        raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
+    check_rate("dynamic-rate", config.evaluation.dynamic_rate)
+    check_seed(run.seed)
+    _check("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
+    _check("sample-length", run.sample_length, run.sample_length >= 0, "0 (none) or more")
+
+
+def check_rate(flag: str, rate: float) -> None:
+    """Raises `InputError` unless the rate is a positive number."""
+    _check(flag, rate, math.isfinite(rate) and rate > 0, "a number over 0")
+
+
+def check_seed(seed: int) -> None:
+    """Raises `InputError` unless the seed fits 32 bits."""
+    _check("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
+
+
+def _check(flag: str, value: float, allowed: bool, allowed_in_words: str) -> None:
+    if not allowed:
+        raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")
+
+
+def to_json(config: Config) -> dict[str, dict[str, Any]]:
+    """Plain dicts; `from_json` is the exact inverse."""
+    return dataclasses.asdict(config)
+
+
+def from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The settings of a saved run.
+
+    Raises:
+      InputError: fields are missing or unknown: the run is of another version.
+    """
+    parts = {
+        "text": TextConfig,
+        "model": ModelConfig,
+        "learning": LearningConfig,
+        "evaluation": EvaluationConfig,
+        "run": RunConfig,
+    }
+    known = {name: {f.name for f in dataclasses.fields(part)} for name, part in parts.items()}
+    if {name: set(values) for name, values in settings.items()} != known:
+        raise InputError("its settings are not those of this version of jaxrnn")
+    return Config(**{name: part(**settings[name]) for name, part in parts.items()})

@@ -1,0 +1,174 @@
+"""What one sees: the run in a few lines, progress, a table row for each epoch, the four numbers, the picture of the loss.
+
+Without a terminal everything comes as plain lines, without progress bar and control codes.
+"""
+
+import contextlib
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PICTURE_WINDOW = 500  # characters over which the loss in the picture is a mean
+SAMPLE_LINES, SAMPLE_WIDTH = 4, 68  # of the sample shown after each epoch
+
+
+class Epoch(NamedTuple):
+    """A row of the table. Losses in nats per character."""
+
+    epoch: int
+    online_nats: float
+    characters_per_second: float
+    learning_rate: float
+    validation_nats: float | None  # None without a validation part
+
+
+class FourNumbers(NamedTuple):
+    """How good the model is, in nats per character; the README tells what each of them says."""
+
+    online_nats: float
+    train_nats: float
+    heldout_nats: float
+    heldout_dynamic_nats: float
+
+
+MEANING = FourNumbers(
+    "online: last epoch, each character scored, then learned from",
+    "training text, weights frozen",
+    "held-out text, weights frozen",
+    "held-out text, dynamic: each character scored, then learned from",
+)
+
+
+def console() -> Console:
+    """A screen, or whatever takes its place; nothing in a text is taken for markup."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def bits(nats: float) -> float:
+    """Bits per character."""
+    return nats / math.log(2)
+
+
+def show_facts(screen: Console, facts: Mapping[str, str]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, facts)) + 2
+    for name, value in facts.items():
+        screen.print(Text(name.ljust(width), style="bold") + Text(value))
+    screen.print()
+
+
+def visible(characters: str, most: int = 60) -> str:
+    """Characters on one line, the blank ones spelled by signs, shortened."""
+    shown = characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥")
+    shown = "".join(character if character.isprintable() else "·" for character in shown)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+@contextlib.contextmanager
+def progress(screen: Console, num_characters: int) -> Iterator[Callable[[int, int, float, float], None]]:
+    """A bar over the characters of all epochs; call the result with epoch, new characters, their nats, characters per second."""
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[nats]:.3f} nats  {task.fields[bits]:.3f} bits"),
+        TextColumn("{task.fields[speed]:,.0f} characters/s "),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    task = bar.add_task("", total=num_characters, epoch=1, nats=math.nan, bits=math.nan, speed=0)
+
+    def advance(epoch: int, new_characters: int, nats: float, speed: float) -> None:
+        bar.update(task, advance=new_characters, epoch=epoch + 1, nats=nats, bits=bits(nats), speed=speed)
+
+    with bar:
+        yield advance
+
+
+def show_header(screen: Console, validated: bool) -> None:
+    """The head of the table of epochs."""
+    titles = f"{'epoch':>5}  {'online nats':>11}  {'bits':>6}  {'characters/s':>12}  {'rate':>9}"
+    screen.print(Text(titles + (f"  {'validation nats':>15}" if validated else ""), style="bold"))
+
+
+def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
+    """A row of the table of epochs, and the beginning of what the model writes after it."""
+    numbers = (
+        f"{row.epoch + 1:>5}  {row.online_nats:>11.4f}  {bits(row.online_nats):>6.3f}"
+        f"  {row.characters_per_second:>12,.0f}  {row.learning_rate:>9.6g}"
+    )
+    screen.print(numbers + ("" if row.validation_nats is None else f"  {row.validation_nats:>15.4f}"))
+    lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph, SAMPLE_WIDTH)]
+    for line in lines[:SAMPLE_LINES]:
+        screen.print(Text(f"       │ {line}", style="dim"))
+
+
+def show_end(screen: Console, numbers: FourNumbers, run_dir: Path) -> None:
+    """The four numbers, and what can be done next."""
+    screen.print()
+    show_losses(screen, dict(zip(MEANING, numbers, strict=True)))
+    screen.print()
+    show_facts(
+        screen,
+        {
+            "picture": str(run_dir / "loss.png"),
+            "write with it": f"python -m jaxrnn.sample {run_dir}",
+            "test it": f"python -m jaxrnn.evaluate {run_dir}",
+        },
+    )
+
+
+def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
+    """A table of losses in nats, bits and perplexity per character."""
+    screen.print(Text("  nats    bits  perplexity  per character", style="bold"))
+    for meaning, nats in losses.items():
+        perplexity = math.exp(nats) if nats < 100 else math.inf
+        screen.print(f"{nats:>6.4f}  {bits(nats):>6.4f}  {perplexity:>10.3f}  {meaning}")
+
+
+def window_means(losses: Float[np.ndarray, "time"]) -> list[float]:
+    """Mean losses of every `PICTURE_WINDOW` characters or a little more."""
+    return [float(window.mean()) for window in np.array_split(losses, max(1, len(losses) // PICTURE_WINDOW))]
+
+
+def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], numbers: FourNumbers, title: str) -> None:
+    """The picture of the loss, as PNG.
+
+    Args:
+      online: mean nats of each `PICTURE_WINDOW` characters, in the order of reading.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    across = np.linspace(0, len(epochs), len(online), endpoint=False)
+    axes.plot(across, online, color="0.75", linewidth=0.8, label=f"online, mean of {PICTURE_WINDOW} characters")
+    middles = [row.epoch + 0.5 for row in epochs]
+    axes.plot(middles, [row.online_nats for row in epochs], "o-", color="C0", label="online, mean of the epoch")
+    if epochs[0].validation_nats is not None:
+        axes.plot(
+            [row.epoch + 1 for row in epochs], [row.validation_nats for row in epochs], "s-", color="C4", label="validation"
+        )
+    levels = {"held-out, frozen": numbers.heldout_nats, "held-out, dynamic": numbers.heldout_dynamic_nats}
+    levels = {"training text, frozen": numbers.train_nats} | levels
+    for color, (name, level) in zip(("C2", "C3", "C1"), levels.items(), strict=True):
+        axes.axhline(level, color=color, linestyle="--", linewidth=1.2, label=f"{name}: {level:.3f}")
+    lowest = min(*numbers, *(row.online_nats for row in epochs))
+    highest = max(*numbers, *(row.online_nats for row in epochs))
+    axes.set(xlim=(0, len(epochs)), ylim=(lowest - 0.25, highest + 0.5), title=title)
+    axes.set(xlabel="epochs", ylabel="nats per character")
+    axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))).set_ylabel(
+        "bits per character"
+    )
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.2)
+    figure.savefig(path, dpi=120)

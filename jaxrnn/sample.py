@@ -1,0 +1,221 @@
+"""Draw text from a model, character by character.
+
+`python -m jaxrnn.sample [RUN]` prints it as it is drawn.
+"""
+
+import functools
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrnn import checkpoint, vocabulary
+from jaxrnn.config import check_seed
+from jaxrnn.errors import InputError, told_in_one_line
+from jaxrnn.model import Model
+from jaxrnn.types import Carry, Logits, Params, RandomKey
+
+BLOCK = 64  # characters drawn by one call
+
+
+def sample(
+    model: Model,
+    params: Params,
+    prompt_ids: Int[np.ndarray, "prompt"],
+    length: int,
+    *,
+    key: RandomKey,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Int[np.ndarray, "length"]:
+    """Ids of the `length` characters that the model writes after the prompt. The same key gives the same text.
+
+    Args:
+      prompt_ids: read first, so that the state fits what is to follow; one character at least.
+      temperature: 0 = always the most likely character, 1 = as often as the model holds it likely.
+      top_k: draw among the k most likely characters only; 0 = among all.
+      top_p: draw among the fewest characters that hold this probability together; 1 = among all.
+    """
+    blocks = sample_blocks(model, params, prompt_ids, key=key, temperature=temperature, top_k=top_k, top_p=top_p)
+    enough = itertools.islice(blocks, -(-length // BLOCK))
+    return np.concatenate([np.zeros(0, np.int32), *enough])[:length]
+
+
+def sample_blocks(
+    model: Model,
+    params: Params,
+    prompt_ids: Int[np.ndarray, "prompt"],
+    *,
+    key: RandomKey,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Iterator[Int[np.ndarray, "block"]]:
+    """The endless text of which `sample` gives the beginning, in blocks of `BLOCK` characters."""
+    carry_key, noise_key = jax.random.split(key)
+    read, write = _reader(model), _writer(model, top_k > 0 or top_p < 1)
+    carry, logits = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
+    for block in itertools.count():
+        block_key = jax.random.fold_in(noise_key, block)
+        carry, logits, ids = write(params, carry, logits, block_key, jnp.float32(temperature), top_k, jnp.float32(top_p))
+        yield np.asarray(ids)
+
+
+def choose(
+    logits: Float[Array, "vocab"], noise: Float[Array, "vocab"], temperature: Float[Array, ""], kept: Bool[Array, "vocab"]
+) -> Int[Array, ""]:
+    """Draws from softmax(logits / temperature) among the kept characters, with standard Gumbel noise.
+
+    argmax(logits / T + noise) is such a draw; argmax(logits + T noise) is the same character, and at T = 0 the likeliest one.
+    """
+    return jnp.argmax(jnp.where(kept, logits + temperature * noise, -jnp.inf)).astype(jnp.int32)
+
+
+def nucleus(
+    logits: Float[Array, "vocab"], temperature: Float[Array, ""], top_k: Int[Array, ""], top_p: Float[Array, ""]
+) -> Bool[Array, "vocab"]:
+    """Which characters may be drawn: the k likeliest, and of those the fewest that hold the probability p together.
+
+    Source: Holtzman et al. (2020), ICLR ("The curious case of neural text degeneration").
+    """
+    vocab = logits.shape[0]
+    ranked = jnp.sort(logits)[::-1]
+    in_top_k = jnp.arange(vocab) < jnp.where(top_k > 0, top_k, vocab)
+    tiny = jnp.finfo(logits.dtype).tiny  # keeps the quotient defined at temperature 0, where only the likeliest is drawn
+    probabilities = jax.nn.softmax(jnp.where(in_top_k, (ranked - ranked[0]) / jnp.maximum(temperature, tiny), -jnp.inf))
+    before = jnp.cumsum(probabilities) - probabilities
+    num_kept = jnp.sum(in_top_k & (before < top_p))
+    return logits >= ranked[num_kept - 1]
+
+
+@functools.cache
+def _reader(model: Model):
+    """Jitted: the carry and the logits after the last character of a text."""
+
+    @jax.jit
+    def read(params: Params, carry: Carry, ids: Int[Array, "prompt"]) -> tuple[Carry, Logits]:
+        def unfinished(loop: tuple) -> Array:
+            return loop[0] < ids.shape[0]
+
+        def one_character(loop: tuple) -> tuple:
+            t, carry, _ = loop
+            return t + 1, *model.step(params, carry, ids[t])
+
+        first = model.step(params, carry, ids[0])
+        _, carry, logits = jax.lax.while_loop(unfinished, one_character, (jnp.int32(1), *first))
+        return carry, logits
+
+    return read
+
+
+@functools.cache
+def _writer(model: Model, restricted: bool):
+    """Jitted: the next block of characters, and the carry and logits after it."""
+
+    @jax.jit
+    def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, temperature: Array, top_k: Array, top_p: Array):
+        noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw a character
+        everything = jnp.ones(logits.shape, bool)
+
+        def unfinished(loop: tuple) -> Array:
+            return loop[0] < BLOCK
+
+        def one_character(loop: tuple) -> tuple:
+            t, carry, logits, ids = loop
+            kept = nucleus(logits, temperature, top_k, top_p) if restricted else everything
+            chosen = choose(logits, noise[t], temperature, kept)
+            return t + 1, *model.step(params, carry, chosen), ids.at[t].set(chosen)
+
+        start = (jnp.int32(0), carry, logits, jnp.zeros(BLOCK, jnp.int32))
+        _, carry, logits, ids = jax.lax.while_loop(unfinished, one_character, start)
+        return carry, logits, ids
+
+    return write
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    run: tyro.conf.Positional[Path | None] = None
+    """Folder of the run; default the newest one in runs/."""
+    prompt: str = "."
+    """Text that the model reads before it writes; it may be long."""
+    length: int = 500
+    """Characters to write."""
+    temperature: float = 0.7
+    """0 = always the most likely character; 1 = as the model holds it likely; more = wilder."""
+    top_k: int = 0
+    """Draw among the k most likely characters only; 0 = among all."""
+    top_p: float = 1.0
+    """Draw among the fewest characters that hold this probability together; 1 = among all."""
+    seed: int = 0
+    """The same seed gives the same text."""
+    num_samples: int = 1
+    """Texts to write, each with random numbers of its own."""
+    skip_unknown: bool = False
+    """Leave out what the vocabulary does not hold from the prompt, instead of an error."""
+
+
+def check(config: SampleConfig) -> None:
+    """Raises `InputError`, naming the flag, if a value is not allowed."""
+    wrong = {
+        f"--length is {config.length}; it must be 0 or more": config.length < 0,
+        f"--temperature is {config.temperature}; it must be a number from 0 on": not 0 <= config.temperature < float("inf"),
+        f"--top-k is {config.top_k}; it must be 0 (all) or more": config.top_k < 0,
+        f"--top-p is {config.top_p}; it must be over 0 and at most 1": not 0 < config.top_p <= 1,
+        f"--num-samples is {config.num_samples}; it must be 1 or more": config.num_samples < 1,
+        "--prompt is empty; give at least one character": not config.prompt,
+    }
+    for message, applies in wrong.items():
+        if applies:
+            raise InputError(message)
+    check_seed(config.seed)
+
+
+def encode_prompt(known: vocabulary.Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, "prompt"]:
+    """The ids of a prompt; what the vocabulary does not hold is left out or an `InputError`."""
+    if skip_unknown:
+        prompt = vocabulary.without_unknown(known, prompt)
+        if not prompt:
+            raise InputError("--prompt holds no character that the run's vocabulary holds")
+    try:
+        return vocabulary.encode(known, prompt)
+    except InputError as error:
+        raise InputError(f"--prompt: {error}; leave it out, or add --skip-unknown") from None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    config = tyro.cli(SampleConfig, prog="python -m jaxrnn.sample", description=__doc__, args=arguments)
+    with told_in_one_line():
+        check(config)
+        run = checkpoint.load(config.run or checkpoint.newest())
+        prompt_ids = encode_prompt(run.vocabulary, config.prompt, config.skip_unknown)
+        if config.run is None:
+            print(f"from {run.path}", file=sys.stderr)
+        for number in range(config.num_samples):
+            if number:
+                print(f"\n{'-' * 40}")
+            _print_sample(run, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
+
+
+def _print_sample(run: checkpoint.Run, prompt_ids: Int[np.ndarray, "prompt"], config: SampleConfig, key: RandomKey) -> None:
+    how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
+    print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
+    left = config.length
+    for block in sample_blocks(run.model, run.state.params, prompt_ids, key=key, **how):
+        if left <= 0:
+            break
+        print(vocabulary.decode(run.vocabulary, block[:left]), end="", flush=True)
+        left -= BLOCK
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrnn import elman, evaluate, fast_driver, one_step, online, plain_driver, sample
+from jaxrnn.loop import driver, rest_of_epoch
+from jaxrnn.stream import to_streams
+
+RATE = 0.1
+
+
+def learner_of(model, streams=()):
+    return online(model, one_step(model), optax.sgd(RATE), streams)
+
+
+def start(learner):
+    return jax.jit(learner.init)(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def long_ids():
+    return np.random.default_rng(0).integers(0, 20, 12_000).astype(np.int32)
+
+
+@pytest.mark.parametrize("num_streams", [1, 3])
+def test_the_fast_driver_gives_the_numbers_of_the_plain_one(num_streams, long_ids):
+    learner = learner_of(elman(20, 16), () if num_streams == 1 else (num_streams,))
+    stream = jnp.asarray(to_streams(long_ids, num_streams))
+    count = 10_000 if num_streams == 1 else 2_000
+    plain, plain_losses = plain_driver(learner.update)(start(learner), stream, count)
+    fast, fast_losses = fast_driver(learner.update, 4_000)(start(learner), stream, count)
+    np.testing.assert_allclose(fast_losses, plain_losses, rtol=1e-5)
+    assert fast.step == plain.step == count
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fast.params, plain.params)
+
+
+@pytest.mark.parametrize("num_streams", [1, 3])
+def test_any_number_of_updates_per_call_gives_the_same_bits(num_streams, model, ids):
+    learner = learner_of(model, () if num_streams == 1 else (num_streams,))
+    stream = jnp.asarray(to_streams(ids, num_streams))
+    runs = [fast_driver(learner.update, updates)(start(learner), stream, 100) for updates in (1, 7, 64, 100, 1_000)]
+    for state, losses in runs[1:]:
+        np.testing.assert_array_equal(losses, runs[0][1])
+        jax.tree.map(np.testing.assert_array_equal, state, runs[0][0])
+
+
+@pytest.mark.parametrize("build", [plain_driver, lambda update: fast_driver(update, 16)])
+def test_a_driver_traces_the_update_once(build, model, ids):
+    learner, traces = learner_of(model), []
+
+    def update(state, x, y):
+        traces.append(1)
+        return learner.update(state, x, y)
+
+    drive, stream, state = build(update), jnp.asarray(ids), start(learner)
+    for count in (1, 16, 40):
+        state, _ = drive(state, stream, count)
+    assert len(traces) == 1
+
+
+def primitives(jaxpr):
+    """Names of all primitives, those inside of others too."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (list, tuple)) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from primitives(inner)
+
+
+def jitted(function):
+    """The jitted call inside of a driver, sampler or the like."""
+    cells = [cell.cell_contents for cell in inspect.unwrap(function).__closure__ or ()]
+    return next(cell for cell in cells if hasattr(cell, "lower"))
+
+
+def test_there_is_no_scan_anywhere(model, params, ids):
+    learner = learner_of(model)
+    state, stream, three = start(learner), jnp.asarray(ids), jnp.int32(3)
+    key, carry, logits = jax.random.key(0), model.initial_carry(jax.random.key(0), ()), jnp.zeros(7)
+    one = jnp.ones(())
+    programs = {
+        "update": (learner.update, (state, jnp.array([1]), jnp.array([2]))),
+        "plain": (jitted(plain_driver(learner.update)), (state, stream)),
+        "fast": (jitted(fast_driver(learner.update, 8)), (state, stream, three)),
+        "evaluation": (jitted(evaluate._reader(model)), (state, stream, three)),
+        "prompt": (sample._reader(model), (params, carry, stream)),
+        "sample": (sample._writer(model, True), (params, carry, logits, key, one, three, one)),
+    }
+    for name, (program, arguments) in programs.items():
+        names = set(primitives(jax.make_jaxpr(program)(*arguments).jaxpr))
+        assert "dot_general" in names, name
+        assert "scan" not in names, name
+        assert ("while" in names) == (name not in ("update", "plain")), name
+
+
+def test_a_scan_would_be_found():
+    def scanning(x):
+        return jax.lax.fori_loop(0, 3, lambda i, x: x + 1, x)
+
+    assert "scan" in set(primitives(jax.make_jaxpr(jax.jit(scanning))(1.0).jaxpr))
+
+
+@pytest.mark.parametrize(("updates_per_call", "stretch"), [(1, 30), (16, 16), (1_000, 1_000)])
+def test_the_rest_of_an_epoch_reads_each_character_once(updates_per_call, stretch, model, ids):
+    learner, stream = learner_of(model), jnp.asarray(ids[:101])
+    drive = driver(learner.update, updates_per_call)
+    state, first = drive(start(learner), stream, 37)
+    losses = [first]
+    for state, more in rest_of_epoch(drive, state, stream, stretch):
+        losses.append(more)
+        assert len(more) <= stretch
+    assert state.step == 100
+    _, expected = fast_driver(learner.update, 100)(start(learner), stream, 100)
+    np.testing.assert_allclose(np.concatenate(losses), expected, rtol=1e-5)
+
+
+def test_one_update_per_call_is_the_plain_loop(model):
+    learner = learner_of(model)
+    assert driver(learner.update, 1).__qualname__.startswith("plain_driver")
+    assert driver(learner.update, 2).__qualname__.startswith("fast_driver")
+
+
+def test_it_learns_a_rhyme():
+    ids = np.tile(np.arange(6, dtype=np.int32), 400)
+    learner = learner_of(elman(6, 16))
+    _, losses = fast_driver(learner.update, 2_000)(start(learner), jnp.asarray(ids), 2_000)
+    assert losses[:50].mean() > 1.5
+    assert losses[-50:].mean() < 0.05
