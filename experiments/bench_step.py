@@ -71,23 +71,21 @@ def main() -> None:
     torch.set_num_threads(1)  # two are slower for vectors of this size
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
-    ids = vocabulary.encode(known, characters)
-    model = elman(len(known.characters), HIDDEN)
+    ids, vocab_size = vocabulary.encode(known, characters), len(known.characters)
+    model = elman(vocab_size, HIDDEN)
     learner = online(model, one_step(model), optax.sgd(RATE))
     start, stream = jax.jit(learner.init)(build.keys(0).init), jnp.asarray(to_streams(ids))
-
     drives = {"plain": plain_driver(learner.update), "loop": fast_driver(learner.update, CHARACTERS["loop"])}
-    losses = {"PyTorch": torch_losses(start, ids, len(known.characters), CHECKED)()}
-    for name, drive in drives.items():
-        losses[name] = drive(jax.tree.map(jnp.copy, start), stream, CHECKED)[1]
-        np.testing.assert_allclose(losses[name], losses["PyTorch"], rtol=1e-3)
-    np.testing.assert_allclose(losses["loop"], losses["plain"], rtol=1e-5)
 
+    def jax_losses(name: str, count: int) -> np.ndarray:
+        return drives[name](jax.tree.map(jnp.copy, start), stream, count)[1]
+
+    check_losses(torch_losses(start, ids, vocab_size, CHECKED)(), *(jax_losses(name, CHECKED) for name in drives))
     readers: dict[str, Callable[[], object]] = {
-        "PyTorch": torch_losses(start, ids, len(known.characters), CHARACTERS["PyTorch"])
+        "PyTorch": torch_losses(start, ids, vocab_size, CHARACTERS["PyTorch"]),
+        "plain": lambda: jax_losses("plain", CHARACTERS["plain"]),
+        "loop": lambda: jax_losses("loop", CHARACTERS["loop"]),
     }
-    for name, drive in drives.items():
-        readers[name] = lambda drive=drive, name=name: drive(jax.tree.map(jnp.copy, start), stream, CHARACTERS[name])
     shortest = dict.fromkeys(readers, float("inf"))
     for _ in range(REPEATS):
         for name, reader in readers.items():
@@ -95,6 +93,12 @@ def main() -> None:
             reader()
             shortest[name] = min(shortest[name], (time.perf_counter() - started) / CHARACTERS[name])
     show(shortest)
+
+
+def check_losses(of_torch: list[float], of_plain: np.ndarray, of_loop: np.ndarray) -> None:
+    """Raises unless all three learned the same."""
+    np.testing.assert_allclose(of_plain, of_torch, rtol=1e-3)
+    np.testing.assert_allclose(of_loop, of_plain, rtol=1e-5)
 
 
 def show(seconds: dict[str, float]) -> None:

@@ -6,34 +6,35 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.nn import initializers
+from jax.nn.initializers import constant, normal
 from jaxtyping import Array, Float
 
 from jaxrnn.types import Carry, Ids, RandomKey
 
 Activation = Callable[[Array], Array]
+Initializer = Callable[..., Array]  # (key, shape, dtype) -> values, as in `jax.nn.initializers`
 ACTIVATIONS: dict[str, Activation] = {"sigmoid": nn.sigmoid, "tanh": nn.tanh, "relu": nn.relu}
 
 
 class Initialisation(NamedTuple):
     """Where the weights start. `weights` takes the fan-in of a layer and returns a Flax initializer."""
 
-    weights: Callable[[int], initializers.Initializer]
+    weights: Callable[[int], Initializer]
     biases: bool  # whether layers have biases at all; they start like the weights
-    carry: initializers.Initializer
+    carry: Initializer
 
 
-def _uniform_within(fan_in: int) -> initializers.Initializer:
+def _uniform_within(fan_in: int) -> Initializer:
     bound = fan_in**-0.5
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 INITIALISATIONS: dict[str, Initialisation] = {
     # What torch.nn.Linear does, biases included, and the course's initial state.
-    "pytorch": Initialisation(_uniform_within, biases=True, carry=initializers.normal(0.1)),
+    "pytorch": Initialisation(_uniform_within, biases=True, carry=normal(0.1)),
     # Mikolov et al. (2010): no biases, "random Gaussian noise", initial state 0.1. The paper says variance 0.1; the
     # authors' own program draws with a standard deviation of 0.1, which is what trains.
-    "mikolov": Initialisation(lambda fan_in: initializers.normal(0.1), biases=False, carry=initializers.constant(0.1)),
+    "mikolov": Initialisation(lambda fan_in: normal(0.1), biases=False, carry=constant(0.1)),
 }
 
 

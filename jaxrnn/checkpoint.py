@@ -27,7 +27,7 @@ from jaxrnn.schedule import Schedule
 from jaxrnn.vocabulary import Vocabulary
 
 FORMAT = 1
-KEPT = 1  # checkpoints; the newest ones
+KEPT = 3  # checkpoints, the newest ones
 
 
 class Run(NamedTuple):
@@ -84,9 +84,7 @@ def load(run_dir: Path) -> Run:
             saved = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
             about = saved["about"]
             if about["format"] != FORMAT:
-                raise InputError(
-                    f"the run in {str(run_dir)!r} is of format {about['format']}, this jaxrnn reads format {FORMAT}"
-                )
+                raise InputError(f"the run in {str(run_dir)!r} is of format {about['format']}; this jaxrnn reads {FORMAT}")
             config = configs.from_json(about["config"])
             vocabulary = vocabularies.from_json(about["vocabulary"])
             language_model = model(config, vocabulary)
@@ -124,7 +122,9 @@ def _manager(run_dir: Path, read_only: bool = False) -> Any:
 
     logging.getLogger("absl").setLevel(logging.ERROR)
     options = ocp.CheckpointManagerOptions(
-        enable_async_checkpointing=False, max_to_keep=None if read_only else KEPT, read_only=read_only
+        enable_async_checkpointing=False,
+        preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
+        read_only=read_only,
     )
     return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
 

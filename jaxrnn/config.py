@@ -43,7 +43,7 @@ class LearningConfig:
     learning_rate: float = 0.1
     """Step size of SGD, one step for each character of every stream."""
     schedule: Literal["constant", "halving"] = "constant"
-    """halving: halve the rate from the first epoch on that does not improve the validation loss by 0.3 %, stop at the second."""
+    """halving: halve the rate once an epoch improves the validation loss by less than 0.3 %, stop at the second one."""
     num_streams: int = 1
     """Equal parts of the text that are read side by side, their gradients averaged."""
 
@@ -119,7 +119,7 @@ def check_seed(seed: int) -> None:
     _check("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
 
 
-def _check(flag: str, value: float, allowed: bool, allowed_in_words: str) -> None:
+def _check(flag: str, value: int | float, allowed: bool, allowed_in_words: str) -> None:
     if not allowed:
         raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")
 

@@ -124,8 +124,7 @@ def _own_text(run: checkpoint.Run, rate: float) -> dict[str, tuple[float, str]]:
             "seen; to test on it all the same, name it with --text"
         )
     numbers = three_numbers(config, data, run.model, run.state.params)
-    meanings = dict(zip(report.FourNumbers._fields, report.MEANING, strict=True))
-    return {name: (value, meanings[name]) for name, value in numbers.items()}
+    return {name: (value, report.MEANING[name]) for name, value in numbers.items()}
 
 
 def _other_text(run: checkpoint.Run, name: str, rate: float) -> dict[str, tuple[float, str]]:

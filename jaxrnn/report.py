@@ -39,12 +39,12 @@ class FourNumbers(NamedTuple):
     heldout_dynamic_nats: float
 
 
-MEANING = FourNumbers(
-    "online: last epoch, each character scored, then learned from",
-    "training text, weights frozen",
-    "held-out text, weights frozen",
-    "held-out text, dynamic: each character scored, then learned from",
-)
+MEANING = {
+    "online_nats": "online: last epoch, each character scored, then learned from",
+    "train_nats": "training text, weights frozen",
+    "heldout_nats": "held-out text, weights frozen",
+    "heldout_dynamic_nats": "held-out text, dynamic: each character scored, then learned from",
+}
 
 
 def console() -> Console:
@@ -74,7 +74,10 @@ def visible(characters: str, most: int = 60) -> str:
 
 @contextlib.contextmanager
 def progress(screen: Console, num_characters: int) -> Iterator[Callable[[int, int, float, float], None]]:
-    """A bar over the characters of all epochs; call the result with epoch, new characters, their nats, characters per second."""
+    """A bar over the characters of all epochs.
+
+    Call what it gives with: epoch, number of new characters, their nats, characters per second.
+    """
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(bar_width=24),
@@ -113,7 +116,7 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
 def show_end(screen: Console, numbers: FourNumbers, run_dir: Path) -> None:
     """The four numbers, and what can be done next."""
     screen.print()
-    show_losses(screen, dict(zip(MEANING, numbers, strict=True)))
+    show_losses(screen, {MEANING[name]: nats for name, nats in numbers._asdict().items()})
     screen.print()
     show_facts(
         screen,
@@ -154,21 +157,22 @@ def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], nu
     axes.plot(across, online, color="0.75", linewidth=0.8, label=f"online, mean of {PICTURE_WINDOW} characters")
     middles = [row.epoch + 0.5 for row in epochs]
     axes.plot(middles, [row.online_nats for row in epochs], "o-", color="C0", label="online, mean of the epoch")
-    if epochs[0].validation_nats is not None:
-        axes.plot(
-            [row.epoch + 1 for row in epochs], [row.validation_nats for row in epochs], "s-", color="C4", label="validation"
-        )
-    levels = {"held-out, frozen": numbers.heldout_nats, "held-out, dynamic": numbers.heldout_dynamic_nats}
-    levels = {"training text, frozen": numbers.train_nats} | levels
+    validated = [(row.epoch + 1, row.validation_nats) for row in epochs if row.validation_nats is not None]
+    if validated:
+        axes.plot(*zip(*validated, strict=True), "s-", color="C4", label="validation")
+    levels = {
+        "training text, frozen": numbers.train_nats,
+        "held-out, frozen": numbers.heldout_nats,
+        "held-out, dynamic": numbers.heldout_dynamic_nats,
+    }
     for color, (name, level) in zip(("C2", "C3", "C1"), levels.items(), strict=True):
         axes.axhline(level, color=color, linestyle="--", linewidth=1.2, label=f"{name}: {level:.3f}")
     lowest = min(*numbers, *(row.online_nats for row in epochs))
     highest = max(*numbers, *(row.online_nats for row in epochs))
     axes.set(xlim=(0, len(epochs)), ylim=(lowest - 0.25, highest + 0.5), title=title)
     axes.set(xlabel="epochs", ylabel="nats per character")
-    axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))).set_ylabel(
-        "bits per character"
-    )
+    right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
+    right.set_ylabel("bits per character")
     axes.legend(frameon=False)
     axes.grid(alpha=0.2)
     figure.savefig(path, dpi=120)

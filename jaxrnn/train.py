@@ -89,18 +89,19 @@ def prepare(config: Config, data: Data) -> Task:
 def run(config: Config, data: Data, run_dir: Path) -> None:
     """Trains to the end: shows what happens; leaves metrics, samples, checkpoints and a picture in the run's folder."""
     screen, task = report.console(), prepare(config, data)
-    state = jax.jit(task.learner.init)(task.keys.init)
-    report.show_facts(screen, facts(task, state.params, run_dir))
+    start = jax.jit(task.learner.init)(task.keys.init)
+    report.show_facts(screen, facts(task, start.params, run_dir))
     report.show_header(screen, validated=data.validation.size > 0)
-    rows, curve = [], []
+    state, rows, curve = start, [], []
     with report.progress(screen, config.learning.epochs * num_characters(task)) as advance:
-        for row, state, schedule, losses in epochs(task, state, advance):
+        for row, state_now, schedule, losses in epochs(task, start, advance):
+            state = state_now
             rows.append(row)
             curve.extend(report.window_means(losses))
-            folder.add_metrics(run_dir, "epoch", row._asdict())
             text = epoch_sample(task, state.params, row.epoch)
-            folder.add_sample(run_dir, f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online", text)
             report.show_epoch(screen, row, text)
+            folder.add_metrics(run_dir, "epoch", row._asdict())
+            folder.add_sample(run_dir, f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online", text)
             checkpoint.save(run_dir, state, checkpoint.metadata(config, data, row.epoch + 1, schedule))
     numbers = report.FourNumbers(rows[-1].online_nats, **evaluate.three_numbers(config, data, task.model, state.params))
     folder.add_metrics(run_dir, "final", numbers._asdict())
@@ -109,8 +110,11 @@ def run(config: Config, data: Data, run_dir: Path) -> None:
 
 
 def epochs(task: Task, state: State, advance: Advance) -> Iterator[Finished]:
-    """Reads the training text over and over; each epoch comes back when it is over, its state good until the next is asked for."""
-    config, _, keys, _, learner, _, _ = task
+    """Reads the training text over and over; an epoch comes back when it is over.
+
+    Its state is good until the next epoch is asked for, which overwrites it.
+    """
+    config, keys, learner = task.config, task.keys, task.learner
     restart, schedule, best_params = jax.jit(learner.restart), Schedule(config.learning.learning_rate), state.params
     for epoch in range(config.learning.epochs):
         rate, started = schedule.learning_rate, time.perf_counter()
@@ -144,7 +148,8 @@ def read_epoch(task: Task, state: State, epoch: int, advance: Advance) -> tuple[
     """
     all_losses, started, num_streams = [], time.perf_counter(), task.config.learning.num_streams
     stretch = max(task.config.run.updates_per_call, STRETCH)
-    for state, losses in rest_of_epoch(task.drive, state, task.stream, stretch, task.learner.length):
+    for state_now, losses in rest_of_epoch(task.drive, state, task.stream, stretch, task.learner.length):
+        state = state_now
         if not np.isfinite(losses).all():
             raise Diverged(
                 f"the loss is no longer a number in epoch {epoch + 1}: --learning-rate {task.config.learning.learning_rate} "
@@ -174,7 +179,7 @@ def epoch_sample(task: Task, params: Params, epoch: int) -> str:
 
 def facts(task: Task, params: Params, run_dir: Path) -> dict[str, str]:
     """What the run is, in words."""
-    config, data, _, _, _, _, _ = task
+    config, data = task.config, task.data
     used = sum(map(len, (data.train, data.validation, data.heldout)))
     whole = "all" if used == data.num_characters else "the first"
     hint = "" if used == data.num_characters else f" of {data.num_characters:,} (--max-characters 0 takes all)"

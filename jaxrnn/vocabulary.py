@@ -34,7 +34,7 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, "time"]:
         position = int(unknown[0])
         character = text[position]
         raise InputError(
-            f"character {ascii(character) if not character.isprintable() else repr(character)} (U+{ord(character):04X}) at position {position} is not one of the {len(known)} that the vocabulary holds"
+            f"character {_spelled(character)} at position {position} is not one of the {len(known)} that the vocabulary holds"
         )
     return ids.astype(np.int32)
 
@@ -70,3 +70,8 @@ def from_json(text: str) -> Vocabulary:
 def _code_points(text: str) -> UInt[np.ndarray, "time"]:
     # "surrogatepass": a shell hands on bytes that are not UTF-8 as lone surrogates; they are then unknown characters.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _spelled(character: str) -> str:
+    shown = repr(character) if character.isprintable() else ascii(character)
+    return f"{shown} (U+{ord(character):04X})"

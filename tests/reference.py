@@ -62,3 +62,11 @@ def read(w, h, ids):
         h, logits = step(w, h, x)
         losses.append(nats(logits, y))
     return np.array(losses)
+
+
+def after(w, h, ids):
+    """The state and the logits after reading the ids."""
+    logits = w["c"]
+    for x in ids:
+        h, logits = step(w, h, x)
+    return h, logits

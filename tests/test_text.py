@@ -85,8 +85,8 @@ def published(tmp_path, monkeypatch):
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        del arguments
+    def log_message(self, format, *args):  # noqa: A002
+        del format, args
 
 
 def cached(folder):

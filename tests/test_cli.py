@@ -1,0 +1,235 @@
+"""The command lines, end to end, in a temporary folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jaxrnn import evaluate, sample, train
+
+SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which both presets were trained."""
+    folder, before = tmp_path_factory.mktemp("trained"), os.getcwd()  # noqa: PTH109
+    os.chdir(folder)
+    train.main(["notebook", *SMALL, "--epochs", "2"])
+    train.main(["mikolov2010", *SMALL, "--num-streams", "2", "--epochs", "20", "--learning-rate", "0.5"])
+    os.chdir(before)
+    return folder
+
+
+def metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+def error_of(capsys, main, arguments):
+    """The one line that wrong input gives."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    return message
+
+
+def test_a_run_leaves_what_the_readme_says(trained):
+    run_dir = trained / "runs" / "notebook-comedie-0"
+    assert sorted(path.name for path in run_dir.iterdir()) == [
+        "checkpoints", "config.json", "loss.png", "metrics.jsonl", "samples.txt",
+    ]  # fmt: skip
+    first, second, last = metrics(run_dir)
+    assert [first["event"], second["event"], last["event"]] == ["epoch", "epoch", "final"]
+    assert [first["epoch"], second["epoch"]] == [0, 1]
+    assert first["online_nats"] > second["online_nats"] == last["online_nats"] > 1
+    assert first["characters_per_second"] > 0
+    assert first["learning_rate"] == 0.1
+    assert set(last) == {"event", "online_nats", "train_nats", "heldout_nats", "heldout_dynamic_nats"}
+    assert (run_dir / "loss.png").read_bytes().startswith(b"\x89PNG")
+    samples = (run_dir / "samples.txt").read_text("utf-8")
+    assert samples.count("===") == 4
+    assert "epoch 2" in samples
+    assert json.loads((run_dir / "config.json").read_text("utf-8"))["model"]["hidden_size"] == 8
+
+
+def test_the_papers_schedule_halves_and_stops(trained):
+    *epochs, last = metrics(trained / "runs" / "mikolov2010-comedie-0")
+    rates = [epoch["learning_rate"] for epoch in epochs]
+    assert len(epochs) < 20
+    assert rates[0] == 0.5
+    assert rates[-1] < 0.5
+    assert all(later in (rate, rate / 2) for rate, later in zip(rates[:-1], rates[1:], strict=True))
+    assert all(epoch["validation_nats"] > 1 for epoch in epochs)
+    assert last["event"] == "final"
+
+
+def test_evaluation_gives_the_last_three_of_the_final_numbers(trained, capsys):
+    run_dir = trained / "runs" / "notebook-comedie-0"
+    evaluate.main([str(run_dir), "--json"])
+    final = metrics(run_dir)[-1]
+    assert json.loads(capsys.readouterr().out) == {name: final[name] for name in list(final)[2:]}
+
+
+def test_evaluation_of_another_text(trained, capsys, tmp_path):
+    (tmp_path / "other.txt").write_text("Bonsoir, Nicette.\n" * 40, encoding="utf-8")
+    arguments = [str(trained / "runs" / "notebook-comedie-0"), "--text", str(tmp_path / "other.txt"), "--dynamic", "0.3"]
+    evaluate.main([*arguments, "--json"])
+    numbers = json.loads(capsys.readouterr().out)
+    assert set(numbers) == {"frozen_nats", "dynamic_nats"}
+    assert numbers["dynamic_nats"] < numbers["frozen_nats"] / 2
+    evaluate.main(arguments)
+    table = capsys.readouterr().out
+    assert f"{numbers['dynamic_nats']:.4f}" in table
+    assert "\x1b" not in table
+
+
+def test_a_changed_text_is_not_taken_for_the_run_s_own(trained, folder, capsys):
+    (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
+    train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])
+    (folder / "mine.txt").write_text("Il fait jour. Il fait nuit.\n" * 30, encoding="utf-8")
+    capsys.readouterr()
+    assert "not the one that this run was trained on" in error_of(capsys, evaluate.main, ["mine"])
+
+
+def test_sampling_takes_the_newest_run_and_repeats_itself(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    texts = []
+    for seed in ("1", "1", "2"):
+        sample.main(["--seed", seed, "--length", "70", "--prompt", "COLAS."])
+        out, err = capsys.readouterr()
+        assert "mikolov2010" in err
+        texts.append(out)
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].startswith("COLAS.")
+    assert len(texts[0]) == len("COLAS.") + 70 + 1
+
+
+def test_samples_differ_and_unknown_characters_can_be_skipped(trained, capsys):
+    run_dir = str(trained / "runs" / "notebook-comedie-0")
+    sample.main([run_dir, "--num-samples", "2", "--length", "40", "--prompt", "€é", "--skip-unknown"])
+    first, second = capsys.readouterr().out.split("-" * 40)
+    assert first.strip() != second.strip()
+
+
+def test_the_same_command_twice_gives_a_second_run(folder):
+    for _ in range(2):
+        train.main([*SMALL, "--epochs", "1"])
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == ["notebook-comedie-0", "notebook-comedie-0-2"]
+
+
+def test_one_update_per_call_gives_the_same_losses(folder):
+    for updates in ("1", "700"):
+        train.main([*SMALL, "--epochs", "1", "--run-dir", updates, "--updates-per-call", updates])
+    slow, fast = (metrics(folder / updates) for updates in ("1", "700"))
+    for a, b in zip(slow, fast, strict=True):
+        assert a["online_nats"] == pytest.approx(b["online_nats"], rel=1e-5)
+
+
+def test_a_run_is_never_overwritten(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    before = metrics(trained / "runs" / "notebook-comedie-0")
+    message = error_of(capsys, train.main, [*SMALL, "--run-dir", "runs/notebook-comedie-0"])
+    assert "already holds a run" in message
+    assert metrics(trained / "runs" / "notebook-comedie-0") == before
+
+
+def files(folder):
+    content = {
+        "empty.txt": b"", "one.txt": b"x", "same.txt": b"x" * 50, "short.txt": b"ab", "latin.txt": "é".encode("latin-1"),
+    }  # fmt: skip
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--text", "empty.txt"], "is empty"),
+        (["--text", "one.txt"], "at least two"),
+        (["--text", "same.txt"], "one distinct character"),
+        (["--text", "short.txt"], "too short"),
+        (["--text", "latin.txt"], "offset 0"),
+        (["--text", "none.txt"], "none.txt"),
+        (["--text", "."], "folder"),
+        (["--num-streams", "5000", "--max-characters", "2000"], "too short"),
+        (["--hidden-size", "0"], "--hidden-size"),
+        (["--learning-rate", "nan"], "--learning-rate"),
+        (["typo"], "no preset 'typo'"),
+        (["--run-dir", "one.txt"], "is a file"),
+    ],
+)
+def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(folder, capsys, arguments, said):
+    files(folder)
+    before = sorted(folder.rglob("*"))
+    assert said in error_of(capsys, train.main, arguments)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--temperature", "-1"], "--temperature"),
+        (["--top-p", "0"], "--top-p"),
+        (["--top-p", "1.5"], "--top-p"),
+        (["--top-k", "-2"], "--top-k"),
+        (["--length", "-1"], "--length"),
+        (["--num-samples", "0"], "--num-samples"),
+        (["--prompt", ""], "--prompt is empty"),
+        (["--prompt", "a€"], "'€' (U+20AC) at position 1"),
+        (["--prompt", "€", "--skip-unknown"], "no character"),
+        (["none"], "no run in 'none'"),
+    ],
+)
+def test_wrong_input_to_sampling_is_told_in_one_line(trained, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(trained)
+    assert said in error_of(capsys, sample.main, arguments)
+
+
+def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    run_dir = "runs/notebook-comedie-0"
+    assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
+    assert "holds no checkpoints" in error_of(capsys, evaluate.main, ["none"])
+    assert "neither a file" in error_of(capsys, evaluate.main, [run_dir, "--text", "none.txt"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run(folder, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train.main([*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--epochs", "1"])
+    assert exit_.value.code == 3
+    assert "is no longer a number in epoch 1" in capsys.readouterr().err
+    assert not list(folder.rglob("checkpoints"))
+
+
+def python(folder, *arguments):
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, timeout=120)
+
+
+def test_a_pipe_gets_plain_lines(folder):
+    result = python(folder, "-W", "error", "-m", "jaxrnn.train", *SMALL, "--epochs", "1")
+    assert (result.returncode, result.stderr.decode()) == (0, "")
+    out = result.stdout.decode()
+    assert "\x1b" not in out
+    assert "\r" not in out
+    for word in ("vocabulary", "online nats", "held-out text, weights frozen", "python -m jaxrnn.sample runs/notebook"):
+        assert word in out
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate", "sample"])
+def test_help_explains_every_flag(folder, program):
+    result = python(folder, "-m", f"jaxrnn.{program}", "--help")
+    assert result.returncode == 0
+    assert result.stdout.decode().count("--") > 3
+    assert not list(folder.iterdir())

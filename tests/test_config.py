@@ -1,0 +1,64 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from jaxrnn import config as configs
+from jaxrnn.config import PRESETS
+from jaxrnn.errors import InputError
+from jaxrnn.train import parse
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_allowed_and_survive_json(preset):
+    configs.check(PRESETS[preset])
+    assert configs.from_json(json.loads(json.dumps(configs.to_json(PRESETS[preset])))) == PRESETS[preset]
+
+
+def test_a_flag_overrides_the_preset():
+    preset, config = parse(["mikolov2010", "--hidden-size", "7", "--text", "moliere"])
+    assert preset == "mikolov2010"
+    expected = PRESETS["mikolov2010"]
+    assert config.model == dataclasses.replace(expected.model, hidden_size=7)
+    assert config.text == dataclasses.replace(expected.text, text="moliere")
+    assert config.learning == expected.learning
+
+
+def test_the_default_preset_is_the_course():
+    preset, config = parse([])
+    assert (preset, config) == ("notebook", PRESETS["notebook"])
+    assert (config.text.max_characters, config.model.hidden_size, config.learning.epochs) == (50_000, 128, 10)
+    assert (config.learning.learning_rate, config.model.initialisation) == (0.1, "pytorch")
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    with pytest.raises(InputError, match="no preset 'gpt'; known: notebook, mikolov2010"):
+        parse(["gpt"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("hidden-size", 0), ("learning-rate", 0.0), ("learning-rate", math.nan), ("learning-rate", -1.0), ("epochs", 0),
+        ("num-streams", 0), ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0),
+        ("validation-fraction", -0.1), ("validation-fraction", 0.95), ("dynamic-rate", math.inf), ("seed", -1),
+        ("updates-per-call", 0), ("sample-length", -1),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_names_its_flag(flag, value):
+    _, config = parse([f"--{flag}={value}"])
+    with pytest.raises(InputError, match=f"--{flag}.* is .*; it must be "):
+        configs.check(config)
+
+
+def test_halving_needs_a_validation_part():
+    with pytest.raises(InputError, match="needs a validation part"):
+        configs.check(parse(["--schedule", "halving"])[1])
+
+
+def test_settings_of_another_version_are_told():
+    settings = configs.to_json(PRESETS["notebook"])
+    del settings["model"]["activation"]
+    with pytest.raises(InputError, match="not those of this version"):
+        configs.from_json(settings)
