@@ -6,6 +6,7 @@ Inside, losses are nats per character (natural logarithm); bits per character = 
 
 __version__ = "0.1.0"
 
+from jaxrnn import text, vocabulary
 from jaxrnn.learner import Learner, State, online
 from jaxrnn.loop import fast_driver, plain_driver
 from jaxrnn.model import Model, elman, nats
@@ -24,4 +25,6 @@ __all__ = [
     "one_step",
     "online",
     "plain_driver",
+    "text",
+    "vocabulary",
 ]

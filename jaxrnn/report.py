@@ -108,7 +108,7 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
         f"  {row.characters_per_second:>12,.0f}  {row.learning_rate:>9.6g}"
     )
     screen.print(numbers + ("" if row.validation_nats is None else f"  {row.validation_nats:>15.4f}"))
-    lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph, SAMPLE_WIDTH)]
+    lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph.strip(), SAMPLE_WIDTH)]
     for line in lines[:SAMPLE_LINES]:
         screen.print(Text(f"       │ {line}", style="dim"))
 
