@@ -116,6 +116,7 @@ def epochs(task: Task, state: State, advance: Advance) -> Iterator[Finished]:
     """
     config, keys, learner = task.config, task.keys, task.learner
     restart, schedule, best_params = jax.jit(learner.restart), Schedule(config.learning.learning_rate), state.params
+    task.drive(jax.tree.map(jnp.copy, state), task.stream, 1)  # compiles, so that the speed of an epoch is that of learning
     for epoch in range(config.learning.epochs):
         rate, started = schedule.learning_rate, time.perf_counter()
         state = restart(state, jax.random.fold_in(keys.epochs, epoch))

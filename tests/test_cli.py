@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jaxrnn import evaluate, sample, train
+from jaxrnn import build, checkpoint, evaluate, sample, train
 
 SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
 
@@ -72,6 +72,16 @@ def test_the_papers_schedule_halves_and_stops(trained):
     assert all(later in (rate, rate / 2) for rate, later in zip(rates[:-1], rates[1:], strict=True))
     assert all(epoch["validation_nats"] > 1 for epoch in epochs)
     assert last["event"] == "final"
+
+
+def test_a_worse_epoch_is_taken_back(folder):
+    train.main(["mikolov2010", *SMALL, "--epochs", "3", "--learning-rate", "2", "--num-streams", "2", "--run-dir", "run"])
+    validation_nats = [epoch["validation_nats"] for epoch in metrics(folder / "run")[:-1]]
+    assert validation_nats[2] > validation_nats[1] + 0.1
+    run = checkpoint.load(folder / "run")
+    key = build.keys(0).evaluation
+    losses = evaluate.frozen(run.model, run.state.params, build.data(run.config).validation, key)
+    assert evaluate.mean_nats(losses) == pytest.approx(min(validation_nats), rel=1e-6)
 
 
 def test_evaluation_gives_the_last_three_of_the_final_numbers(trained, capsys):
