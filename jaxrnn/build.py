@@ -17,6 +17,8 @@ from jaxrnn.rules import one_step
 from jaxrnn.types import RandomKey
 from jaxrnn.vocabulary import Vocabulary
 
+MOST_UPDATES = 2**31 - 1  # the step number is an i32
+
 
 class Keys(NamedTuple):
     """One root for each use of random numbers; what is drawn follows from these and a number (an epoch, a sample)."""
@@ -81,6 +83,11 @@ def with_learning_rate(state: State, rate: float) -> State:
 
 
 def _check_lengths(parts: texts.Parts, config: Config) -> None:
+    updates = config.learning.epochs * (len(parts.train) // config.learning.num_streams)
+    if updates > MOST_UPDATES:
+        raise InputError(
+            f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MOST_UPDATES:,} can be counted"
+        )
     wanted = {"train": config.learning.num_streams + 1, "heldout": 2}
     if config.text.validation_fraction:
         wanted["validation"] = 2

@@ -72,8 +72,6 @@ def load(run_dir: Path) -> Run:
     Raises:
       InputError: no run there; of another version; damaged.
     """
-    import orbax.checkpoint as ocp
-
     if not (run_dir / "checkpoints").is_dir():
         raise InputError(f"no run in {str(run_dir)!r}: it holds no checkpoints")
     with _manager(run_dir, read_only=True) as manager:
@@ -81,18 +79,7 @@ def load(run_dir: Path) -> Run:
         if step is None:
             raise InputError(f"the run in {str(run_dir)!r} has not saved anything yet")
         with _damage_told(run_dir):
-            saved = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-            about = saved["about"]
-            if about["format"] != FORMAT:
-                raise InputError(f"the run in {str(run_dir)!r} is of format {about['format']}; this jaxrnn reads {FORMAT}")
-            config = configs.from_json(about["config"])
-            vocabulary = vocabularies.from_json(about["vocabulary"])
-            language_model = model(config, vocabulary)
-            target = _abstract(jax.eval_shape(learner(config, language_model).init, keys(0).init))
-            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
-            if digest(state, about) != saved["sha256"]:
-                raise ValueError("digest")
-    return Run(run_dir, config, vocabulary, language_model, state, about["epochs"], about["text"]["sha256"])
+            return _verified(manager, step, run_dir)
 
 
 def newest(runs_dir: Path = Path("runs")) -> Path:
@@ -135,13 +122,30 @@ def _abstract(state: State) -> State:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), state)
 
 
+def _verified(manager: Any, step: int, run_dir: Path) -> Run:
+    """What the checkpoint of one step holds; any exception if it is not what was saved."""
+    import orbax.checkpoint as ocp
+
+    saved = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+    about = saved["about"]
+    if about["format"] != FORMAT:
+        raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
+    config, vocabulary = configs.from_json(about["config"]), vocabularies.from_json(about["vocabulary"])
+    language_model = model(config, vocabulary)
+    target = _abstract(jax.eval_shape(learner(config, language_model).init, keys(0).init))
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    if digest(state, about) != saved["sha256"]:
+        raise ValueError("its SHA-256 is another one than when it was saved")
+    return Run(run_dir, config, vocabulary, language_model, state, about["epochs"], about["text"]["sha256"])
+
+
 @contextlib.contextmanager
 def _damage_told(run_dir: Path) -> Iterator[None]:
     """Reading a damaged checkpoint fails in many ways; the person at the keyboard is told of one."""
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:120]
         raise InputError(

@@ -1,5 +1,6 @@
 """What the person at the keyboard is told when the input is wrong: one line, and exit code 2."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ def told_in_one_line() -> Iterator[None]:
     except (InputError, Diverged) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+    except BrokenPipeError:  # `| head` has seen enough; what is still in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None

@@ -18,7 +18,7 @@ Update = Callable[["State", Block, Block], tuple["State", Losses]]
 class State(NamedTuple):
     """Everything that a run needs to go on: arrays only, no functions."""
 
-    step: Int[Array, ""]  # updates so far; the position in the text follows from it
+    step: Int[Array, ""]  # updates so far, i32; the position in the text follows from it
     params: Params
     opt_state: optax.OptState
     carry: Carry

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxrnn.folder import PICTURE
+
 PICTURE_WINDOW = 500  # characters over which the loss in the picture is a mean
 SAMPLE_LINES, SAMPLE_WIDTH = 4, 68  # of the sample shown after each epoch
 
@@ -121,7 +123,7 @@ def show_end(screen: Console, numbers: FourNumbers, run_dir: Path) -> None:
     show_facts(
         screen,
         {
-            "picture": str(run_dir / "loss.png"),
+            "picture": str(run_dir / PICTURE),
             "write with it": f"python -m jaxrnn.sample {run_dir}",
             "test it": f"python -m jaxrnn.evaluate {run_dir}",
         },

@@ -74,7 +74,7 @@ def test_another_format_is_told(copied):
     content = json.loads(about.read_text())
     content["about"]["format"] = 99
     about.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"of format 99; this jaxrnn reads 1"):
+    with pytest.raises(InputError, match=r"cannot be used: it is of format 99, and this jaxrnn reads format 1"):
         checkpoint.load(copied)
 
 

@@ -27,6 +27,7 @@ def test_the_rate_is_halved_at_every_epoch_from_the_first_failure_on():
 
 
 def test_the_second_failure_is_the_end():
+    assert not rates([3.0, 2.5, 2.6])[1].finished
     _, schedule = rates([3.0, 2.5, 2.6, 2.4, 2.399])
     assert schedule.finished
     assert schedule.best_nats == 2.399
