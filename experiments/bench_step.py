@@ -16,8 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import torch
-from torch import nn
+
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    raise SystemExit("PyTorch, the peer to measure, is not installed: pip install -e '.[bench]'") from None
 
 from jaxrnn import State, build, elman, fast_driver, one_step, online, plain_driver, text, vocabulary
 from jaxrnn.stream import to_streams
@@ -75,7 +79,7 @@ def main() -> None:
     model = elman(vocab_size, HIDDEN)
     learner = online(model, one_step(model), optax.sgd(RATE))
     start, stream = jax.jit(learner.init)(build.keys(0).init), jnp.asarray(to_streams(ids))
-    drives = {"plain": plain_driver(learner.update), "loop": fast_driver(learner.update, CHARACTERS["loop"])}
+    drives = {"plain": plain_driver(learner), "loop": fast_driver(learner, CHARACTERS["loop"])}
 
     def jax_losses(name: str, count: int) -> np.ndarray:
         return drives[name](jax.tree.map(jnp.copy, start), stream, count)[1]

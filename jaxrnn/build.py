@@ -17,6 +17,7 @@ from jaxrnn.rules import one_step
 from jaxrnn.types import RandomKey
 from jaxrnn.vocabulary import Vocabulary
 
+PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
 MOST_UPDATES = 2**31 - 1  # the step number is an i32
 
 
@@ -33,14 +34,16 @@ class Data(NamedTuple):
     """A text ready to be read, i32[characters] each."""
 
     vocabulary: Vocabulary
-    train: Int[np.ndarray, "train_characters"]
-    validation: Int[np.ndarray, "validation_characters"]
-    heldout: Int[np.ndarray, "heldout_characters"]
+    train: Int[np.ndarray, " train_characters"]
+    validation: Int[np.ndarray, " validation_characters"]
+    heldout: Int[np.ndarray, " heldout_characters"]
     num_characters: int  # of the whole text, before --max-characters
+    num_used: int
     sha256: str  # of the characters that are used
 
 
 def keys(seed: int) -> Keys:
+    """The roots of all random numbers of a run."""
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
@@ -54,17 +57,17 @@ def data(config: Config) -> Data:
     whole = texts.read(settings.text)
     used = whole[: settings.max_characters] if settings.max_characters else whole
     vocabulary = vocabularies.of_text(used)
-    if len(used) < 2:
-        raise InputError(f"text {settings.text!r} has one character; at least two are needed to predict one from another")
+    texts.check_length(settings.text, used)
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
     parts = texts.split(used, settings.validation_fraction, settings.heldout_fraction)
     _check_lengths(parts, config)
     train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
-    return Data(vocabulary, train, validation, heldout, len(whole), texts.sha256(used))
+    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))
 
 
 def model(config: Config, vocabulary: Vocabulary) -> Model:
+    """The network that the settings describe, for this vocabulary."""
     settings = config.model
     return elman(len(vocabulary.characters), settings.hidden_size, settings.activation, settings.initialisation)
 
@@ -92,8 +95,7 @@ def _check_lengths(parts: texts.Parts, config: Config) -> None:
     if config.text.validation_fraction:
         wanted["validation"] = 2
     for name, least in wanted.items():
-        found = len(getattr(parts, name))
+        found = len(parts._asdict()[name])
         if found < least:
-            raise InputError(
-                f"text {config.text.text!r} is too short: {found} characters for the {name} part, which needs {least} or more"
-            )
+            part = f"the {PART_NAMES[name]} part gets {found} of its characters and needs {least} or more"
+            raise InputError(f"text {config.text.text!r} is too short: {part}")

@@ -5,7 +5,9 @@ SHA-256 over both, which is verified whenever a checkpoint is read.
 """
 
 import contextlib
+import gc
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import jaxrnn
 from jaxrnn import config as configs
@@ -49,7 +53,7 @@ def metadata(config: Config, data: Data, epochs: int, schedule: Schedule) -> dic
         "versions": {"jaxrnn": jaxrnn.__version__, "jax": jax.__version__},
         "config": configs.to_json(config),
         "vocabulary": vocabularies.to_json(data.vocabulary),
-        "text": {"sha256": data.sha256, "characters": sum(map(len, (data.train, data.validation, data.heldout)))},
+        "text": {"sha256": data.sha256, "characters": data.num_used},
         "epochs": epochs,
         "schedule": schedule._asdict(),
     }
@@ -72,13 +76,17 @@ def load(run_dir: Path) -> Run:
     Raises:
       InputError: no run there; of another version; damaged.
     """
-    if not (run_dir / "checkpoints").is_dir():
-        raise InputError(f"no run in {str(run_dir)!r}: it holds no checkpoints")
+    try:
+        found = (run_dir / "checkpoints").is_dir()
+    except OSError:  # a name that no file can have
+        found = False
+    if not found:
+        raise InputError(f"no run in {str(run_dir)!r}: there is no folder of checkpoints in it")
     with _manager(run_dir, read_only=True) as manager:
         step = manager.latest_step()
         if step is None:
             raise InputError(f"the run in {str(run_dir)!r} has not saved anything yet")
-        with _damage_told(run_dir):
+        with _damage_told(run_dir, step):
             return _verified(manager, step, run_dir)
 
 
@@ -88,18 +96,19 @@ def newest(runs_dir: Path = Path("runs")) -> Path:
     Raises:
       InputError: there is none.
     """
-    runs = [path.parent for path in runs_dir.glob("*/checkpoints")]
+    runs = {path.parent.parent for path in runs_dir.glob("*/checkpoints/*") if path.name.isdigit()}
     if not runs:
         raise InputError(f"no run in the folder {str(runs_dir)!r}; train one first (python -m jaxrnn.train) or name its folder")
     return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
 
 
-def digest(state: State, about: Mapping[str, Any]) -> str:
+def digest(state: PyTree, about: Mapping[str, Any]) -> str:
     """SHA-256 over the metadata and over each array's path, dtype, shape and bytes."""
     result = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        array = np.asarray(leaf)
-        result.update(f"{jax.tree_util.keystr(path)}{array.dtype.str}{array.shape}".encode())
+        kind = str(leaf.dtype)
+        array = np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        result.update(f"{jax.tree_util.keystr(path)} {kind} {array.dtype.str} {array.shape}".encode())
         result.update(array.tobytes())
     return result.hexdigest()
 
@@ -130,7 +139,7 @@ def _verified(manager: Any, step: int, run_dir: Path) -> Run:
     about = saved["about"]
     if about["format"] != FORMAT:
         raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
-    config, vocabulary = configs.from_json(about["config"]), vocabularies.from_json(about["vocabulary"])
+    config, vocabulary = _config(about), vocabularies.from_json(about["vocabulary"])
     language_model = model(config, vocabulary)
     target = _abstract(jax.eval_shape(learner(config, language_model).init, keys(0).init))
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
@@ -139,15 +148,28 @@ def _verified(manager: Any, step: int, run_dir: Path) -> Run:
     return Run(run_dir, config, vocabulary, language_model, state, about["epochs"], about["text"]["sha256"])
 
 
-@contextlib.contextmanager
-def _damage_told(run_dir: Path) -> Iterator[None]:
-    """Reading a damaged checkpoint fails in many ways; the person at the keyboard is told of one."""
+def _config(about: Mapping[str, Any]) -> Config:
     try:
-        yield
+        return configs.from_json(about["config"])
+    except InputError as error:
+        raise InputError(
+            f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, this is {jaxrnn.__version__}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _damage_told(run_dir: Path, step: int) -> Iterator[None]:
+    """Reading a damaged checkpoint fails in many ways and with many words; the person at the keyboard is told once."""
+    damaged = run_dir / "checkpoints" / str(step)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            try:
+                yield
+            finally:
+                gc.collect()  # what Orbax has left unfinished complains when it is collected
     except InputError as error:
         raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise InputError(
-            f"the checkpoint in {str(run_dir)!r} is damaged or incomplete ({type(error).__name__}: {reason}); train it again"
-        ) from None
+        older = len(list(damaged.parent.iterdir())) > 1
+        remedy = "remove that folder to use the checkpoint before it" if older else "train it again"
+        raise InputError(f"checkpoint {str(damaged)!r} is damaged or incomplete ({type(error).__name__}); {remedy}") from None

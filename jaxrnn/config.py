@@ -16,6 +16,8 @@ from jaxrnn.errors import InputError
 
 @dataclass(frozen=True)
 class TextConfig:
+    """What is read."""
+
     text: str = "comedie"
     """What is read: comedie (comes with the package), moliere, shakespeare (downloaded once), or the path of a UTF-8 file."""
     max_characters: int = 50_000
@@ -28,6 +30,8 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """What reads it."""
+
     hidden_size: int = 128
     """Hidden units."""
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
@@ -38,26 +42,32 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LearningConfig:
+    """How it learns."""
+
     epochs: int = 10
     """Readings of the training text, at most."""
     learning_rate: float = 0.1
     """Step size of SGD, one step for each character of every stream."""
     schedule: Literal["constant", "halving"] = "constant"
-    """halving: halve the rate once an epoch improves the validation loss by less than 0.3 %, stop at the second one."""
+    """halving: from the first epoch on that gains under 0.3 % in validation, halve after each; stop at the second."""
     num_streams: int = 1
-    """Equal parts of the text that are read side by side, their gradients averaged."""
+    """Equal parts of the text that are read side by side, their gradients averaged: as many times fewer updates."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
+    """How it is tested."""
+
     dynamic_rate: float = 0.1
     """Learning rate of dynamic evaluation, in which the model goes on learning while it is tested."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    run_dir: str = ""
-    """Folder of the run, which must not hold one yet; default runs/PRESET-TEXT-SEED, numbered when it is taken."""
+    """Where the run goes, and how it is carried out."""
+
+    run_dir: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: runs/PRESET-TEXT-SEED)")] = ""
+    """Folder of the run, which must not hold one yet; the default name gets a number when it is taken."""
     seed: int = 0
     """Seed of all random numbers: initial weights, initial states, samples."""
     updates_per_call: int = 10_000
@@ -92,34 +102,35 @@ PRESETS: dict[str, Config] = {
 def check(config: Config) -> None:
     """Raises `InputError`, naming the flag, if a value is not one that can be trained with."""
     text, model, learning, run = config.text, config.model, config.learning, config.run
-    _check("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
-    _check("validation-fraction", text.validation_fraction, 0 <= text.validation_fraction < 1, "at least 0 and under 1")
-    _check("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
+    check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
+    check_value("validation-fraction", text.validation_fraction, 0 <= text.validation_fraction < 1, "at least 0 and under 1")
+    check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
     fractions = text.validation_fraction + text.heldout_fraction
-    _check("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
-    _check("hidden-size", model.hidden_size, model.hidden_size >= 1, "1 or more")
-    _check("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
+    check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
+    check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
+    check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
     check_rate("learning-rate", learning.learning_rate)
-    _check("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
+    check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
     check_rate("dynamic-rate", config.evaluation.dynamic_rate)
     check_seed(run.seed)
-    _check("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
-    _check("sample-length", run.sample_length, run.sample_length >= 0, "0 (none) or more")
+    check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
+    check_value("sample-length", run.sample_length, 0 <= run.sample_length <= 100_000, "0 (none) to 100000")
 
 
 def check_rate(flag: str, rate: float) -> None:
     """Raises `InputError` unless the rate is a positive number."""
-    _check(flag, rate, math.isfinite(rate) and rate > 0, "a number over 0")
+    check_value(flag, rate, math.isfinite(rate) and rate > 0, "a finite number over 0")
 
 
 def check_seed(seed: int) -> None:
     """Raises `InputError` unless the seed fits 32 bits."""
-    _check("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
+    check_value("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
 
 
-def _check(flag: str, value: int | float, allowed: bool, allowed_in_words: str) -> None:
+def check_value(flag: str, value: int | float, allowed: bool, allowed_in_words: str) -> None:
+    """Raises `InputError`, naming the flag and its value, unless it is allowed."""
     if not allowed:
         raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")
 
@@ -144,5 +155,5 @@ def from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
     }
     known = {name: {f.name for f in dataclasses.fields(part)} for name, part in parts.items()}
     if {name: set(values) for name, values in settings.items()} != known:
-        raise InputError("its settings are not those of this version of jaxrnn")
+        raise InputError("its settings have other names than those of this version")
     return Config(**{name: part(**settings[name]) for name, part in parts.items()})

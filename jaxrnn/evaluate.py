@@ -4,10 +4,10 @@
 """
 
 import dataclasses
-import functools
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -16,48 +16,43 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, report, vocabulary
+from jaxrnn import build, checkpoint, cli, folder, report, vocabulary
 from jaxrnn import text as texts
 from jaxrnn.build import Data
 from jaxrnn.config import Config, EvaluationConfig, check_rate
-from jaxrnn.errors import InputError, told_in_one_line
-from jaxrnn.learner import State, online
-from jaxrnn.loop import Driver, fast_driver
-from jaxrnn.model import Model, nats
+from jaxrnn.errors import InputError
+from jaxrnn.learner import Learner, online, reader
+from jaxrnn.loop import fast_driver
+from jaxrnn.model import Model
 from jaxrnn.rules import one_step
-from jaxrnn.types import Block, Losses, Params, RandomKey
+from jaxrnn.types import Params, RandomKey
 
 UPDATES_PER_CALL = 10_000
 
+Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
-def frozen(model: Model, params: Params, ids: Int[np.ndarray, "characters"], key: RandomKey) -> Float[np.ndarray, "read"]:
-    """Loss at each character but the first, in nats, with the weights fixed.
 
-    Args:
-      ids: the text; it is read once, from beginning to end, the state carried on.
-      key: of the initial state.
+def frozen(model: Model) -> Evaluation:
+    """With the weights fixed.
+
+    Returns:
+      (params, ids, key) -> nats at each character of the text but the first. The text is read once, from beginning to end,
+      the state carried on from one that is drawn with the key. The compiled program is kept: call it for many params.
     """
-    state = State(jnp.int32(0), params, (), model.initial_carry(key, ()), ())
-    return _read_once(_reader(model), state, ids)
+    return _evaluation(reader(model))
 
 
-def dynamic(
-    model: Model,
-    params: Params,
-    ids: Int[np.ndarray, "characters"],
-    key: RandomKey,
-    optimizer: optax.GradientTransformation,
-) -> Float[np.ndarray, "read"]:
-    """Loss at each character but the first, in nats, each scored BEFORE the update on it. `params` stay as they are.
+def dynamic(model: Model, optimizer: optax.GradientTransformation) -> Evaluation:
+    """While learning goes on: each character is scored BEFORE the update on it. The params given stay as they are.
 
+    Returns:
+      (params, ids, key) -> nats at each character of the text but the first, as `frozen` does.
     Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models").
     """
-    learner = online(model, one_step(model), optimizer)
-    state = State(jnp.int32(0), params, optimizer.init(params), model.initial_carry(key, ()), ())
-    return _read_once(fast_driver(learner.update, UPDATES_PER_CALL), state, ids)
+    return _evaluation(online(model, one_step(model), optimizer))
 
 
-def mean_nats(losses: Float[np.ndarray, "time"]) -> float:
+def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
     """Nats per character. Summed in float64: a float32 sum over a million losses loses its last digits."""
     return float(losses.mean(dtype=np.float64))
 
@@ -65,59 +60,61 @@ def mean_nats(losses: Float[np.ndarray, "time"]) -> float:
 def three_numbers(config: Config, data: Data, model: Model, params: Params) -> dict[str, float]:
     """Nats per character of the run's own text: training part frozen, held-out part frozen, held-out part dynamic."""
     key = build.keys(config.run.seed).evaluation
-    optimizer = optax.sgd(config.evaluation.dynamic_rate)
+    with_fixed_weights, while_learning = frozen(model), dynamic(model, optax.sgd(config.evaluation.dynamic_rate))
     return {
-        "train_nats": mean_nats(frozen(model, params, data.train, key)),
-        "heldout_nats": mean_nats(frozen(model, params, data.heldout, key)),
-        "heldout_dynamic_nats": mean_nats(dynamic(model, params, data.heldout, key, optimizer)),
+        "train_nats": mean_nats(with_fixed_weights(params, data.train, key)),
+        "heldout_nats": mean_nats(with_fixed_weights(params, data.heldout, key)),
+        "heldout_dynamic_nats": mean_nats(while_learning(params, data.heldout, key)),
     }
 
 
-@functools.cache
-def _reader(model: Model) -> Driver:
-    """A driver that updates nothing but the carry; kept, because a schedule asks for it after every epoch."""
+def _evaluation(learner: Learner) -> Evaluation:
+    drive = fast_driver(learner, UPDATES_PER_CALL)
 
-    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
-        carry, logits = model.step(state.params, state.carry, x[0])
-        return state._replace(step=state.step + 1, carry=carry), nats(logits, y[0])[None]
+    def losses(params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey) -> Float[np.ndarray, " read"]:
+        state = jax.tree.map(jnp.copy, learner.begin(params, key))  # a driver overwrites the state it is given
+        return drive(state, jnp.asarray(ids), len(ids) - 1)[1]
 
-    return fast_driver(update, UPDATES_PER_CALL)
-
-
-def _read_once(drive: Driver, state: State, ids: Int[np.ndarray, "characters"]) -> Float[np.ndarray, "read"]:
-    state = jax.tree.map(jnp.copy, state)  # a driver is free to overwrite the state it is given
-    return drive(state, jnp.asarray(ids), len(ids) - 1)[1]
+    return losses
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    run: tyro.conf.Positional[Path]
+    """What is tested."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
-    text: str = ""
-    """Another text to test on, by name or path; default the parts of the run's own text."""
-    dynamic: float | None = None
-    """Learning rate of dynamic evaluation; default the run's (0.1 unless it was set)."""
+    text: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: the parts of the run's own text)")] = ""
+    """Another text to test on, by name or path."""
+    dynamic: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint="(default: that of the run)")] = None
+    """Learning rate of dynamic evaluation."""
+    skip_unknown: bool = False
+    """Leave out of the other text what the vocabulary does not hold, instead of an error."""
     json: bool = False
     """Print one JSON object, in nats per character, instead of a table."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = tyro.cli(EvaluateConfig, prog="python -m jaxrnn.evaluate", description=__doc__, args=arguments)
-    with told_in_one_line():
+    """The program."""
+    with cli.told_in_one_line():
+        options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
         if options.dynamic is not None:
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)
         rate = run.config.evaluation.dynamic_rate if options.dynamic is None else options.dynamic
-        numbers = _other_text(run, options.text, rate) if options.text else _own_text(run, rate)
+        numbers = _other_text(run, options, rate) if options.text else _own_text(run, rate)
         if options.json:
-            print(json.dumps({name: value for name, (value, _) in numbers.items()}))
+            print(folder.to_json_line({name: value for name, (value, _) in numbers.items()}))
         else:
             report.show_losses(report.console(), {meaning: value for value, meaning in numbers.values()})
 
 
 def _own_text(run: checkpoint.Run, rate: float) -> dict[str, tuple[float, str]]:
     config = dataclasses.replace(run.config, evaluation=EvaluationConfig(rate))
-    data = build.data(config)
+    try:
+        data = build.data(config)
+    except InputError as error:
+        raise InputError(f"the text of this run: {error}; test on another one with --text") from None
     if data.sha256 != run.text_sha256:
         raise InputError(
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
@@ -127,15 +124,21 @@ def _own_text(run: checkpoint.Run, rate: float) -> dict[str, tuple[float, str]]:
     return {name: (value, report.MEANING[name]) for name, value in numbers.items()}
 
 
-def _other_text(run: checkpoint.Run, name: str, rate: float) -> dict[str, tuple[float, str]]:
-    ids = vocabulary.encode(run.vocabulary, texts.read(name))
-    if len(ids) < 2:
-        raise InputError(f"text {name!r} has one character; at least two are needed to predict one from another")
-    key = build.keys(run.config.run.seed).evaluation
-    losses = dynamic(run.model, run.state.params, ids, key, optax.sgd(rate))
+def _other_text(run: checkpoint.Run, options: EvaluateConfig, rate: float) -> dict[str, tuple[float, str]]:
+    text, name = texts.read(options.text), options.text
+    if options.skip_unknown:
+        known = vocabulary.without_unknown(run.vocabulary, text)
+        text, name = known, f"{name} without {len(text) - len(known)} unknown characters"
+    texts.check_length(name, text)
+    try:
+        ids = vocabulary.encode(run.vocabulary, text)
+    except InputError as error:
+        raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
+    key, params = build.keys(run.config.run.seed).evaluation, run.state.params
+    fixed, learning = frozen(run.model)(params, ids, key), dynamic(run.model, optax.sgd(rate))(params, ids, key)
     return {
-        "frozen_nats": (mean_nats(frozen(run.model, run.state.params, ids, key)), f"{name}, weights frozen"),
-        "dynamic_nats": (mean_nats(losses), f"{name}, dynamic at rate {rate:g}: each character scored, then learned from"),
+        "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),
+        "dynamic_nats": (mean_nats(learning), f"{name}, dynamic at rate {rate:g}"),
     }
 
 

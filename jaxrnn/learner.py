@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxrnn.model import Model
+from jaxrnn.model import Model, nats
 from jaxrnn.rules import Rule
 from jaxrnn.types import Block, Carry, Losses, Memory, Params, RandomKey
 
@@ -29,7 +29,8 @@ class Learner(NamedTuple):
     """All functions are pure."""
 
     length: int  # characters that one update reads
-    init: Callable[[RandomKey], State]
+    init: Callable[[RandomKey], State]  # new weights
+    begin: Callable[[Params, RandomKey], State]  # these weights, all else new
     restart: Callable[[State, RandomKey], State]  # the text begins anew: carry drawn, memory reset, all else kept
     update: Update  # x, y: i32[length, *streams]; jit it and donate the state
 
@@ -39,18 +40,18 @@ def online(model: Model, rule: Rule, optimizer: optax.GradientTransformation, st
 
     Args:
       streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
+    Returns:
+      A Learner; its update gives f32[rule.length] nats per character, each scored before the update.
     """
 
-    def init(key: RandomKey) -> State:
-        params_key, carry_key, memory_key = jax.random.split(key, 3)
-        params, carry = model.init(params_key), model.initial_carry(carry_key, streams)
-        memory = rule.init(params, carry, memory_key)
-        return State(jnp.int32(0), params, optimizer.init(params), carry, memory)
-
-    def restart(state: State, key: RandomKey) -> State:
+    def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
         carry = model.initial_carry(carry_key, streams)
-        return state._replace(carry=carry, memory=rule.init(state.params, carry, memory_key))
+        return State(jnp.int32(0), params, optimizer.init(params), carry, rule.init(params, carry, memory_key))
+
+    def restart(state: State, key: RandomKey) -> State:
+        fresh = begin(state.params, key)
+        return state._replace(carry=fresh.carry, memory=fresh.memory)
 
     def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
         step, params, opt_state, carry, memory = state
@@ -58,4 +59,32 @@ def online(model: Model, rule: Rule, optimizer: optax.GradientTransformation, st
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return State(step + 1, optax.apply_updates(params, updates), opt_state, carry, memory), losses
 
-    return Learner(rule.length, init, restart, update)
+    return Learner(rule.length, _init(model, begin), begin, restart, update)
+
+
+def reader(model: Model) -> Learner:
+    """A learner that learns nothing: it reads one stream with the weights fixed, and only its carry changes.
+
+    From the same key it begins with the same carry as `online` does for one stream.
+    """
+
+    def begin(params: Params, key: RandomKey) -> State:
+        carry_key, _ = jax.random.split(key)
+        return State(jnp.int32(0), params, (), model.initial_carry(carry_key, ()), ())
+
+    def restart(state: State, key: RandomKey) -> State:
+        return state._replace(carry=begin(state.params, key).carry)
+
+    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
+        carry, logits = model.step(state.params, state.carry, x[0])
+        return state._replace(step=state.step + 1, carry=carry), nats(logits, y[0])[None]
+
+    return Learner(1, _init(model, begin), begin, restart, update)
+
+
+def _init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Callable[[RandomKey], State]:
+    def init(key: RandomKey) -> State:
+        params_key, begin_key = jax.random.split(key)
+        return begin(model.init(params_key), begin_key)
+
+    return init

@@ -7,34 +7,34 @@ of rounds is known; a `while_loop` with a bound handed in at run time never does
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.learner import State, Update
+from jaxrnn.learner import Learner, State
 from jaxrnn.stream import read, updates_per_epoch
 from jaxrnn.types import Losses, Stream
 
-Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read"]]]
+Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
 
 
-def driver(update: Update, updates_per_call: int, length: int = 1) -> Driver:
+def driver(learner: Learner, updates_per_call: int) -> Driver:
     """The plain driver for one update per call, the fast one for more."""
-    return plain_driver(update, length) if updates_per_call == 1 else fast_driver(update, updates_per_call, length)
+    return plain_driver(learner) if updates_per_call == 1 else fast_driver(learner, updates_per_call)
 
 
-def plain_driver(update: Update, length: int = 1) -> Driver:
-    """One jitted call for each update of `length` characters."""
+def plain_driver(learner: Learner) -> Driver:
+    """One jitted call for each update.
 
-    @partial(jax.jit, donate_argnums=0)
-    def call(state: State, stream: Stream) -> tuple[State, Losses]:
-        return update(state, *read(stream, state.step, length))
+    Returns:
+      (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
+    """
+    call = jax.jit(advance_one(learner), donate_argnums=0)
 
-    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, "read"]]:
-        losses = []
+    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
+        losses = [np.zeros(0, np.float32)]
         for _ in range(num_updates):
             state, loss = call(state, stream)
             losses.append(loss)  # not fetched here: the device would have to wait for Python at each character
@@ -43,40 +43,63 @@ def plain_driver(update: Update, length: int = 1) -> Driver:
     return drive
 
 
-def fast_driver(update: Update, updates_per_call: int, length: int = 1) -> Driver:
-    """Up to `updates_per_call` updates inside one jitted call; their losses come back as one array."""
+def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
+    """Up to `updates_per_call` updates inside one jitted call; any number of them gives the same bits.
 
-    @partial(jax.jit, donate_argnums=0)
-    def call(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, "call"]]:
+    Returns:
+      (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
+    """
+    call = jax.jit(advance_many(learner, updates_per_call), donate_argnums=0)
+
+    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
+        losses = [np.zeros(0, np.float32)]
+        for done in range(0, num_updates, updates_per_call):
+            count = min(updates_per_call, num_updates - done)
+            state, stretch = call(state, stream, jnp.int32(count))
+            losses.append(np.asarray(stretch)[: count * learner.length])
+        return state, np.concatenate(losses)
+
+    return drive
+
+
+def advance_one(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
+    """Pure: the next update, on the characters that its number says."""
+
+    def advance(state: State, stream: Stream) -> tuple[State, Losses]:
+        return learner.update(state, *read(stream, state.step, learner.length))
+
+    return advance
+
+
+def advance_many(
+    learner: Learner, most_updates: int
+) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, " most"]]]:
+    """Pure: the next `num_updates` updates, at most `most_updates`; the losses beyond them are zeros."""
+    next_update = advance_one(learner)
+
+    def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, " most"]]:
         def unfinished(loop: tuple) -> Array:
             done, _, _ = loop
             return done < num_updates
 
         def one_update(loop: tuple) -> tuple:
             done, state, losses = loop
-            state, loss = update(state, *read(stream, state.step, length))
-            return done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * length, axis=0)
+            state, loss = next_update(state, stream)
+            return done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * learner.length, axis=0)
 
-        start = (jnp.int32(0), state, jnp.zeros(updates_per_call * length))
-        _, state, losses = jax.lax.while_loop(unfinished, one_update, start)
+        _, loss = jax.eval_shape(next_update, state, stream)
+        losses = jnp.zeros(most_updates * learner.length, loss.dtype)
+        _, state, losses = jax.lax.while_loop(unfinished, one_update, (jnp.int32(0), state, losses))
         return state, losses
 
-    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, "read"]]:
-        losses = []
-        for done in range(0, num_updates, updates_per_call):
-            count = min(updates_per_call, num_updates - done)
-            state, stretch = call(state, stream, jnp.int32(count))
-            losses.append(np.asarray(stretch)[: count * length])
-        return state, np.concatenate(losses)
-
-    return drive
+    return advance
 
 
 def rest_of_epoch(
-    drive: Driver, state: State, stream: Stream, updates_per_stretch: int, length: int = 1
-) -> Iterator[tuple[State, Float[np.ndarray, "read"]]]:
+    learner: Learner, drive: Driver, state: State, stream: Stream, updates_per_stretch: int
+) -> Iterator[tuple[State, Float[np.ndarray, " read"]]]:
     """Reads on to the end of the text, a stretch at a time: the state after each stretch, and its losses."""
-    num_updates = updates_per_epoch(stream, length)
+    num_updates = updates_per_epoch(stream, learner.length)
     position = int(state.step) % num_updates
     while position < num_updates:
         count = min(updates_per_stretch, num_updates - position)

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxrnn import cells
+from jaxrnn.errors import InputError
 from jaxrnn.types import Carry, Ids, Logits, Params, RandomKey
 
 
@@ -28,7 +29,11 @@ def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", 
       vocab_size, hidden_size: numbers of characters and of hidden units.
       activation: a name in `cells.ACTIVATIONS`.
       initialisation: a name in `cells.INITIALISATIONS`.
+    Raises:
+      InputError: a number under 1, or an unknown name.
     """
+    if min(vocab_size, hidden_size) < 1 or activation not in cells.ACTIVATIONS or initialisation not in cells.INITIALISATIONS:
+        raise InputError(f"no network of {vocab_size} characters, {hidden_size} units, {activation!r} and {initialisation!r}")
     start = cells.INITIALISATIONS[initialisation]
     cell = cells.Elman(vocab_size, hidden_size, cells.ACTIVATIONS[activation], start)
     return _model(LanguageModel(cell, Readout(vocab_size, hidden_size, start)), cell)
@@ -73,7 +78,8 @@ class LanguageModel(nn.Module):
 
 def _model(module: nn.Module, cell: nn.RNNCellBase) -> Model:
     def init(key: RandomKey) -> Params:
-        return module.init(key, cell.initialize_carry(key, ()), jnp.int32(0))["params"]
+        any_carry = cell.initialize_carry(jax.random.key(0), ())  # its values do not matter, only its shape
+        return module.init(key, any_carry, jnp.int32(0))["params"]
 
     def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
         carry_and_logits: Any = module.apply({"params": params}, carry, ids)

@@ -5,6 +5,7 @@ Without a terminal everything comes as plain lines, without progress bar and con
 
 import contextlib
 import math
+import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from jaxrnn.folder import PICTURE
 
-PICTURE_WINDOW = 500  # characters over which the loss in the picture is a mean
+PICTURE_WINDOW = 500  # updates over which the loss in the picture is a mean
 SAMPLE_LINES, SAMPLE_WIDTH = 4, 68  # of the sample shown after each epoch
 
 
@@ -41,11 +42,13 @@ class FourNumbers(NamedTuple):
     heldout_dynamic_nats: float
 
 
+Show = Callable[[int, int, float, float], None]  # epoch, characters read in it, nats of the last ones, characters per second
+
 MEANING = {
-    "online_nats": "online: last epoch, each character scored, then learned from",
+    "online_nats": "online: last epoch, scored, then learned from",
     "train_nats": "training text, weights frozen",
     "heldout_nats": "held-out text, weights frozen",
-    "heldout_dynamic_nats": "held-out text, dynamic: each character scored, then learned from",
+    "heldout_dynamic_nats": "held-out text, dynamic: scored, then learned from",
 }
 
 
@@ -67,19 +70,20 @@ def show_facts(screen: Console, facts: Mapping[str, str]) -> None:
     screen.print()
 
 
+def printable(characters: str) -> str:
+    """The same characters, with a sign in the place of those that would steer the terminal."""
+    return "".join(character if character.isprintable() else "·" for character in characters)
+
+
 def visible(characters: str, most: int = 60) -> str:
     """Characters on one line, the blank ones spelled by signs, shortened."""
-    shown = characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥")
-    shown = "".join(character if character.isprintable() else "·" for character in shown)
+    shown = printable(characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥"))
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 @contextlib.contextmanager
-def progress(screen: Console, num_characters: int) -> Iterator[Callable[[int, int, float, float], None]]:
-    """A bar over the characters of all epochs.
-
-    Call what it gives with: epoch, number of new characters, their nats, characters per second.
-    """
+def progress(screen: Console, num_characters: int, num_epochs: int | None) -> Iterator[Show]:
+    """A bar over the characters of all epochs, or of one epoch after the other where their number is not known."""
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(bar_width=24),
@@ -88,13 +92,20 @@ def progress(screen: Console, num_characters: int) -> Iterator[Callable[[int, in
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
-    task = bar.add_task("", total=num_characters, epoch=1, nats=math.nan, bits=math.nan, speed=0)
+    task = bar.add_task("", total=num_characters * (num_epochs or 1), visible=False, epoch="", nats=0.0, bits=0.0, speed=0.0)
 
-    def advance(epoch: int, new_characters: int, nats: float, speed: float) -> None:
-        bar.update(task, advance=new_characters, epoch=epoch + 1, nats=nats, bits=bits(nats), speed=speed)
+    def show(epoch: int, num_read: int, nats: float, speed: float) -> None:
+        before, number = (0, f"{epoch + 1}") if num_epochs is None else (epoch * num_characters, f"{epoch + 1} of {num_epochs}")
+        completed = before + num_read
+        bar.update(task, completed=completed, visible=True, epoch=number, nats=nats, bits=bits(nats), speed=speed)
 
     with bar:
-        yield advance
+        yield show
+
+
+def busy(screen: Console, word: str) -> contextlib.AbstractContextManager:
+    """A sign of life on a terminal."""
+    return screen.status(word) if screen.is_terminal else contextlib.nullcontext()
 
 
 def show_header(screen: Console, validated: bool) -> None:
@@ -112,7 +123,7 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
     screen.print(numbers + ("" if row.validation_nats is None else f"  {row.validation_nats:>15.4f}"))
     lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph.strip(), SAMPLE_WIDTH)]
     for line in lines[:SAMPLE_LINES]:
-        screen.print(Text(f"       │ {line}", style="dim"))
+        screen.print(Text(f"       │ {printable(line)}", style="dim"))
 
 
 def show_end(screen: Console, numbers: FourNumbers, run_dir: Path) -> None:
@@ -124,8 +135,8 @@ def show_end(screen: Console, numbers: FourNumbers, run_dir: Path) -> None:
         screen,
         {
             "picture": str(run_dir / PICTURE),
-            "write with it": f"python -m jaxrnn.sample {run_dir}",
-            "test it": f"python -m jaxrnn.evaluate {run_dir}",
+            "write with it": f"python -m jaxrnn.sample {shlex.quote(str(run_dir))}",
+            "test it": f"python -m jaxrnn.evaluate {shlex.quote(str(run_dir))}",
         },
     )
 
@@ -134,12 +145,15 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
     """A table of losses in nats, bits and perplexity per character."""
     screen.print(Text("  nats    bits  perplexity  per character", style="bold"))
     for meaning, nats in losses.items():
+        if not math.isfinite(nats):
+            screen.print(f"   no number, a lower rate is needed: {meaning}")
+            continue
         perplexity = math.exp(nats) if nats < 100 else math.inf
         screen.print(f"{nats:>6.4f}  {bits(nats):>6.4f}  {perplexity:>10.3f}  {meaning}")
 
 
-def window_means(losses: Float[np.ndarray, "time"]) -> list[float]:
-    """Mean losses of every `PICTURE_WINDOW` characters or a little more."""
+def window_means(losses: Float[np.ndarray, " time"]) -> list[float]:
+    """Mean losses of every `PICTURE_WINDOW` updates or a little more."""
     return [float(window.mean()) for window in np.array_split(losses, max(1, len(losses) // PICTURE_WINDOW))]
 
 
@@ -147,7 +161,7 @@ def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], nu
     """The picture of the loss, as PNG.
 
     Args:
-      online: mean nats of each `PICTURE_WINDOW` characters, in the order of reading.
+      online: mean nats of each `PICTURE_WINDOW` updates, in the order of reading.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
     from matplotlib.figure import Figure
@@ -155,8 +169,8 @@ def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], nu
     figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    across = np.linspace(0, len(epochs), len(online), endpoint=False)
-    axes.plot(across, online, color="0.75", linewidth=0.8, label=f"online, mean of {PICTURE_WINDOW} characters")
+    across = (np.arange(len(online)) + 0.5) * len(epochs) / len(online)
+    axes.plot(across, online, color="0.75", linewidth=0.8, label=f"online, mean of {PICTURE_WINDOW} updates")
     middles = [row.epoch + 0.5 for row in epochs]
     axes.plot(middles, [row.online_nats for row in epochs], "o-", color="C0", label="online, mean of the epoch")
     validated = [(row.epoch + 1, row.validation_nats) for row in epochs if row.validation_nats is not None]
@@ -167,10 +181,10 @@ def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], nu
         "held-out, frozen": numbers.heldout_nats,
         "held-out, dynamic": numbers.heldout_dynamic_nats,
     }
-    for color, (name, level) in zip(("C2", "C3", "C1"), levels.items(), strict=True):
-        axes.axhline(level, color=color, linestyle="--", linewidth=1.2, label=f"{name}: {level:.3f}")
-    lowest = min(*numbers, *(row.online_nats for row in epochs))
-    highest = max(*numbers, *(row.online_nats for row in epochs))
+    for (color, dashes), (name, level) in zip((("C2", "--"), ("C3", "--"), ("C1", ":")), levels.items(), strict=True):
+        axes.axhline(level, color=color, linestyle=dashes, linewidth=1.5, label=f"{name}: {level:.3f}")
+    shown = [nats for nats in (*numbers, *(row.online_nats for row in epochs)) if math.isfinite(nats)]
+    lowest, highest = min(shown), max(shown)
     axes.set(xlim=(0, len(epochs)), ylim=(lowest - 0.25, highest + 0.5), title=title)
     axes.set(xlabel="epochs", ylabel="nats per character")
     right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))

@@ -6,9 +6,10 @@
 import functools
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -16,26 +17,28 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn import checkpoint, vocabulary
-from jaxrnn.config import check_seed
-from jaxrnn.errors import InputError, told_in_one_line
+from jaxrnn import checkpoint, cli, vocabulary
+from jaxrnn.config import check_seed, check_value
+from jaxrnn.errors import InputError
 from jaxrnn.model import Model
 from jaxrnn.types import Carry, Logits, Params, RandomKey
+from jaxrnn.vocabulary import Vocabulary
 
 BLOCK = 64  # characters drawn by one call
+TEMPERATURE = 0.7  # of the texts that are shown: likely enough to be read, not so likely as to repeat itself
 
 
 def sample(
     model: Model,
     params: Params,
-    prompt_ids: Int[np.ndarray, "prompt"],
+    prompt_ids: Int[np.ndarray, " prompt"],
     length: int,
     *,
     key: RandomKey,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-) -> Int[np.ndarray, "length"]:
+) -> Int[np.ndarray, " length"]:
     """Ids of the `length` characters that the model writes after the prompt. The same key gives the same text.
 
     Args:
@@ -43,6 +46,8 @@ def sample(
       temperature: 0 = always the most likely character, 1 = as often as the model holds it likely.
       top_k: draw among the k most likely characters only; 0 = among all.
       top_p: draw among the fewest characters that hold this probability together; 1 = among all.
+    Raises:
+      InputError: an empty prompt.
     """
     blocks = sample_blocks(model, params, prompt_ids, key=key, temperature=temperature, top_k=top_k, top_p=top_p)
     enough = itertools.islice(blocks, -(-length // BLOCK))
@@ -52,25 +57,27 @@ def sample(
 def sample_blocks(
     model: Model,
     params: Params,
-    prompt_ids: Int[np.ndarray, "prompt"],
+    prompt_ids: Int[np.ndarray, " prompt"],
     *,
     key: RandomKey,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-) -> Iterator[Int[np.ndarray, "block"]]:
+) -> Iterator[Int[np.ndarray, " block"]]:
     """The endless text of which `sample` gives the beginning, in blocks of `BLOCK` characters."""
+    if not len(prompt_ids):
+        raise InputError("the prompt is empty; give at least one character")
     carry_key, noise_key = jax.random.split(key)
-    read, write = _reader(model), _writer(model, top_k > 0 or top_p < 1)
+    read, write = _jitted(model, restricted=top_k > 0 or top_p < 1)
     carry, logits = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
+    how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
     for block in itertools.count():
-        block_key = jax.random.fold_in(noise_key, block)
-        carry, logits, ids = write(params, carry, logits, block_key, jnp.float32(temperature), top_k, jnp.float32(top_p))
+        carry, logits, ids = write(params, carry, logits, jax.random.fold_in(noise_key, block), *how)
         yield np.asarray(ids)
 
 
 def choose(
-    logits: Float[Array, "vocab"], noise: Float[Array, "vocab"], temperature: Float[Array, ""], kept: Bool[Array, "vocab"]
+    logits: Float[Array, " vocab"], noise: Float[Array, " vocab"], temperature: Float[Array, ""], kept: Bool[Array, " vocab"]
 ) -> Int[Array, ""]:
     """Draws from softmax(logits / temperature) among the kept characters, with standard Gumbel noise.
 
@@ -80,9 +87,11 @@ def choose(
 
 
 def nucleus(
-    logits: Float[Array, "vocab"], temperature: Float[Array, ""], top_k: Int[Array, ""], top_p: Float[Array, ""]
-) -> Bool[Array, "vocab"]:
+    logits: Float[Array, " vocab"], temperature: Float[Array, ""], top_k: Int[Array, ""], top_p: Float[Array, ""]
+) -> Bool[Array, " vocab"]:
     """Which characters may be drawn: the k likeliest, and of those the fewest that hold the probability p together.
+
+    Characters as likely as the last one kept are kept too.
 
     Source: Holtzman et al. (2020), ICLR ("The curious case of neural text degeneration").
     """
@@ -92,18 +101,17 @@ def nucleus(
     tiny = jnp.finfo(logits.dtype).tiny  # keeps the quotient defined at temperature 0, where only the likeliest is drawn
     probabilities = jax.nn.softmax(jnp.where(in_top_k, (ranked - ranked[0]) / jnp.maximum(temperature, tiny), -jnp.inf))
     before = jnp.cumsum(probabilities) - probabilities
-    num_kept = jnp.sum(in_top_k & (before < top_p))
+    num_kept = jnp.maximum(jnp.sum(in_top_k & (before < top_p)), 1)  # a tiny p rounds to 0; the likeliest is kept all the same
     return logits >= ranked[num_kept - 1]
 
 
-@functools.cache
-def _reader(model: Model):
-    """Jitted: the carry and the logits after the last character of a text."""
+def warm_up(model: Model) -> Callable[..., tuple[Carry, Logits]]:
+    """Pure: (params, carry, ids) -> the carry and the logits after the last of the characters."""
 
-    @jax.jit
-    def read(params: Params, carry: Carry, ids: Int[Array, "prompt"]) -> tuple[Carry, Logits]:
+    def read(params: Params, carry: Carry, ids: Int[Array, " prompt"]) -> tuple[Carry, Logits]:
         def unfinished(loop: tuple) -> Array:
-            return loop[0] < ids.shape[0]
+            t, _, _ = loop
+            return t < ids.shape[0]
 
         def one_character(loop: tuple) -> tuple:
             t, carry, _ = loop
@@ -116,17 +124,19 @@ def _reader(model: Model):
     return read
 
 
-@functools.cache
-def _writer(model: Model, restricted: bool):
-    """Jitted: the next block of characters, and the carry and logits after it."""
+def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Logits, Int[Array, " block"]]]:
+    """Pure: (params, carry, logits, key, temperature, top_k, top_p) -> carry, logits, ids of the next `BLOCK` characters.
 
-    @jax.jit
+    Without `restricted`, top_k and top_p are not looked at, which saves a sort for each character.
+    """
+
     def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, temperature: Array, top_k: Array, top_p: Array):
         noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw a character
         everything = jnp.ones(logits.shape, bool)
 
         def unfinished(loop: tuple) -> Array:
-            return loop[0] < BLOCK
+            t, _, _, _ = loop
+            return t < BLOCK
 
         def one_character(loop: tuple) -> tuple:
             t, carry, logits, ids = loop
@@ -141,15 +151,30 @@ def _writer(model: Model, restricted: bool):
     return write
 
 
+@functools.lru_cache(maxsize=16)
+def _jitted(model: Model, restricted: bool) -> tuple[Callable, Callable]:
+    """Both programs, kept for the models in use: a sample after each epoch must not compile them each time."""
+    return jax.jit(warm_up(model)), jax.jit(write_block(model, restricted))
+
+
+def default_prompt(known: Vocabulary) -> str:
+    """A full stop as in the course, or the first character of a vocabulary that has none."""
+    return "." if "." in known.characters else known.characters[0]
+
+
 @dataclass(frozen=True)
 class SampleConfig:
-    run: tyro.conf.Positional[Path | None] = None
-    """Folder of the run; default the newest one in runs/."""
-    prompt: str = "."
+    """What is written."""
+
+    run: Annotated[
+        Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the newest)")
+    ] = None
+    """Folder of the run; without one, the newest in runs/."""
+    prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(default: a full stop)")] = None
     """Text that the model reads before it writes; it may be long."""
     length: int = 500
     """Characters to write."""
-    temperature: float = 0.7
+    temperature: float = TEMPERATURE
     """0 = always the most likely character; 1 = as the model holds it likely; more = wilder."""
     top_k: int = 0
     """Draw among the k most likely characters only; 0 = among all."""
@@ -165,21 +190,17 @@ class SampleConfig:
 
 def check(config: SampleConfig) -> None:
     """Raises `InputError`, naming the flag, if a value is not allowed."""
-    wrong = {
-        f"--length is {config.length}; it must be 0 or more": config.length < 0,
-        f"--temperature is {config.temperature}; it must be a number from 0 on": not 0 <= config.temperature < float("inf"),
-        f"--top-k is {config.top_k}; it must be 0 (all) or more": config.top_k < 0,
-        f"--top-p is {config.top_p}; it must be over 0 and at most 1": not 0 < config.top_p <= 1,
-        f"--num-samples is {config.num_samples}; it must be 1 or more": config.num_samples < 1,
-        "--prompt is empty; give at least one character": not config.prompt,
-    }
-    for message, applies in wrong.items():
-        if applies:
-            raise InputError(message)
+    check_value("length", config.length, config.length >= 0, "0 or more")
+    check_value("temperature", config.temperature, 0 <= config.temperature <= 1_000, "a number from 0 to 1000")
+    check_value("top-k", config.top_k, config.top_k >= 0, "0 (all) or more")
+    check_value("top-p", config.top_p, 0 < config.top_p <= 1, "over 0 and at most 1")
+    check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
     check_seed(config.seed)
+    if config.prompt == "":
+        raise InputError("--prompt is empty; give at least one character")
 
 
-def encode_prompt(known: vocabulary.Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, "prompt"]:
+def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, " prompt"]:
     """The ids of a prompt; what the vocabulary does not hold is left out or an `InputError`."""
     if skip_unknown:
         prompt = vocabulary.without_unknown(known, prompt)
@@ -192,11 +213,13 @@ def encode_prompt(known: vocabulary.Vocabulary, prompt: str, skip_unknown: bool)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    config = tyro.cli(SampleConfig, prog="python -m jaxrnn.sample", description=__doc__, args=arguments)
-    with told_in_one_line():
+    """The program."""
+    with cli.told_in_one_line():
+        config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
-        prompt_ids = encode_prompt(run.vocabulary, config.prompt, config.skip_unknown)
+        prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
+        prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
         if config.run is None:
             print(f"from {run.path}", file=sys.stderr)
         for number in range(config.num_samples):
@@ -205,15 +228,12 @@ def main(arguments: list[str] | None = None) -> None:
             _print_sample(run, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
 
 
-def _print_sample(run: checkpoint.Run, prompt_ids: Int[np.ndarray, "prompt"], config: SampleConfig, key: RandomKey) -> None:
+def _print_sample(run: checkpoint.Run, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
-    left = config.length
-    for block in sample_blocks(run.model, run.state.params, prompt_ids, key=key, **how):
-        if left <= 0:
-            break
-        print(vocabulary.decode(run.vocabulary, block[:left]), end="", flush=True)
-        left -= BLOCK
+    blocks = sample_blocks(run.model, run.state.params, prompt_ids, key=key, **how)
+    for left in range(config.length, 0, -BLOCK):
+        print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)
     print()
 
 

@@ -8,7 +8,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.types import Block, Stream
 
 
-def to_streams(ids: Int[np.ndarray, "characters"], num_streams: int = 1) -> Int[np.ndarray, "time *streams"]:
+def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int[np.ndarray, " time *streams"]:
     """Lays a text out as `num_streams` equal contiguous parts, read side by side.
 
     Each part ends with the first character of the next one, so that every character but the text's first is predicted once
@@ -18,9 +18,9 @@ def to_streams(ids: Int[np.ndarray, "characters"], num_streams: int = 1) -> Int[
       i32[time + 1] for one stream, without a streams axis; else i32[time + 1, num_streams]. Row t is read at time t and
       row t + 1 is what is to be predicted.
     Raises:
-      InputError: fewer than one character for each stream to predict.
+      InputError: no stream, or fewer than one character for each stream to predict.
     """
-    length = (len(ids) - 1) // num_streams
+    length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
     if length < 1:
         raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {num_streams + 1} are needed")
     if num_streams == 1:
@@ -29,7 +29,7 @@ def to_streams(ids: Int[np.ndarray, "characters"], num_streams: int = 1) -> Int[
     return ids[starts[None, :] + np.arange(length + 1)[:, None]]
 
 
-def updates_per_epoch(stream: Int[Array | np.ndarray, "time *streams"], length: int) -> int:
+def updates_per_epoch(stream: Int[Array | np.ndarray, " time *streams"], length: int) -> int:
     """How many updates of `length` characters one reading of the streams gives."""
     return (stream.shape[0] - 1) // length
 

@@ -53,12 +53,12 @@ def read(name_or_path: str) -> str:
     elif name_or_path in PUBLISHED:
         data = _published(name_or_path).read_bytes()
     else:
-        data = _file(Path(name_or_path))
+        data = _file(Path(name_or_path or "no name"))
     return normalise(data, name_or_path)
 
 
 def normalise(data: bytes, name: str) -> str:
-    """UTF-8 -> text: a byte-order mark is dropped, every kind of line end becomes one newline character."""
+    """UTF-8 -> text: a byte-order mark is dropped; CR LF and CR become one newline character."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,6 +69,12 @@ def normalise(data: bytes, name: str) -> str:
     if not text:
         raise InputError(f"text {name!r} is empty")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_length(name: str, text: str) -> None:
+    """Raises `InputError` unless there is a character to predict from another one."""
+    if len(text) < 2:
+        raise InputError(f"one character of text {name!r} is read; at least two are needed to predict one from another")
 
 
 def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
@@ -84,10 +90,10 @@ def sha256(text: str) -> str:
 
 
 def _file(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"text {str(path)!r} is a folder; name a text file")
     try:
-        return path.read_bytes()
+        return path.expanduser().read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"text {str(path)!r} is a folder; name a text file") from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(NAMES)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -100,7 +106,7 @@ def _published(name: str) -> Path:
     if copy is None or not copy.is_file():
         return _download(name)
     if hashlib.sha256(copy.read_bytes()).hexdigest() != PUBLISHED[name].sha256:
-        raise InputError(f"{copy} is not the text {name!r}: its SHA-256 differs from {PUBLISHED[name].sha256}; remove it")
+        raise InputError(f"{copy} is not the published text {name!r}, whose SHA-256 is {PUBLISHED[name].sha256}; move it away")
     return copy
 
 
@@ -113,7 +119,8 @@ def _download(name: str) -> Path:
         return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", pooch.os_cache("jaxrnn")))
     except (OSError, ValueError) as error:  # ValueError: a wrong digest; pooch has removed the file
         reason = "its SHA-256 is wrong" if isinstance(error, ValueError) else type(error).__name__
+        folder = os.environ.get(DATA_DIR_VARIABLE)
+        where = f"{folder!r}, as {DATA_DIR_VARIABLE} says" if folder else f"a folder that {DATA_DIR_VARIABLE} names"
         raise InputError(
-            f"text {name!r} could not be downloaded from {url} ({reason}); "
-            f"put a copy named {name}.txt into a folder and name that folder in the environment variable {DATA_DIR_VARIABLE}"
+            f"text {name!r} could not be downloaded from {url} ({reason}); put a copy named {name}.txt into {where}"
         ) from None

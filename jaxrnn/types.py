@@ -9,10 +9,10 @@ from typing import TypeAlias
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 Ids: TypeAlias = Int[Array, "*streams"]  # one character of every stream, i32
-Block: TypeAlias = Int[Array, "length *streams"]  # the characters that one update reads
-Stream: TypeAlias = Int[Array, "time *streams"]  # a whole text
+Block: TypeAlias = Int[Array, " length *streams"]  # the characters that one update reads
+Stream: TypeAlias = Int[Array, " time *streams"]  # a whole text
 Logits: TypeAlias = Float[Array, "*streams vocab"]
-Losses: TypeAlias = Float[Array, "length"]  # nats per character, mean over the streams
+Losses: TypeAlias = Float[Array, " length"]  # nats per character, mean over the streams
 RandomKey: TypeAlias = Key[Array, ""]
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]

@@ -1,7 +1,7 @@
 """The distinct characters of a text, sorted by code point; a character's place in that order is its id."""
 
-import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt
@@ -17,11 +17,13 @@ class Vocabulary:
 
 
 def of_text(text: str) -> Vocabulary:
-    """The vocabulary of all characters of `text`."""
+    """The vocabulary of all characters of `text`, which must not be empty (`InputError`)."""
+    if not text:
+        raise InputError("an empty text has no vocabulary")
     return Vocabulary("".join(sorted(set(text))))
 
 
-def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, "time"]:
+def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
     """Ids of the characters of `text`, i32; `decode` is its exact inverse.
 
     Raises:
@@ -39,7 +41,7 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, "time"]:
     return ids.astype(np.int32)
 
 
-def decode(vocabulary: Vocabulary, ids: Int[np.ndarray, "time"]) -> str:
+def decode(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"]) -> str:
     """The text whose characters have these ids."""
     return "".join(vocabulary.characters[i] for i in ids)
 
@@ -51,23 +53,22 @@ def without_unknown(vocabulary: Vocabulary, text: str) -> str:
 
 
 def to_json(vocabulary: Vocabulary) -> str:
-    """One JSON string; `from_json` is its exact inverse."""
-    return json.dumps(vocabulary.characters)
+    """A value to put into JSON: its characters; `from_json` is the exact inverse."""
+    return vocabulary.characters
 
 
-def from_json(text: str) -> Vocabulary:
-    """The vocabulary that `to_json` wrote.
+def from_json(value: Any) -> Vocabulary:
+    """The vocabulary that `to_json` gave.
 
     Raises:
-      InputError: `text` is not a JSON string of distinct characters in the order of code points.
+      InputError: it is no string of distinct characters in the order of code points.
     """
-    characters = json.loads(text)
-    if not isinstance(characters, str) or list(characters) != sorted(set(characters)):
-        raise InputError("not a vocabulary: it must be one JSON string of distinct characters, sorted by code point")
-    return Vocabulary(characters)
+    if not isinstance(value, str) or not value or list(value) != sorted(set(value)):
+        raise InputError("its vocabulary is not a string of distinct characters, sorted by code point")
+    return Vocabulary(value)
 
 
-def _code_points(text: str) -> UInt[np.ndarray, "time"]:
+def _code_points(text: str) -> UInt[np.ndarray, " time"]:
     # "surrogatepass": a shell hands on bytes that are not UTF-8 as lone surrogates; they are then unknown characters.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 

@@ -79,7 +79,7 @@ def test_another_format_is_told(copied):
 
 
 def test_no_run_is_told(tmp_path):
-    with pytest.raises(InputError, match="holds no checkpoints"):
+    with pytest.raises(InputError, match="no folder of checkpoints"):
         checkpoint.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match="has not saved anything yet"):
@@ -89,8 +89,9 @@ def test_no_run_is_told(tmp_path):
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path):
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)  # newer than all others, but nothing to use
     for age, name in enumerate(["b", "c", "a"]):
-        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "checkpoints" / "7").mkdir(parents=True)
         os.utime(tmp_path / name / "checkpoints", (1_000 - age, 1_000 - age))
     assert checkpoint.newest(tmp_path) == tmp_path / "b"
 
@@ -101,3 +102,19 @@ def test_only_the_newest_checkpoints_are_kept(saved, copied):
         checkpoint.save(copied, saved[1]._replace(step=np.int32(step)), about)
     assert sorted(int(path.name) for path in (copied / "checkpoints").iterdir()) == [3, 4, 5]
     assert checkpoint.load(copied).state.step == 5
+
+
+def test_a_state_from_another_device_comes_back_on_the_first(saved, copied):
+    assert len(jax.devices()) == 2
+    about = checkpoint.metadata(config.PRESETS["mikolov2010"], build.data(config.PRESETS["mikolov2010"]), 5, Schedule(0.1))
+    elsewhere = jax.device_put(saved[1]._replace(step=np.int32(9)), jax.devices()[1])
+    checkpoint.save(copied, elsewhere, about)
+    state = checkpoint.load(copied).state
+    assert {leaf.device for leaf in jax.tree.leaves(state)} == {jax.devices()[0]}
+    jax.tree.map(np.testing.assert_array_equal, state, elsewhere)
+
+
+def test_a_random_key_counts_in_the_digest():
+    digests = {checkpoint.digest(jax.random.key(seed), {}) for seed in (0, 0, 1)}
+    assert len(digests) == 2
+    assert checkpoint.digest(jax.random.key_data(jax.random.key(0)), {}) not in digests

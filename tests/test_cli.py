@@ -1,13 +1,18 @@
 """The command lines, end to end, in a temporary folder."""
 
+import dataclasses
+import inspect
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
+import jax
 import pytest
 
-from jaxrnn import build, checkpoint, evaluate, sample, train
+from jaxrnn import cli, config, evaluate, sample, train
 
 SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
 
@@ -72,16 +77,6 @@ def test_the_papers_schedule_halves_and_stops(trained):
     assert all(later in (rate, rate / 2) for rate, later in zip(rates[:-1], rates[1:], strict=True))
     assert all(epoch["validation_nats"] > 1 for epoch in epochs)
     assert last["event"] == "final"
-
-
-def test_a_worse_epoch_is_taken_back(folder):
-    train.main(["mikolov2010", *SMALL, "--epochs", "3", "--learning-rate", "2", "--num-streams", "2", "--run-dir", "run"])
-    validation_nats = [epoch["validation_nats"] for epoch in metrics(folder / "run")[:-1]]
-    assert validation_nats[2] > validation_nats[1] + 0.1
-    run = checkpoint.load(folder / "run")
-    key = build.keys(0).evaluation
-    losses = evaluate.frozen(run.model, run.state.params, build.data(run.config).validation, key)
-    assert evaluate.mean_nats(losses) == pytest.approx(min(validation_nats), rel=1e-6)
 
 
 def test_evaluation_gives_the_last_three_of_the_final_numbers(trained, capsys):
@@ -167,11 +162,19 @@ def files(folder):
     [
         (["--text", "empty.txt"], "is empty"),
         (["--text", "one.txt"], "at least two"),
+        (["--max-characters", "1"], "at least two"),
+        (["--hiden-size", "3"], "perhaps you meant --hidden-size"),
+        (["--hidden-size", "abc"], "--hidden-size"),
+        (["--activation", "gelu"], "--activation"),
+        (["--epochs", "1", "notebook"], "notebook"),
+        (["--epochs"], "--epochs"),
         (["--text", "same.txt"], "one distinct character"),
         (["--text", "short.txt"], "too short"),
         (["--text", "latin.txt"], "offset 0"),
         (["--text", "none.txt"], "none.txt"),
         (["--text", "."], "folder"),
+        (["--text", ""], "neither a file"),
+        (["--text", "x" * 5000], "cannot be read"),
         (["--num-streams", "5000", "--max-characters", "2000"], "too short"),
         (["--hidden-size", "0"], "--hidden-size"),
         (["--learning-rate", "nan"], "--learning-rate"),
@@ -190,9 +193,11 @@ def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(fold
     ("arguments", "said"),
     [
         (["--temperature", "-1"], "--temperature"),
+        (["--tempreture", "1"], "--temperature"),
         (["--top-p", "0"], "--top-p"),
         (["--top-p", "1.5"], "--top-p"),
         (["--top-k", "-2"], "--top-k"),
+        (["x" * 5000], "no folder of checkpoints"),
         (["--length", "-1"], "--length"),
         (["--num-samples", "0"], "--num-samples"),
         (["--prompt", ""], "--prompt is empty"),
@@ -210,7 +215,7 @@ def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, cap
     monkeypatch.chdir(trained)
     run_dir = "runs/notebook-comedie-0"
     assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
-    assert "holds no checkpoints" in error_of(capsys, evaluate.main, ["none"])
+    assert "no folder of checkpoints" in error_of(capsys, evaluate.main, ["none"])
     assert "neither a file" in error_of(capsys, evaluate.main, [run_dir, "--text", "none.txt"])
 
 
@@ -237,9 +242,62 @@ def test_a_pipe_gets_plain_lines(folder):
         assert word in out
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "sample"])
+PROGRAMS = {
+    "train": (config.TextConfig, config.ModelConfig, config.LearningConfig, config.EvaluationConfig, config.RunConfig),
+    "evaluate": (evaluate.EvaluateConfig,),
+    "sample": (sample.SampleConfig,),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help_explains_every_flag(folder, program):
     result = python(folder, "-m", f"jaxrnn.{program}", "--help")
     assert result.returncode == 0
-    assert result.stdout.decode().count("--") > 3
+    shown = " ".join(result.stdout.decode().replace("│", " ").split())
+    for settings in PROGRAMS[program]:
+        source = inspect.getsource(settings)
+        for field in dataclasses.fields(settings):
+            name = field.name.replace("_", "-")
+            assert f"--{name}" in shown or field.name == "run", name
+            (explained,) = re.findall(rf"^    {field.name}: .*?\"\"\"(.*?)\"\"\"", source, re.MULTILINE | re.DOTALL)
+            assert explained[:40] in shown
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("program", [sample, evaluate])
+def test_a_damaged_run_is_told_in_one_line(trained, tmp_path, capsys, program):
+    run_dir = shutil.copytree(trained / "runs" / "notebook-comedie-0", tmp_path / "copy")
+    newest = max((run_dir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    for path in newest.rglob("*"):
+        if path.is_file() and path.stat().st_size > 2_000:
+            os.truncate(path, 1_000)
+    message = error_of(capsys, program.main, [str(run_dir)])
+    assert str(newest) in message
+    assert "remove that folder to use the checkpoint before it" in message
+    shutil.rmtree(newest)
+    program.main([str(run_dir)])
+    assert len(capsys.readouterr().out) > 100
+
+
+def test_too_little_memory_is_told_in_one_line(capsys):
+    def fail(arguments):
+        with cli.told_in_one_line():
+            raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: Out of memory {arguments}")
+
+    assert "not enough memory" in error_of(capsys, fail, [])
+
+
+def test_a_text_without_a_full_stop_can_be_gone_on_with(folder, capsys):
+    (folder / "plain.txt").write_text("bonjour le monde\n" * 40, encoding="utf-8")
+    train.main([*SMALL, "--text", "plain.txt", "--epochs", "1", "--run-dir", "my run"])
+    assert "python -m jaxrnn.sample 'my run'" in capsys.readouterr().out
+    sample.main(["my run", "--length", "20"])
+    assert len(capsys.readouterr().out) == 1 + 20 + 1
+
+
+def test_unknown_characters_of_another_text_can_be_left_out(trained, folder, capsys):
+    (folder / "other.txt").write_text("Bonsoir€ Nicette€.\n", encoding="utf-8")
+    arguments = [str(trained / "runs" / "notebook-comedie-0"), "--text", "other.txt"]
+    assert "'€' (U+20AC) at position 7" in error_of(capsys, evaluate.main, arguments)
+    evaluate.main([*arguments, "--skip-unknown"])
+    assert "without 2 unknown characters" in capsys.readouterr().out

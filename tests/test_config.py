@@ -60,5 +60,5 @@ def test_halving_needs_a_validation_part():
 def test_settings_of_another_version_are_told():
     settings = configs.to_json(PRESETS["notebook"])
     del settings["model"]["activation"]
-    with pytest.raises(InputError, match="not those of this version"):
+    with pytest.raises(InputError, match="have other names"):
         configs.from_json(settings)

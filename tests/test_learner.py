@@ -72,6 +72,13 @@ def test_equal_streams_learn_what_one_stream_learns(model, learner, ids):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, copies.params)
 
 
+def test_the_first_state_of_given_weights_is_new_but_for_them(learner, params):
+    state = learner.begin(params, jax.random.key(2))
+    assert state.step == 0
+    jax.tree.map(np.testing.assert_array_equal, state.params, params)
+    assert (state.carry != learner.begin(params, jax.random.key(3)).carry).all()
+
+
 def test_a_restart_draws_the_carry_and_keeps_all_else(learner):
     state = learner.init(jax.random.key(0))
     state, _ = learner.update(state, jnp.array([1]), jnp.array([2]))

@@ -1,13 +1,14 @@
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import reference
 
-from jaxrnn import elman, evaluate, fast_driver, one_step, online, plain_driver, sample
-from jaxrnn.loop import driver, rest_of_epoch
+from jaxrnn import elman, fast_driver, one_step, online, plain_driver
+from jaxrnn.learner import reader
+from jaxrnn.loop import advance_many, advance_one, driver, rest_of_epoch
+from jaxrnn.sample import warm_up, write_block
 from jaxrnn.stream import to_streams
 
 RATE = 0.1
@@ -31,8 +32,8 @@ def test_the_fast_driver_gives_the_numbers_of_the_plain_one(num_streams, long_id
     learner = learner_of(elman(20, 16), () if num_streams == 1 else (num_streams,))
     stream = jnp.asarray(to_streams(long_ids, num_streams))
     count = 10_000 if num_streams == 1 else 2_000
-    plain, plain_losses = plain_driver(learner.update)(start(learner), stream, count)
-    fast, fast_losses = fast_driver(learner.update, 4_000)(start(learner), stream, count)
+    plain, plain_losses = plain_driver(learner)(start(learner), stream, count)
+    fast, fast_losses = fast_driver(learner, 4_000)(start(learner), stream, count)
     np.testing.assert_allclose(fast_losses, plain_losses, rtol=1e-5)
     assert fast.step == plain.step == count
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), fast.params, plain.params)
@@ -42,24 +43,61 @@ def test_the_fast_driver_gives_the_numbers_of_the_plain_one(num_streams, long_id
 def test_any_number_of_updates_per_call_gives_the_same_bits(num_streams, model, ids):
     learner = learner_of(model, () if num_streams == 1 else (num_streams,))
     stream = jnp.asarray(to_streams(ids, num_streams))
-    runs = [fast_driver(learner.update, updates)(start(learner), stream, 100) for updates in (1, 7, 64, 100, 1_000)]
+    runs = [fast_driver(learner, updates)(start(learner), stream, 100) for updates in (1, 7, 64, 100, 1_000)]
     for state, losses in runs[1:]:
         np.testing.assert_array_equal(losses, runs[0][1])
         jax.tree.map(np.testing.assert_array_equal, state, runs[0][0])
 
 
-@pytest.mark.parametrize("build", [plain_driver, lambda update: fast_driver(update, 16)])
-def test_a_driver_traces_the_update_once(build, model, ids):
+@pytest.mark.parametrize("build", [plain_driver, lambda learner: fast_driver(learner, 16)])
+def test_a_driver_traces_the_update_at_its_first_call_only(build, model, ids):
     learner, traces = learner_of(model), []
 
     def update(state, x, y):
         traces.append(1)
         return learner.update(state, x, y)
 
-    drive, stream, state = build(update), jnp.asarray(ids), start(learner)
+    drive, stream, state = build(learner._replace(update=update)), jnp.asarray(ids), start(learner)
+    state, _ = drive(state, stream, 1)
+    at_first = len(traces)
+    assert at_first > 0
     for count in (1, 16, 40):
         state, _ = drive(state, stream, count)
-    assert len(traces) == 1
+    assert len(traces) == at_first
+
+
+def test_no_updates_are_no_losses(model, ids):
+    learner = learner_of(model)
+    for drive in (plain_driver(learner), fast_driver(learner, 8)):
+        state, losses = drive(start(learner), jnp.asarray(ids), 0)
+        assert (int(state.step), losses.shape) == (0, (0,))
+
+
+@pytest.mark.parametrize("build", [plain_driver, lambda learner: fast_driver(learner, 64)])
+def test_training_in_float64_is_that_of_the_witness(build, model, ids):
+    with jax.enable_x64(True):
+        learner = learner_of(model)
+        params = jax.tree.map(lambda array: array.astype(jnp.float64), model.init(jax.random.key(0)))
+        state = learner.begin(params, jax.random.key(1))
+        state = state._replace(carry=state.carry.astype(jnp.float64))
+        weights, h = reference.to_float64(params), np.asarray(state.carry)
+        expected_losses, expected, _ = reference.train(weights, h, ids, RATE)
+        state, losses = build(learner)(state, jnp.asarray(ids), len(ids) - 1)
+        np.testing.assert_allclose(losses, expected_losses, rtol=1e-10)
+        for name, array in reference.to_float64(state.params).items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("stop", [1, 33, 128])
+def test_going_on_from_a_copy_gives_the_same_bits(stop, model, ids):
+    """The state is all that there is: whatever was read before it plays no part."""
+    learner, stream = learner_of(model), jnp.asarray(ids)
+    whole, losses = fast_driver(learner, 50)(start(learner), stream, 200)
+    state, first = fast_driver(learner, 50)(start(learner), stream, stop)
+    state = jax.tree.map(jnp.asarray, jax.tree.map(np.array, state))
+    state, second = fast_driver(learner, 50)(state, stream, 200 - stop)
+    np.testing.assert_array_equal(np.concatenate([first, second]), losses)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
 
 
 def primitives(jaxpr):
@@ -73,24 +111,17 @@ def primitives(jaxpr):
                     yield from primitives(inner)
 
 
-def jitted(function):
-    """The jitted call inside of a driver, sampler or the like."""
-    cells = [cell.cell_contents for cell in inspect.unwrap(function).__closure__ or ()]
-    return next(cell for cell in cells if hasattr(cell, "lower"))
-
-
 def test_there_is_no_scan_anywhere(model, params, ids):
-    learner = learner_of(model)
-    state, stream, three = start(learner), jnp.asarray(ids), jnp.int32(3)
-    key, carry, logits = jax.random.key(0), model.initial_carry(jax.random.key(0), ()), jnp.zeros(7)
-    one = jnp.ones(())
+    learner, reading = learner_of(model), reader(model)
+    key, three, one = jax.random.key(0), jnp.int32(3), jnp.ones(())
+    state, stream, carry = learner.init(key), jnp.asarray(ids), model.initial_carry(key, ())
     programs = {
         "update": (learner.update, (state, jnp.array([1]), jnp.array([2]))),
-        "plain": (jitted(plain_driver(learner.update)), (state, stream)),
-        "fast": (jitted(fast_driver(learner.update, 8)), (state, stream, three)),
-        "evaluation": (jitted(evaluate._reader(model)), (state, stream, three)),
-        "prompt": (sample._reader(model), (params, carry, stream)),
-        "sample": (sample._writer(model, True), (params, carry, logits, key, one, three, one)),
+        "plain": (advance_one(learner), (state, stream)),
+        "fast": (advance_many(learner, 8), (state, stream, three)),
+        "evaluation": (advance_many(reading, 8), (reading.init(key), stream, three)),
+        "prompt": (warm_up(model), (params, carry, stream)),
+        "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, one, three, one)),
     }
     for name, (program, arguments) in programs.items():
         names = set(primitives(jax.make_jaxpr(program)(*arguments).jaxpr))
@@ -109,26 +140,26 @@ def test_a_scan_would_be_found():
 @pytest.mark.parametrize(("updates_per_call", "stretch"), [(1, 30), (16, 16), (1_000, 1_000)])
 def test_the_rest_of_an_epoch_reads_each_character_once(updates_per_call, stretch, model, ids):
     learner, stream = learner_of(model), jnp.asarray(ids[:101])
-    drive = driver(learner.update, updates_per_call)
+    drive = driver(learner, updates_per_call)
     state, first = drive(start(learner), stream, 37)
     losses = [first]
-    *_, (last, _) = stretches = list(rest_of_epoch(drive, state, stream, stretch))
+    *_, (last, _) = stretches = list(rest_of_epoch(learner, drive, state, stream, stretch))
     losses += [more for _, more in stretches]
     assert last.step == 100
     assert max(map(len, losses[1:])) <= stretch
-    _, expected = fast_driver(learner.update, 100)(start(learner), stream, 100)
+    _, expected = fast_driver(learner, 100)(start(learner), stream, 100)
     np.testing.assert_allclose(np.concatenate(losses), expected, rtol=1e-5)
 
 
 def test_one_update_per_call_is_the_plain_loop(model):
     learner = learner_of(model)
-    assert driver(learner.update, 1).__qualname__.startswith("plain_driver")
-    assert driver(learner.update, 2).__qualname__.startswith("fast_driver")
+    assert driver(learner, 1).__qualname__.startswith("plain_driver")
+    assert driver(learner, 2).__qualname__.startswith("fast_driver")
 
 
 def test_it_learns_a_rhyme():
     ids = np.tile(np.arange(6, dtype=np.int32), 400)
     learner = learner_of(elman(6, 16))
-    _, losses = fast_driver(learner.update, 2_000)(start(learner), jnp.asarray(ids), 2_000)
+    _, losses = fast_driver(learner, 2_000)(start(learner), jnp.asarray(ids), 2_000)
     assert losses[:50].mean() > 1.5
     assert losses[-50:].mean() < 0.05

@@ -7,6 +7,7 @@ from conftest import HIDDEN, VOCAB
 
 from jaxrnn import elman, nats
 from jaxrnn.cells import INITIALISATIONS, Elman
+from jaxrnn.errors import InputError
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
@@ -80,3 +81,9 @@ def test_the_course_draws_the_carry_anew_for_each_key(model):
     first, second = (np.asarray(elman(7, 10_000).initial_carry(jax.random.key(seed), ())) for seed in (0, 1))
     np.testing.assert_allclose(first.std(), 0.1, rtol=0.05)
     assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("wrong", [{"hidden_size": 0}, {"activation": "gelu"}, {"initialisation": "zeros"}])
+def test_a_network_that_there_is_not_is_an_error(wrong):
+    with pytest.raises(InputError, match="no network of 7 characters"):
+        elman(VOCAB, **{"hidden_size": HIDDEN, **wrong})

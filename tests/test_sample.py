@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jaxrnn import elman
 from jaxrnn import sample as sampling
+from jaxrnn.errors import InputError
 from jaxrnn.sample import BLOCK, nucleus, sample
 
 PROMPT = np.array([1, 2, 3], np.int32)
@@ -37,7 +38,9 @@ def test_a_longer_sample_begins_with_the_shorter_one(eager):
         assert write(eager, length) == long[:length]
 
 
-@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}, {"temperature": 0.0, "top_p": 0.5}])
+@pytest.mark.parametrize(
+    "how", [{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}, {"top_p": 1e-60}, {"temperature": 0.0, "top_p": 0.5}]
+)
 def test_the_likeliest_characters_are_those_of_the_witness(eager, how):
     model, params = eager
     carry = model.initial_carry(jax.random.split(jax.random.key(0))[0], ())
@@ -50,10 +53,20 @@ def test_the_likeliest_characters_are_those_of_the_witness(eager, how):
     assert write(eager, 100, **how) == expected
 
 
+def test_more_characters_than_there_are_can_be_drawn_among(eager):
+    assert write(eager, 50, top_k=10**12) == write(eager, 50, top_k=VOCAB)
+
+
+def test_an_empty_prompt_is_an_error(eager):
+    model, params = eager
+    with pytest.raises(InputError, match="prompt is empty"):
+        sample(model, params, PROMPT[:0], 5, key=jax.random.key(0))
+
+
 def test_the_whole_prompt_warms_the_state_up(eager):
     model, params = eager
     carry = model.initial_carry(jax.random.key(0), ())
-    new_carry, logits = sampling._reader(model)(params, carry, jnp.asarray(PROMPT))
+    new_carry, logits = sampling.warm_up(model)(params, carry, jnp.asarray(PROMPT))
     h, expected = reference.after(reference.to_float64(params), np.asarray(carry, np.float64), PROMPT)
     np.testing.assert_allclose(new_carry, h, rtol=1e-5)
     np.testing.assert_allclose(logits, expected, rtol=1e-4)

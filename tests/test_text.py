@@ -119,5 +119,5 @@ def test_a_local_copy_is_used_and_verified(published, monkeypatch):
     (published / "served" / "small.txt").unlink()
     assert text.read("small") == "Bonjour.\n"
     (published / "small.txt").write_text("Autre.\n", encoding="utf-8")
-    with pytest.raises(InputError, match="SHA-256 differs"):
+    with pytest.raises(InputError, match="is not the published text"):
         text.read("small")

@@ -32,9 +32,9 @@ def test_json_gives_the_same_vocabulary(text):
     assert vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json(known)))) == known
 
 
-@pytest.mark.parametrize("wrong", ['"ba"', '"aa"', "[1]", "3"])
+@pytest.mark.parametrize("wrong", ["ba", "aa", "", [1], 3, None])
 def test_what_is_no_vocabulary_is_an_error(wrong):
-    with pytest.raises(InputError, match="not a vocabulary"):
+    with pytest.raises(InputError, match="is not a string of distinct characters"):
         vocabulary.from_json(wrong)
 
 
@@ -44,6 +44,11 @@ def test_what_is_no_vocabulary_is_an_error(wrong):
 def test_an_unknown_character_is_named(text, said):
     with pytest.raises(InputError, match=f"{said} is not one of the 2"):
         vocabulary.encode(vocabulary.of_text("ab"), text)
+
+
+def test_an_empty_text_has_no_vocabulary():
+    with pytest.raises(InputError, match="empty"):
+        vocabulary.of_text("")
 
 
 def test_bytes_that_are_no_text_are_unknown_characters():

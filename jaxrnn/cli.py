@@ -1,0 +1,84 @@
+"""What the three programs share: flags from a dataclass, and errors told in one line."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import jax
+import tyro
+
+from jaxrnn.errors import Diverged, InputError
+
+Settings = TypeVar("Settings")
+
+
+def parse(
+    settings: type[Settings],
+    program: str,
+    description: str | None,
+    arguments: list[str] | None,
+    default: Settings | None = None,
+) -> Settings:
+    """The settings that the flags say; `--help` prints them and ends the program.
+
+    Raises:
+      InputError: a flag that does not exist or a value that it does not take.
+    """
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                settings,
+                prog=f"python -m jaxrnn.{program}",
+                description=description,
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+                **given,
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        raise InputError(_in_one_line(told.getvalue())) from None
+
+
+def _in_one_line(box: str) -> str:
+    """tyro draws a box of several sections: the first says what is wrong, another one may say what was meant."""
+    sections = [[]]
+    for line in box.splitlines()[1:]:
+        words = line.strip("│╰╯|+ ")
+        if words and set(words) <= {"─", "-"}:
+            sections.append([])
+        elif words:
+            sections[-1].append(words)
+    sections = [section for section in sections if section]
+    wrong = " ".join(sections[0]).rstrip(".").replace(" Expected 1 values", "")
+    meant = [section[1] for section in sections[1:] if section[0].startswith("Perhaps you meant")]
+    return f"{wrong}; " + (f"perhaps you meant {meant[0]}; " if meant else "") + "--help lists what there is"
+
+
+@contextlib.contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Ends the program with the error's message on stderr: exit code 2 for wrong input, 3 for a loss that is no number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a screen that cannot show a character shows a question mark
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print("error: not enough memory on this device; try a smaller --hidden-size or fewer --num-streams", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (InputError, Diverged) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+    except BrokenPipeError:  # `| head` has seen enough; what is still in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
