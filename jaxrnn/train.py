@@ -118,8 +118,9 @@ def epochs(task: Task, state: State, show: report.Show) -> Iterator[Finished]:
     task.drive(jax.tree.map(jnp.copy, state), task.stream, 1)  # compiles, so that the speed of an epoch is that of learning
     schedule, best_params = Schedule(config.learning_rate), state.params
     for epoch in range(config.epochs):
-        rate, started = schedule.learning_rate, time.perf_counter()
-        state, losses = read_epoch(task, restart(state, jax.random.fold_in(keys.epochs, epoch)), epoch, show)
+        rate, state = schedule.learning_rate, restart(state, jax.random.fold_in(keys.epochs, epoch))
+        started = time.perf_counter()
+        state, losses = read_epoch(task, state, epoch, show)
         speed = num_characters(task) / (time.perf_counter() - started)
         validation_nats = validate(state.params, epoch) if task.data.validation.size else None
         if config.schedule == "halving" and validation_nats is not None:
