@@ -18,8 +18,8 @@ import numpy as np
 import optax
 
 try:
-    import torch
-    from torch import nn
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch import nn  # pyright: ignore[reportMissingImports]
 except ImportError:
     raise SystemExit("PyTorch, the peer to measure, is not installed: pip install -e '.[bench]'") from None
 
