@@ -83,12 +83,15 @@ def visible(characters: str, most: int = 60) -> str:
 
 @contextlib.contextmanager
 def progress(screen: Console, num_characters: int, num_epochs: int | None) -> Iterator[Show]:
-    """A bar over the characters of all epochs, or of one epoch after the other where their number is not known."""
+    """A bar over the characters of all epochs, or of one epoch after the other where their number is not known.
+
+    It fits into 80 columns. Call what it gives with what `Show` says.
+    """
     columns = (
         TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[nats]:.3f} nats  {task.fields[bits]:.3f} bits"),
-        TextColumn("{task.fields[speed]:,.0f} characters/s "),
+        TextColumn("{task.fields[speed]:,.0f} char/s"),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

@@ -199,13 +199,14 @@ def facts(task: Task, params: Params, run_dir: Path) -> dict[str, str]:
     streams = "" if config.learning.num_streams == 1 else f" of {config.learning.num_streams} streams"
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     device = jax.devices()[0]
+    kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     return {
         "text": f"{config.text.text}, {whole} {data.num_used:,} characters{hint}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": f"{len(data.vocabulary.characters)} characters: {report.visible(data.vocabulary.characters)}",
         "model": f"Elman network, {config.model.hidden_size} {config.model.activation} units, {num_params:,} parameters",
         "learning": f"SGD at rate {config.learning.learning_rate:g} after every character{streams}",
-        "device": f"{device.device_kind} ({device.platform}), jax {jax.__version__}",
+        "device": f"{kind}, jax {jax.__version__}",
         "run": str(run_dir),
     }
 

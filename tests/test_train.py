@@ -69,10 +69,10 @@ def test_a_validation_loss_that_is_no_number_ends_the_run():
 
 @pytest.mark.parametrize(("num_epochs", "said"), [(4, "epoch 2 of 4"), (None, "epoch 2 ")])
 def test_a_terminal_gets_a_bar_with_the_numbers(num_epochs, said):
-    screen = Console(force_terminal=True, width=120)
+    screen = Console(force_terminal=True, width=80)
     with screen.capture() as captured, report.progress(screen, 1_000, num_epochs) as show:
-        show(1, 500, 2.0, 12_345.0)
-    for words in (said, "2.000 nats", "2.885 bits", "12,345 characters/s", "38 %" if num_epochs else "50 %"):
+        show(1, 500, 2.0, 123_456.0)
+    for words in (said, "2.000 nats", "2.885 bits", "123,456 char/s", "38 %" if num_epochs else "50 %"):
         assert words in captured.get()
 
 
