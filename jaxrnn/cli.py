@@ -55,7 +55,7 @@ def _in_one_line(box: str) -> str:
         elif words:
             sections[-1].append(words)
     sections = [section for section in sections if section]
-    wrong = " ".join(sections[0]).rstrip(".").replace(" Expected 1 values", "")
+    wrong = " ".join(sections[0]).replace(" Expected 1 values.", "").rstrip(".")
     meant = [section[1] for section in sections[1:] if section[0].startswith("Perhaps you meant")]
     return f"{wrong}; " + (f"perhaps you meant {meant[0]}; " if meant else "") + "--help lists what there is"
 
