@@ -89,7 +89,7 @@ def test_no_run_is_told(tmp_path):
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path):
-    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)  # newer than all others, but nothing to use
+    (tmp_path / "unfinished" / "checkpoints" / "7.orbax-checkpoint-tmp").mkdir(parents=True)  # the newest, but of no use
     for age, name in enumerate(["b", "c", "a"]):
         (tmp_path / name / "checkpoints" / "7").mkdir(parents=True)
         os.utime(tmp_path / name / "checkpoints", (1_000 - age, 1_000 - age))

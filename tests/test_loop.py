@@ -88,6 +88,15 @@ def test_training_in_float64_is_that_of_the_witness(build, model, ids):
             np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("build", [plain_driver, lambda learner: fast_driver(learner, 8)])
+def test_losses_have_the_precision_of_the_model(build, model, ids):
+    learner = learner_of(model)
+    state = start(learner)
+    with jax.enable_x64(True):
+        _, losses = build(learner)(state, jnp.asarray(ids), 20)
+    assert losses.dtype == np.float32
+
+
 @pytest.mark.parametrize("stop", [1, 33, 128])
 def test_going_on_from_a_copy_gives_the_same_bits(stop, model, ids):
     """The state is all that there is: whatever was read before it plays no part."""

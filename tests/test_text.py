@@ -33,6 +33,12 @@ def test_a_file_is_read_by_its_path(tmp_path):
     assert text.read(str(tmp_path / "a.txt")) == "Été.\n"
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.txt").write_text("Oui.", encoding="utf-8")
+    assert text.read("~/a.txt") == "Oui."
+
+
 def test_missing_files_and_folders_are_errors(tmp_path):
     with pytest.raises(InputError, match="neither a file nor one of the known names comedie, moliere, shakespeare"):
         text.read(str(tmp_path / "none.txt"))
