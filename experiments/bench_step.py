@@ -2,8 +2,8 @@
 
     pip install -e ".[bench]" && python experiments/bench_step.py
 
-Takes half a minute. Expected: the plain per-step loop at least 6 times as fast as PyTorch, the loop driver at least 30 times,
-and at least 4 times as fast as the plain loop. All three start from the same weights, read the same characters and must show
+Takes half a minute. Expected: the plain driver at least 6 times as fast as PyTorch, the fast driver at least 30 times, and at
+least 4 times as fast as the plain one. All three start from the same weights, read the same characters and must show
 the same losses. They run in turn, several times; the shortest time of each counts, because everything else that the machine
 does only adds to it. The ratios are what carries over to another machine.
 """
@@ -27,7 +27,7 @@ from jaxrnn import State, build, elman, fast_driver, one_step, online, plain_dri
 from jaxrnn.stream import to_streams
 
 HIDDEN, RATE, REPEATS, CHECKED = 128, 0.1, 9, 2_000
-CHARACTERS = {"PyTorch": 2_000, "plain": 5_000, "loop": 50_000}  # read in each repeat
+CHARACTERS = {"PyTorch": 2_000, "plain driver": 5_000, "fast driver": 50_000}  # read in each repeat
 
 
 class TorchElman(nn.Module):
@@ -79,7 +79,7 @@ def main() -> None:
     model = elman(vocab_size, HIDDEN)
     learner = online(model, one_step(model), optax.sgd(RATE))
     start, stream = jax.jit(learner.init)(build.keys(0).init), jnp.asarray(to_streams(ids))
-    drives = {"plain": plain_driver(learner), "loop": fast_driver(learner, CHARACTERS["loop"])}
+    drives = {"plain driver": plain_driver(learner), "fast driver": fast_driver(learner, CHARACTERS["fast driver"])}
 
     def jax_losses(name: str, count: int) -> np.ndarray:
         return drives[name](jax.tree.map(jnp.copy, start), stream, count)[1]
@@ -87,8 +87,8 @@ def main() -> None:
     check_losses(torch_losses(start, ids, vocab_size, CHECKED)(), *(jax_losses(name, CHECKED) for name in drives))
     readers: dict[str, Callable[[], object]] = {
         "PyTorch": torch_losses(start, ids, vocab_size, CHARACTERS["PyTorch"]),
-        "plain": lambda: jax_losses("plain", CHARACTERS["plain"]),
-        "loop": lambda: jax_losses("loop", CHARACTERS["loop"]),
+        "plain driver": lambda: jax_losses("plain driver", CHARACTERS["plain driver"]),
+        "fast driver": lambda: jax_losses("fast driver", CHARACTERS["fast driver"]),
     }
     shortest = dict.fromkeys(readers, float("inf"))
     for _ in range(REPEATS):
@@ -99,19 +99,19 @@ def main() -> None:
     show(shortest)
 
 
-def check_losses(of_torch: list[float], of_plain: np.ndarray, of_loop: np.ndarray) -> None:
+def check_losses(of_torch: list[float], of_plain: np.ndarray, of_fast: np.ndarray) -> None:
     """Raises unless all three learned the same."""
     np.testing.assert_allclose(of_plain, of_torch, rtol=1e-3)
-    np.testing.assert_allclose(of_loop, of_plain, rtol=1e-5)
+    np.testing.assert_allclose(of_fast, of_plain, rtol=1e-5)
 
 
 def show(seconds: dict[str, float]) -> None:
-    """The table of the README, in Markdown."""
+    """The numbers as a table in Markdown."""
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
           f"jax {jax.__version__}, torch {torch.__version__}; {HIDDEN} hidden units, one stream\n")  # fmt: skip
-    print("| | µs a character | beside PyTorch | beside the plain loop |\n|---|---|---|---|")
+    print("| | µs a character | beside PyTorch | beside the plain driver |\n|---|---|---|---|")
     for name, each in seconds.items():
-        print(f"| {name} | {1e6 * each:.1f} | {seconds['PyTorch'] / each:.1f} | {seconds['plain'] / each:.1f} |")
+        print(f"| {name} | {1e6 * each:.1f} | {seconds['PyTorch'] / each:.1f} | {seconds['plain driver'] / each:.1f} |")
 
 
 def _tensor(array: jax.Array) -> torch.Tensor:

@@ -9,7 +9,6 @@ import gc
 import hashlib
 import io
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +115,6 @@ def digest(state: PyTree, about: Mapping[str, Any]) -> str:
 def _manager(run_dir: Path, read_only: bool = False) -> Any:
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
     options = ocp.CheckpointManagerOptions(
         enable_async_checkpointing=False,
         preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
@@ -169,6 +167,10 @@ def _damage_told(run_dir: Path, step: int) -> Iterator[None]:
                 gc.collect()  # what Orbax has left unfinished complains when it is collected
     except InputError as error:
         raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # what was saved may be good
+    except PermissionError as error:
+        raise InputError(f"checkpoint {str(damaged)!r} cannot be read: {error.strerror}") from None
     except Exception as error:
         older = len(list(damaged.parent.iterdir())) > 1
         remedy = "remove that folder to use the checkpoint before it" if older else "train it again"

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ def _in_one_line(box: str) -> str:
         elif words:
             sections[-1].append(words)
     sections = [section for section in sections if section]
+    if sections[0][0].startswith("Missing from"):
+        return f"{sections[0][1].split()[0]} is missing; --help lists what there is"
     wrong = " ".join(sections[0]).replace(" Expected 1 values.", "").rstrip(".")
     meant = [section[1] for section in sections[1:] if section[0].startswith("Perhaps you meant")]
     return f"{wrong}; " + (f"perhaps you meant {meant[0]}; " if meant else "") + "--help lists what there is"
@@ -63,6 +66,7 @@ def _in_one_line(box: str) -> str:
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Ends the program with the error's message on stderr: exit code 2 for wrong input, 3 for a loss that is no number."""
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of each file
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a screen that cannot show a character shows a question mark

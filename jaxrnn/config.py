@@ -4,14 +4,15 @@
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from jaxrnn.errors import InputError
+from jaxrnn.text import NAMES
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,17 @@ def check(config: Config) -> None:
     check_value("sample-length", run.sample_length, 0 <= run.sample_length <= 100_000, "0 (none) to 100000")
 
 
+def with_absolute_path(config: Config) -> Config:
+    """The same settings, a text that is a file named in a way that holds in every folder."""
+    if config.text.text in NAMES:
+        return config
+    path = Path(config.text.text).expanduser().absolute()
+    return dataclasses.replace(config, text=dataclasses.replace(config.text, text=str(path)))
+
+
 def check_rate(flag: str, rate: float) -> None:
     """Raises `InputError` unless the rate is a positive number."""
-    check_value(flag, rate, math.isfinite(rate) and rate > 0, "a finite number over 0")
+    check_value(flag, rate, 1e-30 < rate < 1e30, "a finite number over 0, within what float32 can hold")
 
 
 def check_seed(seed: int) -> None:

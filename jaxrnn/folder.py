@@ -32,7 +32,7 @@ def create(preset: str, config: Config) -> Path:
         settings = json.dumps(configs.to_json(config), indent=2, ensure_ascii=False)
         (path / CONFIG).write_text(f"{settings}\n", "utf-8")
     except OSError as error:
-        raise InputError(f"the run's folder {str(path)!r} cannot be written: {error.strerror}") from None
+        raise InputError(f"the run's folder {str(error.filename or path)!r} cannot be written: {error.strerror}") from None
     return path
 
 
@@ -49,10 +49,11 @@ def _check_free(path: Path) -> None:
 def _next_free(preset: str, config: Config) -> Path:
     text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
     first = Path("runs", f"{preset}-{text}-{config.run.seed}")
+    first.parent.mkdir(exist_ok=True)
     for number in itertools.count(1):
         path = first if number == 1 else first.with_name(f"{first.name}-{number}")
         with contextlib.suppress(FileExistsError):  # another process may take a name between a look and the making
-            path.mkdir(parents=True)
+            path.mkdir()
             return path
     raise AssertionError("numbers do not end")
 

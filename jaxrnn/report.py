@@ -7,6 +7,7 @@ import contextlib
 import math
 import shlex
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -98,8 +99,12 @@ def progress(screen: Console, num_characters: int, num_epochs: int | None) -> It
     task = bar.add_task("", total=num_characters * (num_epochs or 1), visible=False, epoch="", nats=0.0, bits=0.0, speed=0.0)
 
     def show(epoch: int, num_read: int, nats: float, speed: float) -> None:
-        before, number = (0, f"{epoch + 1}") if num_epochs is None else (epoch * num_characters, f"{epoch + 1} of {num_epochs}")
-        completed = before + num_read
+        if num_epochs is None:
+            number, completed = f"{epoch + 1}", num_read
+            if bar.tasks[0].completed > num_read:  # a new epoch: without a reset the time left would stay at zero
+                bar.reset(task)
+        else:
+            number, completed = f"{epoch + 1} of {num_epochs}", epoch * num_characters + num_read
         bar.update(task, completed=completed, visible=True, epoch=number, nats=nats, bits=bits(nats), speed=speed)
 
     with bar:
@@ -188,10 +193,13 @@ def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], nu
         axes.axhline(level, color=color, linestyle=dashes, linewidth=1.5, label=f"{name}: {level:.3f}")
     shown = [nats for nats in (*numbers, *(row.online_nats for row in epochs)) if math.isfinite(nats)]
     lowest, highest = min(shown), max(shown)
-    axes.set(xlim=(0, len(epochs)), ylim=(lowest - 0.25, highest + 0.5), title=title)
+    axes.set_title(title, parse_math=False)  # a folder's name may hold a dollar sign
+    axes.set(xlim=(0, len(epochs)), ylim=(lowest - 0.25, highest + 0.5))
     axes.set(xlabel="epochs", ylabel="nats per character")
     right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
     right.set_ylabel("bits per character")
     axes.legend(frameon=False)
     axes.grid(alpha=0.2)
-    figure.savefig(path, dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font does not have is drawn as boxes
+        figure.savefig(path, dpi=120)

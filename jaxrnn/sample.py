@@ -47,7 +47,7 @@ def sample(
       top_k: draw among the k most likely characters only; 0 = among all.
       top_p: draw among the fewest characters that hold this probability together; 1 = among all.
     Raises:
-      InputError: an empty prompt.
+      InputError: an empty prompt; a temperature, top_k or top_p that is not allowed.
     """
     blocks = sample_blocks(model, params, prompt_ids, key=key, temperature=temperature, top_k=top_k, top_p=top_p)
     enough = itertools.islice(blocks, -(-length // BLOCK))
@@ -65,15 +65,28 @@ def sample_blocks(
     top_p: float = 1.0,
 ) -> Iterator[Int[np.ndarray, " block"]]:
     """The endless text of which `sample` gives the beginning, in blocks of `BLOCK` characters."""
+    check_drawing(temperature, top_k, top_p)
     if not len(prompt_ids):
         raise InputError("the prompt is empty; give at least one character")
     carry_key, noise_key = jax.random.split(key)
     read, write = _jitted(model, restricted=top_k > 0 or top_p < 1)
-    carry, logits = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
-    how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
-    for block in itertools.count():
-        carry, logits, ids = write(params, carry, logits, jax.random.fold_in(noise_key, block), *how)
-        yield np.asarray(ids)
+    start = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
+
+    def blocks() -> Iterator[Int[np.ndarray, " block"]]:
+        carry, logits = start
+        how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
+        for block in itertools.count():
+            carry, logits, ids = write(params, carry, logits, jax.random.fold_in(noise_key, block), *how)
+            yield np.asarray(ids)
+
+    return blocks()
+
+
+def check_drawing(temperature: float, top_k: int, top_p: float) -> None:
+    """Raises `InputError`, naming the one that is not allowed."""
+    check_value("temperature", temperature, 0 <= temperature <= 1_000, "a number from 0 to 1000")
+    check_value("top-k", top_k, top_k >= 0, "0 (all) or more")
+    check_value("top-p", top_p, 0 < top_p <= 1, "over 0 and at most 1")
 
 
 def choose(
@@ -191,9 +204,7 @@ class SampleConfig:
 def check(config: SampleConfig) -> None:
     """Raises `InputError`, naming the flag, if a value is not allowed."""
     check_value("length", config.length, config.length >= 0, "0 or more")
-    check_value("temperature", config.temperature, 0 <= config.temperature <= 1_000, "a number from 0 to 1000")
-    check_value("top-k", config.top_k, config.top_k >= 0, "0 (all) or more")
-    check_value("top-p", config.top_p, 0 < config.top_p <= 1, "over 0 and at most 1")
+    check_drawing(config.temperature, config.top_k, config.top_p)
     check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
     check_seed(config.seed)
     if config.prompt == "":

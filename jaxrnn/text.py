@@ -60,7 +60,7 @@ def read(name_or_path: str) -> str:
 def normalise(data: bytes, name: str) -> str:
     """UTF-8 -> text: a byte-order mark is dropped; CR LF and CR become one newline character."""
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(
             f"text {name!r} is not UTF-8: byte 0x{data[error.start]:02X} at offset {error.start} is not valid; "
@@ -74,7 +74,7 @@ def normalise(data: bytes, name: str) -> str:
 def check_length(name: str, text: str) -> None:
     """Raises `InputError` unless there is a character to predict from another one."""
     if len(text) < 2:
-        raise InputError(f"one character of text {name!r} is read; at least two are needed to predict one from another")
+        raise InputError(f"of text {name!r} only {len(text)} is read; two characters or more are needed")
 
 
 def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
@@ -118,7 +118,7 @@ def _download(name: str) -> Path:
     try:
         return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", pooch.os_cache("jaxrnn")))
     except (OSError, ValueError) as error:  # ValueError: a wrong digest; pooch has removed the file
-        reason = "its SHA-256 is wrong" if isinstance(error, ValueError) else type(error).__name__
+        reason = type(error).__name__ if isinstance(error, OSError) else "its SHA-256 is wrong"
         folder = os.environ.get(DATA_DIR_VARIABLE)
         where = f"{folder!r}, as {DATA_DIR_VARIABLE} says" if folder else f"a folder that {DATA_DIR_VARIABLE} names"
         raise InputError(

@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         configs.check(config)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
-        task = prepare(config, build.data(config))
+        data = build.data(config)
+        task = prepare(configs.with_absolute_path(config), data)
         state = jax.jit(task.learner.init)(task.keys.init)
         run(task, state, folder.create(preset, config))
 
@@ -70,9 +71,11 @@ def parse(arguments: list[str]) -> tuple[str, Config]:
     preset, flags = (arguments[0], arguments[1:]) if named else ("notebook", arguments)
     if preset not in PRESETS:
         raise InputError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
-    if misplaced := [flag for flag in flags if flag in PRESETS]:
-        raise InputError(f"the preset comes first: python -m jaxrnn.train {misplaced[0]} [--flags]")
-    return preset, cli.parse(Config, "train [PRESET]", __doc__, flags, PRESETS[preset])
+    try:
+        return preset, cli.parse(Config, "train [PRESET]", __doc__, flags, PRESETS[preset])
+    except InputError as error:
+        misplaced = any(flag in PRESETS for flag in flags)
+        raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None
 
 
 def prepare(config: Config, data: Data) -> Task:
@@ -98,14 +101,15 @@ def run(task: Task, state: State, run_dir: Path) -> None:
             text = epoch_sample(task, state.params, epoch.row.epoch)
             report.show_epoch(screen, epoch.row, text)
             folder.add_metrics(run_dir, "epoch", epoch.row._asdict())
-            folder.add_sample(run_dir, f"epoch {len(rows)}, {epoch.row.online_nats:.4f} nats online", text)
+            if text:
+                folder.add_sample(run_dir, f"epoch {len(rows)}, {epoch.row.online_nats:.4f} nats online", text)
             checkpoint.save(run_dir, state, checkpoint.metadata(config, data, len(rows), epoch.schedule))
     with report.busy(screen, "testing"):
         tested = evaluate.three_numbers(config, data, task.model, state.params)
     numbers = report.FourNumbers(rows[-1].online_nats, **tested)
     folder.add_metrics(run_dir, "final", numbers._asdict())
-    report.draw_losses(run_dir / folder.PICTURE, curve, rows, numbers, title=run_dir.name)
     report.show_end(screen, numbers, run_dir)
+    report.draw_losses(run_dir / folder.PICTURE, curve, rows, numbers, title=run_dir.name)
 
 
 def epochs(task: Task, state: State, show: report.Show) -> Iterator[Finished]:
@@ -114,7 +118,7 @@ def epochs(task: Task, state: State, show: report.Show) -> Iterator[Finished]:
     Its state is good until the next epoch is asked for, which overwrites it.
     """
     config, keys, learner = task.config.learning, task.keys, task.learner
-    restart, validate = jax.jit(learner.restart), validation(task)
+    restart, validate = jax.jit(learner.restart, donate_argnums=0), validation(task)
     task.drive(jax.tree.map(jnp.copy, state), task.stream, 1)  # compiles, so that the speed of an epoch is that of learning
     schedule, best_params = Schedule(config.learning_rate), state.params
     for epoch in range(config.epochs):
@@ -179,7 +183,7 @@ def known_epochs(config: Config) -> int | None:
 
 
 def num_characters(task: Task) -> int:
-    """That are learned from in an epoch."""
+    """Characters learned from in one epoch."""
     return updates_per_epoch(task.stream, task.learner.length) * task.learner.length * task.config.learning.num_streams
 
 

@@ -69,6 +69,15 @@ def test_a_truncated_file_is_found(copied):
         checkpoint.load(copied)
 
 
+def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch):
+    def fail(*arguments):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(checkpoint, "_verified", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        checkpoint.load(copied)
+
+
 def test_another_format_is_told(copied):
     (about,) = copied.rglob("about/metadata")
     content = json.loads(about.read_text())

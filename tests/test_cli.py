@@ -120,6 +120,31 @@ def test_sampling_takes_the_newest_run_and_repeats_itself(trained, monkeypatch, 
     assert len(texts[0]) == len("COLAS.") + 70 + 1
 
 
+@pytest.mark.parametrize("name", ["a$b_{$", "我的书"])
+def test_a_run_may_have_any_name(folder, capsys, name):
+    train.main([*SMALL, "--epochs", "1", "--run-dir", name])
+    assert (folder / name / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_on_a_file_can_be_tested_from_elsewhere(folder, capsys, monkeypatch):
+    (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
+    train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    capsys.readouterr()
+    evaluate.main(["../mine", "--json"])
+    assert json.loads(capsys.readouterr().out)["heldout_nats"] == metrics(folder / "mine")[-1]["heldout_nats"]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.symlink_to("/nonexistent")])
+def test_a_place_where_no_folder_can_be_made_is_named(folder, capsys, make):
+    make(folder / "runs")
+    message = error_of(capsys, train.main, [*SMALL, "--epochs", "1"])
+    assert "'runs" in message
+    assert "cannot be written" in message
+
+
 def test_samples_differ_and_unknown_characters_can_be_skipped(trained, capsys):
     run_dir = str(trained / "runs" / "notebook-comedie-0")
     sample.main([run_dir, "--num-samples", "2", "--length", "40", "--prompt", "€é", "--skip-unknown"])
@@ -161,12 +186,12 @@ def files(folder):
     ("arguments", "said"),
     [
         (["--text", "empty.txt"], "is empty"),
-        (["--text", "one.txt"], "at least two"),
-        (["--max-characters", "1"], "at least two"),
+        (["--text", "one.txt"], "two characters or more are needed"),
+        (["--max-characters", "1"], "two characters or more are needed"),
         (["--hiden-size", "3"], "perhaps you meant --hidden-size"),
         (["--hidden-size", "abc"], "--hidden-size"),
         (["--activation", "gelu"], "--activation"),
-        (["--epochs", "1", "notebook"], "notebook"),
+        (["--epochs", "1", "notebook"], "a preset comes before the flags"),
         (["--epochs"], "--epochs"),
         (["--text", "same.txt"], "one distinct character"),
         (["--text", "short.txt"], "too short"),
@@ -217,6 +242,7 @@ def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, cap
     assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
     assert "no folder of checkpoints" in error_of(capsys, evaluate.main, ["none"])
     assert "neither a file" in error_of(capsys, evaluate.main, [run_dir, "--text", "none.txt"])
+    assert "RUN is missing" in error_of(capsys, evaluate.main, [])
 
 
 def test_a_loss_that_is_no_number_ends_the_run(folder, capsys):

@@ -40,10 +40,11 @@ def test_an_unknown_preset_names_the_known_ones():
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
-        ("hidden-size", 0), ("learning-rate", 0.0), ("learning-rate", math.nan), ("learning-rate", -1.0), ("epochs", 0),
-        ("num-streams", 0), ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0),
-        ("validation-fraction", -0.1), ("validation-fraction", 0.95), ("dynamic-rate", math.inf), ("seed", -1),
-        ("updates-per-call", 0), ("sample-length", -1),
+        ("hidden-size", 0), ("learning-rate", 0.0), ("learning-rate", math.nan), ("learning-rate", -1.0),
+        ("learning-rate", 1e-60), ("learning-rate", 1e39), ("epochs", 0), ("num-streams", 0),
+        ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0), ("validation-fraction", -0.1),
+        ("validation-fraction", 0.95), ("dynamic-rate", math.inf), ("seed", -1), ("updates-per-call", 0),
+        ("sample-length", -1),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_flag(flag, value):
@@ -62,3 +63,14 @@ def test_settings_of_another_version_are_told():
     del settings["model"]["activation"]
     with pytest.raises(InputError, match="have other names"):
         configs.from_json(settings)
+
+
+def test_the_name_of_a_file_holds_in_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, config = parse(["--text", "mine.txt"])
+    assert configs.with_absolute_path(config).text.text == str(tmp_path / "mine.txt")
+    assert configs.with_absolute_path(PRESETS["notebook"]) == PRESETS["notebook"]
+
+
+def test_a_folder_may_be_called_like_a_preset():
+    assert parse(["--run-dir", "notebook"])[1].run.run_dir == "notebook"

@@ -17,9 +17,10 @@ def test_line_ends_become_newlines_and_the_mark_is_dropped():
     assert text.normalise("\ufeffà\r\nb\rc\n".encode(), "x") == "à\nb\nc\n"
 
 
-def test_not_utf8_names_the_offset():
-    with pytest.raises(InputError, match=r"byte 0xE9 at offset 4"):
-        text.normalise("caf é".encode("latin-1"), "x")
+@pytest.mark.parametrize(("mark", "offset"), [(b"", 4), (b"\xef\xbb\xbf", 7)])
+def test_not_utf8_names_the_offset(mark, offset):
+    with pytest.raises(InputError, match=f"byte 0xE9 at offset {offset} "):
+        text.normalise(mark + "caf é".encode("latin-1"), "x")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])

@@ -6,6 +6,7 @@ import optax
 import pytest
 import reference
 from rich.console import Console
+from rich.progress import Progress
 
 from jaxrnn import build, config, report, train
 from jaxrnn.config import Config
@@ -74,6 +75,18 @@ def test_a_terminal_gets_a_bar_with_the_numbers(num_epochs, said):
         show(1, 500, 2.0, 123_456.0)
     for words in (said, "2.000 nats", "2.885 bits", "123,456 char/s", "38 %" if num_epochs else "50 %"):
         assert words in captured.get()
+
+
+def test_the_time_left_is_counted_anew_in_each_epoch(monkeypatch):
+    bars = []
+    monkeypatch.setattr(report, "Progress", lambda *columns, **how: bars.append(Progress(*columns, **how)) or bars[0])
+    screen = Console(force_terminal=True, width=80)
+    with screen.capture(), report.progress(screen, 1_000, None) as show:
+        for epoch in range(3):
+            show(epoch, 500, 2.0, 1.0)
+            assert not bars[0].tasks[0].finished
+            show(epoch, 1_000, 2.0, 1.0)
+            assert bars[0].tasks[0].finished
 
 
 def test_what_would_steer_a_terminal_is_shown_as_a_sign():
