@@ -13,10 +13,9 @@ HALVING = config.PRESETS["mikolov2010"]
 def test_a_halved_rate_moves_the_weights_half_as_far():
     model = build.model(HALVING, build.data(HALVING).vocabulary)
     learner = build.learner(HALVING, model)
-    state = learner.init(jax.random.key(0))
-    moves = []
+    state, update, moves = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update), []
     for rate in (0.1, 0.05):
-        later, _ = learner.update(build.with_learning_rate(state, rate), jnp.array([1]), jnp.array([2]))
+        later, _ = update(build.with_learning_rate(state, rate), jnp.array([1]), jnp.array([2]))
         moves.append(later.params["readout"]["kernel"] - state.params["readout"]["kernel"])
     np.testing.assert_allclose(moves[0], 2 * moves[1], atol=1e-6)
     assert abs(moves[0]).max() > 0.001

@@ -16,7 +16,7 @@ def test_one_step_is_the_gradient_of_the_witness(activation, initialisation):
         model = elman(VOCAB, HIDDEN, activation, initialisation)
         params = jax.tree.map(lambda array: array.astype(jnp.float64), model.init(jax.random.key(0)))
         h = jax.random.normal(jax.random.key(1), (HIDDEN,), jnp.float64)
-        grads, carry, _, losses = one_step(model).gradient(params, (), h, jnp.array([3]), jnp.array([5]))
+        grads, carry, _, losses = jax.jit(one_step(model).gradient)(params, (), h, jnp.array([3]), jnp.array([5]))
         loss, new_h, expected = reference.gradient(reference.to_float64(params), np.asarray(h), 3, 5, activation)
         np.testing.assert_allclose(losses, [loss], rtol=1e-13)
         np.testing.assert_allclose(carry, new_h, rtol=1e-13)
@@ -38,7 +38,7 @@ def test_no_gradient_reaches_the_carried_state(rule, model, params):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_gradient_of_streams_is_the_mean_of_theirs(rule, model, params):
-    gradient = RULES[rule](model).gradient
+    gradient = jax.jit(RULES[rule](model).gradient)
     h = model.initial_carry(jax.random.key(0), (3,))
     x, y = jnp.array([[1, 2, 3]]), jnp.array([[4, 5, 6]])
     together = gradient(params, (), h, x, y)
