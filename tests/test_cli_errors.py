@@ -1,0 +1,148 @@
+"""What the command lines say of wrong input: one line, exit code 2, nothing written."""
+
+import os
+import shutil
+
+import jax
+import pytest
+from conftest import SMALL, metrics
+
+from jaxrnn import cli, evaluate, sample, train
+
+
+def error_of(capsys, main, arguments):
+    """The one line that wrong input gives."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    return message
+
+
+def test_a_changed_text_is_not_taken_for_the_run_s_own(trained, folder, capsys):
+    (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
+    train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])
+    (folder / "mine.txt").write_text("Il fait jour. Il fait nuit.\n" * 30, encoding="utf-8")
+    capsys.readouterr()
+    assert "not the one that this run was trained on" in error_of(capsys, evaluate.main, ["mine"])
+
+
+def test_a_run_is_never_overwritten(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    before = metrics(trained / "runs" / "notebook-comedie-0")
+    message = error_of(capsys, train.main, [*SMALL, "--run-dir", "runs/notebook-comedie-0"])
+    assert "already holds a run" in message
+    assert metrics(trained / "runs" / "notebook-comedie-0") == before
+
+
+def files(folder):
+    content = {
+        "empty.txt": b"", "one.txt": b"x", "same.txt": b"x" * 50, "short.txt": b"ab", "latin.txt": "é".encode("latin-1"),
+    }  # fmt: skip
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--text", "empty.txt"], "is empty"),
+        (["--text", "one.txt"], "two characters or more are needed"),
+        (["--max-characters", "1"], "two characters or more are needed"),
+        (["--hiden-size", "3"], "perhaps you meant --hidden-size"),
+        (["--hidden-size", "abc"], "--hidden-size"),
+        (["--activation", "gelu"], "--activation"),
+        (["--epochs", "1", "notebook"], "a preset comes before the flags"),
+        (["--epochs"], "--epochs"),
+        (["--text", "same.txt"], "one distinct character"),
+        (["--text", "short.txt"], "too short"),
+        (["--text", "latin.txt"], "offset 0"),
+        (["--text", "none.txt"], "none.txt"),
+        (["--text", "."], "folder"),
+        (["--text", ""], "neither a file"),
+        (["--text", "x" * 5000], "cannot be read"),
+        (["--num-streams", "5000", "--max-characters", "2000"], "too short"),
+        (["--hidden-size", "0"], "--hidden-size"),
+        (["--learning-rate", "nan"], "--learning-rate"),
+        (["typo"], "no preset 'typo'"),
+        (["--run-dir", "one.txt"], "is a file"),
+    ],
+)
+def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(folder, capsys, arguments, said):
+    files(folder)
+    before = sorted(folder.rglob("*"))
+    assert said in error_of(capsys, train.main, arguments)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--temperature", "-1"], "--temperature"),
+        (["--tempreture", "1"], "--temperature"),
+        (["--top-p", "0"], "--top-p"),
+        (["--top-p", "1.5"], "--top-p"),
+        (["--top-k", "-2"], "--top-k"),
+        (["x" * 5000], "no folder of checkpoints"),
+        (["--length", "-1"], "--length"),
+        (["--num-samples", "0"], "--num-samples"),
+        (["--prompt", ""], "--prompt is empty"),
+        (["--prompt", "a€"], "'€' (U+20AC) at position 1"),
+        (["--prompt", "€", "--skip-unknown"], "no character"),
+        (["none"], "no run in 'none'"),
+    ],
+)
+def test_wrong_input_to_sampling_is_told_in_one_line(trained, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(trained)
+    assert said in error_of(capsys, sample.main, arguments)
+
+
+def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    run_dir = "runs/notebook-comedie-0"
+    assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
+    assert "no folder of checkpoints" in error_of(capsys, evaluate.main, ["none"])
+    assert "neither a file" in error_of(capsys, evaluate.main, [run_dir, "--text", "none.txt"])
+    assert "RUN is missing" in error_of(capsys, evaluate.main, [])
+    assert "'É' (U+00C9)" in error_of(capsys, evaluate.main, [run_dir, "--text", "comedie"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run(folder, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train.main([*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--epochs", "1"])
+    assert exit_.value.code == 3
+    assert "is no longer a number in epoch 1" in capsys.readouterr().err
+    assert not list(folder.rglob("checkpoints"))
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.symlink_to("/nonexistent")])
+def test_a_place_where_no_folder_can_be_made_is_named(folder, capsys, make):
+    make(folder / "runs")
+    message = error_of(capsys, train.main, [*SMALL, "--epochs", "1"])
+    assert "'runs" in message
+    assert "cannot be written" in message
+
+
+@pytest.mark.parametrize("program", [sample, evaluate])
+def test_a_damaged_run_is_told_in_one_line(trained, tmp_path, capsys, program):
+    run_dir = shutil.copytree(trained / "runs" / "notebook-comedie-0", tmp_path / "copy")
+    newest = max((run_dir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    for path in newest.rglob("*"):
+        if path.is_file() and path.stat().st_size > 2_000:
+            os.truncate(path, 1_000)
+    message = error_of(capsys, program.main, [str(run_dir)])
+    assert str(newest) in message
+    assert "remove that folder to use the checkpoint before it" in message
+    shutil.rmtree(newest)
+    program.main([str(run_dir)])
+    assert len(capsys.readouterr().out) > 100
+
+
+def test_too_little_memory_is_told_in_one_line(capsys):
+    def fail(arguments):
+        with cli.told_in_one_line():
+            raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: Out of memory {arguments}")
+
+    assert "not enough memory" in error_of(capsys, fail, [])
