@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import Int
 
 from jaxrnn import text as texts
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
-from jaxrnn.learner import Learner, State, online
+from jaxrnn.learner import Learner, online
 from jaxrnn.model import Model, elman
+from jaxrnn.optimizer import sgd
 from jaxrnn.rules import one_step
 from jaxrnn.types import RandomKey
 from jaxrnn.vocabulary import Vocabulary
@@ -47,17 +47,19 @@ def keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def data(config: Config) -> Data:
-    """Reads, cuts and encodes the text; the vocabulary is that of all its parts, as in the course.
+def data(config: Config, known: Vocabulary | None = None) -> Data:
+    """Reads, cuts and encodes the text.
 
+    Args:
+      known: a vocabulary that the text's characters are added to; without one, it is that of all parts of the text.
     Raises:
       InputError: what `text.read` raises, and a text too short for its parts and streams or with one distinct character.
     """
     settings = config.text
     whole = texts.read(settings.text)
     used = whole[: settings.max_characters] if settings.max_characters else whole
-    vocabulary = vocabularies.of_text(used)
     texts.check_length(settings.text, used)
+    vocabulary = vocabularies.of_text(used + (known.characters if known else ""))
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
     parts = texts.split(used, settings.validation_fraction, settings.heldout_fraction)
@@ -73,16 +75,19 @@ def model(config: Config, vocabulary: Vocabulary) -> Model:
 
 
 def learner(config: Config, model: Model) -> Learner:
-    """Online SGD. A rate that changes stands in the state; one that does not is part of the program, a seventh faster."""
-    settings = config.learning
-    sgd = optax.sgd if settings.schedule == "constant" else optax.inject_hyperparams(optax.sgd)
-    streams = () if settings.num_streams == 1 else (settings.num_streams,)
-    return online(model, one_step(model), sgd(learning_rate=settings.learning_rate), streams)
+    """Online SGD."""
+    optimizer = sgd(config.learning.learning_rate, config.learning.clip_norm)
+    return online(model, one_step(model), optimizer, streams(config))
 
 
-def with_learning_rate(state: State, rate: float) -> State:
-    """The same state, its optimizer at another rate; for a learner whose rate changes."""
-    return state._replace(opt_state=optax.tree_utils.tree_set(state.opt_state, learning_rate=np.float32(rate)))
+def optimizer_name(config: Config) -> str:
+    """What `learner` updates with."""
+    return "sgd, clipped by global norm" if config.learning.clip_norm else "sgd"
+
+
+def streams(config: Config) -> tuple[int, ...]:
+    """The shape of what is read at one time: () for one stream, (B,) for more."""
+    return () if config.learning.num_streams == 1 else (config.learning.num_streams,)
 
 
 def _check_lengths(parts: texts.Parts, config: Config) -> None:

@@ -1,92 +1,158 @@
-"""A run's state and what is needed to use it, on disk: Orbax for the arrays, JSON for the rest.
+"""A run's snapshot and what is needed to use it, on disk: Orbax for the arrays, JSON for the rest.
 
-Everything is written to `RUN/checkpoints/STEP`. Orbax does not notice changed bytes in the arrays, so the JSON part carries a
-SHA-256 over both, which is verified whenever a checkpoint is read.
+Everything is written to `RUN/checkpoints/NUMBER`, numbered in the order of saving. Orbax does not notice changed bytes in the
+arrays, so the JSON part carries a SHA-256 over both, which is verified whenever a checkpoint is read. Reading begins with the
+newest; one that is damaged is passed over for the one before it.
 """
 
 import contextlib
 import gc
-import hashlib
 import io
-import json
+import logging
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+import optax
 from jaxtyping import PyTree
 
-import jaxrnn
-from jaxrnn import config as configs
+from jaxrnn import build
 from jaxrnn import vocabulary as vocabularies
-from jaxrnn.build import Data, keys, learner, model
+from jaxrnn.build import Data
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
-from jaxrnn.learner import State
+from jaxrnn.learner import State, online
+from jaxrnn.manifest import FORMAT, check_layout, digest, layout, manifest, saved_config, saved_progress
 from jaxrnn.model import Model
+from jaxrnn.progress import Progress, Snapshot, guess_nats
+from jaxrnn.rules import one_step
 from jaxrnn.schedule import Schedule
+from jaxrnn.types import Params
 from jaxrnn.vocabulary import Vocabulary
 
-FORMAT = 1
-KEPT = 3  # checkpoints, the newest ones
+FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
+
+
+class Rejected(NamedTuple):
+    """A checkpoint that was passed over."""
+
+    path: Path
+    reason: str
 
 
 class Run(NamedTuple):
     """A run read back from its folder."""
 
     path: Path
+    number: int  # of the checkpoint
     config: Config
     vocabulary: Vocabulary
     model: Model
     state: State
-    epochs: int  # that it has finished
-    text_sha256: str
+    best_params: Params  # of the epoch with the lowest validation loss, or online loss where there is no validation part
+    progress: Progress
+    about: Mapping[str, Any]  # all that the checkpoint says, see `manifest.py`
+    rejected: tuple[Rejected, ...] = ()  # newer checkpoints that are damaged
 
 
-def metadata(config: Config, data: Data, epochs: int, schedule: Schedule) -> dict[str, Any]:
-    """What a checkpoint says besides its arrays: all that sampling, evaluating and going on need."""
-    return {
-        "format": FORMAT,
-        "versions": {"jaxrnn": jaxrnn.__version__, "jax": jax.__version__},
-        "config": configs.to_json(config),
-        "vocabulary": vocabularies.to_json(data.vocabulary),
-        "text": {"sha256": data.sha256, "characters": data.num_used},
-        "epochs": epochs,
-        "schedule": schedule._asdict(),
-    }
+class Damaged(Exception):
+    """A checkpoint is not what was saved: how that was noticed."""
 
 
-def save(run_dir: Path, state: State, about: Mapping[str, Any]) -> None:
-    """Writes the state and its metadata as the checkpoint of this step; older ones are then removed."""
-    import orbax.checkpoint as ocp  # here, because it takes half a second to import
-
-    saved = {"about": about, "sha256": digest(state, about)}
-    with _manager(run_dir) as manager:
-        manager.save(
-            int(state.step), args=ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(saved))
-        )
+class NotWritten(Exception):
+    """A checkpoint could not be saved: why."""
 
 
-def load(run_dir: Path) -> Run:
-    """The newest checkpoint of a run, verified.
+def save(run_dir: Path, config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int] | None = None) -> None:
+    """Writes the snapshot as the run's newest checkpoint; of the older ones all but the last few are then removed.
 
     Raises:
-      InputError: no run there; of another version; damaged.
+      NotWritten: why it could not be written; what was saved before is as good as ever.
     """
-    try:
-        found = (run_dir / "checkpoints").is_dir()
-    except OSError:  # a name that no file can have
-        found = False
+    import orbax.checkpoint as ocp  # here, because it takes half a second to import
+
+    about = manifest(config, data, snapshot, log_sizes or {})
+    arrays = (snapshot.state, snapshot.best_params)
+    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(arrays, about)}
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(snapshot.state),
+        best_params=ocp.args.StandardSave(snapshot.best_params),
+        about=ocp.args.JsonSave(saved),
+    )
+    remove_leftovers(run_dir)  # of a save that failed
+    with _quiet():
+        try:
+            with _manager(run_dir, keep=config.run.keep_checkpoints) as manager:
+                manager.save(max(numbers(run_dir), default=0) + 1, args=args)
+            remove_leftovers(run_dir)  # what is no longer kept
+            return
+        except Exception as error:  # Orbax meets a full disk with many kinds of them
+            reason = in_words(error)
+        gc.collect()  # what it has left unfinished complains when it is collected
+    raise NotWritten(reason)
+
+
+def load(run_dir: Path, sharding: jax.sharding.Sharding | None = None) -> Run:
+    """The newest checkpoint of a run that is as it was saved; `rejected` tells of those passed over.
+
+    Args:
+      sharding: where the arrays go, on whatever devices they were; None = the first device.
+    Raises:
+      InputError: no run there; saved by another version; all checkpoints damaged.
+    """
+    found, rejected = numbers(run_dir), []
     if not found:
-        raise InputError(f"no run in {str(run_dir)!r}: there is no folder of checkpoints in it")
-    with _manager(run_dir, read_only=True) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise InputError(f"the run in {str(run_dir)!r} has not saved anything yet")
-        with _damage_told(run_dir, step):
-            return _verified(manager, step, run_dir)
+        raise InputError(f"no run in {str(run_dir)!r}: there is no checkpoint in it")
+    for number in reversed(found):
+        try:
+            return read(run_dir, number, sharding)._replace(rejected=tuple(rejected))
+        except Damaged as damaged:
+            rejected.append(Rejected(_path(run_dir, number), str(damaged)))
+    reasons = "; ".join(f"{path.name}: {reason}" for path, reason in rejected)
+    raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged, so that it cannot be used: {reasons}")
+
+
+def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> Run:
+    """One checkpoint, verified.
+
+    Raises:
+      Damaged: it is not what was saved.
+      InputError: it is, but another version saved it, or it may not be read.
+    """
+    target = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with _quiet():
+        try:
+            with _manager(run_dir, read_only=True) as manager:
+                return _verified(manager, run_dir, number, target)
+        except (Damaged, MemoryError, jax.errors.JaxRuntimeError):
+            raise  # with too little memory what was saved may be good
+        except InputError as error:
+            raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
+        except PermissionError as error:
+            raise InputError(f"checkpoint {str(_path(run_dir, number))!r} cannot be read: {error.strerror}") from None
+        except Exception as error:  # Orbax meets damage with many kinds of them, and many words
+            reason = f"it cannot be read ({type(error).__name__})"
+        gc.collect()  # what it has left unfinished complains when it is collected
+    raise Damaged(reason)
+
+
+def in_words(error: Exception) -> str:
+    """Why something could not be written."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    full = any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "No space left"))
+    return "no space left on the disk" if full else str(error).partition("\n")[0][:100] or type(error).__name__
+
+
+def numbers(run_dir: Path) -> list[int]:
+    """The checkpoints that there are, in the order of saving."""
+    try:
+        return sorted(int(path.name) for path in (run_dir / FOLDER).iterdir() if path.name.isdecimal())
+    except OSError:  # no such folder, or a name that no file can have
+        return []
 
 
 def newest(runs_dir: Path = Path("runs")) -> Path:
@@ -95,83 +161,131 @@ def newest(runs_dir: Path = Path("runs")) -> Path:
     Raises:
       InputError: there is none.
     """
-    runs = {path.parent.parent for path in runs_dir.glob("*/checkpoints/*") if path.name.isdigit()}
+    runs = {path.parent.parent for path in runs_dir.glob(f"*/{FOLDER}/*") if path.name.isdigit()}
     if not runs:
         raise InputError(f"no run in the folder {str(runs_dir)!r}; train one first (python -m jaxrnn.train) or name its folder")
-    return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime)
+    return max(runs, key=lambda run: (run / FOLDER).stat().st_mtime)
 
 
-def digest(state: PyTree, about: Mapping[str, Any]) -> str:
-    """SHA-256 over the metadata and over each array's path, dtype, shape and bytes."""
-    result = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        kind = str(leaf.dtype)
-        array = np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
-        result.update(f"{jax.tree_util.keystr(path)} {kind} {array.dtype.str} {array.shape}".encode())
-        result.update(array.tobytes())
-    return result.hexdigest()
+def remove_leftovers(run_dir: Path) -> None:
+    """Removes what a save that was killed or failed has left; for the one process that writes to this run."""
+    for path in (run_dir / FOLDER).glob("*"):
+        if path.name == TRASH or ".orbax-checkpoint-tmp" in path.name:
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _manager(run_dir: Path, read_only: bool = False) -> Any:
+def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
+    """Moves damaged checkpoints out of the way, so that they do not count among those that are kept."""
+    (run_dir / DAMAGED).mkdir(exist_ok=True)
+    for path, _ in rejected:
+        shutil.rmtree(run_dir / DAMAGED / path.name, ignore_errors=True)
+        path.rename(run_dir / DAMAGED / path.name)
+
+
+def _path(run_dir: Path, number: int) -> Path:
+    return run_dir / FOLDER / str(number)
+
+
+def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Any:
     import orbax.checkpoint as ocp
 
     options = ocp.CheckpointManagerOptions(
         enable_async_checkpointing=False,
-        preservation_policy=ocp.checkpoint_managers.LatestN(KEPT),
+        preservation_policy=ocp.checkpoint_managers.LatestN(keep),
         read_only=read_only,
+        # An old checkpoint is renamed before it is removed: killed in between, no half of it is taken for a whole one.
+        todelete_subdir=None if read_only else TRASH,
     )
-    return ocp.CheckpointManager((run_dir / "checkpoints").absolute(), options=options)
+    return ocp.CheckpointManager((run_dir / FOLDER).absolute(), options=options)
 
 
-def _abstract(state: State) -> State:
-    # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), state)
-
-
-def _verified(manager: Any, step: int, run_dir: Path) -> Run:
-    """What the checkpoint of one step holds; any exception if it is not what was saved."""
+def _verified(manager: Any, run_dir: Path, number: int, target: jax.sharding.Sharding) -> Run:
     import orbax.checkpoint as ocp
 
-    saved = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+    saved = manager.restore(number, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
     about = saved["about"]
+    if "about_sha256" not in saved:
+        return _verified_format_1(manager, run_dir, number, target, saved)
+    if digest((), about) != saved["about_sha256"]:
+        raise Damaged("the SHA-256 of its metadata is another one than when it was saved")
+    # From here on what it says is what was saved: what does not fit is another version's.
     if about["format"] != FORMAT:
-        raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
-    config, vocabulary = _config(about), vocabularies.from_json(about["vocabulary"])
-    language_model = model(config, vocabulary)
-    target = _abstract(jax.eval_shape(learner(config, language_model).init, keys(0).init))
-    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
-    if digest(state, about) != saved["sha256"]:
-        raise ValueError("its SHA-256 is another one than when it was saved")
-    return Run(run_dir, config, vocabulary, language_model, state, about["epochs"], about["text"]["sha256"])
+        raise InputError(f"it is of format {about['format']}, and this jaxrnn reads formats 1 and {FORMAT}")
+    config, vocabulary = saved_config(about), vocabularies.from_json(about["vocabulary"])
+    model = build.model(config, vocabulary)
+    start = jax.eval_shape(build.learner(config, model).init, build.keys(0).init)
+    check_layout(layout((start, start.params)), about)
+    restored = manager.restore(
+        number,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(_abstract(start, target)),
+            best_params=ocp.args.StandardRestore(_abstract(start.params, target)),
+        ),
+    )
+    state, best_params = restored["state"], restored["best_params"]
+    if digest((state, best_params), about) != saved["sha256"]:
+        raise Damaged("its SHA-256 is another one than when it was saved")
+    return Run(
+        path=run_dir,
+        number=number,
+        config=config,
+        vocabulary=vocabulary,
+        model=model,
+        state=state,
+        best_params=best_params,
+        progress=saved_progress(about),
+        about=about,
+    )
 
 
-def _config(about: Mapping[str, Any]) -> Config:
+def _verified_format_1(
+    manager: Any, run_dir: Path, number: int, target: jax.sharding.Sharding, saved: Mapping[str, Any]
+) -> Run:
+    """A checkpoint of the first format: the rate in the state only if it changed, no best weights, one digest."""
+    import orbax.checkpoint as ocp
+
+    about = saved["about"]
+    if about["format"] != 1:
+        raise Damaged("its metadata has no SHA-256")
     try:
-        return configs.from_json(about["config"])
+        config, vocabulary, schedule = saved_config(about), vocabularies.from_json(about["vocabulary"]), about["schedule"]
     except InputError as error:
-        raise InputError(
-            f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, this is {jaxrnn.__version__}"
-        ) from None
+        raise Damaged(str(error)) from None
+    model = build.model(config, vocabulary)
+    sgd = optax.sgd if config.learning.schedule == "constant" else optax.inject_hyperparams(optax.sgd)
+    learner = online(model, one_step(model), sgd(learning_rate=config.learning.learning_rate), build.streams(config))
+    start = jax.eval_shape(learner.init, build.keys(0).init)
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(start, target)))
+    state = manager.restore(number, args=args)["state"]
+    if digest(state, about) != saved["sha256"]:
+        raise Damaged("its SHA-256 is another one than when it was saved")
+    return Run(
+        path=run_dir,
+        number=number,
+        config=config,
+        vocabulary=vocabulary,
+        model=model,
+        state=state,
+        best_params=state.params,
+        progress=Progress(Schedule(**schedule), guess_nats(len(vocabulary.characters)), epochs=about["epochs"]),
+        about=about,
+    )
+
+
+def _abstract(tree: PyTree, target: jax.sharding.Sharding) -> PyTree:
+    # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), tree)
 
 
 @contextlib.contextmanager
-def _damage_told(run_dir: Path, step: int) -> Iterator[None]:
-    """Reading a damaged checkpoint fails in many ways and with many words; the person at the keyboard is told once."""
-    damaged = run_dir / "checkpoints" / str(step)
+def _quiet() -> Iterator[None]:
+    """Swallows what Orbax prints when it meets damaged files or a full disk."""
+    unraisable, logged = sys.unraisablehook, logging.root.manager.disable
+    sys.unraisablehook = lambda complaint: None
+    logging.disable()
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            try:
-                yield
-            finally:
-                gc.collect()  # what Orbax has left unfinished complains when it is collected
-    except InputError as error:
-        raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
-    except (MemoryError, jax.errors.JaxRuntimeError):
-        raise  # what was saved may be good
-    except PermissionError as error:
-        raise InputError(f"checkpoint {str(damaged)!r} cannot be read: {error.strerror}") from None
-    except Exception as error:
-        older = len(list(damaged.parent.iterdir())) > 1
-        remedy = "remove that folder to use the checkpoint before it" if older else "train it again"
-        raise InputError(f"checkpoint {str(damaged)!r} is damaged or incomplete ({type(error).__name__}); {remedy}") from None
+            yield
+    finally:
+        sys.unraisablehook = unraisable
+        logging.disable(logged)

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
-from jaxrnn.errors import Diverged, InputError
+from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, Stopped
 
 Settings = TypeVar("Settings")
+EXIT_CODES = {NotSaved: 1, InputError: 2, Diverged: 3, DamageFound: 4}
 
 
 def parse(
@@ -65,8 +66,9 @@ def _in_one_line(box: str) -> str:
 
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Ends the program with the error's message on stderr: exit code 2 for wrong input, 3 for a loss that is no number."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of each file
+    """Ends the program with the error's message on stderr and its exit code; after a signal, with 128 + its number."""
+    for name in ("absl", "asyncio"):  # Orbax tells of each file, and of each that cannot be written; so do we, in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a screen that cannot show a character shows a question mark
@@ -77,9 +79,12 @@ def told_in_one_line() -> Iterator[None]:
             raise
         print("error: not enough memory on this device; try a smaller --hidden-size or fewer --num-streams", file=sys.stderr)
         raise SystemExit(2) from None
-    except (InputError, Diverged) as error:
+    except tuple(EXIT_CODES) as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, InputError) else 3) from None
+        raise SystemExit(EXIT_CODES[type(error)]) from None
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(128 + stopped.signal) from None
     except BrokenPipeError:  # `| head` has seen enough; what is still in the buffer goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -53,6 +53,8 @@ class LearningConfig:
     """halving: from the first epoch on that gains under 0.3 % in validation, halve after each; stop at the second."""
     num_streams: int = 1
     """Equal parts of the text that are read side by side, their gradients averaged: as many times fewer updates."""
+    clip_norm: float = 0.0
+    """Longer gradients are shortened to this norm; 0 = none is. With one character per update, 1 is too little: it biases."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,22 @@ class RunConfig:
 
     run_dir: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: runs/PRESET-TEXT-SEED)")] = ""
     """Folder of the run, which must not hold one yet; the default name gets a number when it is taken."""
+    resume: Annotated[str, tyro.conf.arg(metavar="RUN|auto", help_behavior_hint="(default: a new run)")] = ""
+    """Folder of a run to go on with, exactly where it stopped; auto = this command's run if there is one, else a new one."""
+    init_from: Annotated[str, tyro.conf.arg(metavar="RUN|FILE", help_behavior_hint="(default: random weights)")] = ""
+    """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from."""
     seed: int = 0
     """Seed of all random numbers: initial weights, initial states, samples."""
     updates_per_call: int = 10_000
     """Updates inside one call of the compiled loop; 1 = a plain Python loop of one call for each update."""
     sample_length: int = 200
     """Characters of the sample after each epoch; 0 = none."""
+    save_every_seconds: float = 60.0
+    """Seconds between two checkpoints inside an epoch; there is one after each epoch, too, and one when the run is stopped."""
+    keep_checkpoints: int = 3
+    """Checkpoints kept, the newest ones; each holds the best weights so far, too."""
+    on_divergence: Literal["rollback", "stop"] = "rollback"
+    """When the loss explodes. rollback: go back to the last checkpoint, halve the rate, 5 times at most. stop: end the run."""
 
 
 @dataclass(frozen=True)
@@ -117,15 +129,23 @@ def check(config: Config) -> None:
     check_rate("dynamic-rate", config.evaluation.dynamic_rate)
     check_seed(run.seed)
     check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
+    check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
+    check_value("save-every-seconds", run.save_every_seconds, run.save_every_seconds >= 0, "0 (as often as possible) or more")
+    check_value("keep-checkpoints", run.keep_checkpoints, 1 <= run.keep_checkpoints <= 10_000, "1 to 10000")
     check_value("sample-length", run.sample_length, 0 <= run.sample_length <= 100_000, "0 (none) to 100000")
 
 
-def with_absolute_path(config: Config) -> Config:
-    """The same settings, a text that is a file named in a way that holds in every folder."""
-    if config.text.text in NAMES:
-        return config
-    path = Path(config.text.text).expanduser().absolute()
-    return dataclasses.replace(config, text=dataclasses.replace(config.text, text=str(path)))
+def to_keep(config: Config) -> Config:
+    """The settings as they are saved: files named in a way that holds in every folder; without where this run is."""
+    text, source = config.text.text, config.run.init_from
+    run = dataclasses.replace(config.run, run_dir="", resume="", init_from=_absolute(source) if source else "")
+    return dataclasses.replace(
+        config, text=dataclasses.replace(config.text, text=text if text in NAMES else _absolute(text)), run=run
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def check_rate(flag: str, rate: float) -> None:
@@ -150,10 +170,10 @@ def to_json(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The settings of a saved run.
+    """The settings of a saved run. One that it does not have yet is at its default, which does what was done before.
 
     Raises:
-      InputError: fields are missing or unknown: the run is of another version.
+      InputError: one has a name that this version does not know.
     """
     parts = {
         "text": TextConfig,
@@ -162,7 +182,8 @@ def from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
         "evaluation": EvaluationConfig,
         "run": RunConfig,
     }
-    known = {name: {f.name for f in dataclasses.fields(part)} for name, part in parts.items()}
-    if {name: set(values) for name, values in settings.items()} != known:
-        raise InputError("its settings have other names than those of this version")
-    return Config(**{name: part(**settings[name]) for name, part in parts.items()})
+    for name, values in settings.items():
+        unknown = set(values) - {field.name for field in dataclasses.fields(parts[name])} if name in parts else {name}
+        if unknown:
+            raise InputError(f"its settings hold {sorted(unknown)[0]!r}, which this version does not know")
+    return Config(**{name: part(**settings.get(name, {})) for name, part in parts.items()})

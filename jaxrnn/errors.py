@@ -1,4 +1,4 @@
-"""What can go wrong that is not the program's fault. The messages are for the person at the keyboard: one line each."""
+"""How a program ends early. The messages are for the person at the keyboard: one line each."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,20 @@ class InputError(ValueError):
 
 
 class Diverged(ArithmeticError):
-    """A loss is no longer a number: where, and what to do."""
+    """Learning has failed: where, and what to do."""
+
+
+class NotSaved(Exception):
+    """The run is over, but what it learned last could not be written."""
+
+
+class DamageFound(Exception):
+    """A file is not what was saved."""
+
+
+class Stopped(Exception):
+    """A signal asked the run to end; it saved itself first."""
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal

@@ -88,6 +88,8 @@ class EvaluateConfig:
     """Another text to test on, by name or path."""
     dynamic: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint="(default: that of the run)")] = None
     """Learning rate of dynamic evaluation."""
+    best: bool = False
+    """With the weights of the best epoch instead of the newest: by validation loss, or online loss without validation part."""
     skip_unknown: bool = False
     """Leave out of the other text what the vocabulary does not hold, instead of an error."""
     json: bool = False
@@ -101,30 +103,32 @@ def main(arguments: list[str] | None = None) -> None:
         if options.dynamic is not None:
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)
+        report.show_rejected(run.rejected)
+        params = run.best_params if options.best else run.state.params
         rate = run.config.evaluation.dynamic_rate if options.dynamic is None else options.dynamic
-        numbers = _other_text(run, options, rate) if options.text else _own_text(run, rate)
+        numbers = _other_text(run, params, options, rate) if options.text else _own_text(run, params, rate)
         if options.json:
             print(folder.to_json_line({name: value for name, (value, _) in numbers.items()}))
         else:
             report.show_losses(report.console(), {meaning: value for value, meaning in numbers.values()})
 
 
-def _own_text(run: checkpoint.Run, rate: float) -> dict[str, tuple[float, str]]:
+def _own_text(run: checkpoint.Run, params: Params, rate: float) -> dict[str, tuple[float, str]]:
     config = dataclasses.replace(run.config, evaluation=EvaluationConfig(rate))
     try:
-        data = build.data(config)
+        data = build.data(config, run.vocabulary)
     except InputError as error:
         raise InputError(f"the text of this run: {error}; test on another one with --text") from None
-    if data.sha256 != run.text_sha256:
+    if data.sha256 != run.about["text"]["sha256"]:
         raise InputError(
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
             "seen; to test on it all the same, name it with --text"
         )
-    numbers = three_numbers(config, data, run.model, run.state.params)
+    numbers = three_numbers(config, data, run.model, params)
     return {name: (value, report.MEANING[name]) for name, value in numbers.items()}
 
 
-def _other_text(run: checkpoint.Run, options: EvaluateConfig, rate: float) -> dict[str, tuple[float, str]]:
+def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, rate: float) -> dict[str, tuple[float, str]]:
     text, name = texts.read(options.text), options.text
     if options.skip_unknown:
         known = vocabulary.without_unknown(run.vocabulary, text)
@@ -134,7 +138,7 @@ def _other_text(run: checkpoint.Run, options: EvaluateConfig, rate: float) -> di
         ids = vocabulary.encode(run.vocabulary, text)
     except InputError as error:
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
-    key, params = build.keys(run.config.run.seed).evaluation, run.state.params
+    key = build.keys(run.config.run.seed).evaluation
     fixed, learning = frozen(run.model)(params, ids, key), dynamic(run.model, optax.sgd(rate))(params, ids, key)
     return {
         "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),

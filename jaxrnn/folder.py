@@ -1,61 +1,117 @@
-"""The folder of a run: its name and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
+"""The folder of a run: its name, its lock and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
 
 import contextlib
+import fcntl
 import itertools
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxrnn import config as configs
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 
 CONFIG, METRICS, SAMPLES, PICTURE = FILES = ("config.json", "metrics.jsonl", "samples.txt", "loss.png")
+LOCK = "lock"
 
 
-def create(preset: str, config: Config) -> Path:
-    """Makes the run's folder, with its settings in it: the one that was asked for, or the next free default name.
+class Log(NamedTuple):
+    """What is to be appended to the run's files."""
+
+    metrics: str = ""
+    samples: str = ""
+
+
+def choose(preset: str, config: Config) -> Path:
+    """Makes the folder of a new run: the one that was asked for, or the next free default name.
 
     Raises:
       InputError: the folder that was asked for holds a run, or is no folder, or cannot be written.
     """
     path = Path(config.run.run_dir)
-    try:
+    with _writing(path):
         if config.run.run_dir:
             _check_free(path)
             path.mkdir(parents=True, exist_ok=True)
-        else:
-            path = _next_free(preset, config)
-        settings = json.dumps(configs.to_json(config), indent=2, ensure_ascii=False)
-        (path / CONFIG).write_text(f"{settings}\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"the run's folder {str(error.filename or path)!r} cannot be written: {error.strerror}") from None
-    return path
-
-
-def _check_free(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--run-dir {str(path)!r} is a file; name a folder")
-    if any((path / name).exists() for name in (*FILES, "checkpoints")):
-        raise InputError(
-            f"--run-dir {str(path)!r} already holds a run, which is never overwritten: name another folder, "
-            "leave --run-dir out for a numbered one, or remove that folder first"
-        )
-
-
-def _next_free(preset: str, config: Config) -> Path:
-    text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
-    first = Path("runs", f"{preset}-{text}-{config.run.seed}")
-    first.parent.mkdir(exist_ok=True)
-    for number in itertools.count(1):
-        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        with contextlib.suppress(FileExistsError):  # another process may take a name between a look and the making
-            path.mkdir()
             return path
-    raise AssertionError("numbers do not end")
+        return _next_free(preset, config)
+
+
+def begin(path: Path, config: Config) -> None:
+    """Puts the settings into the folder of a new run; whoever calls it holds the lock.
+
+    Raises:
+      InputError: another process has begun a run there, or it cannot be written.
+    """
+    _check_free(path)
+    write_config(path, config)
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
+    settings = json.dumps(configs.to_json(config), indent=2, ensure_ascii=False)
+    with _writing(path):
+        replace_file(path / CONFIG, f"{settings}\n".encode())
+
+
+def read_config(path: Path) -> Config:
+    """The settings in the folder.
+
+    Raises:
+      InputError: they cannot be read or are not those of this version.
+    """
+    try:
+        return configs.from_json(json.loads((path / CONFIG).read_text("utf-8")))
+    except InputError as error:
+        raise InputError(f"the run in {str(path)!r} cannot be used: {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{str(path / CONFIG)!r} cannot be read ({type(error).__name__})") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file so that it is whole at any moment: the old one, then the new one."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps other processes from writing to this run. The lock ends with the process, however that ends.
+
+    Raises:
+      InputError: another process has it; its number is in the message.
+    """
+    with _writing(path):
+        file = (path / LOCK).open("a+b", buffering=0)
+    with file:
+        with _writing(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it") from None
+        with contextlib.suppress(OSError):  # on a full disk it does not say by whom the run is used
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        yield
+
+
+def default_name(preset: str, config: Config) -> Path:
+    """The folder of a run that was not given one; a second one with this name gets `-2` after it, and so on."""
+    text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
+    return Path("runs", f"{preset}-{text}-{config.run.seed}")
 
 
 def to_json_line(values: Mapping[str, Any]) -> str:
@@ -64,13 +120,107 @@ def to_json_line(values: Mapping[str, Any]) -> str:
     return json.dumps(known, ensure_ascii=False, allow_nan=False)
 
 
-def add_metrics(path: Path, event: str, values: Mapping[str, Any]) -> None:
-    """Appends an event to the run's metrics."""
-    with (path / METRICS).open("a", encoding="utf-8") as file:
-        file.write(to_json_line({"event": event, **values}) + "\n")
+def event(name: str, values: Mapping[str, Any]) -> str:
+    """A line of the metrics."""
+    return to_json_line({"event": name, **values}) + "\n"
 
 
-def add_sample(path: Path, title: str, sample: str) -> None:
-    """Appends a text that the model wrote."""
-    with (path / SAMPLES).open("a", encoding="utf-8", newline="\n") as file:
-        file.write(f"=== {title} ===\n{sample}\n\n")
+def titled(title: str, sample: str) -> str:
+    """A text that the model wrote, as it stands among the samples."""
+    return f"=== {title} ===\n{sample}\n\n" if sample else ""
+
+
+def joined(first: Log, second: Log) -> Log:
+    """One after the other."""
+    return Log(*(a + b for a, b in zip(first, second, strict=True)))
+
+
+def append(path: Path, log: Log) -> Log:
+    """Appends to the run's files; what could not be written comes back and may be tried again.
+
+    A file that takes only a part of it, because the disk is full, is cut back to what it was.
+    """
+    return Log(*(_append(path / name, text) for name, text in zip((METRICS, SAMPLES), log, strict=True)))
+
+
+def log_sizes(path: Path) -> dict[str, int]:
+    """How long the files are that are appended to, in bytes."""
+    return {name: _size(path / name) for name in (METRICS, SAMPLES)}
+
+
+def cut(path: Path, sizes: Mapping[str, int]) -> None:
+    """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
+    for name in (METRICS, SAMPLES):
+        with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either
+            content = (path / name).read_bytes()[: sizes.get(name, 0)]
+            os.truncate(path / name, content.rfind(b"\n") + 1)
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics; one that is torn is left out."""
+    try:
+        lines = (path / METRICS).read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            events.append(json.loads(line))
+    return [values for values in events if isinstance(values, dict) and "event" in values]
+
+
+def _append(path: Path, text: str) -> str:
+    if not text:
+        return ""
+    size = _size(path)
+    try:
+        with path.open("ab", buffering=0) as file:
+            if file.write(text.encode()) < len(text.encode()):
+                raise OSError
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        return text
+    return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _holder(file: Any) -> str:
+    file.seek(0)
+    number = file.read(20).decode(errors="replace").strip()
+    return f"process {number}" if number else "another process"
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"the run's folder {str(error.filename or path)!r} cannot be written: {error.strerror}") from None
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--run-dir {str(path)!r} is a file; name a folder")
+    if any((path / name).exists() for name in (*FILES, "checkpoints")):
+        raise InputError(
+            f"--run-dir {str(path)!r} already holds a run, which is never overwritten: go on with it by --resume, name another "
+            "folder, leave --run-dir out for a numbered one, or remove that folder first"
+        )
+
+
+def _next_free(preset: str, config: Config) -> Path:
+    first = default_name(preset, config)
+    first.parent.mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.suppress(FileExistsError):  # another process may take a name between a look and the making
+            path.mkdir()
+            return path
+    raise AssertionError("numbers do not end")

@@ -1,4 +1,4 @@
-"""The visible loop: two drivers of one pure update, with the same numbers, and an epoch.
+"""The visible loop: two drivers of one pure update, with the same numbers.
 
 A driver takes a state over the next `num_updates` updates of the streams and gives back the losses, one for each character.
 The plain driver is a Python loop of one jitted call for each update: the reference. The fast driver runs the same update
@@ -6,7 +6,7 @@ inside one `while_loop`, so that a whole stretch of text costs one call. (A `for
 of rounds is known; a `while_loop` with a bound handed in at run time never does.) Both overwrite the state they are given.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.learner import Learner, State
-from jaxrnn.stream import read, updates_per_epoch
+from jaxrnn.stream import read
 from jaxrnn.types import Losses, Stream
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
@@ -93,16 +93,3 @@ def advance_many(
         return state, losses
 
     return advance
-
-
-def rest_of_epoch(
-    learner: Learner, drive: Driver, state: State, stream: Stream, updates_per_stretch: int
-) -> Iterator[tuple[State, Float[np.ndarray, " read"]]]:
-    """Reads on to the end of the text, a stretch at a time: the state after each stretch, and its losses."""
-    num_updates = updates_per_epoch(stream, learner.length)
-    position = int(state.step) % num_updates
-    while position < num_updates:
-        count = min(updates_per_stretch, num_updates - position)
-        state, losses = drive(state, stream, count)
-        yield state, losses
-        position += count

@@ -4,23 +4,26 @@ Without a terminal everything comes as plain lines, without progress bar and con
 """
 
 import contextlib
+import io
 import math
 import shlex
+import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxrnn.checkpoint import Rejected
 from jaxrnn.folder import PICTURE
+from jaxrnn.progress import WINDOW
 
-PICTURE_WINDOW = 500  # updates over which the loss in the picture is a mean
+LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH = 4, 68  # of the sample shown after each epoch
 
 
@@ -28,10 +31,12 @@ class Epoch(NamedTuple):
     """A row of the table. Losses in nats per character."""
 
     epoch: int
+    step: int  # updates so far
     online_nats: float
     characters_per_second: float
     learning_rate: float
     validation_nats: float | None  # None without a validation part
+    clipped_fraction: float | None  # of all updates so far; None without clipping
 
 
 class FourNumbers(NamedTuple):
@@ -116,10 +121,11 @@ def busy(screen: Console, word: str) -> contextlib.AbstractContextManager:
     return screen.status(word) if screen.is_terminal else contextlib.nullcontext()
 
 
-def show_header(screen: Console, validated: bool) -> None:
+def show_header(screen: Console, validated: bool, clipped: bool) -> None:
     """The head of the table of epochs."""
     titles = f"{'epoch':>5}  {'online nats':>11}  {'bits':>6}  {'characters/s':>12}  {'rate':>9}"
-    screen.print(Text(titles + (f"  {'validation nats':>15}" if validated else ""), style="bold"))
+    titles += f"  {'validation nats':>15}" if validated else ""
+    screen.print(Text(titles + (f"  {'clipped':>7}" if clipped else ""), style="bold"))
 
 
 def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
@@ -128,7 +134,8 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
         f"{row.epoch + 1:>5}  {row.online_nats:>11.4f}  {bits(row.online_nats):>6.3f}"
         f"  {row.characters_per_second:>12,.0f}  {row.learning_rate:>9.6g}"
     )
-    screen.print(numbers + ("" if row.validation_nats is None else f"  {row.validation_nats:>15.4f}"))
+    numbers += "" if row.validation_nats is None else f"  {row.validation_nats:>15.4f}"
+    screen.print(numbers + ("" if row.clipped_fraction is None else f"  {row.clipped_fraction:>7.1%}"))
     lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph.strip(), SAMPLE_WIDTH)]
     for line in lines[:SAMPLE_LINES]:
         screen.print(Text(f"       │ {printable(line)}", style="dim"))
@@ -160,28 +167,45 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
         screen.print(f"{nats:>6.4f}  {bits(nats):>6.4f}  {perplexity:>10.3f}  {meaning}")
 
 
-def window_means(losses: Float[np.ndarray, " time"]) -> list[float]:
-    """Mean losses of every `PICTURE_WINDOW` updates or a little more."""
-    return [float(window.mean()) for window in np.array_split(losses, max(1, len(losses) // PICTURE_WINDOW))]
+def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A table of the checkpoints of a run; the rows are those of `inspect`."""
+    widths = {"checkpoint": 10, "step": 12, "epochs": 6, "rate": 9, "online nats": 11, "best nats": 9, "kB": 7}
+    screen.print(Text("  ".join(f"{title:>{width}}" for title, width in widths.items()) + "  SHA-256", style="bold"))
+    for row in rows:
+        cells = dict.fromkeys(widths, "") | {"checkpoint": f"{row['number']}", "kB": f"{row['bytes'] / 1000:,.0f}"}
+        if row["good"]:
+            cells |= {"step": f"{row['step']:,}", "epochs": f"{row['epochs']}", "rate": f"{row['learning_rate']:.6g}"}
+            cells |= {title: "–" if row[key] is None else f"{row[key]:.4f}" for title, key in LOSSES.items()}
+        found = "good" if row["good"] else f"DAMAGED: {row['reason']}"
+        screen.print("  ".join(f"{cells[title]:>{width}}" for title, width in widths.items()) + f"  {found}")
 
 
-def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], numbers: FourNumbers, title: str) -> None:
+def show_rejected(rejected: Iterable[Rejected]) -> None:
+    """A line for each checkpoint that was passed over, on stderr."""
+    for path, reason in rejected:
+        print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; the one before it is used", file=sys.stderr)
+
+
+def draw_losses(events: Sequence[Mapping[str, Any]], updates_per_epoch: int, numbers: FourNumbers, title: str) -> bytes:
     """The picture of the loss, as PNG.
 
     Args:
-      online: mean nats of each `PICTURE_WINDOW` updates, in the order of reading.
+      events: the lines of the metrics.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
     from matplotlib.figure import Figure
 
+    epochs = [event for event in events if event["event"] == "epoch"]
+    windows = [event for event in events if event["event"] == "progress"]
     figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    across = (np.arange(len(online)) + 0.5) * len(epochs) / len(online)
-    axes.plot(across, online, color="0.75", linewidth=0.8, label=f"online, mean of {PICTURE_WINDOW} updates")
-    middles = [row.epoch + 0.5 for row in epochs]
-    axes.plot(middles, [row.online_nats for row in epochs], "o-", color="C0", label="online, mean of the epoch")
-    validated = [(row.epoch + 1, row.validation_nats) for row in epochs if row.validation_nats is not None]
+    across = [event["step"] / updates_per_epoch for event in windows]
+    label = f"online, mean of {WINDOW:,} characters"
+    axes.plot(across, [event["online_nats"] for event in windows], color="0.75", linewidth=0.8, label=label)
+    middles = [event["epoch"] + 0.5 for event in epochs]
+    axes.plot(middles, [event["online_nats"] for event in epochs], "o-", color="C0", label="online, mean of the epoch")
+    validated = [(event["epoch"] + 1, event["validation_nats"]) for event in epochs if event["validation_nats"] is not None]
     if validated:
         axes.plot(*zip(*validated, strict=True), "s-", color="C4", label="validation")
     levels = {
@@ -191,15 +215,17 @@ def draw_losses(path: Path, online: Sequence[float], epochs: Sequence[Epoch], nu
     }
     for (color, dashes), (name, level) in zip((("C2", "--"), ("C3", "--"), ("C1", ":")), levels.items(), strict=True):
         axes.axhline(level, color=color, linestyle=dashes, linewidth=1.5, label=f"{name}: {level:.3f}")
-    shown = [nats for nats in (*numbers, *(row.online_nats for row in epochs)) if math.isfinite(nats)]
-    lowest, highest = min(shown), max(shown)
+    shown = [nats for nats in (*numbers, *(event["online_nats"] for event in epochs)) if math.isfinite(nats)]
+    lowest, highest = min(shown, default=0.0), max(shown, default=1.0)
     axes.set_title(title, parse_math=False)  # a folder's name may hold a dollar sign
-    axes.set(xlim=(0, len(epochs)), ylim=(lowest - 0.25, highest + 0.5))
+    axes.set(xlim=(0, max(len(epochs), 1)), ylim=(lowest - 0.25, highest + 0.5))
     axes.set(xlabel="epochs", ylabel="nats per character")
     right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
     right.set_ylabel("bits per character")
     axes.legend(frameon=False)
     axes.grid(alpha=0.2)
+    picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font does not have is drawn as boxes
-        figure.savefig(path, dpi=120)
+        figure.savefig(picture, dpi=120)
+    return picture.getvalue()

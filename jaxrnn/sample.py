@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn import checkpoint, cli, vocabulary
+from jaxrnn import checkpoint, cli, report, vocabulary
 from jaxrnn.config import check_seed, check_value
 from jaxrnn.errors import InputError
 from jaxrnn.model import Model
@@ -193,6 +193,8 @@ class SampleConfig:
     """Draw among the k most likely characters only; 0 = among all."""
     top_p: float = 1.0
     """Draw among the fewest characters that hold this probability together; 1 = among all."""
+    best: bool = False
+    """With the weights of the best epoch instead of the newest: by validation loss, or online loss without validation part."""
     seed: int = 0
     """The same seed gives the same text."""
     num_samples: int = 1
@@ -229,6 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
+        report.show_rejected(run.rejected)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
         if config.run is None:
@@ -242,7 +245,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _print_sample(run: checkpoint.Run, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
-    blocks = sample_blocks(run.model, run.state.params, prompt_ids, key=key, **how)
+    params = run.best_params if config.best else run.state.params
+    blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
     for left in range(config.length, 0, -BLOCK):
         print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)
     print()

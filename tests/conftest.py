@@ -1,10 +1,17 @@
 """Strict from the first import on: shapes and types checked at each call, no silent promotion, two simulated CPU devices."""
 
+import dataclasses
 import json
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# What one test has compiled, the others and the processes that they start need not compile again.
+compiled = tempfile.TemporaryDirectory()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled.name)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 from jaxtyping import install_import_hook
@@ -16,7 +23,7 @@ install_import_hook("jaxrnn", "beartype.beartype")
 import numpy as np
 import pytest
 
-from jaxrnn import elman, train
+from jaxrnn import advance, build, config, elman, start, train
 
 VOCAB, HIDDEN = 7, 5
 SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
@@ -54,5 +61,33 @@ def trained(tmp_path_factory):
     return folder
 
 
-def metrics(run_dir):
+def task_of(preset="notebook", streams=1, updates_per_call=10_000, **learning):
+    """The task of a run on 1,000 characters."""
+    settings = config.PRESETS[preset]
+    settings = config.Config(
+        text=dataclasses.replace(settings.text, max_characters=1_000),
+        model=dataclasses.replace(settings.model, hidden_size=8),
+        learning=dataclasses.replace(settings.learning, num_streams=streams, **learning),
+        run=config.RunConfig(updates_per_call=updates_per_call),
+    )
+    return advance.prepare(settings, build.data(settings))
+
+
+def epochs_of(task):
+    """What comes of reading each epoch in one go, the arrays copied before the next one overwrites them."""
+    snapshot, epochs = start.first_snapshot(task), []
+    while not advance.over(task, snapshot):
+        advanced = advance.advance(task, snapshot, 10**6)
+        snapshot = advanced.snapshot
+        epochs.append(advanced._replace(snapshot=jax.tree.map(np.array, snapshot)))
+    return epochs
+
+
+def events(run_dir):
+    """The lines of a run's metrics."""
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+def metrics(run_dir):
+    """Those of whole epochs, and the final one."""
+    return [event for event in events(run_dir) if event["event"] in ("epoch", "final")]

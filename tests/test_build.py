@@ -1,24 +1,10 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import build, config
-
-HALVING = config.PRESETS["mikolov2010"]
-
-
-def test_a_halved_rate_moves_the_weights_half_as_far():
-    model = build.model(HALVING, build.data(HALVING).vocabulary)
-    learner = build.learner(HALVING, model)
-    state, update, moves = jax.jit(learner.init)(jax.random.key(0)), jax.jit(learner.update), []
-    for rate in (0.1, 0.05):
-        later, _ = update(build.with_learning_rate(state, rate), jnp.array([1]), jnp.array([2]))
-        moves.append(later.params["readout"]["kernel"] - state.params["readout"]["kernel"])
-    np.testing.assert_allclose(moves[0], 2 * moves[1], atol=1e-6)
-    assert abs(moves[0]).max() > 0.001
+from jaxrnn import build, config, text, vocabulary
 
 
 def test_the_keys_of_a_run_are_all_different():
@@ -31,3 +17,10 @@ def test_as_many_characters_are_read_as_the_flag_says(most, used):
     data = build.data(dataclasses.replace(config.Config(), text=config.TextConfig(max_characters=most)))
     assert (data.num_used, data.num_characters) == (used, 73_879)
     assert len(data.train) + len(data.validation) + len(data.heldout) == used
+
+
+def test_a_known_vocabulary_only_grows():
+    known = vocabulary.of_text("aé€")
+    data = build.data(config.Config(), known)
+    assert set(data.vocabulary.characters) == {*build.data(config.Config()).vocabulary.characters, "€"}
+    assert vocabulary.decode(data.vocabulary, data.train[:20]) == text.read("comedie")[:20]

@@ -1,25 +1,43 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import task_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
 
-from jaxrnn import build, checkpoint, config
+from jaxrnn import checkpoint, config, evaluate
+from jaxrnn.advance import advance
 from jaxrnn.errors import InputError
-from jaxrnn.schedule import Schedule
+from jaxrnn.learner import State
+from jaxrnn.manifest import digest
+from jaxrnn.progress import Snapshot
+from jaxrnn.start import first_snapshot
+
+FORMAT_1 = Path(__file__).parent / "format_1"
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A run folder with one checkpoint, and the state in it."""
-    run_dir = tmp_path_factory.mktemp("run")
-    small = config.PRESETS["mikolov2010"]
-    learner = build.learner(small, build.model(small, build.data(small).vocabulary))
-    state = jax.jit(learner.init)(build.keys(3).init)
-    checkpoint.save(run_dir, state, checkpoint.metadata(small, build.data(small), 4, Schedule(0.1)))
-    return run_dir, state
+def task():
+    return task_of("mikolov2010", streams=2, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def saved(task, tmp_path_factory):
+    """A run folder with two checkpoints, and the snapshots in them."""
+    run_dir, snapshots = tmp_path_factory.mktemp("run"), []
+    snapshot = first_snapshot(task)
+    for _ in range(2):
+        snapshot = advance(task, snapshot, 300).snapshot
+        checkpoint.save(run_dir, task.config, task.data, snapshot, {"metrics.jsonl": 7, "samples.txt": 8})
+        snapshots.append(jax.tree.map(jnp.copy, (snapshot.state, snapshot.best_params)))
+    return run_dir, snapshots, snapshot.progress
 
 
 @pytest.fixture
@@ -28,70 +46,145 @@ def copied(saved, tmp_path):
     return shutil.copytree(saved[0], tmp_path / "copy")
 
 
-def test_a_state_comes_back_bit_for_bit(saved):
-    run_dir, state = saved
-    run = checkpoint.load(run_dir)
-    assert jax.tree.structure(run.state) == jax.tree.structure(state)
-    for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(run.state), strict=True):
+def snapshot_of(saved, number):
+    """One of the two snapshots that were saved."""
+    state, best_params = saved[1][number]
+    return Snapshot(state, best_params, saved[2])
+
+
+def assert_same(run, arrays):
+    restored = (run.state, run.best_params)
+    assert jax.tree.structure(restored) == jax.tree.structure(arrays)
+    for before, after in zip(jax.tree.leaves(arrays), jax.tree.leaves(restored), strict=True):
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
-    assert (run.config, run.epochs) == (config.PRESETS["mikolov2010"], 4)
-    assert run.vocabulary == build.data(run.config).vocabulary
 
 
-def data_files(run_dir):
-    """The files that hold the arrays and the metadata."""
-    files = [path for path in run_dir.rglob("*") if path.is_file() and path.stat().st_size > 2_000]
-    assert files
-    return files
+def test_a_snapshot_comes_back_bit_for_bit(saved, task):
+    run_dir, snapshots, progress = saved
+    run = checkpoint.load(run_dir)
+    assert_same(run, snapshots[-1])
+    assert (run.config, run.progress, run.number, run.rejected) == (task.config, progress, 2, ())
+    assert run.vocabulary == task.data.vocabulary
+    assert run.about["log_sizes"] == {"metrics.jsonl": 7, "samples.txt": 8}
+    assert set(run.about["versions"]) == {"jaxrnn", "jax", "flax", "optax", "orbax-checkpoint"}
+    assert (run.about["optimizer"], run.about["random_keys"]) == ("sgd", "threefry2x32, partitionable")
 
 
-def test_a_flipped_bit_is_found(copied):
-    largest = max(data_files(copied), key=lambda path: path.stat().st_size)
+some_arrays = arrays_of.arrays(
+    dtype=st.sampled_from(["float32", "int32", "bool", "uint8", "float16"]),
+    shape=arrays_of.array_shapes(min_dims=0, max_side=3),
+)
+trees = st.recursive(
+    some_arrays, lambda leaf: st.one_of(st.tuples(leaf, leaf), st.dictionaries(st.sampled_from("abc"), leaf, min_size=1))
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(carry=trees, memory=trees, seed=st.integers(0, 2**32 - 1))
+def test_any_state_survives(task, tmp_path_factory, carry, memory, seed):
+    """Whatever a cell carries and a rule remembers, NaNs and random keys included."""
+    import orbax.checkpoint as ocp
+
+    path = tmp_path_factory.mktemp("any") / "state"
+    state = State(
+        jnp.int32(3), {"w": jnp.ones(2)}, (), jax.tree.map(jnp.asarray, carry), {"m": memory, "key": jax.random.key(seed)}
+    )
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, state)
+    with ocp.StandardCheckpointer() as checkpointer:
+        again = checkpointer.restore(path, checkpoint._abstract(state, jax.sharding.SingleDeviceSharding(jax.devices()[0])))
+    assert digest(again, {}) == digest(state, {})
+
+
+def metadata_of(run_dir):
+    """The file that holds the newest checkpoint's metadata."""
+    return run_dir / "checkpoints" / "2" / "about" / "metadata"
+
+
+def test_changed_metadata_is_damage(copied, saved):
+    about = metadata_of(copied)
+    about.write_text(about.read_text().replace('"epochs": 2', '"epochs": 3'))
+    run = checkpoint.load(copied)
+    assert_same(run, saved[1][0])
+    ((path, reason),) = run.rejected
+    assert (path, reason) == (copied / "checkpoints" / "2", "the SHA-256 of its metadata is another one than when it was saved")
+
+
+def test_a_flipped_bit_is_damage_and_the_checkpoint_before_is_used(copied, saved, capfd):
+    arrays = (copied / "checkpoints" / "2" / "state" / "ocdbt.process_0" / "d").iterdir()
+    largest = max(arrays, key=lambda path: path.stat().st_size)
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
     largest.write_bytes(data)
-    with pytest.raises(InputError, match="damaged or incomplete"):
+    run = checkpoint.load(copied)
+    assert_same(run, saved[1][0])
+    assert [reason for _, reason in run.rejected] == ["its SHA-256 is another one than when it was saved"]
+    assert capfd.readouterr().err == ""
+
+
+def test_if_all_are_damaged_that_is_one_error(copied):
+    for path in copied.rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(
+        InputError, match=r"every checkpoint of the run .* is damaged.* 2: it cannot be read \(.*; 1: it cannot"
+    ) as error:
         checkpoint.load(copied)
+    assert "\n" not in str(error.value)
 
 
-def test_changed_metadata_is_found(copied):
-    (about,) = copied.rglob("about/metadata")
-    about.write_text(about.read_text().replace('"epochs": 4', '"epochs": 5').replace('"epochs":4', '"epochs":5'))
-    with pytest.raises(InputError, match="damaged or incomplete"):
-        checkpoint.load(copied)
-
-
-def test_a_truncated_file_is_found(copied):
-    for path in data_files(copied):
-        os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(InputError, match="damaged or incomplete"):
-        checkpoint.load(copied)
-
-
-def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch):
+@pytest.mark.parametrize("error", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")])
+def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch, error):
     def fail(*arguments):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+        raise error
 
     monkeypatch.setattr(checkpoint, "_verified", fail)
-    with pytest.raises(jax.errors.JaxRuntimeError):
+    with pytest.raises(type(error)):
         checkpoint.load(copied)
 
 
-def test_another_format_is_told(copied):
-    (about,) = copied.rglob("about/metadata")
-    content = json.loads(about.read_text())
-    content["about"]["format"] = 99
-    about.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"cannot be used: it is of format 99, and this jaxrnn reads format 1"):
+def test_what_may_not_be_read_is_not_taken_for_damage(copied, monkeypatch):
+    def fail(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "_verified", fail)
+    with pytest.raises(InputError, match="checkpoints/2' cannot be read: Permission denied"):
         checkpoint.load(copied)
+
+
+def rewritten(run_dir, **changes):
+    """Metadata that says something else and whose SHA-256 is right: what another version would have saved."""
+    content = json.loads(metadata_of(run_dir).read_text())
+    content["about"] |= changes
+    content["about_sha256"] = digest((), content["about"])
+    metadata_of(run_dir).write_text(json.dumps(content))
+
+
+def test_what_another_version_saved_is_an_error_and_no_reason_to_fall_back(copied, task):
+    rewritten(copied, format=99)
+    with pytest.raises(InputError, match="cannot be used: it is of format 99, and this jaxrnn reads formats 1 and 2"):
+        checkpoint.load(copied)
+    rewritten(copied, format=2, config=config.to_json(task.config) | {"more": {}})
+    with pytest.raises(InputError, match="hold 'more', which this version does not know; it was trained with jaxrnn 0"):
+        checkpoint.load(copied)
+
+
+def test_another_dtype_or_shape_is_an_error_and_no_reason_to_fall_back(copied, saved):
+    arrays = checkpoint.load(copied).about["arrays"]
+    name = "[0].params['cell']['recurrent_kernel']"
+    assert arrays[name] == "float32[8, 8]"
+    for other in ("bfloat16[8, 8]", "float32[8, 9]"):
+        rewritten(copied, arrays=arrays | {name: other})
+        with pytest.raises(InputError, match=r"recurrent_kernel.* is .*float.* and this jaxrnn .* wants float32"):
+            checkpoint.load(copied)
 
 
 def test_no_run_is_told(tmp_path):
-    with pytest.raises(InputError, match="no folder of checkpoints"):
+    with pytest.raises(InputError, match=r"no run in .*: there is no checkpoint in it"):
         checkpoint.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(InputError, match="has not saved anything yet"):
+    with pytest.raises(InputError, match=r"no run in .*: there is no checkpoint in it"):
         checkpoint.load(tmp_path)
     with pytest.raises(InputError, match="train one first"):
         checkpoint.newest(tmp_path / "none")
@@ -105,25 +198,74 @@ def test_the_newest_run_is_the_one_written_last(tmp_path):
     assert checkpoint.newest(tmp_path) == tmp_path / "b"
 
 
-def test_only_the_newest_checkpoints_are_kept(saved, copied):
-    about = checkpoint.metadata(config.PRESETS["mikolov2010"], build.data(config.PRESETS["mikolov2010"]), 5, Schedule(0.1))
+def test_as_many_as_are_wanted_are_kept_the_newest_ones(saved, copied, task):
+    progress = saved[2]
     for step in range(1, 6):
-        checkpoint.save(copied, saved[1]._replace(step=np.int32(step)), about)
-    assert sorted(int(path.name) for path in (copied / "checkpoints").iterdir()) == [3, 4, 5]
+        snapshot = Snapshot(saved[1][0][0]._replace(step=np.int32(step)), saved[1][0][1], progress)
+        checkpoint.save(copied, task.config, task.data, snapshot)
+    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["5", "6", "7"]
     assert checkpoint.load(copied).state.step == 5
 
 
-def test_a_state_from_another_device_comes_back_on_the_first(saved, copied):
-    assert len(jax.devices()) == 2
-    about = checkpoint.metadata(config.PRESETS["mikolov2010"], build.data(config.PRESETS["mikolov2010"]), 5, Schedule(0.1))
-    elsewhere = jax.device_put(saved[1]._replace(step=np.int32(9)), jax.devices()[1])
-    checkpoint.save(copied, elsewhere, about)
-    state = checkpoint.load(copied).state
-    assert {leaf.device for leaf in jax.tree.leaves(state)} == {jax.devices()[0]}
-    jax.tree.map(np.testing.assert_array_equal, state, elsewhere)
+def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task):
+    left = [copied / "checkpoints" / name for name in ("3.orbax-checkpoint-tmp", "trash/1")]
+    for path in left:
+        path.mkdir(parents=True)
+        (path / "file").write_text("half")
+    assert checkpoint.load(copied).number == 2
+    checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 0))
+    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["1", "2", "3"]
+
+
+def test_damaged_checkpoints_are_set_aside_and_do_not_count(saved, copied, task):
+    metadata_of(copied).unlink()
+    checkpoint.set_aside(copied, checkpoint.load(copied).rejected)
+    assert checkpoint.numbers(copied) == [1]
+    assert (copied / "damaged" / "2").is_dir()
+    checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 1))
+    assert checkpoint.load(copied).rejected == ()
+
+
+def test_a_state_on_several_devices_comes_back_on_one_and_the_other_way_round(saved, copied, task):
+    mesh = jax.make_mesh((2,), ("streams",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("streams"))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    state, best_params = saved[1][1]
+    spread = jax.device_put(state, everywhere)._replace(carry=jax.device_put(state.carry, split))
+    checkpoint.save(copied, task.config, task.data, Snapshot(spread, jax.device_put(best_params, everywhere), saved[2]))
+    run = checkpoint.load(copied)
+    assert {leaf.device for leaf in jax.tree.leaves(run.state)} == {jax.devices()[0]}
+    assert_same(run, saved[1][1])
+    again = checkpoint.load(copied, everywhere)
+    assert all(leaf.sharding == everywhere for leaf in jax.tree.leaves(again.state))
+    assert_same(again, saved[1][1])
+
+
+def test_a_checkpoint_from_another_device_is_gone_on_with_on_this_one(saved, copied, task):
+    state, best_params = jax.device_put(saved[1][1], jax.devices()[1])
+    checkpoint.save(copied, task.config, task.data, Snapshot(state, best_params, saved[2]))
+    run = checkpoint.load(copied)
+    losses = [task.drive(jax.tree.map(jnp.copy, start), task.stream, 20)[1] for start in (run.state, saved[1][1][0])]
+    np.testing.assert_array_equal(*losses)
 
 
 def test_a_random_key_counts_in_the_digest():
-    digests = {checkpoint.digest(jax.random.key(seed), {}) for seed in (0, 0, 1)}
+    digests = {digest(jax.random.key(seed), {}) for seed in (0, 0, 1)}
     assert len(digests) == 2
-    assert checkpoint.digest(jax.random.key_data(jax.random.key(0)), {}) not in digests
+    assert digest(jax.random.key_data(jax.random.key(0)), {}) not in digests
+
+
+def test_a_run_of_the_first_format_can_be_read():
+    run = checkpoint.load(FORMAT_1)
+    assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 1_799)
+    final = json.loads((FORMAT_1 / "metrics.jsonl").read_text().splitlines()[-1])
+    numbers = evaluate.three_numbers(run.config, evaluate.build.data(run.config), run.model, run.state.params)
+    assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
+
+
+def test_damage_to_a_run_of_the_first_format_is_found(tmp_path):
+    run_dir = shutil.copytree(FORMAT_1, tmp_path / "copy")
+    (about,) = run_dir.rglob("about/metadata")
+    about.write_text(about.read_text().replace('"epochs": 1', '"epochs": 2'))
+    with pytest.raises(InputError, match=r"every checkpoint .* is damaged"):
+        checkpoint.load(run_dir)

@@ -1,31 +1,35 @@
 """The command lines, end to end, in a temporary folder."""
 
 import dataclasses
-import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from inspect import getsource
 
 import pytest
-from conftest import SMALL, metrics
+from conftest import SMALL, events, metrics
 
-from jaxrnn import config, evaluate, sample, train
+from jaxrnn import config, evaluate, export, sample, train
+from jaxrnn.inspect import InspectConfig
 
 
 def test_a_run_leaves_what_the_readme_says(trained):
     run_dir = trained / "runs" / "notebook-comedie-0"
     assert sorted(path.name for path in run_dir.iterdir()) == [
-        "checkpoints", "config.json", "loss.png", "metrics.jsonl", "samples.txt",
+        "checkpoints", "config.json", "lock", "loss.png", "metrics.jsonl", "samples.txt",
     ]  # fmt: skip
+    progress = [event["step"] for event in events(run_dir) if event["event"] == "progress"]
+    assert progress == [1_000, 2_000, 3_000, 4_000, 5_000]
     first, second, last = metrics(run_dir)
+    assert [first["step"], second["step"], last["step"]] == [2_699, 5_398, 5_398]
     assert [first["event"], second["event"], last["event"]] == ["epoch", "epoch", "final"]
     assert [first["epoch"], second["epoch"]] == [0, 1]
     assert first["online_nats"] > second["online_nats"] == last["online_nats"] > 1
     assert first["characters_per_second"] > 0
     assert first["learning_rate"] == 0.1
-    assert set(last) == {"event", "online_nats", "train_nats", "heldout_nats", "heldout_dynamic_nats"}
+    assert set(last) == {"event", "step", "online_nats", "train_nats", "heldout_nats", "heldout_dynamic_nats"}
     assert (run_dir / "loss.png").read_bytes().startswith(b"\x89PNG")
     samples = (run_dir / "samples.txt").read_text("utf-8")
     assert samples.count("===") == 4
@@ -48,7 +52,7 @@ def test_evaluation_gives_the_last_three_of_the_final_numbers(trained, capsys):
     run_dir = trained / "runs" / "notebook-comedie-0"
     evaluate.main([str(run_dir), "--json"])
     final = metrics(run_dir)[-1]
-    assert json.loads(capsys.readouterr().out) == {name: final[name] for name in list(final)[2:]}
+    assert json.loads(capsys.readouterr().out) == {name: final[name] for name in list(final)[3:]}
 
 
 def test_evaluation_of_another_text(trained, capsys, tmp_path):
@@ -134,6 +138,8 @@ PROGRAMS = {
     "train": (config.TextConfig, config.ModelConfig, config.LearningConfig, config.EvaluationConfig, config.RunConfig),
     "evaluate": (evaluate.EvaluateConfig,),
     "sample": (sample.SampleConfig,),
+    "export": (export.ExportConfig,),
+    "inspect": (InspectConfig,),
 }
 
 
@@ -143,10 +149,10 @@ def test_help_explains_every_flag(folder, program):
     assert result.returncode == 0
     shown = " ".join(result.stdout.decode().replace("│", " ").split())
     for settings in PROGRAMS[program]:
-        source = inspect.getsource(settings)
+        source = getsource(settings)
         for field in dataclasses.fields(settings):
             name = field.name.replace("_", "-")
-            assert f"--{name}" in shown or field.name == "run", name
+            assert f"--{name}" in shown or field.name in ("run", "file"), name
             (explained,) = re.findall(rf"^    {field.name}: .*?\"\"\"(.*?)\"\"\"", source, re.MULTILINE | re.DOTALL)
             assert explained[:40] in shown
     assert not list(folder.iterdir())

@@ -44,7 +44,8 @@ def test_an_unknown_preset_names_the_known_ones():
         ("learning-rate", 1e-60), ("learning-rate", 1e39), ("epochs", 0), ("num-streams", 0),
         ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0), ("validation-fraction", -0.1),
         ("validation-fraction", 0.95), ("dynamic-rate", math.inf), ("seed", -1), ("updates-per-call", 0),
-        ("sample-length", -1),
+        ("sample-length", -1), ("clip-norm", -1.0), ("clip-norm", math.nan), ("save-every-seconds", -1.0),
+        ("save-every-seconds", math.nan), ("keep-checkpoints", 0),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_flag(flag, value):
@@ -58,18 +59,28 @@ def test_halving_needs_a_validation_part():
         configs.check(parse(["--schedule", "halving"])[1])
 
 
-def test_settings_of_another_version_are_told():
-    settings = configs.to_json(PRESETS["notebook"])
-    del settings["model"]["activation"]
-    with pytest.raises(InputError, match="have other names"):
-        configs.from_json(settings)
+def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
+    settings = configs.to_json(PRESETS["mikolov2010"])
+    del settings["learning"]["clip_norm"]
+    assert configs.from_json(settings) == PRESETS["mikolov2010"]
+
+
+@pytest.mark.parametrize("newer", [{"learning": {"momentum": 0.9}}, {"momentum": {}}])
+def test_a_setting_of_a_newer_version_is_told(newer):
+    with pytest.raises(InputError, match="hold 'momentum', which this version does not know"):
+        configs.from_json(configs.to_json(PRESETS["notebook"]) | newer)
 
 
 def test_the_name_of_a_file_holds_in_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, config = parse(["--text", "mine.txt"])
-    assert configs.with_absolute_path(config).text.text == str(tmp_path / "mine.txt")
-    assert configs.with_absolute_path(PRESETS["notebook"]) == PRESETS["notebook"]
+    _, config = parse(["--text", "mine.txt", "--init-from", "other"])
+    assert configs.to_keep(config).text.text == str(tmp_path / "mine.txt")
+    assert configs.to_keep(config).run.init_from == str(tmp_path / "other")
+    assert configs.to_keep(PRESETS["notebook"]) == PRESETS["notebook"]
+
+
+def test_where_a_run_is_does_not_belong_to_its_settings():
+    assert configs.to_keep(parse(["--run-dir", "here", "--resume", "auto"])[1]) == PRESETS["notebook"]
 
 
 def test_a_folder_may_be_called_like_a_preset():

@@ -1,12 +1,87 @@
+import errno
+import io
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from jaxrnn import folder
+from jaxrnn.folder import Log
 
 
 def test_a_line_of_json_holds_no_number_that_json_does_not_know(tmp_path):
-    folder.add_metrics(tmp_path, "final", {"a": 1.5, "b": math.nan, "c": math.inf, "d": None, "e": "né"})
-    folder.add_metrics(tmp_path, "more", {})
+    first = folder.event("final", {"a": 1.5, "b": math.nan, "c": math.inf, "d": None, "e": "né"})
+    assert folder.append(tmp_path, Log(first + folder.event("more", {}))) == Log()
     first, second = (tmp_path / folder.METRICS).read_text("utf-8").splitlines()
     assert json.loads(first) == {"event": "final", "a": 1.5, "b": None, "c": None, "d": None, "e": "né"}
     assert json.loads(second) == {"event": "more"}
+
+
+def test_what_the_disk_does_not_take_comes_back_and_leaves_no_half_line(tmp_path, monkeypatch):
+    folder.append(tmp_path, Log("one\n", "a\n"))
+    opened = Path.open
+
+    class Half(io.FileIO):
+        def write(self, data):
+            return super().write(bytes(data)[: len(data) // 2])
+
+    monkeypatch.setattr(Path, "open", lambda path, *how, **more: Half(path, "a"))
+    unwritten = folder.append(tmp_path, Log("two\n", "b\n"))
+    monkeypatch.setattr(Path, "open", opened)
+    assert unwritten == Log("two\n", "b\n")
+    assert (tmp_path / folder.METRICS).read_text() == "one\n"
+    assert folder.append(tmp_path, folder.joined(unwritten, Log("three\n"))) == Log()
+    assert (tmp_path / folder.METRICS).read_text() == "one\ntwo\nthree\n"
+    assert (tmp_path / folder.SAMPLES).read_text() == "a\nb\n"
+
+
+def test_cutting_takes_away_what_came_later_and_a_torn_line(tmp_path):
+    folder.append(tmp_path, Log("é one\n", "a\n"))
+    sizes = folder.log_sizes(tmp_path)
+    folder.append(tmp_path, Log("two\n", "b\n"))
+    folder.cut(tmp_path, sizes)
+    assert ((tmp_path / folder.METRICS).read_text("utf-8"), (tmp_path / folder.SAMPLES).read_text()) == ("é one\n", "a\n")
+    folder.append(tmp_path, Log("tor"))
+    folder.cut(tmp_path, dict.fromkeys(sizes, 1_000))
+    assert (tmp_path / folder.METRICS).read_text("utf-8") == "é one\n"
+    (tmp_path / folder.SAMPLES).unlink()
+    folder.cut(tmp_path, sizes)
+    assert not (tmp_path / folder.SAMPLES).exists()
+
+
+def test_a_torn_line_is_not_read(tmp_path):
+    (tmp_path / folder.METRICS).write_bytes(b'{"event": "epoch"}\n{"event": "ep\n[1]\n\xff\n{"no": 1}\n{"event": "fi')
+    assert folder.read_events(tmp_path) == [{"event": "epoch"}]
+    assert folder.read_events(tmp_path / "none") == []
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder.replace_file(tmp_path / "x", b"old")
+
+    def fail(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        folder.replace_file(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
+    program = (
+        f"from jaxrnn import folder; from pathlib import Path\nwith folder.locked(Path({str(tmp_path)!r})): print('got it')"
+    )
+    with folder.locked(tmp_path):
+        second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert f"is in use by process {os.getpid()}; wait for it, or stop it" in second.stderr
+    second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (second.stdout, second.stderr) == ("got it\n", "")
+
+
+def test_what_goes_wrong_inside_a_lock_is_not_taken_for_a_folder_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError), folder.locked(tmp_path):
+        (tmp_path / "none").read_text()

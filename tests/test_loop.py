@@ -7,7 +7,7 @@ import reference
 
 from jaxrnn import elman, fast_driver, one_step, online, plain_driver
 from jaxrnn.learner import reader
-from jaxrnn.loop import advance_many, advance_one, driver, rest_of_epoch
+from jaxrnn.loop import advance_many, advance_one, driver
 from jaxrnn.sample import warm_up, write_block
 from jaxrnn.stream import to_streams
 
@@ -144,20 +144,6 @@ def test_a_scan_would_be_found():
         return jax.lax.fori_loop(0, 3, lambda i, x: x + 1, x)
 
     assert "scan" in set(primitives(jax.make_jaxpr(jax.jit(scanning))(1.0).jaxpr))
-
-
-@pytest.mark.parametrize(("updates_per_call", "stretch"), [(1, 30), (16, 16), (1_000, 1_000)])
-def test_the_rest_of_an_epoch_reads_each_character_once(updates_per_call, stretch, model, ids):
-    learner, stream = learner_of(model), jnp.asarray(ids[:101])
-    drive = driver(learner, updates_per_call)
-    state, first = drive(start(learner), stream, 37)
-    losses = [first]
-    *_, (last, _) = stretches = list(rest_of_epoch(learner, drive, state, stream, stretch))
-    losses += [more for _, more in stretches]
-    assert last.step == 100
-    assert max(map(len, losses[1:])) <= stretch
-    _, expected = fast_driver(learner, 100)(start(learner), stream, 100)
-    np.testing.assert_allclose(np.concatenate(losses), expected, rtol=1e-5)
 
 
 def test_one_update_per_call_is_the_plain_loop(model):

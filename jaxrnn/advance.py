@@ -1,0 +1,147 @@
+"""Reading on: from one snapshot of a run to a later one. No disk and no screen, and any division of the way gives the same."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool
+
+from jaxrnn import build, evaluate
+from jaxrnn.build import Data, Keys
+from jaxrnn.config import Config
+from jaxrnn.learner import Learner, State
+from jaxrnn.loop import Driver, driver
+from jaxrnn.model import Model
+from jaxrnn.optimizer import num_clipped, with_learning_rate
+from jaxrnn.progress import DIVERGED, WINDOW, Snapshot, Window, add, first_diverged
+from jaxrnn.report import Epoch
+from jaxrnn.schedule import halve_on_validation
+from jaxrnn.stream import to_streams, updates_per_epoch
+from jaxrnn.types import Params, RandomKey, Stream
+
+
+class Task(NamedTuple):
+    """What stays the same while a run goes on."""
+
+    config: Config
+    data: Data
+    keys: Keys
+    model: Model
+    learner: Learner
+    stream: Stream
+    updates_per_epoch: int
+    characters_per_update: int  # of all streams
+    drive: Driver
+    restart: Callable[[State, RandomKey], State]
+    validate: Callable[[Params], float]  # nats per character of the validation part, weights frozen
+    finite: Callable[[Params], Bool[Array, ""]]
+
+
+class Advanced(NamedTuple):
+    """What came of reading on."""
+
+    snapshot: Snapshot
+    windows: list[Window]  # of losses that were completed
+    epoch: Epoch | None  # if it was read to its end
+    problem: str | None  # in words, if learning has failed: the snapshot is then of no use
+
+
+def prepare(config: Config, data: Data) -> Task:
+    """Builds what the settings name."""
+    model, keys = build.model(config, data.vocabulary), build.keys(config.run.seed)
+    learner = build.learner(config, model)
+    stream = jnp.asarray(to_streams(data.train, config.learning.num_streams))
+    num_updates, losses_of = updates_per_epoch(stream, learner.length), evaluate.frozen(model)
+    return Task(
+        config=config,
+        data=data,
+        keys=keys,
+        model=model,
+        learner=learner,
+        stream=stream,
+        updates_per_epoch=num_updates,
+        characters_per_update=learner.length * config.learning.num_streams,
+        drive=driver(learner, min(config.run.updates_per_call, num_updates)),
+        restart=jax.jit(learner.restart, donate_argnums=0),
+        validate=lambda params: evaluate.mean_nats(losses_of(params, data.validation, keys.evaluation)),
+        finite=jax.jit(lambda params: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()),
+    )
+
+
+def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
+    """Reads on, but not beyond the end of the epoch. The snapshot that it is given is used up.
+
+    However the updates are divided among calls, the same snapshots, windows and epochs come of them, to the last bit.
+    """
+    state, best_params, progress = snapshot
+    step = int(state.step)
+    position = step % task.updates_per_epoch
+    if position == 0:
+        state = task.restart(state, jax.random.fold_in(task.keys.epochs, progress.epochs))
+    started = time.perf_counter()
+    state, losses = task.drive(state, task.stream, min(most_updates, task.updates_per_epoch - position))
+    seconds = time.perf_counter() - started
+    after, windows = add(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
+    snapshot = Snapshot(state, best_params, after)
+    exploded = first_diverged(windows, progress.lowest_window, len(task.data.vocabulary.characters))
+    if not np.isfinite(losses).all():
+        return Advanced(snapshot, windows, None, "the loss is no longer a number")
+    if not task.finite(state.params):
+        return Advanced(snapshot, windows, None, "a weight is no longer a number")
+    if exploded:
+        words = f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, {DIVERGED:g} times its best or more"
+        return Advanced(snapshot, windows, None, words)
+    if position + len(losses) // task.learner.length < task.updates_per_epoch:
+        return Advanced(snapshot, windows, None, None)
+    return _end_of_epoch(task, snapshot, windows)
+
+
+def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:
+    state, best_params, progress = snapshot
+    num_losses = task.updates_per_epoch * task.learner.length
+    online_nats, rate = progress.epoch_sum / num_losses, progress.schedule.learning_rate
+    validation_nats = task.validate(state.params) if task.data.validation.size else None
+    nats = online_nats if validation_nats is None else validation_nats
+    if not math.isfinite(nats):
+        return Advanced(snapshot, windows, None, "the validation loss is no number")
+    row = Epoch(
+        epoch=progress.epochs,
+        step=int(state.step),
+        online_nats=online_nats,
+        characters_per_second=task.updates_per_epoch * task.characters_per_update / progress.epoch_seconds,
+        learning_rate=rate,
+        validation_nats=validation_nats,
+        clipped_fraction=clipped_fraction(state),
+    )
+    halving = task.config.learning.schedule == "halving"
+    if progress.best_nats is None or nats <= progress.best_nats:
+        best_params = jax.tree.map(jnp.copy, state.params)  # a copy: the next update overwrites the state
+        progress = progress._replace(best_nats=nats, best_epoch=progress.epochs)
+    elif halving:  # a worse epoch is taken back
+        state = state._replace(params=jax.tree.map(jnp.copy, best_params))
+    if halving and validation_nats is not None:
+        schedule = halve_on_validation(progress.schedule, validation_nats)
+        state = state._replace(opt_state=with_learning_rate(state.opt_state, schedule.learning_rate))
+        progress = progress._replace(schedule=schedule)
+    progress = progress._replace(epochs=progress.epochs + 1, epoch_sum=0.0, epoch_seconds=0.0, online_nats=online_nats)
+    return Advanced(Snapshot(state, best_params, progress), windows, row, None)
+
+
+def over(task: Task, snapshot: Snapshot) -> bool:
+    """Whether the last epoch was read."""
+    return snapshot.progress.schedule.finished or snapshot.progress.epochs >= task.config.learning.epochs
+
+
+def num_epochs(config: Config) -> int | None:
+    """How many epochs there will be, if that can be known."""
+    return config.learning.epochs if config.learning.schedule == "constant" else None
+
+
+def clipped_fraction(state: State) -> float | None:
+    """The part of all updates so far whose gradient was shortened; None without clipping."""
+    count = num_clipped(state.opt_state)
+    return None if count is None else count / max(1, int(state.step))

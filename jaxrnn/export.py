@@ -1,0 +1,111 @@
+"""Weights as a safetensors file, which any program can read, with the vocabulary and the settings in it.
+
+`python -m jaxrnn.export RUN FILE`; `python -m jaxrnn.train --init-from FILE` starts from one.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+import tyro
+
+from jaxrnn import build, checkpoint, cli, folder, report
+from jaxrnn import config as configs
+from jaxrnn import vocabulary as vocabularies
+from jaxrnn.config import Config
+from jaxrnn.errors import InputError
+from jaxrnn.manifest import digest
+from jaxrnn.types import Params
+from jaxrnn.vocabulary import Vocabulary
+
+KIND = "jaxrnn 1"  # of file; the number goes up when what older programs read changes
+
+
+class Weights(NamedTuple):
+    """A trained network, without the run that trained it."""
+
+    config: Config
+    vocabulary: Vocabulary
+    params: Params
+
+
+def to_bytes(weights: Weights) -> bytes:
+    """The content of a safetensors file: an array for each weight, named by its path (`cell.input_kernel`).
+
+    Its metadata: `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; a `sha256` over all.
+    """
+    arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
+    about = {"kind": KIND, "vocabulary": weights.vocabulary.characters, "config": json.dumps(configs.to_json(weights.config))}
+    return safetensors.numpy.save(arrays, {**about, "sha256": digest(arrays, about)})
+
+
+def read(path: Path) -> Weights:
+    """The weights in a file.
+
+    Raises:
+      InputError: there is none, it is not one of ours, it is damaged, or it does not fit this version.
+    """
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            about = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{str(path)!r} cannot be read as a safetensors file: {error}") from None
+    sha256 = about.pop("sha256", "")
+    if about.get("kind") != KIND:
+        raise InputError(f"{str(path)!r} was not written by jaxrnn.export of this version")
+    if digest(arrays, about) != sha256:
+        raise InputError(f"{str(path)!r} is damaged: its SHA-256 is another one than when it was written")
+    config, vocabulary = configs.from_json(json.loads(about["config"])), vocabularies.from_json(about["vocabulary"])
+    shapes = jax.eval_shape(build.model(config, vocabulary).init, build.keys(0).init)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    names = [_name(where) for where, _ in leaves]
+    if set(names) != set(arrays) or any(
+        arrays[name].shape != leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)
+    ):
+        raise InputError(f"{str(path)!r} holds other arrays than this version's network")
+    return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What is written where."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """File to write, which must not exist yet."""
+    to: Literal["safetensors"] = "safetensors"
+    """Kind of file."""
+    best: bool = False
+    """The weights of the best epoch instead of the newest: by validation loss, or online loss without validation part."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program."""
+    with cli.told_in_one_line():
+        options = cli.parse(ExportConfig, "export", __doc__, arguments)
+        if options.file.exists():
+            raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
+        run = checkpoint.load(options.run)
+        report.show_rejected(run.rejected)
+        params = run.best_params if options.best else run.state.params
+        try:
+            folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
+        except OSError as error:
+            raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
+        print(f"{options.file}: {sum(leaf.size for leaf in jax.tree.leaves(params)):,} weights")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What is in a run: its settings, its checkpoints and whether each is as it was saved.
+
+`python -m jaxrnn.inspect RUN`; exit code 4 if a checkpoint is damaged.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax
+import tyro
+
+from jaxrnn import checkpoint, cli, folder, report
+from jaxrnn import config as configs
+from jaxrnn.checkpoint import Damaged, Run
+from jaxrnn.errors import DamageFound, InputError
+
+
+class Checked(NamedTuple):
+    """A checkpoint and what came of reading it."""
+
+    number: int
+    num_bytes: int
+    run: Run | None  # None if it is damaged
+    reason: str = ""
+
+
+def checked(run_dir: Path) -> list[Checked]:
+    """All checkpoints of a run, each read and verified.
+
+    Raises:
+      InputError: no run there, or another version saved it.
+    """
+    numbers = checkpoint.numbers(run_dir)
+    if not numbers:
+        raise InputError(f"no checkpoint in {str(run_dir)!r}; RUN is the folder of a run")
+    return [_checked(run_dir, number) for number in numbers]
+
+
+def _checked(run_dir: Path, number: int) -> Checked:
+    files = (run_dir / checkpoint.FOLDER / str(number)).rglob("*")
+    num_bytes = sum(path.stat().st_size for path in files if path.is_file())
+    try:
+        return Checked(number, num_bytes, checkpoint.read(run_dir, number))
+    except Damaged as damaged:
+        return Checked(number, num_bytes, None, str(damaged))
+
+
+def facts(run: Run) -> dict[str, str]:
+    """The settings and what else is the same in all checkpoints of a run."""
+    settings = {
+        name.replace("_", "-"): str(value)
+        for part in dataclasses.fields(run.config)
+        for name, value in vars(getattr(run.config, part.name)).items()
+        if value != "" and name not in ("run_dir", "resume")
+    }
+    num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.state.params)), run.about["text"]
+    return {
+        **settings,
+        "vocabulary": f"{len(run.vocabulary.characters)} characters: {report.visible(run.vocabulary.characters)}",
+        "parameters": f"{num_params:,}",
+        "text": f"{settings['text']}, {text['characters']:,} characters, SHA-256 {text['sha256'][:12]}…",
+        "saved with": ", ".join(f"{package} {version}" for package, version in run.about["versions"].items()),
+        "random keys": run.about.get("random_keys", "not recorded"),
+    }
+
+
+def row(found: Checked) -> dict[str, object]:
+    """A checkpoint in numbers, losses in nats per character."""
+    if found.run is None:
+        return {"number": found.number, "bytes": found.num_bytes, "good": False, "reason": found.reason}
+    progress = found.run.progress
+    return {
+        "number": found.number,
+        "bytes": found.num_bytes,
+        "good": True,
+        "step": int(found.run.state.step),
+        "epochs": progress.epochs,
+        "learning_rate": progress.schedule.learning_rate,
+        "online_nats": progress.online_nats,
+        "best_nats": progress.best_nats,
+        "best_epoch": progress.best_epoch,
+        "rollbacks": progress.rollbacks,
+    }
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """What is looked at."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program."""
+    with cli.told_in_one_line():
+        options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
+        found = checked(options.run)
+        good = [each.run for each in found if each.run is not None]
+        if options.json:
+            config = configs.to_json(good[-1].config) if good else None
+            about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
+            print(folder.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
+        else:
+            show(options.run, found, good)
+        if len(good) < len(found):
+            raise DamageFound(f"{len(found) - len(good)} of {len(found)} checkpoints in {str(options.run)!r} are damaged")
+
+
+def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:
+    """The settings, then a line for each checkpoint."""
+    screen = report.console()
+    if good:
+        report.show_facts(screen, {**facts(good[-1]), "run": str(run_dir)})
+    report.show_checkpoints(screen, [row(each) for each in found])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Going on with a run: which one, and whether what is asked for now is what was begun."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from jaxrnn import checkpoint, folder, manifest
+from jaxrnn.build import Data
+from jaxrnn.checkpoint import Run
+from jaxrnn.config import Config
+from jaxrnn.errors import InputError
+
+AUTO = "auto"
+# What may be another value than at the start, because no number depends on it.
+FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence"}
+
+
+def find(preset: str, config: Config) -> Path | None:
+    """The folder of the run to go on with; None if there is nothing yet and `auto` was said.
+
+    Raises:
+      InputError: the folder that was named holds no run.
+    """
+    if config.run.resume != AUTO:
+        if config.run.run_dir:
+            raise InputError("--run-dir goes with --resume auto, or with a new run; --resume RUN names the folder itself")
+        path = Path(config.run.resume)
+        if not holds_run(path):
+            raise InputError(f"no run in {str(path)!r}; --resume takes the folder of a run, or auto")
+        return path
+    if config.run.run_dir:
+        path = Path(config.run.run_dir)
+        return path if holds_run(path) else None
+    first = folder.default_name(preset, config)
+    numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
+    runs = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name) and holds_run(path)]
+    return max(runs, key=lambda path: (path / folder.CONFIG).stat().st_mtime, default=None)
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was begun there."""
+    try:
+        return (path / folder.CONFIG).is_file() or bool(checkpoint.numbers(path))
+    except OSError:  # a name that no file can have
+        return False
+
+
+def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
+    """Raises `InputError`, naming the flag, if a setting differs on which the numbers of the run depend."""
+    if wanted.learning.epochs < saved.learning.epochs:
+        epochs = f"{wanted.learning.epochs} are fewer than the {saved.learning.epochs} of the run in {str(run_dir)!r}"
+        raise InputError(f"--epochs may grow, but {epochs}")
+    for part in dataclasses.fields(Config):
+        now, then = vars(getattr(wanted, part.name)), vars(getattr(saved, part.name))
+        for name in now:
+            if now[name] != then[name] and not _may_differ(name, now[name], then[name]):
+                flag = name.replace("_", "-")
+                raise InputError(
+                    f"--{flag} is {now[name]!r}, and the run in {str(run_dir)!r} was begun with {then[name]!r}, on which its "
+                    "numbers depend: leave the flag out, or begin a new run"
+                )
+
+
+def check_run(run: Run, data: Data) -> None:
+    """Raises `InputError` if the run cannot be gone on with on this text, with this version and its random numbers."""
+    if run.about["format"] == 1:
+        raise InputError(
+            f"the run in {str(run.path)!r} was saved by the first version of jaxrnn and lacks what is needed to go on; "
+            f"start a new one from its weights: --init-from {run.path}"
+        )
+    if run.about["text"]["sha256"] != data.sha256:
+        raise InputError(
+            f"--text {run.config.text.text!r} is not what it was when the run in {str(run.path)!r} was begun: "
+            f"its SHA-256 is {data.sha256[:12]}…, and was {run.about['text']['sha256'][:12]}…"
+        )
+    if run.vocabulary != data.vocabulary:
+        raise InputError(f"the vocabulary of the run in {str(run.path)!r} is not that of its text")
+    if run.about["random_keys"] != manifest.random_keys():
+        raise InputError(
+            f"the random numbers of the run in {str(run.path)!r} are drawn by {run.about['random_keys']}, and here by "
+            f"{manifest.random_keys()}; set JAX's flags as they were"
+        )
+
+
+def other_versions(run: Run) -> str:
+    """In words, the packages that are of another version than those that saved the run; "" if none is."""
+    then, now = run.about["versions"], manifest.versions()
+    return ", ".join(
+        f"{package} {then.get(package)} then and {now[package]} now" for package in now if then.get(package) != now[package]
+    )
+
+
+def _may_differ(name: str, now: object, then: object) -> bool:
+    # Any two numbers of updates per call give the same bits, but for one, which is another program.
+    return name in FREE or name == "epochs" or (name == "updates_per_call" and 1 not in (now, then))

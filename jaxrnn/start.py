@@ -1,0 +1,65 @@
+"""Where a run starts: from random weights, or from those of another run or file, whose vocabulary may grow."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checkpoint, export, report, vocabulary
+from jaxrnn.advance import Task
+from jaxrnn.config import Config
+from jaxrnn.errors import InputError
+from jaxrnn.export import Weights
+from jaxrnn.progress import Progress, Snapshot, guess_nats
+from jaxrnn.schedule import Schedule
+from jaxrnn.types import Params
+from jaxrnn.vocabulary import Vocabulary
+
+
+def weights_of(source: Path) -> Weights:
+    """The newest weights of a run, or those in a file made by `jaxrnn.export`; `InputError` if there are none."""
+    if source.is_file():
+        return export.read(source)
+    run = checkpoint.load(source)
+    report.show_rejected(run.rejected)
+    return Weights(run.config, run.vocabulary, run.state.params)
+
+
+def check_model(config: Config, origin: Weights) -> None:
+    """Raises `InputError`, naming the flag, unless the settings describe the network that the weights are of."""
+    for name, value in vars(origin.config.model).items():
+        wanted = getattr(config.model, name)
+        if wanted != value:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is {wanted}, and the weights in {config.run.init_from!r} are of a network with {value}")
+
+
+def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
+    """The snapshot from which a run reads its first character."""
+    state = jax.jit(task.learner.init)(task.keys.init)
+    if origin is not None:
+        params = inherited(state.params, task.data.vocabulary, origin)
+        state = jax.jit(task.learner.begin)(params, task.keys.init)
+    vocab_size = len(task.data.vocabulary.characters)
+    progress = Progress(Schedule(task.config.learning.learning_rate), lowest_window=guess_nats(vocab_size))
+    return Snapshot(state, jax.tree.map(jnp.copy, state.params), progress)
+
+
+def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
+    """The weights of `origin` for a vocabulary that holds its own; the rows of characters new to it are those of `fresh`.
+
+    A vocabulary is sorted, so that old rows may have to move: they go with their characters.
+    """
+    rows = vocabulary.encode(known, origin.vocabulary.characters)
+    num_known, num_old = len(known.characters), len(rows)
+
+    def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
+        of_characters = new.shape[:1] == (num_known,) and old.shape == (num_old, *new.shape[1:])
+        if new.shape == old.shape:
+            return jnp.asarray(old)
+        if not of_characters:
+            raise InputError(f"an array of shape {old.shape} cannot become one of shape {new.shape}")
+        return new.at[np.asarray(rows)].set(old)
+
+    return jax.tree.map(leaf, fresh, origin.params)

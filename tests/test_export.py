@@ -1,0 +1,92 @@
+"""Weights in a file that other programs read."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from test_cli_errors import error_of
+
+from jaxrnn import checkpoint, export
+from jaxrnn.errors import InputError
+from jaxrnn.export import Weights
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return checkpoint.load(trained / "runs" / "notebook-comedie-0")
+
+
+@pytest.fixture
+def file(run, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    export.main([str(run.path), str(path)])
+    return path
+
+
+def test_the_weights_come_back_bit_for_bit(run, file, capsys):
+    weights = export.read(file)
+    assert (weights.config, weights.vocabulary) == (run.config, run.vocabulary)
+    assert jax.tree.structure(weights.params) == jax.tree.structure(run.state.params)
+    jax.tree.map(np.testing.assert_array_equal, weights.params, run.state.params)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
+    export.main([str(run.path), str(file.with_name("again"))])
+    assert capsys.readouterr().out == f"{file.with_name('again')}: {num_params:,} weights\n"
+
+
+def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):
+    with safetensors.safe_open(file, "np") as opened:
+        assert set(opened.keys()) == {
+            "cell.bias", "cell.input_kernel", "cell.recurrent_kernel", "readout.bias", "readout.kernel",
+        }  # fmt: skip
+        assert opened.metadata()["vocabulary"] == run.vocabulary.characters
+
+
+def test_the_best_weights_may_be_wanted(trained, tmp_path):
+    run = checkpoint.load(trained / "runs" / "mikolov2010-comedie-0")
+    export.main([str(run.path), str(tmp_path / "best"), "--to", "safetensors", "--best"])
+    jax.tree.map(np.testing.assert_array_equal, export.read(tmp_path / "best").params, run.best_params)
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(file):
+    good = file.read_bytes()
+    for place in np.linspace(0, len(good) - 1, 40).astype(int):
+        damaged = bytearray(good)
+        damaged[place] ^= 4
+        file.write_bytes(damaged)
+        with pytest.raises(InputError):
+            export.read(file)
+
+
+def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
+    assert "exists already" in error_of(capsys, export.main, [str(run.path), str(file)])
+    assert "cannot be written" in error_of(capsys, export.main, [str(run.path), str(tmp_path / "none" / "x")])
+    assert "no run in" in error_of(capsys, export.main, [str(tmp_path), str(tmp_path / "x")])
+    assert "--to" in error_of(capsys, export.main, [str(run.path), str(tmp_path / "x"), "--to", "onnx"])
+    safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "foreign")
+    with pytest.raises(InputError, match="was not written by jaxrnn"):
+        export.read(tmp_path / "foreign")
+    more = {**run.state.params, "more": jnp.ones(2)}
+    (tmp_path / "more").write_bytes(export.to_bytes(Weights(run.config, run.vocabulary, more)))
+    with pytest.raises(InputError, match="holds other arrays"):
+        export.read(tmp_path / "more")
+
+
+def test_the_reader_in_the_readme_samples_what_the_model_holds_likely(run, file, capsys, monkeypatch):
+    readme = Path(__file__).parent.parent.joinpath("README.md").read_text("utf-8")
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "safe_open" in block]
+    assert len(program.splitlines()) <= 30
+    monkeypatch.chdir(file.parent)
+    names = {}
+    exec(program, names)
+    written = capsys.readouterr().out
+    assert set(written.strip()) <= set(run.vocabulary.characters)
+    assert len(written) > 200
+    h, carry = np.full(8, 0.3, np.float32), jnp.full(8, 0.3)
+    for i in (3, 1, 4):
+        h, logits = names["step"](h, i)
+        carry, expected = jax.jit(run.model.step)(run.state.params, carry, jnp.int32(i))
+        np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,61 @@
+import json
+import os
+import shutil
+
+import pytest
+from test_checkpoint import FORMAT_1
+from test_cli_errors import error_of
+
+from jaxrnn import checkpoint, inspect
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path):
+    return shutil.copytree(trained / "runs" / "mikolov2010-comedie-0", tmp_path / "run")
+
+
+def test_it_shows_settings_checkpoints_and_versions(run_dir, capsys):
+    inspect.main([str(run_dir)])
+    out = capsys.readouterr().out
+    run = checkpoint.load(run_dir)
+    for words in ("num-streams          2", "schedule             halving", f"{int(run.state.step):,}", "orbax-checkpoint 0."):
+        assert words in out
+    assert f"{run.progress.best_nats:.4f}" in out
+    assert out.count("  good\n") == len(checkpoint.numbers(run_dir)) <= 3
+    assert max(map(len, out.splitlines()[-4:])) < 100
+
+
+def test_as_json_it_says_the_same(run_dir, capsys):
+    inspect.main([str(run_dir), "--json"])
+    found, run = json.loads(capsys.readouterr().out), checkpoint.load(run_dir)
+    last = found["checkpoints"][-1]
+    assert (last["number"], last["good"], last["step"]) == (run.number, True, int(run.state.step))
+    assert (last["best_nats"], last["best_epoch"]) == (run.progress.best_nats, run.progress.best_epoch)
+    files = [path for path in (run_dir / "checkpoints" / str(run.number)).rglob("*") if path.is_file()]
+    assert last["bytes"] == sum(path.stat().st_size for path in files) > 5_000
+    assert found["config"]["model"]["hidden_size"] == 8
+    assert found["versions"] == run.about["versions"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
+    newest = checkpoint.numbers(run_dir)[-1]
+    os.truncate(run_dir / "checkpoints" / str(newest) / "about" / "metadata", 10)
+    with pytest.raises(SystemExit) as exit_:
+        inspect.main([str(run_dir), *flags])
+    assert exit_.value.code == 4
+    out, err = capsys.readouterr()
+    number = len(checkpoint.numbers(run_dir))
+    assert err == f"error: 1 of {number} checkpoints in '{run_dir}' are damaged\n"
+    assert ("DAMAGED: it cannot be read (JSONDecodeError)" in out) == (not flags)
+    assert not flags or not json.loads(out)["checkpoints"][-1]["good"]
+
+
+def test_a_run_of_the_first_format_is_shown(capsys):
+    inspect.main([str(FORMAT_1)])
+    assert "1,799" in capsys.readouterr().out
+
+
+def test_what_is_no_run_is_told(tmp_path, capsys):
+    assert "no checkpoint in" in error_of(capsys, inspect.main, [str(tmp_path)])
+    assert "RUN is missing" in error_of(capsys, inspect.main, [])

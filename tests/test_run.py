@@ -1,0 +1,153 @@
+"""What a run survives besides being stopped: a full disk, a loss that explodes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+from conftest import SMALL, events, metrics
+
+from jaxrnn import checkpoint, evaluate, inspect, train
+
+
+def exit_code(arguments):
+    """Of a run that does not end well."""
+    with pytest.raises(SystemExit) as exit_:
+        train.main(arguments)
+    return exit_.value.code
+
+
+LIMITED = """
+import resource, signal, sys
+import jaxrnn.run
+from jaxrnn import train
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+told = jaxrnn.run.told
+def limited(task, advanced, *screen):
+    if advanced.epoch and advanced.epoch.epoch == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+    return told(task, advanced, *screen)
+jaxrnn.run.told = limited
+train.main(sys.argv[1:])
+"""
+
+
+def test_when_files_can_no_longer_be_written_that_is_said_and_nothing_is_lost(tmp_path):
+    """Real failures to write, of Orbax and of the log: no file may grow beyond 600 bytes."""
+    arguments = [*SMALL, "--epochs", "3", "--run-dir", "run", "--save-every-seconds", "0"]
+    result = subprocess.run(
+        [sys.executable, "-c", LIMITED, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "XLA_FLAGS": ""},
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    assert result.stderr == "error: the end of this run could not be written to 'run'. " + (
+        "Go on with: python -m jaxrnn.train --resume run\n"
+    )
+    assert "cannot save: " in result.stdout
+    assert "held-out text, dynamic" in result.stdout
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["event"] in ("progress", "epoch")
+    run = checkpoint.load(tmp_path / "run")
+    assert (run.progress.epochs, run.rejected) == (1, ())
+    train.main(["--resume", str(tmp_path / "run")])
+    assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "epoch", "epoch", "final"]
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """A small file system of its own, where one may be mounted."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    try:
+        arguments = ["-m", "jaxrnn.train", *SMALL, "--epochs", "20", "--run-dir", "run", "--save-every-seconds", "0"]
+        arguments += ["--keep-checkpoints", "50"]
+        result = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+            env={**os.environ, "XLA_FLAGS": ""},
+        )  # fmt: skip
+        assert result.returncode == 1, result.stderr
+        assert result.stderr.count("\n") == 1
+        assert "cannot save: " in result.stdout
+        assert all(found.run for found in inspect.checked(tmp_path / "run"))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_loss_that_explodes_brings_the_run_back_at_half_the_rate(tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    train.main([*SMALL, "--epochs", "2", "--learning-rate", "50", "--run-dir", str(run_dir)])
+    out = capsys.readouterr().out
+    found = [event for event in events(run_dir) if event["event"] == "divergence"]
+    assert 1 <= len(found) <= 5
+    assert [event["rollbacks"] for event in found] == list(range(1, len(found) + 1))
+    assert [event["learning_rate"] for event in found] == [50 / 2**n for n in range(1, len(found) + 1)]
+    assert out.count("of at most 5 times)") == len(found)
+    assert out.count("is no longer a number") + out.count("times its best") == len(found)
+    run = checkpoint.load(run_dir)
+    rate = found[-1]["learning_rate"]
+    assert optax.tree_utils.tree_get(run.state.opt_state, "learning_rate") == rate
+    assert (run.progress.schedule.learning_rate, run.progress.rollbacks) == (rate, len(found))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.state.params, run.best_params)))
+    assert metrics(run_dir)[-1]["event"] == "final"
+    steps = [event["step"] for event in events(run_dir)]
+    assert steps == sorted(steps)
+
+
+def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
+    arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]
+    assert exit_code(arguments) == 3
+    out, err = capsys.readouterr()
+    assert out.count("of at most 5 times)") == 5
+    assert " in epoch 1, after 5 returns to a checkpoint at half the rate each: rate 31250 is too high" in err
+    assert err.count("\n") == 1
+    run = checkpoint.load(tmp_path / "run")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.state.params, run.best_params)))
+
+
+def test_on_request_the_run_ends_at_once(tmp_path, capsys):
+    arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--on-divergence", "stop"]
+    assert exit_code([*arguments, "--run-dir", str(tmp_path / "run")]) == 3
+    message = capsys.readouterr().err
+    assert message == (
+        "error: the loss is no longer a number in epoch 1: rate 1e+06 is too high for this model; "
+        "start again with a lower --learning-rate\n"
+    )
+
+
+def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monkeypatch):
+    def fail(*arguments):
+        raise checkpoint.NotWritten("no space left on the disk")
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]
+    assert exit_code(arguments) == 3
+    assert "there is no way back: no run in" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypatch, capsys):
+    def stop(*arguments):
+        signal.raise_signal(signal.SIGINT)
+
+    three_numbers = evaluate.three_numbers
+    monkeypatch.setattr(evaluate, "three_numbers", stop)
+    arguments = [*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]
+    assert exit_code(arguments) == 130
+    assert "stopped while testing; all that was learned is saved. Go on with: python" in capsys.readouterr().err
+    monkeypatch.setattr(evaluate, "three_numbers", three_numbers)
+    train.main(["--resume", str(tmp_path / "run")])
+    assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "final"]
+
+
+def test_the_clipped_fraction_is_shown_and_logged(tmp_path, capsys):
+    train.main([*SMALL, "--epochs", "1", "--clip-norm", "2", "--run-dir", str(tmp_path / "run")])
+    out, (epoch, _) = capsys.readouterr().out, metrics(tmp_path / "run")
+    assert "gradients clipped at norm 2" in out
+    assert 0 < epoch["clipped_fraction"] < 1
+    assert f"{epoch['clipped_fraction']:.1%}" in out

@@ -1,0 +1,95 @@
+"""A new run from the weights of an old one."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import SMALL
+from test_cli_errors import error_of
+
+from jaxrnn import checkpoint, elman, export, start, train, vocabulary
+from jaxrnn.config import PRESETS
+from jaxrnn.export import Weights
+from jaxrnn.vocabulary import Vocabulary
+
+OLD, GROWN = Vocabulary("bdf"), Vocabulary("abcdef")
+
+
+@pytest.mark.parametrize("initialisation", ["pytorch", "mikolov"])
+def test_old_characters_keep_their_rows_exactly_and_new_ones_are_as_at_the_start(initialisation):
+    old_model, model = (elman(len(known.characters), 5, "sigmoid", initialisation) for known in (OLD, GROWN))
+    old, fresh = old_model.init(jax.random.key(1)), model.init(jax.random.key(2))
+    params = start.inherited(fresh, GROWN, Weights(PRESETS["notebook"], OLD, old))
+    rows = vocabulary.encode(GROWN, OLD.characters)
+    new_rows = np.setdiff1d(np.arange(6), rows)
+    for part, name in (("cell", "input_kernel"), ("readout", "kernel")):
+        np.testing.assert_array_equal(params[part][name][rows], old[part][name])
+        np.testing.assert_array_equal(params[part][name][new_rows], fresh[part][name][new_rows])
+    np.testing.assert_array_equal(params["cell"]["recurrent_kernel"], old["cell"]["recurrent_kernel"])
+    carry = jnp.full(5, 0.3)
+    for character in OLD.characters:
+        ids = [jnp.int32(known.characters.index(character)) for known in (OLD, GROWN)]
+        _, old_logits = jax.jit(old_model.step)(old, carry, ids[0])
+        _, logits = jax.jit(model.step)(params, carry, ids[1])
+        np.testing.assert_allclose(logits[rows], old_logits, rtol=1e-6)
+
+
+def test_the_same_vocabulary_takes_the_weights_as_they_are(model, params):
+    known = Vocabulary("abcdefg")
+    same = start.inherited(model.init(jax.random.key(5)), known, Weights(PRESETS["notebook"], known, params))
+    jax.tree.map(np.testing.assert_array_equal, same, params)
+
+
+def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsys):
+    origin = trained / "runs" / "mikolov2010-comedie-0"
+    (folder / "new.txt").write_text("Le prix: 5 € ou 7 $, à débattre.\n" * 30, encoding="utf-8")
+    train.main([*SMALL, "--text", "new.txt", "--init-from", str(origin), "--epochs", "1", "--run-dir", "new"])
+    out = capsys.readouterr().out
+    assert f"weights     those of {origin}; 5 new characters: $57x€".replace("x", "") in out or "new characters: " in out
+    run, old = checkpoint.load(folder / "new"), checkpoint.load(origin)
+    assert set(run.vocabulary.characters) == set(old.vocabulary.characters) | set("Le prix: 5 € ou 7 $, à débattre.\n")
+    assert run.config.run.init_from == str(origin)
+    first = checkpoint.read(folder / "new", 1)
+    rows = vocabulary.encode(run.vocabulary, old.vocabulary.characters)
+    np.testing.assert_array_equal(first.state.params["readout"]["kernel"][rows], old.state.params["readout"]["kernel"])
+    assert int(first.state.step) == 0
+    assert (run.config.model, run.config.learning.schedule) == (old.config.model, "constant")
+
+
+def test_it_is_gone_on_with_even_if_it_was_stopped_before_it_saved(trained, folder):
+    arguments = [*SMALL, "--init-from", str(trained / "runs" / "mikolov2010-comedie-0"), "--epochs", "1", "--run-dir", "new"]
+    train.main([*arguments, "--resume", "auto"])
+    expected = checkpoint.load(folder / "new")
+    shutil.rmtree(folder / "new" / "checkpoints")
+    train.main([*arguments, "--resume", "auto"])
+    again = checkpoint.load(folder / "new")
+    jax.tree.map(np.testing.assert_array_equal, again.state, expected.state)
+
+
+def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, capsys):
+    origin = trained / "runs" / "notebook-comedie-0"
+    export.main([str(origin), "weights.safetensors"])
+    for name, source in (("a", str(origin)), ("b", "weights.safetensors")):
+        train.main([*SMALL, "--init-from", source, "--epochs", "1", "--run-dir", name])
+    a, b = (checkpoint.load(folder / name) for name in "ab")
+    jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+    assert "no new characters" in capsys.readouterr().out
+
+
+def test_the_first_format_is_a_start_too(folder, capsys):
+    from test_checkpoint import FORMAT_1
+
+    train.main(["--max-characters", "2000", "--init-from", str(FORMAT_1), "--epochs", "1", "--run-dir", "new"])
+    assert checkpoint.load(folder / "new").config.model.hidden_size == 4
+
+
+def test_what_cannot_be_started_from_is_told(trained, folder, capsys):
+    origin = str(trained / "runs" / "notebook-comedie-0")
+    (folder / "text.txt").write_text("no weights")
+    message = error_of(capsys, train.main, ["--init-from", origin, "--activation", "tanh"])
+    assert f"--activation is tanh, and the weights in {origin!r} are of a network with sigmoid" in message
+    assert "no run in 'none'" in error_of(capsys, train.main, ["--init-from", "none"])
+    assert "cannot be read as a safetensors file" in error_of(capsys, train.main, ["--init-from", "text.txt"])
+    assert [path.name for path in folder.iterdir()] == ["text.txt"]
