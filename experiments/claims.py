@@ -2,18 +2,18 @@
 
 import contextlib
 import io
-import json
 import tempfile
 from pathlib import Path
 
 from jaxrnn import train
+from jaxrnn.folder import read_events
 
 
 def run(*flags: str) -> list[dict]:
-    """The lines of metrics.jsonl that `python -m jaxrnn.train FLAGS` writes."""
+    """What `python -m jaxrnn.train FLAGS` writes of each epoch, and its final numbers."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         train.main([*flags, "--sample-length", "0", "--run-dir", folder])
-        return [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text("utf-8").splitlines()]
+        return [event for event in read_events(Path(folder)) if event["event"] in ("epoch", "final")]
 
 
 def expect(name: str, value: float, lowest: float, highest: float) -> None:

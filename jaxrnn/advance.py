@@ -120,7 +120,7 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
     halving = task.config.learning.schedule == "halving"
     if progress.best_nats is None or nats <= progress.best_nats:
         best_params = jax.tree.map(jnp.copy, state.params)  # a copy: the next update overwrites the state
-        progress = progress._replace(best_nats=nats, best_epoch=progress.epochs)
+        progress = progress._replace(best_nats=nats, best_step=int(state.step))
     elif halving:  # a worse epoch is taken back
         state = state._replace(params=jax.tree.map(jnp.copy, best_params))
     if halving and validation_nats is not None:

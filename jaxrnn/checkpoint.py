@@ -72,20 +72,20 @@ def save(run_dir: Path, config: Config, data: Data, snapshot: Snapshot, log_size
     Raises:
       NotWritten: why it could not be written; what was saved before is as good as ever.
     """
+    about = manifest(config, data, snapshot, log_sizes or {})
+    write(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
+
+
+def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) -> None:
+    """Writes any arrays, and what is to be said about them, as the newest checkpoint; `NotWritten` if that cannot be done."""
     import orbax.checkpoint as ocp  # here, because it takes half a second to import
 
-    about = manifest(config, data, snapshot, log_sizes or {})
-    arrays = (snapshot.state, snapshot.best_params)
     saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(arrays, about)}
-    args = ocp.args.Composite(
-        state=ocp.args.StandardSave(snapshot.state),
-        best_params=ocp.args.StandardSave(snapshot.best_params),
-        about=ocp.args.JsonSave(saved),
-    )
+    args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # of a save that failed
     with _quiet():
         try:
-            with _manager(run_dir, keep=config.run.keep_checkpoints) as manager:
+            with _manager(run_dir, keep) as manager:
                 manager.save(max(numbers(run_dir), default=0) + 1, args=args)
             remove_leftovers(run_dir)  # what is no longer kept
             return
@@ -215,16 +215,7 @@ def _verified(manager: Any, run_dir: Path, number: int, target: jax.sharding.Sha
     model = build.model(config, vocabulary)
     start = jax.eval_shape(build.learner(config, model).init, build.keys(0).init)
     check_layout(layout((start, start.params)), about)
-    restored = manager.restore(
-        number,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(_abstract(start, target)),
-            best_params=ocp.args.StandardRestore(_abstract(start.params, target)),
-        ),
-    )
-    state, best_params = restored["state"], restored["best_params"]
-    if digest((state, best_params), about) != saved["sha256"]:
-        raise Damaged("its SHA-256 is another one than when it was saved")
+    state, best_params = restored(manager, number, "arrays", (start, start.params), target, saved)
     return Run(
         path=run_dir,
         number=number,
@@ -242,8 +233,6 @@ def _verified_format_1(
     manager: Any, run_dir: Path, number: int, target: jax.sharding.Sharding, saved: Mapping[str, Any]
 ) -> Run:
     """A checkpoint of the first format: the rate in the state only if it changed, no best weights, one digest."""
-    import orbax.checkpoint as ocp
-
     about = saved["about"]
     if about["format"] != 1:
         raise Damaged("its metadata has no SHA-256")
@@ -255,10 +244,7 @@ def _verified_format_1(
     sgd = optax.sgd if config.learning.schedule == "constant" else optax.inject_hyperparams(optax.sgd)
     learner = online(model, one_step(model), sgd(learning_rate=config.learning.learning_rate), build.streams(config))
     start = jax.eval_shape(learner.init, build.keys(0).init)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(start, target)))
-    state = manager.restore(number, args=args)["state"]
-    if digest(state, about) != saved["sha256"]:
-        raise Damaged("its SHA-256 is another one than when it was saved")
+    state = restored(manager, number, "state", start, target, saved)
     return Run(
         path=run_dir,
         number=number,
@@ -272,9 +258,18 @@ def _verified_format_1(
     )
 
 
-def _abstract(tree: PyTree, target: jax.sharding.Sharding) -> PyTree:
+def restored(
+    manager: Any, number: int, item: str, like: PyTree, target: jax.sharding.Sharding, saved: Mapping[str, Any]
+) -> Any:
+    """The arrays of a checkpoint in the structure of `like`; `Damaged` if they are not those that were saved."""
+    import orbax.checkpoint as ocp
+
     # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), tree)
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
+    arrays = manager.restore(number, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)}))[item]
+    if digest(arrays, saved["about"]) != saved["sha256"]:
+        raise Damaged("its SHA-256 is another one than when it was saved")
+    return arrays
 
 
 @contextlib.contextmanager

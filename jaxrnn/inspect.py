@@ -80,7 +80,7 @@ def row(found: Checked) -> dict[str, object]:
         "learning_rate": progress.schedule.learning_rate,
         "online_nats": progress.online_nats,
         "best_nats": progress.best_nats,
-        "best_epoch": progress.best_epoch,
+        "best_step": progress.best_step,
         "rollbacks": progress.rollbacks,
     }
 

@@ -29,7 +29,7 @@ class Progress(NamedTuple):
     window_sum: float = 0.0  # of the losses in this window so far
     online_nats: float | None = None  # of the last epoch
     best_nats: float | None = None  # the lowest loss of an epoch: in validation, or online where there is no validation part
-    best_epoch: int | None = None  # counted from 0
+    best_step: int | None = None  # updates at the end of that epoch
     rollbacks: int = 0
 
 

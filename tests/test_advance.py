@@ -57,7 +57,7 @@ def test_the_best_weights_are_kept_and_training_goes_on_from_the_newest():
     task = task_of(epochs=4)
     task = task._replace(data=task.data._replace(validation=task.data.heldout))
     epochs = [advanced.snapshot for advanced in epochs_of(with_validation_nats(task, [3.0, 2.5, 2.9, 2.6]))]
-    assert [epoch.progress.best_epoch for epoch in epochs] == [0, 1, 1, 1]
+    assert [epoch.progress.best_step for epoch in epochs] == [899, 1_798, 1_798, 1_798]
     assert epochs[-1].progress.best_nats == 2.5
     jax.tree.map(np.testing.assert_array_equal, epochs[-1].best_params, epochs[1].state.params)
     assert (epochs[3].state.params["readout"]["kernel"] != epochs[1].state.params["readout"]["kernel"]).any()

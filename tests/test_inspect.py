@@ -30,7 +30,7 @@ def test_as_json_it_says_the_same(run_dir, capsys):
     found, run = json.loads(capsys.readouterr().out), checkpoint.load(run_dir)
     last = found["checkpoints"][-1]
     assert (last["number"], last["good"], last["step"]) == (run.number, True, int(run.state.step))
-    assert (last["best_nats"], last["best_epoch"]) == (run.progress.best_nats, run.progress.best_epoch)
+    assert (last["best_nats"], last["best_step"]) == (run.progress.best_nats, run.progress.best_step)
     files = [path for path in (run_dir / "checkpoints" / str(run.number)).rglob("*") if path.is_file()]
     assert last["bytes"] == sum(path.stat().st_size for path in files) > 5_000
     assert found["config"]["model"]["hidden_size"] == 8
