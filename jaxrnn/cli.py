@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, TypeVar
 
 import jax
@@ -67,8 +68,7 @@ def _in_one_line(box: str) -> str:
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Ends the program with the error's message on stderr and its exit code; after a signal, with 128 + its number."""
-    for name in ("absl", "asyncio"):  # Orbax tells of each file, and of each that cannot be written; so do we, in one line
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    _silence_orbax()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a screen that cannot show a character shows a question mark
@@ -91,3 +91,15 @@ def told_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _silence_orbax() -> None:
+    """Orbax tells of each file that it cannot read or write, and so do threads that it has left behind. We tell once."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    sys.excepthook = _excepthook
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if str(error) != "Event loop is closed":  # what a thread of TensorStore finds that outlives a failed read or write
+        sys.__excepthook__(kind, error, traceback)

@@ -87,13 +87,22 @@ def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int)
 
     Worse than a guess, because a text that repeats itself for a while makes any loss after that look high.
     """
-    guess = guess_nats(vocab_size)
     lowest = lowest_before
     for window in windows:
-        if not window.online_nats <= max(DIVERGED * lowest, guess):
+        if not window.online_nats <= _highest(lowest, vocab_size):
             return window
         lowest = min(lowest, window.online_nats)
     return None
+
+
+def is_doubtful(progress: Progress, step: int, length: int, characters_per_update: int, vocab_size: int) -> bool:
+    """Whether the window begun would have diverged if it ended here: no moment to come back to."""
+    read = step * length % (updates_per_window(characters_per_update) * length)
+    return progress.window_sum > read * _highest(progress.lowest_window, vocab_size)
+
+
+def _highest(lowest: float, vocab_size: int) -> float:
+    return max(DIVERGED * lowest, guess_nats(vocab_size))
 
 
 def _windows(losses: Float[np.ndarray, " read"], window_sum: float, read: int, size: int) -> tuple[list[float], float]:

@@ -16,7 +16,7 @@ from jaxrnn.advance import Advanced, Task, advance, num_epochs, over
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.folder import Log
 from jaxrnn.optimizer import with_learning_rate
-from jaxrnn.progress import Snapshot
+from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.types import Params
 
@@ -98,10 +98,15 @@ def told(task: Task, advanced: Advanced, screen: Console, show: report.Show) -> 
 def due(task: Task, advanced: Advanced, disk: Disk) -> bool:
     """Whether it is time to save: the epoch or the run is over, or the last time was long ago.
 
-    Short epochs are not all saved: saving may take a small part of the time only.
+    Short epochs are not all saved: saving may take a small part of the time only. What may be diverging is not saved.
     """
-    now = time.perf_counter()
-    if over(task, advanced.snapshot) or now - disk.last_try >= task.config.run.save_every_seconds:
+    now, (state, _, progress) = time.perf_counter(), advanced.snapshot
+    if over(task, advanced.snapshot):
+        return True
+    vocab_size = len(task.data.vocabulary.characters)
+    if is_doubtful(progress, int(state.step), task.learner.length, task.characters_per_update, vocab_size):
+        return False
+    if now - disk.last_try >= task.config.run.save_every_seconds:
         return True
     return advanced.epoch is not None and not disk.failed and disk.seconds_saving <= MOST_SAVING * (now - disk.started)
 
@@ -168,6 +173,9 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Co
     final = Log(folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict()}))
     unwritten = folder.append(run_dir, folder.joined(disk.unwritten, final))
     report.show_end(screen, numbers, run_dir)
+    guess = guess_nats(len(task.data.vocabulary.characters))
+    if not numbers.online_nats <= guess:
+        screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
     if disk.failed or any(unwritten):
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
 

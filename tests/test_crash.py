@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import events
+from conftest import READS_COMPILED, events
 
 from jaxrnn import checkpoint
 
@@ -34,7 +34,7 @@ def command(*flags):
 
 
 def started(folder, *flags):
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = {**os.environ, **READS_COMPILED}
     return subprocess.Popen(
         command(*flags), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

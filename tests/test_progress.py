@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.progress import Progress, Window, add, first_diverged, guess_nats, updates_per_window
+from jaxrnn.progress import Progress, Window, add, first_diverged, guess_nats, is_doubtful, updates_per_window
 from jaxrnn.schedule import Schedule
 
 START = Progress(Schedule(0.1), lowest_window=4.0)
@@ -57,6 +57,14 @@ def test_three_times_the_best_has_diverged():
 def test_a_loss_that_a_guess_would_have_has_not_diverged():
     assert first_diverged(windows(0.01, guess_nats(20) - 0.01), 2.0, 20) is None
     assert first_diverged(windows(0.01, guess_nats(20) + 0.01), 2.0, 20) is not None
+
+
+@pytest.mark.parametrize(
+    ("step", "nats", "doubtful"), [(10, 6.1, True), (10, 5.9, False), (2_010, 6.1, True), (2_000, 0, False)]
+)
+def test_a_window_that_begins_like_one_that_has_diverged_is_doubtful(step, nats, doubtful):
+    progress = START._replace(lowest_window=2.0, window_sum=step % 1_000 * nats)
+    assert is_doubtful(progress, step, 1, 1, 20) == doubtful
 
 
 @pytest.mark.parametrize("nats", [math.nan, math.inf])
