@@ -176,10 +176,11 @@ def remove_leftovers(run_dir: Path) -> None:
 
 def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
     """Moves damaged checkpoints out of the way, so that they do not count among those that are kept."""
-    (run_dir / DAMAGED).mkdir(exist_ok=True)
-    for path, _ in rejected:
-        shutil.rmtree(run_dir / DAMAGED / path.name, ignore_errors=True)
-        path.rename(run_dir / DAMAGED / path.name)
+    with contextlib.suppress(OSError):  # on a full disk they stay where they are, and are passed over again
+        for path, _ in rejected:
+            (run_dir / DAMAGED).mkdir(exist_ok=True)
+            shutil.rmtree(run_dir / DAMAGED / path.name, ignore_errors=True)
+            path.rename(run_dir / DAMAGED / path.name)
 
 
 def _path(run_dir: Path, number: int) -> Path:

@@ -66,6 +66,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> tup
             advanced = advance(task, snapshot, num_updates)
             if advanced.problem:
                 snapshot, log = roll_back(task, snapshot, advanced.problem, run_dir, screen)
+                disk = disk._replace(unwritten=Log())  # what came after the checkpoint did not happen
             else:
                 snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
@@ -136,26 +137,29 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
       Diverged: that is not wanted, was done `MOST_ROLLBACKS` times, or cannot be done.
     """
     rollbacks, schedule = before.progress.rollbacks + 1, before.progress.schedule
-    told = f"{problem} in epoch {before.progress.epochs + 1}"
+    happened = f"{problem} in epoch {before.progress.epochs + 1}"
     higher = f"rate {schedule.learning_rate:g} is too high for this model; start again with a lower --learning-rate"
     if task.config.run.on_divergence == "stop":
-        raise Diverged(f"{told}: {higher}")
+        raise Diverged(f"{happened}: {higher}")
     if rollbacks > MOST_ROLLBACKS:
-        raise Diverged(f"{told}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
+        raise Diverged(f"{happened}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
     try:
         saved = checkpoint.load(run_dir)
     except InputError as error:
-        raise Diverged(f"{told}: {higher} (there is no way back: {error})") from None
+        raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
     report.show_rejected(saved.rejected)
+    checkpoint.set_aside(run_dir, saved.rejected)
     # Counted here, not there: the checkpoint may be older than the last return, if that could not be saved.
     rate = saved.progress.schedule.learning_rate / 2 ** (rollbacks - saved.progress.rollbacks)
     progress = saved.progress._replace(rollbacks=rollbacks, schedule=saved.progress.schedule._replace(learning_rate=rate))
     state = saved.state._replace(opt_state=with_learning_rate(saved.state.opt_state, rate))
     snapshot = Snapshot(state, saved.best_params, progress)
-    screen.print(f"{told}: back to {where(task, snapshot)}, at rate {rate:g} ({rollbacks} of at most {MOST_ROLLBACKS} times)")
+    screen.print(
+        f"{happened}: back to {where(task, snapshot)}, at rate {rate:g} ({rollbacks} of at most {MOST_ROLLBACKS} times)"
+    )
     folder.cut(run_dir, saved.about["log_sizes"])
-    happened = {"step": int(state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
-    return snapshot, Log(folder.event("divergence", happened))
+    event = {"step": int(state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
+    return snapshot, Log(folder.event("divergence", event))
 
 
 def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Console) -> None:
@@ -196,8 +200,9 @@ def where(task: Task, snapshot: Snapshot) -> str:
 
 def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str:
     """What is said when a signal has ended the run."""
-    saved = "which could not be saved: it goes on from the checkpoint before" if disk.failed else "saved"
-    return f"stopped in {where(task, snapshot)}, {saved}. {how_to_resume(run_dir)}"
+    place = "after the last epoch" if over(task, snapshot) else f"in {where(task, snapshot)}"
+    saved = "but this could not be saved, only what was before" if disk.failed else "saved"
+    return f"stopped {place}, {saved}. {how_to_resume(run_dir)}"
 
 
 def how_to_resume(run_dir: Path) -> str:

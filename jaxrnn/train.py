@@ -107,7 +107,8 @@ def go_on_from(saved: Run, config: Config) -> None:
         return
     checkpoint.set_aside(saved.path, saved.rejected)
     folder.cut(saved.path, saved.about["log_sizes"])
-    folder.write_config(saved.path, config)
+    if config != saved.config:
+        folder.write_config(saved.path, config)
     others = resume.other_versions(saved)
     notes = {"resumed": where(task, snapshot)}
     if others:

@@ -12,7 +12,8 @@ import optax
 import pytest
 from conftest import READS_COMPILED, SMALL, events, metrics
 
-from jaxrnn import checkpoint, evaluate, inspect, train
+import jaxrnn.run
+from jaxrnn import checkpoint, evaluate, folder, inspect, train
 
 
 def exit_code(arguments):
@@ -95,6 +96,29 @@ def test_a_loss_that_explodes_brings_the_run_back_at_half_the_rate(tmp_path, cap
     assert metrics(run_dir)[-1]["event"] == "final"
     steps = [event["step"] for event in events(run_dir)]
     assert steps == sorted(steps)
+
+
+def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_path, monkeypatch):
+    """They tell of what has not happened."""
+    advance, append, problems = jaxrnn.run.advance, folder.append, []
+
+    def advance_into_a_problem_in_the_second_epoch(task, snapshot, num_updates):
+        advanced = advance(task, snapshot, num_updates)
+        if snapshot.progress.epochs == 1 and not problems:
+            problems.append("made up")
+            return advanced._replace(problem="made up")
+        return advanced
+
+    def append_after_the_problem(path, log):
+        return append(path, log) if problems else log
+
+    monkeypatch.setattr(jaxrnn.run, "advance", advance_into_a_problem_in_the_second_epoch)
+    monkeypatch.setattr(folder, "append", append_after_the_problem)
+    train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
+    assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == [
+        ("divergence", 0), ("progress", 1_000), ("progress", 2_000), ("epoch", 2_699), ("progress", 3_000),
+        ("progress", 4_000), ("progress", 5_000), ("epoch", 5_398), ("final", 5_398),
+    ]  # fmt: skip
 
 
 def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
