@@ -34,7 +34,7 @@ def find(preset: str, config: Config) -> Path | None:
     first = folder.default_name(preset, config)
     numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
     runs = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name) and holds_run(path)]
-    return max(runs, key=lambda path: (path / folder.CONFIG).stat().st_mtime, default=None)
+    return max(runs, key=_begun, default=None)
 
 
 def holds_run(path: Path) -> bool:
@@ -43,6 +43,11 @@ def holds_run(path: Path) -> bool:
         return (path / folder.CONFIG).is_file() or bool(checkpoint.numbers(path))
     except OSError:  # a name that no file can have
         return False
+
+
+def _begun(path: Path) -> float:
+    config = path / folder.CONFIG
+    return (config if config.exists() else path).stat().st_mtime
 
 
 def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
