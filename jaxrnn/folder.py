@@ -1,7 +1,6 @@
 """The folder of a run: its name, its lock and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import math
@@ -94,6 +93,8 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
       InputError: another process has it; its number is in the message.
     """
+    import fcntl  # here, because Windows has none: there a run can be read, but not written
+
     with _writing(path):
         file = (path / LOCK).open("a+b", buffering=0)
     with file:
