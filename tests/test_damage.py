@@ -89,7 +89,7 @@ def check_never_other_numbers(found, capfd):
     assert set(found.values()) == {"fell back", "harmless"}
     by_file = {name: {outcome for (other, _), outcome in found.items() if other == name} for name, _ in found}
     assert by_file[METADATA] == {"fell back"}
-    assert sum(outcomes == {"fell back"} for outcomes in by_file.values()) > 5
+    assert sum(outcomes == {"fell back"} for outcomes in by_file.values()) >= 3  # metadata, arrays, their index
     assert capfd.readouterr().err == ""
 
 

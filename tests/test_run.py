@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -154,7 +153,7 @@ def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monke
 
 def test_ctrl_c_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypatch, capsys):
     def stop(*arguments):
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     three_numbers = evaluate.three_numbers
     monkeypatch.setattr(evaluate, "three_numbers", stop)
