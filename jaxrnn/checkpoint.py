@@ -6,12 +6,10 @@ newest; one that is damaged is passed over for the one before it.
 """
 
 import contextlib
+import errno
 import gc
-import io
-import logging
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +26,7 @@ from jaxrnn.learner import State, online
 from jaxrnn.manifest import FORMAT, check_layout, digest, layout, manifest, saved_config, saved_progress
 from jaxrnn.model import Model
 from jaxrnn.progress import Progress, Snapshot, guess_nats
+from jaxrnn.quiet import quiet
 from jaxrnn.rules import one_step
 from jaxrnn.schedule import Schedule
 from jaxrnn.types import Params
@@ -83,10 +82,11 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(arrays, about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # of a save that failed
-    with _quiet():
+    with quiet():
         try:
             with _manager(run_dir, keep) as manager:
-                manager.save(max(numbers(run_dir), default=0) + 1, args=args)
+                if not manager.save(max(numbers(run_dir), default=0) + 1, args=args):
+                    raise NotWritten("Orbax did not take it")
             remove_leftovers(run_dir)  # what is no longer kept
             return
         except Exception as error:  # Orbax meets a full disk with many kinds of them
@@ -110,9 +110,19 @@ def load(run_dir: Path, sharding: jax.sharding.Sharding | None = None) -> Run:
         try:
             return read(run_dir, number, sharding)._replace(rejected=tuple(rejected))
         except Damaged as damaged:
-            rejected.append(Rejected(_path(run_dir, number), str(damaged)))
+            if _path(run_dir, number).exists():  # else the run goes on, and has just removed it
+                rejected.append(Rejected(_path(run_dir, number), str(damaged)))
+    if not rejected or numbers(run_dir)[-1:] > found[-1:]:
+        return load(run_dir, sharding)  # there are newer ones by now
     reasons = "; ".join(f"{path.name}: {reason}" for path, reason in rejected)
     raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged, so that it cannot be used: {reasons}")
+
+
+def weights(run: Run, best: bool) -> Params:
+    """The newest weights of a run, or those of its best epoch; `InputError` if none is over."""
+    if best and run.progress.best_step is None:
+        raise InputError(f"no best epoch of the run in {str(run.path)!r} is known: leave --best out")
+    return run.best_params if best else run.state.params
 
 
 def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> Run:
@@ -123,7 +133,7 @@ def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = No
       InputError: it is, but another version saved it, or it may not be read.
     """
     target = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with _quiet():
+    with quiet():
         try:
             with _manager(run_dir, read_only=True) as manager:
                 return _verified(manager, run_dir, number, target)
@@ -148,11 +158,19 @@ def in_words(error: Exception) -> str:
 
 
 def numbers(run_dir: Path) -> list[int]:
-    """The checkpoints that there are, in the order of saving."""
+    """The checkpoints that there are, in the order of saving.
+
+    Raises:
+      InputError: that cannot be found out, which is not to be taken for none.
+    """
+    folder = run_dir / FOLDER
     try:
-        return sorted(int(path.name) for path in (run_dir / FOLDER).iterdir() if path.name.isdecimal())
-    except OSError:  # no such folder, or a name that no file can have
-        return []
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    except OSError as error:
+        none = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+        if none and (error.errno == errno.ENAMETOOLONG or not folder.is_symlink()):
+            return []
+        raise InputError(f"the checkpoints in {str(folder)!r} cannot be listed: {error.strerror}") from None
 
 
 def newest(runs_dir: Path = Path("runs")) -> Path:
@@ -271,17 +289,3 @@ def restored(
     if digest(arrays, saved["about"]) != saved["sha256"]:
         raise Damaged("its SHA-256 is another one than when it was saved")
     return arrays
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Swallows what Orbax prints when it meets damaged files or a full disk."""
-    unraisable, logged = sys.unraisablehook, logging.root.manager.disable
-    sys.unraisablehook = lambda complaint: None
-    logging.disable()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        sys.unraisablehook = unraisable
-        logging.disable(logged)

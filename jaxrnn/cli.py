@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, TypeVar
 
 import jax
@@ -94,12 +93,6 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def _silence_orbax() -> None:
-    """Orbax tells of each file that it cannot read or write, and so do threads that it has left behind. We tell once."""
+    """Orbax tells of each file that it cannot read or write. We tell once."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    sys.excepthook = _excepthook
-
-
-def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if str(error) != "Event loop is closed":  # what a thread of TensorStore finds that outlives a failed read or write
-        sys.__excepthook__(kind, error, traceback)

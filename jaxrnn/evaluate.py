@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
-        params = run.best_params if options.best else run.state.params
+        params = checkpoint.weights(run, options.best)
         rate = run.config.evaluation.dynamic_rate if options.dynamic is None else options.dynamic
         numbers = _other_text(run, params, options, rate) if options.text else _own_text(run, params, rate)
         if options.json:

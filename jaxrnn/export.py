@@ -3,6 +3,7 @@
 `python -m jaxrnn.export RUN FILE`; `python -m jaxrnn.train --init-from FILE` starts from one.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +96,12 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
-        if options.file.exists():
-            raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
+        with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
+            if options.file.exists():
+                raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
-        params = run.best_params if options.best else run.state.params
+        params = checkpoint.weights(run, options.best)
         try:
             folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:

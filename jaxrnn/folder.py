@@ -16,6 +16,7 @@ from jaxrnn.errors import InputError
 
 CONFIG, METRICS, SAMPLES, PICTURE = FILES = ("config.json", "metrics.jsonl", "samples.txt", "loss.png")
 LOCK = "lock"
+UNUSABLE = "[]\\"  # in a path: Orbax takes them for a pattern, and does not find again what it has saved
 
 
 class Log(NamedTuple):
@@ -32,6 +33,9 @@ def choose(preset: str, config: Config) -> Path:
       InputError: the folder that was asked for holds a run, or is no folder, or cannot be written.
     """
     path = Path(config.run.run_dir)
+    unusable = sorted(set(str((path if config.run.run_dir else default_name(preset, config)).absolute())) & set(UNUSABLE))
+    if unusable:
+        raise InputError(f"no run can be kept in a folder with {unusable[0]!r} in its path; name another one with --run-dir")
     with _writing(path):
         if config.run.run_dir:
             _check_free(path)
@@ -54,7 +58,8 @@ def write_config(path: Path, config: Config) -> None:
     """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
     settings = json.dumps(configs.to_json(config), indent=2, ensure_ascii=False)
     with _writing(path):
-        replace_file(path / CONFIG, f"{settings}\n".encode())
+        # A name of a file that is not UTF-8 has surrogates in it.
+        replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
 
 
 def read_config(path: Path) -> Config:
@@ -64,7 +69,7 @@ def read_config(path: Path) -> Config:
       InputError: they cannot be read or are not those of this version.
     """
     try:
-        return configs.from_json(json.loads((path / CONFIG).read_text("utf-8")))
+        return configs.from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
     except InputError as error:
         raise InputError(f"the run in {str(path)!r} cannot be used: {error}") from None
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -173,7 +178,10 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 def _append(path: Path, text: str) -> str:
     if not text:
         return ""
-    size = _size(path)
+    try:
+        size = _size(path)
+    except OSError:
+        return text
     try:
         with path.open("ab", buffering=0) as file:
             if file.write(text.encode()) < len(text.encode()):
@@ -188,7 +196,7 @@ def _append(path: Path, text: str) -> str:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:
+    except FileNotFoundError:  # and no other error: it would be taken for an empty file
         return 0
 
 

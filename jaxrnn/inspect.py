@@ -3,6 +3,7 @@
 `python -m jaxrnn.inspect RUN`; exit code 4 if a checkpoint is damaged.
 """
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,16 @@ def checked(run_dir: Path) -> list[Checked]:
     numbers = checkpoint.numbers(run_dir)
     if not numbers:
         raise InputError(f"no checkpoint in {str(run_dir)!r}; RUN is the folder of a run")
-    return [_checked(run_dir, number) for number in numbers]
+    found = [_checked(run_dir, number) for number in numbers]
+    # A run that goes on meanwhile removes its oldest ones: they are gone, not damaged.
+    return [each for each in found if (run_dir / checkpoint.FOLDER / str(each.number)).exists()]
 
 
 def _checked(run_dir: Path, number: int) -> Checked:
-    files = (run_dir / checkpoint.FOLDER / str(number)).rglob("*")
-    num_bytes = sum(path.stat().st_size for path in files if path.is_file())
+    num_bytes = 0
+    with contextlib.suppress(FileNotFoundError):
+        files = (run_dir / checkpoint.FOLDER / str(number)).rglob("*")
+        num_bytes = sum(path.stat().st_size for path in files if path.is_file())
     try:
         return Checked(number, num_bytes, checkpoint.read(run_dir, number))
     except Damaged as damaged:

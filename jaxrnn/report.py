@@ -195,8 +195,9 @@ def draw_losses(events: Sequence[Mapping[str, Any]], updates_per_epoch: int, num
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
     from matplotlib.figure import Figure
 
-    epochs = [event for event in events if event["event"] == "epoch"]
-    windows = [event for event in events if event["event"] == "progress"]
+    # A line that was changed by hand is no reason to draw nothing.
+    epochs = [event for event in events if event["event"] == "epoch" and {"epoch", "online_nats"} <= event.keys()]
+    windows = [event for event in events if event["event"] == "progress" and {"step", "online_nats"} <= event.keys()]
     figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -205,7 +206,7 @@ def draw_losses(events: Sequence[Mapping[str, Any]], updates_per_epoch: int, num
     axes.plot(across, [event["online_nats"] for event in windows], color="0.75", linewidth=0.8, label=label)
     middles = [event["epoch"] + 0.5 for event in epochs]
     axes.plot(middles, [event["online_nats"] for event in epochs], "o-", color="C0", label="online, mean of the epoch")
-    validated = [(event["epoch"] + 1, event["validation_nats"]) for event in epochs if event["validation_nats"] is not None]
+    validated = [(event["epoch"] + 1, event["validation_nats"]) for event in epochs if event.get("validation_nats") is not None]
     if validated:
         axes.plot(*zip(*validated, strict=True), "s-", color="C4", label="validation")
     levels = {

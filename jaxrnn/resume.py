@@ -9,6 +9,7 @@ from jaxrnn.build import Data
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
+from jaxrnn.text import NAMES
 
 AUTO = "auto"
 # What may be another value than at the start, because no number depends on it.
@@ -66,6 +67,16 @@ def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
                 )
 
 
+def with_epochs_wanted(begun: Config, run_dir: Path) -> Config:
+    """The settings of the newest checkpoint, with as many epochs as were asked for when the run was last gone on with."""
+    try:
+        wanted = folder.read_config(run_dir).learning.epochs
+    except InputError:  # the checkpoint's settings are enough
+        return begun
+    epochs = max(wanted, begun.learning.epochs)
+    return dataclasses.replace(begun, learning=dataclasses.replace(begun.learning, epochs=epochs))
+
+
 def check_run(run: Run, data: Data) -> None:
     """Raises `InputError` if the run cannot be gone on with on this text, with this version and its random numbers."""
     if run.about["format"] == 1:
@@ -97,4 +108,6 @@ def other_versions(run: Run) -> str:
 
 def _may_differ(name: str, now: object, then: object) -> bool:
     # Any two numbers of updates per call give the same bits, but for one, which is another program.
-    return name in FREE or name == "epochs" or (name == "updates_per_call" and 1 not in (now, then))
+    # A text file may have been moved: its SHA-256 decides whether it is the same.
+    moved = name == "text" and now not in NAMES and then not in NAMES
+    return name in FREE or name == "epochs" or moved or (name == "updates_per_call" and 1 not in (now, then))

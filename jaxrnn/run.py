@@ -72,10 +72,11 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> tup
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
             disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, log)))
-            if advanced.problem or due(task, advanced, disk) or signal_received():
+            received = signal_received()
+            if advanced.problem or due(task, advanced, disk) or received:
                 disk = save(task, snapshot, run_dir, disk, screen)
-            if signal_received():
-                raise Stopped(signal_received(), stopped_at(task, snapshot, run_dir, disk))
+            if received:
+                raise Stopped(received, stopped_at(task, snapshot, run_dir, disk))
     return snapshot, disk
 
 
@@ -121,7 +122,8 @@ def save(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Cons
             raise checkpoint.NotWritten(f"the files in {str(run_dir)!r} take no more lines")
         checkpoint.save(run_dir, task.config, task.data, snapshot, folder.log_sizes(run_dir))
         failed = False
-    except checkpoint.NotWritten as reason:
+    except (checkpoint.NotWritten, OSError, InputError) as error:
+        reason = checkpoint.in_words(error)
         again = task.config.run.save_every_seconds
         later = "" if over(task, snapshot) else f"; learning goes on, and in {again:g} s this is tried again"
         screen.print(f"cannot save: {reason}; what was saved before is good{later}")
@@ -193,6 +195,8 @@ def epoch_sample(task: Task, params: Params, epoch: int) -> str:
 
 def where(task: Task, snapshot: Snapshot) -> str:
     """The place that a run has reached, in words."""
+    if over(task, snapshot):
+        return f"after epoch {snapshot.progress.epochs}, the last one"
     read = int(snapshot.state.step) % task.updates_per_epoch * task.characters_per_update
     characters = task.updates_per_epoch * task.characters_per_update
     return f"epoch {snapshot.progress.epochs + 1}, character {read:,} of {characters:,}"
@@ -200,7 +204,7 @@ def where(task: Task, snapshot: Snapshot) -> str:
 
 def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str:
     """What is said when a signal has ended the run."""
-    place = "after the last epoch" if over(task, snapshot) else f"in {where(task, snapshot)}"
+    place = where(task, snapshot) if over(task, snapshot) else f"in {where(task, snapshot)}"
     saved = "but this could not be saved, only what was before" if disk.failed else "saved"
     return f"stopped {place}, {saved}. {how_to_resume(run_dir)}"
 

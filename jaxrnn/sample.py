@@ -232,6 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)
+        params = checkpoint.weights(run, config.best)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
         if config.run is None:
@@ -239,13 +240,14 @@ def main(arguments: list[str] | None = None) -> None:
         for number in range(config.num_samples):
             if number:
                 print(f"\n{'-' * 40}")
-            _print_sample(run, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
+            _print_sample(run, params, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
 
 
-def _print_sample(run: checkpoint.Run, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey) -> None:
+def _print_sample(
+    run: checkpoint.Run, params: Params, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey
+) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
-    params = run.best_params if config.best else run.state.params
     blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
     for left in range(config.length, 0, -BLOCK):
         print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)

@@ -1,5 +1,6 @@
 """Where a run starts: from random weights, or from those of another run or file, whose vocabulary may grow."""
 
+import contextlib
 from pathlib import Path
 
 import jax
@@ -19,8 +20,9 @@ from jaxrnn.vocabulary import Vocabulary
 
 def weights_of(source: Path) -> Weights:
     """The newest weights of a run, or those in a file made by `jaxrnn.export`; `InputError` if there are none."""
-    if source.is_file():
-        return export.read(source)
+    with contextlib.suppress(OSError):  # a name that no file can have
+        if source.is_file():
+            return export.read(source)
     run = checkpoint.load(source)
     report.show_rejected(run.rejected)
     return Weights(run.config, run.vocabulary, run.state.params)

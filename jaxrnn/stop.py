@@ -1,4 +1,4 @@
-"""Ctrl-C and the signal that asks a process to end: noticed, so that the run can save itself first."""
+"""Ctrl-C, a closed terminal, and the signal that asks a process to end: noticed, so that the run can save itself first."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one comes when a terminal is closed
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -32,7 +32,9 @@ def noticed(terminal: bool) -> Iterator[Callable[[], int]]:
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield lambda: 0
         return
-    before = {number: signal.signal(number, notice) for number in SIGNALS}
+    # What `nohup` has set to be ignored stays so.
+    wanted = [number for number in SIGNALS if number is not signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, notice) for number in wanted}
     try:
         yield lambda: received[0] if received else 0
     finally:

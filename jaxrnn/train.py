@@ -21,7 +21,6 @@ from jaxrnn.export import Weights
 from jaxrnn.progress import Snapshot
 from jaxrnn.run import run, where
 from jaxrnn.start import check_model, first_snapshot, weights_of
-from jaxrnn.types import Params
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,12 +81,16 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
         saved = checkpoint.load(run_dir) if checkpoint.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != resume.AUTO and not is_preset_named(flags):
-            _, config = parse(flags, begun)  # what no flag says is as it was
+            _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
         elif config.run.init_from:
             _, config = parse(flags, with_model_of(begun, preset))
         configs.check(config)
         resume.check_settings(configs.to_keep(config), begun, run_dir)
         if saved is None:  # it was stopped before it had read anything
+            if folder.read_events(run_dir):
+                raise InputError(
+                    f"the checkpoints of the run in {str(run_dir)!r} are missing, though it has learned; bring them back"
+                )
             origin = weights_of(Path(begun.run.init_from)) if begun.run.init_from else None
             task, snapshot = prepared(config, origin)
             folder.cut(run_dir, {})
@@ -102,8 +105,9 @@ def go_on_from(saved: Run, config: Config) -> None:
     resume.check_run(saved, data)
     report.show_rejected(saved.rejected)
     task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
+    more = "; its schedule ended" if saved.progress.schedule.finished else "; --epochs takes more"
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
-        print(f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs; --epochs takes more")
+        print(f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}")
         return
     checkpoint.set_aside(saved.path, saved.rejected)
     folder.cut(saved.path, saved.about["log_sizes"])
@@ -139,11 +143,11 @@ def inheritance(config: Config, task: Task, origin: Weights | None) -> dict[str,
 def show_and_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str]) -> None:
     """Says what the run is, then runs it."""
     screen = report.console()
-    report.show_facts(screen, {**facts(task, snapshot.state.params, run_dir), **notes})
+    report.show_facts(screen, {**facts(task, snapshot, run_dir), **notes})
     run(task, snapshot, run_dir, screen)
 
 
-def facts(task: Task, params: Params, run_dir: Path) -> dict[str, str]:
+def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     """What the run is, in words."""
     config, data = task.config, task.data
     whole = "all" if data.num_used == data.num_characters else "the first"
@@ -151,7 +155,7 @@ def facts(task: Task, params: Params, run_dir: Path) -> dict[str, str]:
     validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
     streams = "" if config.learning.num_streams == 1 else f" of {config.learning.num_streams} streams"
     clipping = f", gradients clipped at norm {config.learning.clip_norm:g}" if config.learning.clip_norm else ""
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     device = jax.devices()[0]
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     return {
@@ -159,7 +163,7 @@ def facts(task: Task, params: Params, run_dir: Path) -> dict[str, str]:
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": f"{len(data.vocabulary.characters)} characters: {report.visible(data.vocabulary.characters)}",
         "model": f"Elman network, {config.model.hidden_size} {config.model.activation} units, {num_params:,} parameters",
-        "learning": f"SGD at rate {config.learning.learning_rate:g} after every character{streams}{clipping}",
+        "learning": f"SGD at rate {snapshot.progress.schedule.learning_rate:g} after every character{streams}{clipping}",
         "device": f"{kind}, jax {jax.__version__}",
         "run": str(run_dir),
     }

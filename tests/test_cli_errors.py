@@ -68,6 +68,8 @@ def files(folder):
         (["--learning-rate", "nan"], "--learning-rate"),
         (["typo"], "no preset 'typo'"),
         (["--run-dir", "one.txt"], "is a file"),
+        (["--run-dir", "run[1]"], "with '[' in its path"),
+        (["--init-from", "x" * 5000], "no run in 'xxx"),
     ],
 )
 def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(folder, capsys, arguments, said):

@@ -6,7 +6,7 @@ import pytest
 from test_checkpoint import FORMAT_1
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, inspect
+from jaxrnn import checkpoint, evaluate, export, inspect, sample
 
 
 @pytest.fixture
@@ -49,6 +49,12 @@ def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
     assert err == f"error: 1 of {number} checkpoints in '{run_dir}' are damaged\n"
     assert ("DAMAGED: it cannot be read (JSONDecodeError)" in out) == (not flags)
     assert not flags or not json.loads(out)["checkpoints"][-1]["good"]
+
+
+def test_there_is_no_best_before_the_first_epoch_is_over(capsys, tmp_path):
+    assert "no best epoch" in error_of(capsys, export.main, [str(FORMAT_1), str(tmp_path / "x"), "--best"])
+    assert "no best epoch" in error_of(capsys, evaluate.main, [str(FORMAT_1), "--best"])
+    assert "no best epoch" in error_of(capsys, sample.main, [str(FORMAT_1), "--best"])
 
 
 def test_a_run_of_the_first_format_is_shown(capsys):

@@ -49,13 +49,6 @@ def test_a_preset_that_is_named_must_be_the_run_s(run_dir, capsys):
     assert "--max-characters is 50000" in error_of(capsys, train.main, ["notebook", "--resume", str(run_dir)])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_setting_either_decides_on_the_numbers_or_is_free(preset):
-    """A new setting must not be forgotten here."""
-    kept = {"resume", "run_dir", "save_every_seconds", "keep_checkpoints", "on_divergence"}
-    assert kept == resume.FREE
-
-
 def test_more_epochs_give_what_as_many_from_the_start_give(trained, run_dir, tmp_path, capsys):
     train.main(["--resume", str(run_dir), "--epochs", "4", "--updates-per-call", "100", "--save-every-seconds", "9"])
     assert "resumed     epoch 3, character 0 of 2,699" in capsys.readouterr().out
@@ -65,6 +58,37 @@ def test_more_epochs_give_what_as_many_from_the_start_give(trained, run_dir, tmp
     assert (run_dir / "samples.txt").read_bytes() == (tmp_path / "whole" / "samples.txt").read_bytes()
     assert folder.read_config(run_dir).learning.epochs == 4
     assert metrics(trained / "runs" / "notebook-comedie-0")[-1]["step"] < metrics(run_dir)[-1]["step"]
+
+
+def test_more_epochs_are_not_forgotten_when_the_run_is_killed_before_it_saves(run_dir):
+    settings = json.loads((run_dir / "config.json").read_text())
+    settings["learning"]["epochs"] = 3
+    (run_dir / "config.json").write_text(json.dumps(settings))
+    train.main(["--resume", str(run_dir)])
+    assert checkpoint.load(run_dir).progress.epochs == 3
+
+
+def test_a_text_may_have_been_moved(folder):
+    (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
+    train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])
+    (folder / "mine.txt").rename(folder / "yours.txt")
+    train.main(["--resume", "mine", "--text", "yours.txt", "--epochs", "2"])
+    assert checkpoint.load(folder / "mine").config.text.text == str(folder / "yours.txt")
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(run_dir, capsys):
+    before = (run_dir / "metrics.jsonl").read_bytes()
+    (run_dir / "checkpoints").rename(run_dir.with_name("elsewhere"))
+    (run_dir / "checkpoints").symlink_to(run_dir / "nowhere")
+    assert "cannot be listed" in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "9"])
+    assert (run_dir / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_line_changed_by_hand_does_not_end_a_run(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text()
+    (run_dir / "metrics.jsonl").write_text(lines.replace('"step"', '"stgp"', 1))
+    train.main(["--resume", str(run_dir), "--epochs", "3"])
+    assert metrics(run_dir)[-1]["event"] == "final"
 
 
 def test_a_run_that_is_over_is_left_alone(run_dir, capsys):
@@ -91,10 +115,12 @@ def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
     )
 
 
-def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir):
+def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
     before = metrics(run_dir)
-    for name in ("checkpoints", "damaged"):
-        shutil.rmtree(run_dir / name, ignore_errors=True)
+    shutil.rmtree(run_dir / "checkpoints")
+    assert "are missing, though it has learned" in error_of(capsys, train.main, ["--resume", str(run_dir)])
+    assert metrics(run_dir) == before
+    (run_dir / "metrics.jsonl").unlink()
     train.main(["--resume", str(run_dir)])
     again = metrics(run_dir)
     assert [line["online_nats"] for line in again] == [line["online_nats"] for line in before]
