@@ -1,6 +1,7 @@
 """What the three programs share: flags from a dataclass, and errors told in one line."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -14,6 +15,7 @@ import tyro
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, Stopped
 
 Settings = TypeVar("Settings")
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 EXIT_CODES = {NotSaved: 1, InputError: 2, Diverged: 3, DamageFound: 4}
 
 
@@ -73,8 +75,9 @@ def told_in_one_line() -> Iterator[None]:
             stream.reconfigure(errors="replace")  # a screen that cannot show a character shows a question mark
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        sys.stdout.flush()
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print("error: not enough memory on this device; try a smaller --hidden-size or fewer --num-streams", file=sys.stderr)
         raise SystemExit(2) from None
@@ -84,12 +87,44 @@ def told_in_one_line() -> Iterator[None]:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(128 + stopped.signal) from None
-    except BrokenPipeError:  # `| head` has seen enough; what is still in the buffer goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head` has seen enough
+        _drop_output()
         raise SystemExit(0) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in NOT_WRITTEN:
+            raise
+        _drop_output()
+        print(f"error: the output cannot be written: {(error.strerror or '').lower()}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _drop_output() -> None:
+    """What is still in the buffer goes nowhere: else Python complains of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Screen(io.FileIO):
+    """What it cannot write is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(data)
+
+
+@contextlib.contextmanager
+def unneeded_screen() -> Iterator[None]:
+    """Inside, the program goes on when the screen takes nothing more: a closed pipe, a terminal that is gone, a full disk."""
+    with contextlib.ExitStack() as redirected:
+        for redirect, stream in ((contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)):
+            if isinstance(stream, io.TextIOWrapper) and stream in (sys.__stdout__, sys.__stderr__):
+                buffer = io.BufferedWriter(_Screen(stream.fileno(), "w", closefd=False))
+                redirected.enter_context(redirect(io.TextIOWrapper(buffer, stream.encoding, line_buffering=True)))
+        yield
 
 
 def _silence_orbax() -> None:

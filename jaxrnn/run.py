@@ -2,7 +2,6 @@
 
 import math
 import shlex
-import signal
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from jaxrnn.folder import Log
 from jaxrnn.optimizer import with_learning_rate
 from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
+from jaxrnn.stop import Received
 from jaxrnn.types import Params
 
 FIRST_UPDATES = 100  # read before the speed is known
@@ -43,22 +43,18 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
       Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it.
     """
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
-    snapshot, disk = learn(task, snapshot, run_dir, screen)
-    try:
-        finish(task, snapshot, run_dir, disk, screen)
-    except KeyboardInterrupt:
-        raise Stopped(
-            signal.SIGINT, f"stopped while testing; all that was learned is saved. {how_to_resume(run_dir)}"
-        ) from None
+    with stop.noticed() as received:
+        snapshot, disk = learn(task, snapshot, run_dir, received, screen)
+        finish(task, snapshot, run_dir, disk, received, screen)
 
 
-def learn(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> tuple[Snapshot, Disk]:
+def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
     task.drive(jax.tree.map(jnp.copy, snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
     now = time.perf_counter()
     disk, num_updates = Disk(now, now), FIRST_UPDATES
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
-    with stop.noticed(screen.is_terminal) as signal_received, report.progress(screen, characters, most) as show:
+    with report.progress(screen, characters, most) as show:
         if not checkpoint.numbers(run_dir):
             disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
         while not over(task, snapshot):
@@ -72,11 +68,11 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> tup
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
             disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, log)))
-            received = signal_received()
-            if advanced.problem or due(task, advanced, disk) or received:
+            signal = received()
+            if advanced.problem or due(task, advanced, disk) or signal:
                 disk = save(task, snapshot, run_dir, disk, screen)
-            if received:
-                raise Stopped(received, stopped_at(task, snapshot, run_dir, disk))
+            if signal:
+                raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
     return snapshot, disk
 
 
@@ -164,11 +160,14 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
     return snapshot, Log(folder.event("divergence", event))
 
 
-def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Console) -> None:
+def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: Received, screen: Console) -> None:
     """Tests what was learned, shows the four numbers, draws the picture."""
-    progress = snapshot.progress
+    progress, tested = snapshot.progress, {}
     with report.busy(screen, "testing"):
-        tested = evaluate.three_numbers(task.config, task.data, task.model, snapshot.state.params)
+        for name, nats in evaluate.three_numbers(task.config, task.data, task.model, snapshot.state.params):
+            tested[name] = nats
+            if signal := received():
+                raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
     numbers = report.FourNumbers(progress.online_nats or math.nan, **tested)
     try:
         picture = report.draw_losses(folder.read_events(run_dir), task.updates_per_epoch, numbers, title=run_dir.name)

@@ -25,7 +25,7 @@ from jaxrnn.start import check_model, first_snapshot, weights_of
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.unneeded_screen(), cli.told_in_one_line():  # what is learned is worth more than what is shown
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse(flags)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.

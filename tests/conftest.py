@@ -1,6 +1,7 @@
 """Strict from the first import on: shapes and types checked at each call, no silent promotion, two simulated CPU devices."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import tempfile
@@ -13,7 +14,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled.name)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # For a process that may end in the middle of a write: it reads what was compiled and leaves nothing.
-READS_COMPILED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000000", "XLA_FLAGS": ""}
+READS_COMPILED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000000"}
 
 import jax
 from jaxtyping import install_import_hook
@@ -54,13 +55,20 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A folder in which both presets were trained."""
-    folder, before = tmp_path_factory.mktemp("trained"), os.getcwd()  # noqa: PTH109
-    os.chdir(folder)
-    train.main(["notebook", *SMALL, "--epochs", "2"])
-    train.main(["mikolov2010", *SMALL, "--num-streams", "2", "--epochs", "20", "--learning-rate", "0.5"])
-    os.chdir(before)
-    return folder
+    """A folder in which both presets were trained, once for all processes that run tests."""
+    shared, before = tmp_path_factory.getbasetemp(), os.getcwd()  # noqa: PTH109
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each of them has a folder inside the common one
+        shared = shared.parent
+    path = shared / "trained"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            path.mkdir()
+            os.chdir(path)
+            train.main(["notebook", *SMALL, "--epochs", "2"])
+            train.main(["mikolov2010", *SMALL, "--num-streams", "2", "--epochs", "20", "--learning-rate", "0.5"])
+            os.chdir(before)
+    return path
 
 
 def task_of(preset="notebook", streams=1, updates_per_call=10_000, **learning):

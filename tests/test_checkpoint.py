@@ -257,7 +257,7 @@ def test_a_run_of_the_first_format_can_be_read():
     run = checkpoint.load(FORMAT_1)
     assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 1_799)
     final = json.loads((FORMAT_1 / "metrics.jsonl").read_text().splitlines()[-1])
-    numbers = evaluate.three_numbers(run.config, evaluate.build.data(run.config), run.model, run.state.params)
+    numbers = dict(evaluate.three_numbers(run.config, evaluate.build.data(run.config), run.model, run.state.params))
     assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
 
 

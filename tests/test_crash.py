@@ -28,21 +28,21 @@ def alone(tmp_path_factory):
     return folder / "run"
 
 
-def command(*flags):
-    """Training with these flags, as one types it."""
-    return [sys.executable, "-W", "error", "-m", "jaxrnn.train", *flags]
-
-
-def started(folder, *flags):
-    environment = {**os.environ, **READS_COMPILED}
+def started(folder, *flags, program=("-W", "error", "-m", "jaxrnn.train"), environment=READS_COMPILED):
+    """A process that trains with these flags."""
     return subprocess.Popen(
-        command(*flags), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *program, *flags],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 def finished(folder, *flags):
-    """The output of a run that must come to its end."""
-    process = started(folder, *flags)
+    """The output of a run that must come to its end; as nobody kills it, it leaves to the others what it compiles."""
+    process = started(folder, *flags, environment={})
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, ""), err
     return out
@@ -72,67 +72,83 @@ def wait_until_it_learns(process, run_dir):
         time.sleep(0.01)
 
 
-def test_a_signal_saves_the_run_and_it_ends_in_the_same_bytes(tmp_path, alone):
-    process, steps = started(tmp_path, *FLAGS, "--run-dir", "run"), [0]
+def killed(process):
+    """Kills it; whether that hit it before it was over."""
+    process.kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGKILL), said
+    return process.returncode != 0
+
+
+def wait_until_it_saves(process, run_dir):
+    """Until Orbax has begun a checkpoint that it has not finished."""
+    while not list((run_dir / "checkpoints").glob("*.orbax-checkpoint-tmp*")):
+        assert process.poll() is None, process.communicate()
+
+
+def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, alone):
+    run_dir, steps = tmp_path / "run", [0]
+    process = started(tmp_path, *FLAGS, "--save-every-seconds", "0", "--run-dir", "run")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        wait_until_it_learns(process, tmp_path / "run")
+        wait_until_it_learns(process, run_dir)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         assert process.returncode == code
         assert said.startswith("stopped in epoch ")
         assert said.endswith("saved. Go on with: python -m jaxrnn.train --resume run\n")
-        steps.append(int(checkpoint.load(tmp_path / "run").state.step))
+        steps.append(int(checkpoint.load(run_dir).state.step))
         process = started(tmp_path, "--resume", "run")
+        wait = wait_until_it_learns if number == signal.SIGINT else wait_until_it_saves
+        wait(process, run_dir)
+        assert killed(process)
+        assert checkpoint.load(run_dir).rejected == ()
+        process = started(tmp_path, *FLAGS, "--save-every-seconds", "0", "--run-dir", "run", "--resume", "auto")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert "resumed     epoch " in out
-    assert 0 < steps[1] <= steps[2] < 2 * 20_000
-    assert_same_run(alone, tmp_path / "run")
+    assert 0 < steps[1] < steps[2] < 2 * 20_000
+    assert_same_run(alone, run_dir)
 
 
-def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(tmp_path):
-    process = started(tmp_path, "--hidden-size", "512", "--max-characters", "0", "--run-dir", "run")
+BLOCKED = """
+import sys, time
+from jaxrnn import checkpoint, train
+save = checkpoint.save
+def blocked(run_dir, *arguments):
+    if checkpoint.numbers(run_dir):
+        print("saving", flush=True)
+        time.sleep(100)
+    save(run_dir, *arguments)
+checkpoint.save = blocked
+train.main(sys.argv[1:])
+"""
+
+
+def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost(tmp_path):
+    process = started(tmp_path, *FLAGS, "--run-dir", "run", program=("-c", BLOCKED))
     wait_until_it_learns(process, tmp_path / "run")
-    for _ in range(2):
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.05)
-    process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert checkpoint.load(tmp_path / "run").rejected == ()
-
-
-def killed_until_it_ends(folder, flags, times, longest, run_dir="run"):
-    """Starts the same command over and over, killing it each time after a random while, until it was killed often enough.
-
-    Returns:
-      How many of the kills hit the run before it was over.
-    """
-    rng, hits = random.Random(0), 0
-    for _ in range(times):
-        process = started(folder, *flags, "--run-dir", run_dir, "--resume", "auto")
-        time.sleep(rng.uniform(0, longest))
-        process.kill()
-        _, said = process.communicate(timeout=60)
-        assert process.returncode in (0, -signal.SIGKILL), said
-        hits += process.returncode != 0
-    return hits
-
-
-def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path, alone):
-    flags = [*FLAGS, "--save-every-seconds", "0"]
-    killed_until_it_ends(tmp_path, flags, times=3, longest=4.0)
-    finished(tmp_path, *flags, "--run-dir", "run", "--resume", "auto")
-    assert_same_run(alone, tmp_path / "run")
+    process.send_signal(signal.SIGTERM)
+    while process.stdout.readline() != "saving\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "")
+    run = checkpoint.load(tmp_path / "run")
+    assert (int(run.state.step), run.rejected) == (0, ())
 
 
 @pytest.mark.slow
-def test_killed_thirty_times_no_run_is_lost(tmp_path):
+def test_killed_thirty_times_at_random_no_run_is_lost(tmp_path):
     """The default network on the embedded text; saved as often as possible, so that many kills hit a save."""
     flags = ["--epochs", "20", "--updates-per-call", "2000", "--save-every-seconds", "0", "--max-characters", "0"]
     finished(tmp_path, *flags, "--run-dir", "alone")
-    hits, run = 0, 0
+    rng, hits, num_runs = random.Random(0), 0, 0
     while hits < 30:
-        hits += killed_until_it_ends(tmp_path, flags, times=8, longest=6.0, run_dir=f"run{run}")
-        finished(tmp_path, *flags, "--run-dir", f"run{run}", "--resume", "auto")
-        assert_same_run(tmp_path / "alone", tmp_path / f"run{run}")
-        run += 1
+        of_run = [*flags, "--run-dir", f"run{num_runs}", "--resume", "auto"]
+        for _ in range(8):
+            process = started(tmp_path, *of_run)
+            time.sleep(rng.uniform(0, 6))
+            hits += killed(process)
+        finished(tmp_path, *of_run)
+        assert_same_run(tmp_path / "alone", tmp_path / f"run{num_runs}")
+        num_runs += 1

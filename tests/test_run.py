@@ -1,9 +1,12 @@
 """What a run survives besides being stopped: a full disk, a loss that explodes."""
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -151,18 +154,32 @@ def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monke
     assert "there is no way back: no run in" in capsys.readouterr().err
 
 
-def test_ctrl_c_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypatch, capsys):
-    def stop(*arguments):
-        raise KeyboardInterrupt
+def test_a_signal_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypatch, capsys):
+    def signalled(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        yield "train_nats", 1.0
+        raise AssertionError("it goes on testing")
 
-    three_numbers = evaluate.three_numbers
-    monkeypatch.setattr(evaluate, "three_numbers", stop)
+    monkeypatch.setattr(evaluate, "three_numbers", signalled)
     arguments = [*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]
-    assert exit_code(arguments) == 130
-    assert "stopped while testing; all that was learned is saved. Go on with: python" in capsys.readouterr().err
-    monkeypatch.setattr(evaluate, "three_numbers", three_numbers)
+    assert exit_code(arguments) == 143
+    assert "stopped after epoch 1, the last one, saved. Go on with: python" in capsys.readouterr().err
+    monkeypatch.undo()
     train.main(["--resume", str(tmp_path / "run")])
     assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "final"]
+
+
+def test_a_screen_that_takes_nothing_is_no_reason_to_end(folder, monkeypatch):
+    with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
+        screen = io.TextIOWrapper(full, write_through=True)
+        for name in ("stdout", "__stdout__", "stderr", "__stderr__"):
+            monkeypatch.setattr(sys, name, screen)
+        with pytest.raises(OSError, match="No space"):
+            print("full", flush=True)
+        train.main([*SMALL, "--epochs", "1", "--run-dir", "run"])
+        monkeypatch.undo()
+    assert metrics(folder / "run")[-1]["event"] == "final"
 
 
 def test_the_clipped_fraction_is_shown_and_logged(tmp_path, capsys):

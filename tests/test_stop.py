@@ -1,0 +1,51 @@
+"""Signals are noticed, whatever the program is doing, and only while a run wants that."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from jaxrnn import stop
+
+
+def noticed_within(seconds, received):
+    """The signal that was noticed, for which it waits."""
+    end = time.monotonic() + seconds
+    while not received() and time.monotonic() < end:
+        time.sleep(0.001)
+    return received()
+
+
+@pytest.mark.parametrize("number", stop.SIGNALS)
+def test_a_signal_is_remembered_and_the_handlers_are_put_back(number):
+    before = [signal.getsignal(each) for each in stop.SIGNALS]
+    with stop.noticed() as received:
+        assert received() == 0
+        signal.raise_signal(number)
+        assert noticed_within(5, received) == number
+    assert [signal.getsignal(each) for each in stop.SIGNALS] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_closed_terminal_is_ignored_under_nohup_and_other_signals_are_not_ours(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    with stop.noticed() as received:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGUSR1)
+        assert noticed_within(0.1, received) == 0
+    signal.signal(signal.SIGHUP, before[0])
+    signal.signal(signal.SIGUSR1, before[1])
+
+
+def test_in_another_thread_nothing_is_noticed():
+    found = []
+
+    def run():
+        with stop.noticed() as received:
+            found.append(received())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [0]
