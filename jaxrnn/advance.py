@@ -93,8 +93,10 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     if not task.finite(state.params):
         return Advanced(snapshot, windows, None, "a weight is no longer a number")
     if exploded:
-        words = f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, {DIVERGED:g} times its best or more"
-        return Advanced(snapshot, windows, None, words)
+        before = [window.online_nats for window in windows if window.step < exploded.step]
+        best = min([progress.lowest_window, *before])
+        words = f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, over {DIVERGED:g} times its best"
+        return Advanced(snapshot, windows, None, f"{words} ({best:.3g}) and worse than guessing")
     if position + len(losses) // task.learner.length < task.updates_per_epoch:
         return Advanced(snapshot, windows, None, None)
     return _end_of_epoch(task, snapshot, windows)

@@ -5,6 +5,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -16,6 +17,10 @@ from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, Stopped
 
 Settings = TypeVar("Settings")
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+IN_OTHER_WORDS = {  # what Python says of a value, and what we say
+    r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: ('.*?').*": r"\1 takes a whole number, not \2",
+    r"Error parsing (\S+): .*could not convert string to float: ('.*?').*": r"\1 takes a number, not \2",
+}
 EXIT_CODES = {NotSaved: 1, InputError: 2, Diverged: 3, DamageFound: 4}
 
 
@@ -62,6 +67,8 @@ def _in_one_line(box: str) -> str:
     if sections[0][0].startswith("Missing from"):
         return f"{sections[0][1].split()[0]} is missing; --help lists what there is"
     wrong = " ".join(sections[0]).replace(" Expected 1 values.", "").rstrip(".")
+    for python, ours in IN_OTHER_WORDS.items():
+        wrong = re.sub(python, ours, wrong)
     meant = [section[1] for section in sections[1:] if section[0].startswith("Perhaps you meant")]
     return f"{wrong}; " + (f"perhaps you meant {meant[0]}; " if meant else "") + "--help lists what there is"
 

@@ -54,7 +54,7 @@ class LearningConfig:
     num_streams: int = 1
     """Equal parts of the text that are read side by side, their gradients averaged: as many times fewer updates."""
     clip_norm: float = 0.0
-    """Longer gradients are shortened to this norm; 0 = none is. With one character per update, 1 is too little: it biases."""
+    """Longer gradients are shortened to this norm; 0 = none is. At one character per update, 1 is too little: it costs loss."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RunConfig:
     run_dir: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: runs/PRESET-TEXT-SEED)")] = ""
     """Folder of the run, which must not hold one yet; the default name gets a number when it is taken."""
     resume: Annotated[str, tyro.conf.arg(metavar="RUN|auto", help_behavior_hint="(default: a new run)")] = ""
-    """Folder of a run to go on with, exactly where it stopped; auto = this command's run if there is one, else a new one."""
+    """Folder of a run to go on with, exactly where it stopped; auto = the run with these settings, or a new one."""
     init_from: Annotated[str, tyro.conf.arg(metavar="RUN|FILE", help_behavior_hint="(default: random weights)")] = ""
     """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from."""
     seed: int = 0

@@ -111,7 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
         if options.json:
             print(folder.to_json_line({name: value for name, (value, _) in numbers.items()}))
         else:
-            report.show_losses(report.console(), {meaning: value for value, meaning in numbers.values()})
+            screen = report.console()
+            report.show_facts(screen, {"run": str(run.path), "weights": checkpoint.weights_in_words(run, options.best)})
+            report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
 
 
 def _own_text(run: checkpoint.Run, params: Params, rate: float) -> dict[str, tuple[float, str]]:

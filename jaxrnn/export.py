@@ -106,7 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
             folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:
             raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
-        print(f"{options.file}: {sum(leaf.size for leaf in jax.tree.leaves(params)):,} weights")
+        num_weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+        print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.best)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from jaxrnn.errors import InputError
 
 CONFIG, METRICS, SAMPLES, PICTURE = FILES = ("config.json", "metrics.jsonl", "samples.txt", "loss.png")
 LOCK = "lock"
-UNUSABLE = "[]\\"  # in a path: Orbax takes them for a pattern, and does not find again what it has saved
 
 
 class Log(NamedTuple):
@@ -33,9 +32,6 @@ def choose(preset: str, config: Config) -> Path:
       InputError: the folder that was asked for holds a run, or is no folder, or cannot be written.
     """
     path = Path(config.run.run_dir)
-    unusable = sorted(set(str((path if config.run.run_dir else default_name(preset, config)).absolute())) & set(UNUSABLE))
-    if unusable:
-        raise InputError(f"no run can be kept in a folder with {unusable[0]!r} in its path; name another one with --run-dir")
     with _writing(path):
         if config.run.run_dir:
             _check_free(path)

@@ -12,10 +12,11 @@ from typing import Annotated, NamedTuple
 import jax
 import tyro
 
-from jaxrnn import checkpoint, cli, folder, report
+from jaxrnn import checkpoint, cli, folder, report, store
 from jaxrnn import config as configs
-from jaxrnn.checkpoint import Damaged, Run
-from jaxrnn.errors import DamageFound, InputError
+from jaxrnn.checkpoint import Run
+from jaxrnn.errors import DamageFound
+from jaxrnn.store import Damaged
 
 
 class Checked(NamedTuple):
@@ -33,18 +34,15 @@ def checked(run_dir: Path) -> list[Checked]:
     Raises:
       InputError: no run there, or another version saved it.
     """
-    numbers = checkpoint.numbers(run_dir)
-    if not numbers:
-        raise InputError(f"no checkpoint in {str(run_dir)!r}; RUN is the folder of a run")
-    found = [_checked(run_dir, number) for number in numbers]
+    found = [_checked(run_dir, number) for number in checkpoint.numbers_of_run(run_dir)]
     # A run that goes on meanwhile removes its oldest ones: they are gone, not damaged.
-    return [each for each in found if (run_dir / checkpoint.FOLDER / str(each.number)).exists()]
+    return [each for each in found if store.path_of(run_dir, each.number).exists()]
 
 
 def _checked(run_dir: Path, number: int) -> Checked:
     num_bytes = 0
     with contextlib.suppress(FileNotFoundError):
-        files = (run_dir / checkpoint.FOLDER / str(number)).rglob("*")
+        files = store.path_of(run_dir, number).rglob("*")
         num_bytes = sum(path.stat().st_size for path in files if path.is_file())
     try:
         return Checked(number, num_bytes, checkpoint.read(run_dir, number))
@@ -63,10 +61,10 @@ def facts(run: Run) -> dict[str, str]:
     num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.state.params)), run.about["text"]
     return {
         **settings,
-        "vocabulary": f"{len(run.vocabulary.characters)} characters: {report.visible(run.vocabulary.characters)}",
+        "vocabulary": f"{len(run.vocabulary.characters)} characters: {report.visible(run.vocabulary.characters, 40)}",
         "parameters": f"{num_params:,}",
         "text": f"{settings['text']}, {text['characters']:,} characters, SHA-256 {text['sha256'][:12]}…",
-        "saved with": ", ".join(f"{package} {version}" for package, version in run.about["versions"].items()),
+        **run.about["versions"],
         "random keys": run.about.get("random_keys", "not recorded"),
     }
 
@@ -113,7 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             show(options.run, found, good)
         if len(good) < len(found):
-            raise DamageFound(f"{len(found) - len(good)} of {len(found)} checkpoints in {str(options.run)!r} are damaged")
+            damaged = len(found) - len(good)
+            are = "is" if damaged == 1 else "are"
+            raise DamageFound(f"{damaged} of {len(found)} checkpoints in {str(options.run)!r} {are} damaged")
 
 
 def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:

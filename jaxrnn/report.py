@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from jaxrnn.checkpoint import Rejected
 from jaxrnn.folder import PICTURE
 from jaxrnn.progress import WINDOW
+from jaxrnn.store import Rejected
 
 LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH = 4, 68  # of the sample shown after each epoch
@@ -81,7 +81,7 @@ def printable(characters: str) -> str:
     return "".join(character if character.isprintable() else "·" for character in characters)
 
 
-def visible(characters: str, most: int = 60) -> str:
+def visible(characters: str, most: int = 52) -> str:
     """Characters on one line, the blank ones spelled by signs, shortened."""
     shown = printable(characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥"))
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
@@ -141,15 +141,19 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
         screen.print(Text(f"       │ {printable(line)}", style="dim"))
 
 
-def show_end(screen: Console, numbers: FourNumbers, run_dir: Path) -> None:
-    """The four numbers, and what can be done next."""
+def show_end(screen: Console, numbers: FourNumbers, run_dir: Path, drawn: bool) -> None:
+    """The four numbers, and what can be done next.
+
+    Args:
+      drawn: whether there is a picture.
+    """
     screen.print()
     show_losses(screen, {MEANING[name]: nats for name, nats in numbers._asdict().items()})
     screen.print()
     show_facts(
         screen,
         {
-            "picture": str(run_dir / PICTURE),
+            **({"picture": str(run_dir / PICTURE)} if drawn else {}),
             "write with it": f"python -m jaxrnn.sample {shlex.quote(str(run_dir))}",
             "test it": f"python -m jaxrnn.evaluate {shlex.quote(str(run_dir))}",
         },
@@ -169,10 +173,10 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
 
 def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None:
     """A table of the checkpoints of a run; the rows are those of `inspect`."""
-    widths = {"checkpoint": 10, "step": 12, "epochs": 6, "rate": 9, "online nats": 11, "best nats": 9, "kB": 7}
+    widths = {"number": 6, "step": 11, "epochs": 6, "rate": 9, "online nats": 11, "best nats": 9, "kB": 6}
     screen.print(Text("  ".join(f"{title:>{width}}" for title, width in widths.items()) + "  SHA-256", style="bold"))
     for row in rows:
-        cells = dict.fromkeys(widths, "") | {"checkpoint": f"{row['number']}", "kB": f"{row['bytes'] / 1000:,.0f}"}
+        cells = dict.fromkeys(widths, "") | {"number": f"{row['number']}", "kB": f"{row['bytes'] / 1000:,.0f}"}
         if row["good"]:
             cells |= {"step": f"{row['step']:,}", "epochs": f"{row['epochs']}", "rate": f"{row['learning_rate']:.6g}"}
             cells |= {title: "–" if row[key] is None else f"{row[key]:.4f}" for title, key in LOSSES.items()}
@@ -183,7 +187,7 @@ def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None
 def show_rejected(rejected: Iterable[Rejected]) -> None:
     """A line for each checkpoint that was passed over, on stderr."""
     for path, reason in rejected:
-        print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; the one before it is used", file=sys.stderr)
+        print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; an older one is used", file=sys.stderr)
 
 
 def draw_losses(events: Sequence[Mapping[str, Any]], updates_per_epoch: int, numbers: FourNumbers, title: str) -> bytes:

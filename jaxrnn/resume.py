@@ -4,7 +4,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from jaxrnn import checkpoint, folder, manifest
+from jaxrnn import config as configs
+from jaxrnn import folder, manifest, store
 from jaxrnn.build import Data
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import Config
@@ -17,7 +18,7 @@ FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_diver
 
 
 def find(preset: str, config: Config) -> Path | None:
-    """The folder of the run to go on with; None if there is nothing yet and `auto` was said.
+    """The folder of the run to go on with; None if `auto` was said and there is none with these settings yet.
 
     Raises:
       InputError: the folder that was named holds no run.
@@ -34,16 +35,31 @@ def find(preset: str, config: Config) -> Path | None:
         return path if holds_run(path) else None
     first = folder.default_name(preset, config)
     numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
-    runs = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name) and holds_run(path)]
-    return max(runs, key=_begun, default=None)
+    named = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name)]
+    return max((path for path in named if holds_run(path) and _fits(config, path)), key=_begun, default=None)
 
 
 def holds_run(path: Path) -> bool:
     """Whether a run was begun there."""
     try:
-        return (path / folder.CONFIG).is_file() or bool(checkpoint.numbers(path))
+        return (path / folder.CONFIG).is_file() or bool(store.numbers(path))
     except OSError:  # a name that no file can have
         return False
+
+
+def _fits(config: Config, path: Path) -> bool:
+    """Whether these are the settings of the run, as far as that can be seen without reading a checkpoint."""
+    try:
+        begun = folder.read_config(path)
+    except InputError:  # going on with it will tell
+        return True
+    if config.run.init_from:  # the network is then that of the weights
+        config = dataclasses.replace(config, model=begun.model)
+    try:
+        check_settings(with_epochs_wanted(configs.to_keep(config), path), begun, path)
+    except InputError:
+        return False
+    return True
 
 
 def _begun(path: Path) -> float:
@@ -52,29 +68,30 @@ def _begun(path: Path) -> float:
 
 
 def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
-    """Raises `InputError`, naming the flag, if a setting differs on which the numbers of the run depend."""
-    if wanted.learning.epochs < saved.learning.epochs:
-        epochs = f"{wanted.learning.epochs} are fewer than the {saved.learning.epochs} of the run in {str(run_dir)!r}"
-        raise InputError(f"--epochs may grow, but {epochs}")
+    """Raises `InputError`, naming the flag, if a setting differs on which it depends what the run writes."""
     for part in dataclasses.fields(Config):
         now, then = vars(getattr(wanted, part.name)), vars(getattr(saved, part.name))
         for name in now:
             if now[name] != then[name] and not _may_differ(name, now[name], then[name]):
                 flag = name.replace("_", "-")
+                begun = "without" if then[name] == "" else f"with {then[name]!r}"
                 raise InputError(
-                    f"--{flag} is {now[name]!r}, and the run in {str(run_dir)!r} was begun with {then[name]!r}, on which its "
-                    "numbers depend: leave the flag out, or begin a new run"
+                    f"--{flag} is {now[name]!r}, and the run in {str(run_dir)!r} was begun {begun}; what it writes depends on "
+                    "that: leave the flag out, or begin a new run"
                 )
+    if wanted.learning.epochs < saved.learning.epochs:
+        epochs = f"{wanted.learning.epochs} are fewer than the {saved.learning.epochs} of the run in {str(run_dir)!r}"
+        raise InputError(f"--epochs may grow, but {epochs}")
 
 
-def with_epochs_wanted(begun: Config, run_dir: Path) -> Config:
-    """The settings of the newest checkpoint, with as many epochs as were asked for when the run was last gone on with."""
+def with_epochs_wanted(settings: Config, run_dir: Path) -> Config:
+    """These settings, with as many epochs at least as were asked for when the run was last gone on with."""
     try:
         wanted = folder.read_config(run_dir).learning.epochs
-    except InputError:  # the checkpoint's settings are enough
-        return begun
-    epochs = max(wanted, begun.learning.epochs)
-    return dataclasses.replace(begun, learning=dataclasses.replace(begun.learning, epochs=epochs))
+    except InputError:  # these settings are enough
+        return settings
+    epochs = max(wanted, settings.learning.epochs)
+    return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
 
 def check_run(run: Run, data: Data) -> None:
@@ -89,8 +106,6 @@ def check_run(run: Run, data: Data) -> None:
             f"--text {run.config.text.text!r} is not what it was when the run in {str(run.path)!r} was begun: "
             f"its SHA-256 is {data.sha256[:12]}…, and was {run.about['text']['sha256'][:12]}…"
         )
-    if run.vocabulary != data.vocabulary:
-        raise InputError(f"the vocabulary of the run in {str(run.path)!r} is not that of its text")
     if run.about["random_keys"] != manifest.random_keys():
         raise InputError(
             f"the random numbers of the run in {str(run.path)!r} are drawn by {run.about['random_keys']}, and here by "

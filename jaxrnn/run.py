@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from jaxrnn import checkpoint, evaluate, folder, report, stop, vocabulary
+from jaxrnn import checkpoint, evaluate, folder, report, stop, store, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, num_epochs, over
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.folder import Log
@@ -34,6 +34,7 @@ class Disk(NamedTuple):
     unwritten: Log = Log()
     seconds_saving: float = 0.0
     failed: bool = False  # the last time
+    anything_saved: bool = False
 
 
 def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
@@ -52,10 +53,10 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     """Reads on until the last epoch is over."""
     task.drive(jax.tree.map(jnp.copy, snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
     now = time.perf_counter()
-    disk, num_updates = Disk(now, now), FIRST_UPDATES
+    disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), FIRST_UPDATES
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
     with report.progress(screen, characters, most) as show:
-        if not checkpoint.numbers(run_dir):
+        if not disk.anything_saved:
             disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
         while not over(task, snapshot):
             started, before = time.perf_counter(), int(snapshot.state.step)
@@ -115,17 +116,24 @@ def save(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Cons
     unwritten = folder.append(run_dir, disk.unwritten)
     try:
         if any(unwritten):
-            raise checkpoint.NotWritten(f"the files in {str(run_dir)!r} take no more lines")
+            raise store.NotWritten("no more lines can be added to its files")
         checkpoint.save(run_dir, task.config, task.data, snapshot, folder.log_sizes(run_dir))
         failed = False
-    except (checkpoint.NotWritten, OSError, InputError) as error:
-        reason = checkpoint.in_words(error)
+    except (store.NotWritten, OSError, InputError) as error:
+        reason = store.in_words(error)
         again = task.config.run.save_every_seconds
+        before = "what was saved before is good" if disk.anything_saved else "nothing is saved yet"
         later = "" if over(task, snapshot) else f"; learning goes on, and in {again:g} s this is tried again"
-        screen.print(f"cannot save: {reason}; what was saved before is good{later}")
+        screen.print(f"cannot save: {reason}; {before}{later}")
         failed = True
     now = time.perf_counter()
-    return disk._replace(last_try=now, unwritten=unwritten, seconds_saving=disk.seconds_saving + now - started, failed=failed)
+    return disk._replace(
+        last_try=now,
+        unwritten=unwritten,
+        seconds_saving=disk.seconds_saving + now - started,
+        failed=failed,
+        anything_saved=disk.anything_saved or not failed,
+    )
 
 
 def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen: Console) -> tuple[Snapshot, Log]:
@@ -146,7 +154,7 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
     except InputError as error:
         raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
     report.show_rejected(saved.rejected)
-    checkpoint.set_aside(run_dir, saved.rejected)
+    store.set_aside(run_dir, saved.rejected)
     # Counted here, not there: the checkpoint may be older than the last return, if that could not be saved.
     rate = saved.progress.schedule.learning_rate / 2 ** (rollbacks - saved.progress.rollbacks)
     progress = saved.progress._replace(rollbacks=rollbacks, schedule=saved.progress.schedule._replace(learning_rate=rate))
@@ -168,16 +176,16 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
             tested[name] = nats
             if signal := received():
                 raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
-    numbers = report.FourNumbers(progress.online_nats or math.nan, **tested)
+    numbers, drawn = report.FourNumbers(progress.online_nats or math.nan, **tested), True
     try:
         picture = report.draw_losses(folder.read_events(run_dir), task.updates_per_epoch, numbers, title=run_dir.name)
         folder.replace_file(run_dir / folder.PICTURE, picture)
     except OSError as error:
-        disk = disk._replace(failed=True)
-        screen.print(f"cannot draw the picture: {checkpoint.in_words(error)}")
+        disk, drawn = disk._replace(failed=True), False
+        screen.print(f"cannot draw the picture: {store.in_words(error)}")
     final = Log(folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict()}))
     unwritten = folder.append(run_dir, folder.joined(disk.unwritten, final))
-    report.show_end(screen, numbers, run_dir)
+    report.show_end(screen, numbers, run_dir, drawn)
     guess = guess_nats(len(task.data.vocabulary.characters))
     if not numbers.online_nats <= guess:
         screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
@@ -204,7 +212,8 @@ def where(task: Task, snapshot: Snapshot) -> str:
 def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str:
     """What is said when a signal has ended the run."""
     place = where(task, snapshot) if over(task, snapshot) else f"in {where(task, snapshot)}"
-    saved = "but this could not be saved, only what was before" if disk.failed else "saved"
+    before = "only what was before" if disk.anything_saved else "nor anything before"
+    saved = f"but this could not be saved, {before}" if disk.failed else "saved"
     return f"stopped {place}, {saved}. {how_to_resume(run_dir)}"
 
 

@@ -5,13 +5,14 @@ value, which is the default shown here. `--resume RUN` goes on with a run that w
 """
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 
-from jaxrnn import build, checkpoint, cli, folder, report, resume
+from jaxrnn import build, checkpoint, cli, folder, report, resume, store
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
 from jaxrnn.checkpoint import Run
@@ -43,6 +44,7 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     Args:
       settings: these instead of the preset's.
     """
+    refuse_empty(arguments)
     named = is_preset_named(arguments)
     preset, flags = (arguments[0], arguments[1:]) if named else ("notebook", arguments)
     if preset not in PRESETS:
@@ -52,6 +54,13 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     except InputError as error:
         misplaced = any(flag in PRESETS for flag in flags)
         raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None
+
+
+def refuse_empty(arguments: list[str]) -> None:
+    """Raises `InputError` for an empty value: mostly a variable of the shell that is not set, and no wish for a new run."""
+    for flag, value in itertools.pairwise([*arguments, "end"]):
+        if value == "" or (flag.startswith("--") and flag.endswith("=")):
+            raise InputError(f"the value of {flag.rstrip('=')} is empty; give one, or leave the flag out")
 
 
 def is_preset_named(arguments: list[str]) -> bool:
@@ -77,13 +86,15 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
 def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
     """A run that was begun, from where it stopped."""
     with folder.locked(run_dir):
-        checkpoint.remove_leftovers(run_dir)
-        saved = checkpoint.load(run_dir) if checkpoint.numbers(run_dir) else None
+        store.remove_leftovers(run_dir)
+        saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != resume.AUTO and not is_preset_named(flags):
             _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
         elif config.run.init_from:
             _, config = parse(flags, with_model_of(begun, preset))
+        if config.run.resume == resume.AUTO:  # the same command again, after the run was given more epochs
+            config = resume.with_epochs_wanted(config, run_dir)
         configs.check(config)
         resume.check_settings(configs.to_keep(config), begun, run_dir)
         if saved is None:  # it was stopped before it had read anything
@@ -109,7 +120,7 @@ def go_on_from(saved: Run, config: Config) -> None:
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
         print(f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}")
         return
-    checkpoint.set_aside(saved.path, saved.rejected)
+    store.set_aside(saved.path, saved.rejected)
     folder.cut(saved.path, saved.about["log_sizes"])
     if config != saved.config:
         folder.write_config(saved.path, config)
@@ -150,8 +161,9 @@ def show_and_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[s
 def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     """What the run is, in words."""
     config, data = task.config, task.data
-    whole = "all" if data.num_used == data.num_characters else "the first"
-    hint = "" if data.num_used == data.num_characters else f" of {data.num_characters:,} (--max-characters 0 takes all)"
+    whole = data.num_used == data.num_characters
+    used = f"all {data.num_used:,} characters"
+    used_of_all = f"the first {data.num_used:,} of {data.num_characters:,} characters (--max-characters)"
     validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
     streams = "" if config.learning.num_streams == 1 else f" of {config.learning.num_streams} streams"
     clipping = f", gradients clipped at norm {config.learning.clip_norm:g}" if config.learning.clip_norm else ""
@@ -159,7 +171,7 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     device = jax.devices()[0]
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     return {
-        "text": f"{config.text.text}, {whole} {data.num_used:,} characters{hint}",
+        "text": f"{config.text.text}, {used if whole else used_of_all}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": f"{len(data.vocabulary.characters)} characters: {report.visible(data.vocabulary.characters)}",
         "model": f"Elman network, {config.model.hidden_size} {config.model.activation} units, {num_params:,} parameters",

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from jaxrnn import checkpoint, config, evaluate
+from jaxrnn import checkpoint, config, evaluate, store
 from jaxrnn.advance import advance
 from jaxrnn.errors import InputError
 from jaxrnn.learner import State
@@ -87,10 +87,9 @@ def test_any_state_survives(tmp_path_factory, carry, memory, seed):
     run_dir, here = tmp_path_factory.mktemp("any"), jax.sharding.SingleDeviceSharding(jax.devices()[0])
     memory = {"m": memory, "key": jax.random.key(seed)}
     state = jax.tree.map(jnp.asarray, State(jnp.int32(3), {"w": jnp.ones(2)}, (), carry, memory))
-    checkpoint.write(run_dir, state, {"seed": seed}, keep=1)
-    saved = {"about": {"seed": seed}, "sha256": digest(state, {"seed": seed})}
-    with checkpoint._manager(run_dir) as manager:
-        again = checkpoint.restored(manager, 1, "arrays", state, here, saved)
+    store.write(run_dir, state, {"seed": seed}, keep=1)
+    with store.opened(run_dir, 1) as saved:
+        again = store.arrays(saved, "arrays", state, here)
     assert jax.tree.structure(again) == jax.tree.structure(state)
     assert digest(again, {}) == digest(state, {})
 
@@ -126,7 +125,7 @@ def test_if_all_are_damaged_that_is_one_error(copied):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(
-        InputError, match=r"every checkpoint of the run .* is damaged.* 2: it cannot be read \(.*; 1: it cannot"
+        InputError, match=r"every checkpoint of the run .* is damaged.* 2: its metadata is no JSON; 1: its metadata is"
     ) as error:
         checkpoint.load(copied)
     assert "\n" not in str(error.value)
@@ -137,7 +136,7 @@ def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch, error):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(checkpoint, "_verified", fail)
+    monkeypatch.setattr(store, "arrays", fail)
     with pytest.raises(type(error)):
         checkpoint.load(copied)
 
@@ -146,7 +145,7 @@ def test_what_may_not_be_read_is_not_taken_for_damage(copied, monkeypatch):
     def fail(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checkpoint, "_verified", fail)
+    monkeypatch.setattr(store, "arrays", fail)
     with pytest.raises(InputError, match="checkpoints/2' cannot be read: Permission denied"):
         checkpoint.load(copied)
 
@@ -176,6 +175,15 @@ def test_another_dtype_or_shape_is_an_error_and_no_reason_to_fall_back(copied, s
         rewritten(copied, arrays=arrays | {name: other})
         with pytest.raises(InputError, match=r"recurrent_kernel.* is .*float.* and this jaxrnn .* wants float32"):
             checkpoint.load(copied)
+
+
+@pytest.mark.parametrize("name", ["[x]", "back\\slash", "gs:/run", "a*b?", "Été à {Paris} 100%", "a\nb", "~", "$HOME"])
+def test_a_folder_may_have_any_name(tmp_path, saved, task, name):
+    checkpoint.save(tmp_path / name, task.config, task.data, snapshot_of(saved, 0))
+    checkpoint.save(tmp_path / name, task.config, task.data, snapshot_of(saved, 1))
+    run = checkpoint.load(str(tmp_path / name))
+    assert (run.number, run.rejected) == (2, ())
+    assert_same(run, saved[1][1])
 
 
 def test_no_run_is_told(tmp_path):
@@ -217,8 +225,8 @@ def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task)
 
 def test_damaged_checkpoints_are_set_aside_and_do_not_count(saved, copied, task):
     metadata_of(copied).unlink()
-    checkpoint.set_aside(copied, checkpoint.load(copied).rejected)
-    assert checkpoint.numbers(copied) == [1]
+    store.set_aside(copied, checkpoint.load(copied).rejected)
+    assert store.numbers(copied) == [1]
     assert (copied / "damaged" / "2").is_dir()
     checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 1))
     assert checkpoint.load(copied).rejected == ()

@@ -112,10 +112,10 @@ def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, 
 
 BLOCKED = """
 import sys, time
-from jaxrnn import checkpoint, train
+from jaxrnn import checkpoint, store, train
 save = checkpoint.save
 def blocked(run_dir, *arguments):
-    if checkpoint.numbers(run_dir):
+    if store.numbers(run_dir):
         print("saving", flush=True)
         time.sleep(100)
     save(run_dir, *arguments)
@@ -128,6 +128,7 @@ def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost
     process = started(tmp_path, *FLAGS, "--run-dir", "run", program=("-c", BLOCKED))
     wait_until_it_learns(process, tmp_path / "run")
     process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
     while process.stdout.readline() != "saving\n":
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

@@ -34,7 +34,7 @@ def test_the_weights_come_back_bit_for_bit(run, file, capsys):
     jax.tree.map(np.testing.assert_array_equal, weights.params, run.state.params)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
     export.main([str(run.path), str(file.with_name("again"))])
-    assert capsys.readouterr().out == f"{file.with_name('again')}: {num_params:,} weights\n"
+    assert capsys.readouterr().out == f"{file.with_name('again')}: {num_params:,} weights, the newest, after 5,398 updates\n"
 
 
 def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):

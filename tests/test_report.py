@@ -28,4 +28,4 @@ def test_the_time_left_is_counted_anew_in_each_epoch(monkeypatch):
 
 def test_what_would_steer_a_terminal_is_shown_as_a_sign():
     assert report.visible("a b\n\x1b[31m\x07é") == "a␣b⏎·[31m·é"
-    assert len(report.visible("x" * 100)) == 60
+    assert len(report.visible("x" * 100)) == 52

@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import SMALL, events, metrics
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, folder, resume, train
+from jaxrnn import checkpoint, folder, resume, store, train
 from jaxrnn.config import PRESETS
 from jaxrnn.train import parse
 
@@ -28,7 +29,7 @@ def content(path):
     ("flags", "said"),
     [
         (["--hidden-size", "9"], "--hidden-size is 9, and the run in "),
-        (["--learning-rate", "0.2"], "was begun with 0.1, on which its numbers depend"),
+        (["--learning-rate", "0.2"], "was begun with 0.1; what it writes depends on that"),
         (["--text", "moliere"], "--text is 'moliere', and the run in "),
         (["--max-characters", "3001"], "--max-characters is 3001"),
         (["--seed", "1"], "--seed is 1"),
@@ -110,9 +111,27 @@ def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
     train.main([*command, "--epochs", "2"])
     assert len(metrics(folder / "runs" / "notebook-comedie-0")) == 3
     assert len(metrics(folder / "runs" / "notebook-comedie-0-2")) == 2
+    capsys.readouterr()
+    train.main(command)  # with fewer epochs than it has been given since
+    assert "is finished: it has read 2 epochs" in capsys.readouterr().out
     assert "--seed is 3" in error_of(
         capsys, train.main, [*command, "--epochs", "2", "--seed", "3", "--run-dir", "runs/notebook-comedie-0"]
     )
+
+
+def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    command = ["notebook", *SMALL, "--resume", "auto"]
+    assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
+    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) is None
+    assert resume.find(*parse([*command, "--init-from", "runs/mikolov2010-comedie-0"])) is None
+    other = shutil.copytree("runs/notebook-comedie-0", "runs/notebook-comedie-0-7")
+    settings = json.loads((Path(other) / "config.json").read_text())
+    settings["learning"]["learning_rate"] = 0.2
+    (Path(other) / "config.json").write_text(json.dumps(settings))
+    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path(other)
+    assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
 
 
 def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
@@ -128,14 +147,12 @@ def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
 
 def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, capsys):
     expected = metrics(run_dir)
-    newest = checkpoint.numbers(run_dir)[-1]
+    newest = store.numbers(run_dir)[-1]
     (run_dir / "checkpoints" / str(newest) / "about" / "metadata").write_text("{")
     (run_dir / "checkpoints" / "77.orbax-checkpoint-tmp").mkdir()
     train.main(["--resume", str(run_dir)])
     out, err = capsys.readouterr()
-    assert err.startswith(
-        f"warning: checkpoint '{run_dir}/checkpoints/{newest}' is damaged: it cannot be read (JSONDecodeError)"
-    )
+    assert err.startswith(f"warning: checkpoint '{run_dir}/checkpoints/{newest}' is damaged: its metadata is no JSON; an older")
     assert err.count("\n") == 1
     assert "resumed     epoch " in out
     assert (run_dir / "damaged" / str(newest)).is_dir()

@@ -15,7 +15,7 @@ import pytest
 from conftest import READS_COMPILED, SMALL, events, metrics
 
 import jaxrnn.run
-from jaxrnn import checkpoint, evaluate, folder, inspect, train
+from jaxrnn import checkpoint, evaluate, folder, inspect, store, train
 
 
 def exit_code(arguments):
@@ -146,7 +146,7 @@ def test_on_request_the_run_ends_at_once(tmp_path, capsys):
 
 def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monkeypatch):
     def fail(*arguments):
-        raise checkpoint.NotWritten("no space left on the disk")
+        raise store.NotWritten("no space left on the disk")
 
     monkeypatch.setattr(checkpoint, "save", fail)
     arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]

@@ -1,0 +1,202 @@
+"""Arrays and what is to be said of them, in numbered folders: Orbax for the arrays, JSON for the rest, SHA-256 over both.
+
+Orbax does not notice changed bytes in the arrays, so that the JSON part carries a SHA-256 over itself and one over all,
+which are verified whenever they are read. This file knows nothing of runs but their folder, `RUN/checkpoints/NUMBER`,
+numbered in the order of saving.
+"""
+
+import contextlib
+import errno
+import gc
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from jaxrnn.errors import InputError
+from jaxrnn.manifest import digest
+from jaxrnn.quiet import quiet
+
+FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
+PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
+
+
+class Opened(NamedTuple):
+    """What is being read."""
+
+    manager: Any  # Orbax's
+    number: int
+    about: Mapping[str, Any]
+    sha256: str  # over the arrays and `about`
+
+
+class Rejected(NamedTuple):
+    """What was passed over."""
+
+    path: Path
+    reason: str
+
+
+class Damaged(Exception):
+    """It is not what was saved: how that was noticed."""
+
+
+class NotWritten(Exception):
+    """It could not be saved: why."""
+
+
+def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) -> None:
+    """Writes them as the newest; of the older ones all but the last few are then removed.
+
+    Raises:
+      NotWritten: why they could not be written; what was saved before is as good as ever.
+    """
+    import orbax.checkpoint as ocp  # here, because it takes half a second to import
+
+    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(arrays, about)}
+    args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
+    remove_leftovers(run_dir)  # of a save that failed
+    with quiet():
+        try:
+            (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+            with _manager(run_dir, keep) as manager:
+                if not manager.save(max(numbers(run_dir), default=0) + 1, args=args):
+                    raise NotWritten("Orbax did not take it")
+            remove_leftovers(run_dir)  # what is no longer kept
+            return
+        except Exception as error:  # Orbax meets a full disk with many kinds of them
+            reason = in_words(error)
+        gc.collect()  # what it has left unfinished complains when it is collected
+    raise NotWritten(reason)
+
+
+@contextlib.contextmanager
+def opened(run_dir: Path, number: int) -> Iterator[Opened]:
+    """To read one of them: `about` is verified, the arrays are when `arrays` gets them.
+
+    Raises:
+      Damaged: it is not what was saved.
+      InputError: it may not be read.
+    """
+    import orbax.checkpoint as ocp
+
+    with quiet():
+        try:
+            with _manager(run_dir, read_only=True) as manager:
+                saved = manager.restore(number, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+                about = saved["about"]
+                if "about_sha256" not in saved and about["format"] != 1:  # the first format has one digest, over all
+                    raise Damaged("its metadata has no SHA-256")
+                if digest((), about) != saved.get("about_sha256", digest((), about)):
+                    raise Damaged("the SHA-256 of its metadata is another one than when it was saved")
+                yield Opened(manager, number, about, saved["sha256"])
+            return
+        except (Damaged, InputError, MemoryError, jax.errors.JaxRuntimeError):
+            raise  # with too little memory what was saved may be good
+        except PermissionError as error:
+            raise InputError(f"checkpoint {str(path_of(run_dir, number))!r} cannot be read: {error.strerror}") from None
+        except FileNotFoundError:
+            reason = "a file of it is missing"
+        except json.JSONDecodeError:
+            reason = "its metadata is no JSON"
+        except Exception:  # Orbax meets damage with many kinds of them, and many words
+            reason = "it cannot be read"
+        gc.collect()  # what it has left unfinished complains when it is collected
+    raise Damaged(reason)
+
+
+def arrays(saved: Opened, item: str, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
+    """The arrays in the structure of `like`; `Damaged` if they are not those that were saved.
+
+    Args:
+      sharding: where they go, on whatever devices they were; None = the first device.
+    """
+    import orbax.checkpoint as ocp
+
+    target = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
+    restored = saved.manager.restore(saved.number, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)}))[item]
+    if digest(restored, saved.about) != saved.sha256:
+        raise Damaged("its SHA-256 is another one than when it was saved")
+    return restored
+
+
+def numbers(run_dir: Path) -> list[int]:
+    """Those that there are, in the order of saving.
+
+    Raises:
+      InputError: that cannot be found out, which is not to be taken for none.
+    """
+    folder = run_dir / FOLDER
+    try:
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    except OSError as error:
+        none = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+        if none and (error.errno == errno.ENAMETOOLONG or not folder.is_symlink()):
+            return []
+        raise InputError(f"the checkpoints in {str(folder)!r} cannot be listed: {error.strerror}") from None
+
+
+def path_of(run_dir: Path, number: int) -> Path:
+    """The folder of one of them."""
+    return run_dir / FOLDER / str(number)
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Removes what a save that was killed or failed has left; for the one process that writes to this run."""
+    for path in (run_dir / FOLDER).glob("*"):
+        if path.name == TRASH or ".orbax-checkpoint-tmp" in path.name:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
+    """Moves damaged ones out of the way, so that they do not count among those that are kept."""
+    with contextlib.suppress(OSError):  # on a full disk they stay where they are, and are passed over again
+        for path, _ in rejected:
+            (run_dir / DAMAGED).mkdir(exist_ok=True)
+            shutil.rmtree(run_dir / DAMAGED / path.name, ignore_errors=True)
+            path.rename(run_dir / DAMAGED / path.name)
+
+
+def in_words(error: Exception) -> str:
+    """Why something could not be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOSPC or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "No space left")):
+        return "no space left on the disk"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).partition("\n")[0][:100] or type(error).__name__
+
+
+@contextlib.contextmanager
+def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Iterator[Any]:
+    import orbax.checkpoint as ocp
+
+    options = ocp.CheckpointManagerOptions(
+        enable_async_checkpointing=False,
+        preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+        read_only=read_only,
+        # An old checkpoint is renamed before it is removed: killed in between, no half of it is taken for a whole one.
+        todelete_subdir=None if read_only else TRASH,
+    )
+    with _plain((run_dir / FOLDER).absolute()) as path, ocp.CheckpointManager(path, options=options) as manager:
+        yield manager
+
+
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The folder by a name that means nothing else to Orbax, as brackets, backslashes and `gs:` do."""
+    if PLAIN_PATH.fullmatch(path.as_posix()):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, FOLDER)
+        link.symlink_to(path, target_is_directory=True)
+        yield link
