@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from jaxrnn import checkpoint, config, evaluate, store
+from jaxrnn import checkpoint, config, evaluate, inspect, store
 from jaxrnn.advance import advance
 from jaxrnn.errors import InputError
 from jaxrnn.learner import State
@@ -221,6 +221,25 @@ def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task)
     assert checkpoint.load(copied).number == 2
     checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 0))
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["1", "2", "3"]
+
+
+def test_an_old_checkpoint_leaves_its_place_whole_before_it_is_removed(saved, copied, task, monkeypatch):
+    """Killed while its files are removed one after the other, it must not look like a damaged one."""
+    monkeypatch.setattr(store, "remove_leftovers", lambda run_dir: None)
+    for _ in range(2):
+        checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 0))
+    assert store.numbers(copied) == [2, 3, 4]
+    assert len(list((copied / "checkpoints" / "trash").rglob("metadata"))) == 1
+
+
+def test_checkpoints_that_a_live_run_removes_meanwhile_are_not_damaged(saved, copied, monkeypatch):
+    found = [[7]]  # the newest at the first look; then it is gone
+    numbers = store.numbers
+    monkeypatch.setattr(store, "numbers", lambda run_dir: found.pop() if found else numbers(run_dir))
+    run = checkpoint.load(copied)
+    assert (run.number, run.rejected) == (2, ())
+    found.append([1, 2, 7])
+    assert [(each.number, each.run is not None) for each in inspect.checked(copied)] == [(1, True), (2, True)]
 
 
 def test_damaged_checkpoints_are_set_aside_and_do_not_count(saved, copied, task):

@@ -39,6 +39,18 @@ def test_what_the_disk_does_not_take_comes_back_and_leaves_no_half_line(tmp_path
     assert (tmp_path / folder.SAMPLES).read_text() == "a\nb\n"
 
 
+def test_a_file_whose_size_is_not_known_is_left_alone(tmp_path, monkeypatch):
+    folder.append(tmp_path, Log("one\n"))
+
+    def fail(path):
+        raise PermissionError
+
+    monkeypatch.setattr(folder, "_size", fail)
+    assert folder.append(tmp_path, Log("two\n")) == Log("two\n")
+    monkeypatch.undo()
+    assert (tmp_path / folder.METRICS).read_text() == "one\n"
+
+
 def test_cutting_takes_away_what_came_later_and_a_torn_line(tmp_path):
     folder.append(tmp_path, Log("é one\n", "a\n"))
     sizes = folder.log_sizes(tmp_path)

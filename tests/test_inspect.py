@@ -18,7 +18,12 @@ def test_it_shows_settings_checkpoints_and_versions(run_dir, capsys):
     inspect.main([str(run_dir)])
     out = capsys.readouterr().out
     run = checkpoint.load(run_dir)
-    for words in ("num-streams          2", "schedule             halving", f"{int(run.state.step):,}", "orbax-checkpoint     0."):
+    for words in (
+        "num-streams          2",
+        "schedule             halving",
+        f"{int(run.state.step):,}",
+        "orbax-checkpoint     0.",
+    ):
         assert words in out
     assert f"{run.progress.best_nats:.4f}" in out
     assert out.count("  good\n") == len(store.numbers(run_dir)) <= 3

@@ -94,9 +94,12 @@ def test_a_line_changed_by_hand_does_not_end_a_run(run_dir):
 
 def test_a_run_that_is_over_is_left_alone(run_dir, capsys):
     before = content(run_dir)
+    left = run_dir / "checkpoints" / "77.orbax-checkpoint-tmp"  # by a save that was killed
+    left.mkdir()
     train.main(["--resume", str(run_dir)])
     assert "is finished: it has read 2 epochs; --epochs takes more" in capsys.readouterr().out
     assert content(run_dir) == before
+    assert not left.exists()
 
 
 def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):

@@ -100,27 +100,59 @@ def test_a_loss_that_explodes_brings_the_run_back_at_half_the_rate(tmp_path, cap
     assert steps == sorted(steps)
 
 
-def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_path, monkeypatch):
-    """They tell of what has not happened."""
-    advance, append, problems = jaxrnn.run.advance, folder.append, []
+AFTER_GOING_BACK = [
+    ("divergence", 0), ("progress", 1_000), ("progress", 2_000), ("epoch", 2_699), ("progress", 3_000),
+    ("progress", 4_000), ("progress", 5_000), ("epoch", 5_398), ("final", 5_398),
+]  # fmt: skip
 
-    def advance_into_a_problem_in_the_second_epoch(task, snapshot, num_updates):
-        advanced = advance(task, snapshot, num_updates)
-        if snapshot.progress.epochs == 1 and not problems:
-            problems.append("made up")
+
+def with_problems(at_epochs):
+    """Reading on, with a made-up problem in each of these epochs, which are used up."""
+    advance = jaxrnn.run.advance
+
+    def into_problems(task, snapshot, num_updates):
+        advanced, epoch = advance(task, snapshot, num_updates), snapshot.progress.epochs
+        if epoch in at_epochs[:1]:
+            at_epochs.pop(0)
             return advanced._replace(problem="made up")
         return advanced
 
-    def append_after_the_problem(path, log):
-        return append(path, log) if problems else log
+    return into_problems
 
-    monkeypatch.setattr(jaxrnn.run, "advance", advance_into_a_problem_in_the_second_epoch)
+
+def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_path, monkeypatch):
+    """They tell of what has not happened."""
+    append, problems = folder.append, [1]
+
+    def append_after_the_problem(path, log):
+        return log if problems else append(path, log)
+
+    monkeypatch.setattr(jaxrnn.run, "advance", with_problems(problems))
     monkeypatch.setattr(folder, "append", append_after_the_problem)
     train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
-    assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == [
-        ("divergence", 0), ("progress", 1_000), ("progress", 2_000), ("epoch", 2_699), ("progress", 3_000),
-        ("progress", 4_000), ("progress", 5_000), ("epoch", 5_398), ("final", 5_398),
-    ]  # fmt: skip
+    assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
+
+
+def test_lines_written_since_the_checkpoint_are_taken_away_when_the_run_goes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxrnn.run, "advance", with_problems(at_epochs=[1]))
+    monkeypatch.setattr(jaxrnn.run, "due", lambda *arguments: False)
+    train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
+    assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
+
+
+def test_returns_are_counted_even_if_the_last_one_could_not_be_saved(tmp_path, monkeypatch):
+    save = checkpoint.save
+
+    def save_only_at_the_start(run_dir, *arguments):
+        if store.numbers(run_dir):
+            raise store.NotWritten("no space left on the disk")
+        save(run_dir, *arguments)
+
+    monkeypatch.setattr(jaxrnn.run, "advance", with_problems(at_epochs=[0, 0]))
+    monkeypatch.setattr(checkpoint, "save", save_only_at_the_start)
+    assert exit_code([*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]) == 1
+    (event,) = [event for event in events(tmp_path / "run") if event["event"] == "divergence"]
+    assert (event["step"], event["rollbacks"], event["learning_rate"]) == (0, 2, 0.1 / 4)
 
 
 def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
