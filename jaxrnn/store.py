@@ -172,6 +172,8 @@ def in_words(error: Exception) -> str:
         return "no space left on the disk"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
+    if isinstance(error, MemoryError):
+        return "not enough memory"
     return str(error).partition("\n")[0][:100] or type(error).__name__
 
 

@@ -122,18 +122,29 @@ def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
     )
 
 
+def changed(run_dir, part, **values):
+    """Another run, with these settings."""
+    if not Path(run_dir).exists():
+        shutil.copytree("runs/notebook-comedie-0", run_dir)
+    config = Path(run_dir) / "config.json"
+    settings = json.loads(config.read_text())
+    settings[part] |= values
+    config.write_text(json.dumps(settings))
+
+
 def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained, tmp_path, monkeypatch):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     command = ["notebook", *SMALL, "--resume", "auto"]
     assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
     assert resume.find(*parse([*command, "--learning-rate", "0.2"])) is None
-    assert resume.find(*parse([*command, "--init-from", "runs/mikolov2010-comedie-0"])) is None
-    other = shutil.copytree("runs/notebook-comedie-0", "runs/notebook-comedie-0-7")
-    settings = json.loads((Path(other) / "config.json").read_text())
-    settings["learning"]["learning_rate"] = 0.2
-    (Path(other) / "config.json").write_text(json.dumps(settings))
-    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path(other)
+    changed("runs/notebook-comedie-0-7", "learning", learning_rate=0.2)
+    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
+    heir = [*command, "--init-from", "runs/mikolov2010-comedie-0"]  # whose network is not the preset's
+    assert resume.find(*parse(heir)) is None
+    changed("runs/notebook-comedie-0-8", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
+    changed("runs/notebook-comedie-0-8", "model", initialisation="mikolov")
+    assert resume.find(*parse(heir)) == Path("runs/notebook-comedie-0-8")
     assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
 
 
