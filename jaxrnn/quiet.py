@@ -11,7 +11,7 @@ from typing import Any
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Swallows what Orbax prints when it meets damaged files or a full disk."""
-    _ignore_closed_loops()
+    _ignore_unfinished()
     unraisable, logged = sys.unraisablehook, logging.root.manager.disable
     sys.unraisablehook = lambda complaint: None
     logging.disable()
@@ -23,14 +23,16 @@ def quiet() -> Iterator[None]:
         logging.disable(logged)
 
 
-def _ignore_closed_loops() -> None:
-    """A thread of TensorStore may outlive a failed read or write, and find its loop closed when nobody waits for it."""
+def _ignore_unfinished() -> None:
+    """A thread or a coroutine of Orbax may outlive a failed read or write, and complain at any time when it is collected."""
     told = sys.unraisablehook
-    if getattr(told, "__name__", "") == "unless_loop_is_closed":
+    if getattr(told, "__name__", "") == "unless_unfinished":
         return
 
-    def unless_loop_is_closed(complaint: Any) -> None:
-        if str(complaint.exc_value) != "Event loop is closed":
+    def unless_unfinished(complaint: Any) -> None:
+        code = getattr(complaint.object, "cr_code", None)  # of a coroutine
+        of_orbax = code is not None and "orbax" in code.co_filename
+        if not of_orbax and str(complaint.exc_value) != "Event loop is closed":
             told(complaint)
 
-    sys.unraisablehook = unless_loop_is_closed
+    sys.unraisablehook = unless_unfinished
