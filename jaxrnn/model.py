@@ -1,4 +1,4 @@
-"""A language model as three pure functions: input layer, cell, readout; and its loss."""
+"""A language model as pure functions: input layer, cells, readout; and its loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,9 +9,22 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxrnn import cells
+from jaxrnn.cells import ACTIVATIONS, CELLS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.errors import InputError
-from jaxrnn.types import Carry, Ids, Logits, Params, RandomKey
+from jaxrnn.types import Carry, Ids, Inputs, Logits, Params, RandomKey
+
+
+class Layer(NamedTuple):
+    """A cell taken apart: carry' = gates(carry, project(params, inputs), recur(params, hidden(carry))).
+
+    `params` are those of this layer, `params[name]` of the model's.
+    """
+
+    name: str
+    project: Callable[[Params, Inputs], Float[Array, "*streams gates"]]
+    recur: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]
+    gates: Callable[[Carry, Array, Array], Carry]  # elementwise
+    hidden: Callable[[Carry], Float[Array, "*streams hidden"]]
 
 
 class Model(NamedTuple):
@@ -20,28 +33,81 @@ class Model(NamedTuple):
     init: Callable[[RandomKey], Params]
     initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  # () for one stream, (B,) for B streams
     step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  # one character of every stream
+    embed: Callable[[Params, Ids], Inputs]  # what the first cell reads
+    layers: tuple[Layer, ...]  # the cells taken apart; () if they do not come apart
+    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits]  # of the last cell's output
+    vocab_size: int
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
-    """The course's network: an Elman cell and a linear readout, over one-hot characters.
+    """The course's network: an Elman cell and a linear readout, over one-hot characters. See `network`."""
+    return network("elman", vocab_size, hidden_size, activation=activation, initialisation=initialisation)
+
+
+def network(
+    cell: str,
+    vocab_size: int,
+    hidden_size: int = 128,
+    *,
+    num_layers: int = 1,
+    embedding_size: int = 0,
+    activation: str = "sigmoid",
+    initialisation: str = "pytorch",
+    tied_readout: bool = False,
+) -> Model:
+    """Cells one above the other, and a linear readout of the last one's output.
 
     Args:
-      vocab_size, hidden_size: numbers of characters and of hidden units.
-      activation: a name in `cells.ACTIVATIONS`.
+      cell: a name in `cells.CELLS`.
+      vocab_size, hidden_size: numbers of characters and of hidden units in each layer.
+      embedding_size: of the learned vector that stands for a character; 0 = characters are one-hot.
+      activation: a name in `cells.ACTIVATIONS`, for Elman cells.
       initialisation: a name in `cells.INITIALISATIONS`.
+      tied_readout: the readout's weights are the embedding's, which must be as wide as the hidden layer.
     Raises:
-      InputError: a number under 1, or an unknown name.
+      InputError: a number that is too small, or an unknown name.
     """
-    if min(vocab_size, hidden_size) < 1 or activation not in cells.ACTIVATIONS or initialisation not in cells.INITIALISATIONS:
-        raise InputError(f"no network of {vocab_size} characters, {hidden_size} units, {activation!r} and {initialisation!r}")
-    start = cells.INITIALISATIONS[initialisation]
-    cell = cells.Elman(vocab_size, hidden_size, cells.ACTIVATIONS[activation], start)
-    return _model(LanguageModel(cell, Readout(vocab_size, hidden_size, start)), cell)
+    known = (cell in CELLS, activation in ACTIVATIONS, initialisation in INITIALISATIONS)
+    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not all(known):
+        what = f"{num_layers} layers of {hidden_size} units {cell!r}, {activation!r} and {initialisation!r}"
+        raise InputError(f"no network of {vocab_size} characters, {what}")
+    if tied_readout and embedding_size != hidden_size:
+        raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
+    start = INITIALISATIONS[initialisation]
+    extra = {"activation": ACTIVATIONS[activation]} if cell == "elman" else {}
+    input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
+    cells = tuple(CELLS[cell](size, hidden_size, start, **extra) for size in input_sizes)
+    embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
+    return _model(cells, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+
+
+def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
+    """Any Flax cell over one-hot characters, and a linear readout of its output.
+
+    Args:
+      hidden_size: of that output.
+      initialisation: of the readout.
+    """
+    return _model((cell,), Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
     """Cross entropy of the next characters `y`, in nats per character, mean over the streams."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+class Embedding(nn.Module):
+    """A learned vector for each character, the rows of `kernel`."""
+
+    vocab_size: int
+    embedding_size: int
+
+    def setup(self) -> None:
+        start = nn.initializers.normal(self.embedding_size**-0.5)
+        self.kernel = self.param("kernel", start, (self.vocab_size, self.embedding_size), jnp.float32)
+
+    def __call__(self, ids: Ids) -> Float[Array, "*streams features"]:
+        return self.kernel[ids]
 
 
 class Readout(nn.Module):
@@ -52,37 +118,93 @@ class Readout(nn.Module):
 
     vocab_size: int
     hidden_size: int
-    initialisation: cells.Initialisation
+    initialisation: Initialisation
+    tied: bool = False
 
     @nn.compact
-    def __call__(self, h: Float[Array, "*streams hidden"]) -> Logits:
-        weights = self.initialisation.weights(self.hidden_size)
-        kernel = self.param("kernel", weights, (self.vocab_size, self.hidden_size), jnp.float32)
+    def __call__(self, h: Float[Array, "*streams hidden"], embedding: Float[Array, "vocab hidden"] | None = None) -> Logits:
+        if embedding is None:
+            weights = self.initialisation.weights(self.hidden_size)
+            kernel = self.param("kernel", weights, (self.vocab_size, self.hidden_size), jnp.float32)
+        else:
+            kernel = embedding
         # The product over both last axes: h @ kernel.T would copy the kernel first, which doubles the time of a step.
         logits = jax.lax.dot_general(h, kernel, (((h.ndim - 1,), (1,)), ((), ())))
-        if not self.initialisation.biases:
+        if not self.initialisation.bias:
             return logits
-        return logits + jnp.broadcast_to(self.param("bias", weights, (self.vocab_size,), jnp.float32), logits.shape)
+        bias = self.param("bias", self.initialisation.bias(self.hidden_size), (self.vocab_size,), jnp.float32)
+        return logits + jnp.broadcast_to(bias, logits.shape)
 
 
 class LanguageModel(nn.Module):
-    """A cell and a readout of its output."""
+    """An embedding or none, cells, and a readout of the last one's output."""
 
-    cell: nn.RNNCellBase
-    readout: nn.Module
+    stack: Callable[[], tuple[nn.RNNCellBase, ...]]  # makes the cells, which get their names here
+    readout: Readout
+    embedding: Embedding | None
+
+    def setup(self) -> None:
+        cells = self.stack()
+        for name, cell in zip(names(len(cells)), cells, strict=True):
+            setattr(self, name, cell)
+        self.cells = cells
+
+    def embed(self, ids: Ids) -> Inputs:
+        """What the first cell reads: vectors, the ids themselves for a cell of ours, or one-hot vectors."""
+        if self.embedding is not None:
+            return self.embedding(ids)
+        return ids if isinstance(self.cells[0], Cell) else jax.nn.one_hot(ids, self.readout.vocab_size)
+
+    def read_out(self, h: Float[Array, "*streams hidden"]) -> Logits:
+        """Scores of the next character."""
+        tied = self.readout.tied and self.embedding is not None
+        return self.readout(h, self.embedding.kernel if tied else None)
 
     def __call__(self, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
-        carry, h = self.cell(carry, ids)
-        return carry, self.readout(h)
+        outputs, carries = self.embed(ids), []
+        for cell, before in zip(self.cells, of_layers(carry, len(self.cells)), strict=True):
+            after, outputs = cell(before, outputs)
+            carries.append(after)
+        return of_model(carries), self.read_out(outputs)
 
 
-def _model(module: nn.Module, cell: nn.RNNCellBase) -> Model:
+def names(num_layers: int) -> list[str]:
+    """Of the layers' weights among those of the model."""
+    return ["cell", *[f"cell_{number}" for number in range(2, num_layers + 1)]]
+
+
+def of_layers(carry: Carry, num_layers: int) -> tuple[Carry, ...]:
+    """The carries of the layers: a model of one layer has that layer's carry, of several layers the tuple of theirs."""
+    return (carry,) if num_layers == 1 else carry
+
+
+def of_model(carries: list[Carry]) -> Carry:
+    """The inverse."""
+    return carries[0] if len(carries) == 1 else tuple(carries)
+
+
+def _model(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Embedding | None) -> Model:
+    module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding)
+
     def init(key: RandomKey) -> Params:
-        any_carry = cell.initialize_carry(jax.random.key(0), ())  # its values do not matter, only its shape
+        any_carry = initial_carry(jax.random.key(0), ())  # its values do not matter, only its shape
         return module.init(key, any_carry, jnp.int32(0))["params"]
 
-    def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
-        carry_and_logits: Any = module.apply({"params": params}, carry, ids)
-        return carry_and_logits
+    def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
+        keys = [key] if len(cells) == 1 else jax.random.split(key, len(cells))
+        shapes = [streams if isinstance(cell, Cell) else (*streams, readout.vocab_size) for cell in cells]
+        return of_model([cell.initialize_carry(*each) for cell, *each in zip(cells, keys, shapes, strict=True)])
 
-    return Model(init, cell.initialize_carry, step)
+    def applied(method: str | None) -> Callable[..., Any]:
+        return lambda params, *arguments: module.apply({"params": params}, *arguments, method=method)
+
+    come_apart = all(isinstance(cell, Cell) for cell in cells)
+    layers = tuple(map(_layer, names(len(cells)), cells)) if come_apart else ()
+    return Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
+
+
+def _layer(name: str, cell: Any) -> Layer:
+    def applied(method: str) -> Callable[..., Any]:
+        return lambda params, *arguments: cell.apply({"params": params}, *arguments, method=method)
+
+    return Layer(name, applied("project"), applied("recur"), cell.gates, cell.hidden)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 Ids: TypeAlias = Int[Array, "*streams"]  # one character of every stream, i32
+Inputs: TypeAlias = Int[Array, "*streams"] | Float[Array, "*streams features"]  # what a cell reads: ids, or vectors
 Block: TypeAlias = Int[Array, " length *streams"]  # the characters that one update reads
 Stream: TypeAlias = Int[Array, " time *streams"]  # a whole text
 Logits: TypeAlias = Float[Array, "*streams vocab"]

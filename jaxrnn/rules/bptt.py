@@ -1,0 +1,105 @@
+"""Truncated backpropagation through time in blocks of k characters, the state carried on from block to block."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxrnn import unroll
+from jaxrnn.errors import InputError
+from jaxrnn.model import Model, nats, of_layers, of_model
+from jaxrnn.rules.base import Gradient, Rule
+from jaxrnn.types import Block, Carry, Logits, Memory, Params, RandomKey
+
+
+class Masks(NamedTuple):
+    """Which units are dropped follows from these two alone."""
+
+    key: RandomKey
+    block: Int[Array, ""]  # blocks read so far, i32
+
+
+Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, Logits]]
+
+
+def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
+    """Exact gradient of the mean loss of a block, the state before it taken as given; one update for each block.
+
+    grads = d mean_t nats(logits_t, y_t) / d params, t over the block, with h_{-1} a constant. For length 1 it is `one_step`.
+
+    What does not recur stands outside the loops: characters are projected once for the whole vocabulary, the readout and the
+    gradients of all weights are one product over the block. A model whose cells do not come apart takes a slower way.
+
+    Args:
+      length: k, the characters in a block.
+      dropout: part of the hidden units that is dropped, drawn anew for each character and block, between layers and before
+        the readout; those kept count for more by as much.
+    Returns:
+      A Rule. Its memory is () without dropout, else a key and a count.
+    Raises:
+      InputError: a length under 1, a dropout that is not at least 0 and under 1, or dropout in a model of foreign cells.
+    Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h'), with h = h' = k; dropout: Zaremba et al. (2014),
+      arXiv:1409.2329.
+    """
+    if length < 1 or not 0 <= dropout < 1:
+        raise InputError(f"no blocks of {length} characters with dropout {dropout}; 1 or more, and at least 0 and under 1")
+    if dropout and not model.layers:
+        raise InputError("dropout needs a network of the cells in jaxrnn")
+    read = _by_layers(model, dropout) if model.layers else _by_steps(model)
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        del params, carry
+        return Masks(key, jnp.int32(0)) if dropout else ()
+
+    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+        key = jax.random.fold_in(*memory) if dropout else None
+
+        def loss(params: Params):
+            new_carry, logits = read(params, jax.lax.stop_gradient(carry), x, key)
+            losses = jax.vmap(nats)(logits, y)
+            return losses.mean(), (new_carry, losses)
+
+        grads, (new_carry, losses) = jax.grad(loss, has_aux=True)(params)
+        return Gradient(grads, new_carry, memory._replace(block=memory.block + 1) if dropout else (), losses)
+
+    return Rule(length, init, gradient)
+
+
+def _by_layers(model: Model, dropout: float) -> Read:
+    """One layer after the other over the whole block."""
+    runs = [unroll.over_layer(layer) for layer in model.layers]
+
+    def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, Logits]:
+        carries, h = [], None
+        for number, (layer, run, before) in enumerate(zip(model.layers, runs, of_layers(carry, len(runs)), strict=True)):
+            of_layer = params[layer.name]
+            px = _projected(model, params, x) if h is None else layer.project(of_layer, h)
+            after, h = run(of_layer, before, px)
+            carries.append(after)
+            if key is not None:
+                h = _dropped(jax.random.fold_in(key, number), h, dropout)
+        return of_model(carries), model.read_out(params, h)
+
+    return read
+
+
+def _by_steps(model: Model) -> Read:
+    """One character after the other through the whole model."""
+    run = unroll.over_steps(model.step)
+    return lambda params, carry, x, key: run(params, carry, x)
+
+
+def _projected(model: Model, params: Params, x: Block) -> Array:
+    """The first layer's inputs, projected: there are fewer different characters than there are characters in a block."""
+    layer, known = model.layers[0], jnp.arange(model.vocab_size)
+    of_layer = params[layer.name]
+    if x.size < model.vocab_size:
+        return layer.project(of_layer, model.embed(params, x))
+    return layer.project(of_layer, model.embed(params, known))[x]
+
+
+def _dropped(key: RandomKey, h: Array, dropout: float) -> Array:
+    kept = jax.random.bernoulli(key, 1 - dropout, h.shape)
+    return jnp.where(kept, h / (1 - dropout), 0)
