@@ -16,7 +16,7 @@ from jaxrnn.config import Config
 from jaxrnn.learner import Learner, State
 from jaxrnn.loop import Driver, driver
 from jaxrnn.model import Model
-from jaxrnn.optimizer import num_clipped, with_learning_rate
+from jaxrnn.optimizer import num_clipped, schedule_factor, with_learning_rate, with_num_updates
 from jaxrnn.progress import DIVERGED, WINDOW, Snapshot, Window, add, first_diverged
 from jaxrnn.report import Epoch
 from jaxrnn.schedule import halve_on_validation
@@ -82,8 +82,11 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     position = step % task.updates_per_epoch
     if position == 0:
         state = task.restart(state, jax.random.fold_in(task.keys.epochs, progress.epochs))
+    left = task.updates_per_epoch - position
+    if progress.num_updates is not None:
+        left = min(left, progress.num_updates - step)
     started = time.perf_counter()
-    state, losses = task.drive(state, task.stream, min(most_updates, task.updates_per_epoch - position))
+    state, losses = task.drive(state, task.stream, min(most_updates, left))
     seconds = time.perf_counter() - started
     after, windows = add(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
     snapshot = Snapshot(state, best_params, after)
@@ -97,15 +100,14 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
         best = min([progress.lowest_window, *before])
         words = f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, over {DIVERGED:g} times its best"
         return Advanced(snapshot, windows, None, f"{words} ({best:.3g}) and worse than guessing")
-    if position + len(losses) // task.learner.length < task.updates_per_epoch:
+    if len(losses) < left * task.learner.length:
         return Advanced(snapshot, windows, None, None)
-    return _end_of_epoch(task, snapshot, windows)
+    return _end_of_epoch(task, snapshot, position + left, windows)
 
 
-def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:
+def _end_of_epoch(task: Task, snapshot: Snapshot, num_updates: int, windows: list[Window]) -> Advanced:
     state, best_params, progress = snapshot
-    num_losses = task.updates_per_epoch * task.learner.length
-    online_nats, rate = progress.epoch_sum / num_losses, progress.schedule.learning_rate
+    online_nats = progress.epoch_sum / (num_updates * task.learner.length)
     validation_nats = task.validate(state.params) if task.data.validation.size else None
     nats = online_nats if validation_nats is None else validation_nats
     if not math.isfinite(nats):
@@ -114,8 +116,8 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
         epoch=progress.epochs,
         step=int(state.step),
         online_nats=online_nats,
-        characters_per_second=task.updates_per_epoch * task.characters_per_update / progress.epoch_seconds,
-        learning_rate=rate,
+        characters_per_second=num_updates * task.characters_per_update / progress.epoch_seconds,
+        learning_rate=progress.schedule.learning_rate * schedule_factor(state.opt_state),
         validation_nats=validation_nats,
         clipped_fraction=clipped_fraction(state),
     )
@@ -134,13 +136,22 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
 
 
 def over(task: Task, snapshot: Snapshot) -> bool:
-    """Whether the last epoch was read."""
-    return snapshot.progress.schedule.finished or snapshot.progress.epochs >= task.config.learning.epochs
+    """Whether the last epoch was read, or as much of it as there was time for."""
+    progress = snapshot.progress
+    if task.config.learning.minutes:
+        return progress.num_updates is not None and int(snapshot.state.step) >= progress.num_updates
+    return progress.schedule.finished or progress.epochs >= task.config.learning.epochs
+
+
+def of_length(snapshot: Snapshot, num_updates: int) -> Snapshot:
+    """The same moment of a run that ends after so many updates, over which its schedule is laid."""
+    state = snapshot.state._replace(opt_state=with_num_updates(snapshot.state.opt_state, num_updates))
+    return snapshot._replace(state=state, progress=snapshot.progress._replace(num_updates=num_updates))
 
 
 def num_epochs(config: Config) -> int | None:
     """How many epochs there will be, if that can be known."""
-    return config.learning.epochs if config.learning.schedule == "constant" else None
+    return None if config.learning.schedule == "halving" or config.learning.minutes else config.learning.epochs
 
 
 def clipped_fraction(state: State) -> float | None:

@@ -6,14 +6,15 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from jaxrnn import config as configs
 from jaxrnn import text as texts
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.learner import Learner, online
-from jaxrnn.model import Model, elman
-from jaxrnn.optimizer import sgd
-from jaxrnn.rules import one_step
+from jaxrnn.model import Model, network
+from jaxrnn.optimizer import ENDLESS, optimizer
+from jaxrnn.rules import RULES
 from jaxrnn.types import RandomKey
 from jaxrnn.vocabulary import Vocabulary
 
@@ -70,19 +71,27 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
 
 def model(config: Config, vocabulary: Vocabulary) -> Model:
     """The network that the settings describe, for this vocabulary."""
-    settings = config.model
-    return elman(len(vocabulary.characters), settings.hidden_size, settings.activation, settings.initialisation)
+    return network(vocab_size=len(vocabulary.characters), **vars(config.model))
 
 
 def learner(config: Config, model: Model) -> Learner:
-    """Online SGD."""
-    optimizer = sgd(config.learning.learning_rate, config.learning.clip_norm)
-    return online(model, one_step(model), optimizer, streams(config))
+    """The network, the rule and the optimizer that the settings name."""
+    settings = config.learning
+    optimize = optimizer(
+        settings.optimizer,
+        configs.rate(config),
+        clip_norm=settings.clip_norm,
+        weight_decay=settings.weight_decay,
+        cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # how long the run is is not known here
+    )
+    rule = RULES[settings.rule](model, settings.rule_length, configs.dropout(config))
+    return online(model, rule, optimize, streams(config))
 
 
 def optimizer_name(config: Config) -> str:
     """What `learner` updates with."""
-    return "sgd, clipped by global norm" if config.learning.clip_norm else "sgd"
+    settings = config.learning
+    return f"{settings.optimizer}, clipped by global norm" if settings.clip_norm else settings.optimizer
 
 
 def streams(config: Config) -> tuple[int, ...]:
@@ -91,12 +100,13 @@ def streams(config: Config) -> tuple[int, ...]:
 
 
 def _check_lengths(parts: texts.Parts, config: Config) -> None:
-    updates = config.learning.epochs * (len(parts.train) // config.learning.num_streams)
+    block = config.learning.rule_length * config.learning.num_streams
+    updates = config.learning.epochs * (len(parts.train) // block)
     if updates > MOST_UPDATES:
         raise InputError(
             f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MOST_UPDATES:,} can be counted"
         )
-    wanted = {"train": config.learning.num_streams + 1, "heldout": 2}
+    wanted = {"train": block + 1, "heldout": 2}
     if config.text.validation_fraction:
         wanted["validation"] = 2
     for name, least in wanted.items():

@@ -9,7 +9,7 @@ loop. Inputs are character ids, whose product as one-hot vectors is the gather o
 """
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,12 @@ from flax import linen as nn
 from jax.nn.initializers import constant, lecun_normal, normal, orthogonal, zeros
 from jaxtyping import Array, Float
 
+from jaxrnn.activations import sigmoid, tanh
 from jaxrnn.types import Carry, Inputs, RandomKey
 
 Activation = Callable[[Array], Array]
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> values, as in `jax.nn.initializers`
-ACTIVATIONS: dict[str, Activation] = {"sigmoid": nn.sigmoid, "tanh": nn.tanh, "relu": nn.relu}
+ACTIVATIONS: dict[str, Activation] = {"sigmoid": sigmoid, "tanh": tanh, "relu": nn.relu}
 
 
 class Initialisation(NamedTuple):
@@ -81,10 +82,8 @@ class Cell(nn.RNNCellBase):
 
     def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
         """The input's part of the pre-activations: W_x x_t + b."""
-        if jnp.issubdtype(inputs.dtype, jnp.integer):
-            product = self.input_kernel[inputs]
-        else:
-            product = inputs @ self.input_kernel
+        are_ids = jnp.issubdtype(inputs.dtype, jnp.integer)
+        product = self.input_kernel[inputs] if are_ids else inputs @ self.input_kernel
         return product if self.bias is None else product + jnp.broadcast_to(self.bias, product.shape)
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
@@ -122,7 +121,7 @@ class Elman(Cell):
     Source: Elman (1990), Cognitive Science 14(2); Mikolov et al. (2010), Interspeech, eq. 1-3.
     """
 
-    activation: Activation = nn.sigmoid
+    activation: Activation = sigmoid
 
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
@@ -158,8 +157,8 @@ class GRU(Cell):
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
         (rx, zx, nx), (rh, zh, nh) = jnp.split(px, 3, axis=-1), jnp.split(ph, 3, axis=-1)
-        r, z = nn.sigmoid(rx + rh), nn.sigmoid(zx + zh)
-        n = nn.tanh(nx + r * nh)
+        r, z = sigmoid(rx + rh), sigmoid(zx + zh)
+        n = tanh(nx + r * nh)
         return n + z * (carry - n)
 
 
@@ -176,7 +175,7 @@ class LSTM(Cell):
 
     @nn.nowrap
     def start_of_bias(self, usual: Initializer) -> Initializer:
-        def start(key: RandomKey, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        def start(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
             of_forget_gate = slice(self.hidden_size, 2 * self.hidden_size)
             return usual(key, shape, dtype).at[of_forget_gate].add(1)
 
@@ -186,8 +185,8 @@ class LSTM(Cell):
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
         c, _ = carry
         i, f, g, o = jnp.split(px + ph, 4, axis=-1)
-        c = nn.sigmoid(f) * c + nn.sigmoid(i) * nn.tanh(g)
-        return c, nn.sigmoid(o) * nn.tanh(c)
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        return c, sigmoid(o) * tanh(c)
 
     @nn.nowrap
     def hidden(self, carry: Carry) -> Float[Array, "*streams hidden"]:
@@ -209,7 +208,7 @@ def _gate_by_gate(initializer: Initializer, num_gates: int) -> Initializer:
     if num_gates == 1:
         return initializer
 
-    def start(key: RandomKey, shape: tuple[int, int], dtype: jnp.dtype) -> Array:
+    def start(key: RandomKey, shape: tuple[int, int], dtype: Any) -> Array:
         keys, hidden = jax.random.split(key, num_gates), shape[0]
         return jnp.concatenate([initializer(each, (hidden, hidden), dtype) for each in keys], axis=1)
 

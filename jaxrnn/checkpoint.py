@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import optax
 
 from jaxrnn import build, store
+from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.build import Data
 from jaxrnn.config import Config
@@ -22,6 +23,8 @@ from jaxrnn.schedule import Schedule
 from jaxrnn.store import Damaged, Opened, Rejected
 from jaxrnn.types import Params
 from jaxrnn.vocabulary import Vocabulary
+
+Which: TypeAlias = Literal["auto", "newest", "best"]
 
 
 class Run(NamedTuple):
@@ -122,18 +125,27 @@ def newest(runs_dir: Path = Path("runs")) -> Path:
     return max(runs, key=lambda run: (run / store.FOLDER).stat().st_mtime)
 
 
-def weights(run: Run, best: bool) -> Params:
-    """The newest weights of a run, or those of its best epoch; `InputError` if none is over."""
-    if best and run.progress.best_step is None:
-        raise InputError(f"no best epoch of the run in {str(run.path)!r} is known: leave --best out")
-    return run.best_params if best else run.state.params
+def weights(run: Run, which: Which = "auto") -> Params:
+    """The newest weights of a run, or those of its best epoch; `auto`: the best if they are known from a validation part.
+
+    Raises:
+      InputError: no epoch is over.
+    """
+    if which == "best" and run.progress.best_step is None:
+        raise InputError(f"no best epoch of the run in {str(run.path)!r} is known: leave --weights out")
+    return run.best_params if _best(run, which) else run.state.params
 
 
-def weights_in_words(run: Run, best: bool) -> str:
+def weights_in_words(run: Run, which: Which) -> str:
     """Which ones these are."""
-    if best:
+    if _best(run, which):
         return f"the best, after {run.progress.best_step:,} updates"
     return f"the newest, after {int(run.state.step):,} updates"
+
+
+def _best(run: Run, which: Which) -> bool:
+    validated = run.config.text.validation_fraction > 0 and run.progress.best_step is not None
+    return which == "best" or (which == "auto" and validated)
 
 
 def _snapshot(saved: Opened, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
@@ -146,7 +158,7 @@ def _snapshot(saved: Opened, config: Config, model: Model, sharding: jax.shardin
 def _snapshot_of_format_1(saved: Opened, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
     """The first format has the rate in the state only if it changed, and no best weights."""
     sgd = optax.sgd if config.learning.schedule == "constant" else optax.inject_hyperparams(optax.sgd)
-    learner = online(model, one_step(model), sgd(learning_rate=config.learning.learning_rate), build.streams(config))
+    learner = online(model, one_step(model), sgd(learning_rate=configs.rate(config)), build.streams(config))
     state = store.arrays(saved, "state", jax.eval_shape(learner.init, build.keys(0).init), sharding)
     lowest = guess_nats(len(saved.about["vocabulary"]))
     progress = Progress(Schedule(**saved.about["schedule"]), lowest, epochs=saved.about["epochs"])

@@ -14,6 +14,8 @@ import tyro
 from jaxrnn.errors import InputError
 from jaxrnn.text import NAMES
 
+AUTO = "auto"  # a value that is chosen when the run begins
+
 
 @dataclass(frozen=True)
 class TextConfig:
@@ -33,12 +35,21 @@ class TextConfig:
 class ModelConfig:
     """What reads it."""
 
+    cell: Literal["elman", "gru", "lstm"] = "elman"
+    """Kind of the hidden units: Elman's of 1990, or with gates, which remember more."""
     hidden_size: int = 128
-    """Hidden units."""
+    """Hidden units in each layer."""
+    num_layers: int = 1
+    """Layers of hidden units, each reading the one below."""
+    embedding_size: int = 0
+    """Size of the learned vector that stands for a character; 0 = one-hot characters."""
+    tied_readout: bool = False
+    """The readout's weights are those of the embedding, which must be as wide as the hidden layer."""
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
-    """Of the hidden units. At a rate of 0.1, sigmoid is the one that trains well; tanh and relu need a smaller rate."""
-    initialisation: Literal["pytorch", "mikolov"] = "pytorch"
-    """pytorch: uniform within 1/sqrt(fan-in), with biases. mikolov: normal with standard deviation 0.1, no biases."""
+    """Of Elman units. sigmoid is the one that trains well at one character per update."""
+    initialisation: Literal["pytorch", "mikolov", "orthogonal"] = "pytorch"
+    """pytorch: uniform within 1/sqrt(fan-in), with biases. mikolov: normal with standard deviation 0.1, no biases.
+    orthogonal: recurrent weights that keep the length of a state, biases 0."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,25 @@ class LearningConfig:
 
     epochs: int = 10
     """Readings of the training text, at most."""
-    learning_rate: float = 0.1
-    """Step size of SGD, one step for each character of every stream."""
-    schedule: Literal["constant", "halving"] = "constant"
-    """halving: from the first epoch on that gains under 0.3 % in validation, halve after each; stop at the second."""
+    minutes: float = 0.0
+    """Time for training, instead of a number of epochs: the speed is measured first, and the run then laid out to end on time;
+    0 = as many epochs as --epochs says."""
+    rule: Literal["one_step", "bptt"] = "one_step"
+    """How a gradient is obtained. one_step: from one character, an update after each. bptt: from a block of --rule-length
+    characters, the state carried on from block to block, an update after each block."""
+    rule_length: int = 1
+    """Characters in a block of bptt."""
+    optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
+    """What makes an update of a gradient."""
+    learning_rate: float | Literal["auto"] = AUTO
+    """Step size of the optimizer; auto = one that suits it, the cell and the rule: 0.1 for the course's network."""
+    weight_decay: float = 0.0
+    """Of adamw: the part of the weights that is taken away by each update, times the rate."""
+    dropout: float | Literal["auto"] = 0.0
+    """Part of the hidden units that is left out, drawn anew for each character; auto = the less the more text there is."""
+    schedule: Literal["constant", "halving", "cosine"] = "constant"
+    """halving: from the first epoch on that gains under 0.3 % in validation, halve after each; stop at the second. cosine: up
+    during the first 100 updates, then down to nothing at the end of the run."""
     num_streams: int = 1
     """Equal parts of the text that are read side by side, their gradients averaged: as many times fewer updates."""
     clip_norm: float = 0.0
@@ -61,8 +87,15 @@ class LearningConfig:
 class EvaluationConfig:
     """How it is tested."""
 
+    dynamic: Literal["fixed", "auto"] = "fixed"
+    """Dynamic evaluation, in which the model goes on learning while it is tested. fixed: as the next three flags say. auto: the
+    optimizer and rate that do best on the validation part."""
+    dynamic_optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
+    """What makes an update while it is tested."""
     dynamic_rate: float = 0.1
-    """Learning rate of dynamic evaluation, in which the model goes on learning while it is tested."""
+    """Step size while it is tested."""
+    dynamic_length: int = 1
+    """Characters in a block: each is scored, then learned from."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +133,15 @@ class Config:
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
 
+BLOCKS = LearningConfig(
+    rule="bptt",
+    rule_length=64,
+    optimizer="adamw",
+    schedule="cosine",
+    num_streams=32,
+    dropout=AUTO,
+    clip_norm=1.0,  # of a whole block: it costs no calibration there
+)
 PRESETS: dict[str, Config] = {
     # The course: the first 50,000 characters, 90 % to train, ten epochs at one rate.
     "notebook": Config(),
@@ -108,6 +150,19 @@ PRESETS: dict[str, Config] = {
         text=TextConfig(validation_fraction=0.05, heldout_fraction=0.05),
         model=ModelConfig(initialisation="mikolov"),
         learning=LearningConfig(epochs=100, schedule="halving"),  # a limit that the schedule does not reach
+    ),
+    # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
+    "gru": Config(
+        text=TextConfig(max_characters=0, validation_fraction=0.05),
+        model=ModelConfig(cell="gru", hidden_size=256, initialisation="orthogonal"),
+        learning=BLOCKS,
+        evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
+    ),
+    "lstm": Config(
+        text=TextConfig(max_characters=0, validation_fraction=0.05),
+        model=ModelConfig(cell="lstm", hidden_size=256, initialisation="orthogonal"),
+        learning=BLOCKS,
+        evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
     ),
 }
 
@@ -121,12 +176,36 @@ def check(config: Config) -> None:
     fractions = text.validation_fraction + text.heldout_fraction
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
     check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
+    check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
+    check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
+    if model.cell != "elman" and model.activation != "sigmoid":
+        raise InputError(f"--activation {model.activation} goes with --cell elman; the gates of {model.cell} have their own")
+    if model.tied_readout and model.embedding_size != model.hidden_size:
+        raise InputError(
+            f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {model.hidden_size}"
+        )
     check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
-    check_rate("learning-rate", learning.learning_rate)
+    check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
+    if learning.learning_rate != AUTO:
+        check_rate("learning-rate", learning.learning_rate)
+    check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
+    if learning.rule_length > 1 and learning.rule == "one_step":
+        raise InputError(f"--rule-length {learning.rule_length} goes with --rule bptt; one_step reads one character")
+    if learning.dropout != AUTO:
+        check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
+    if learning.dropout and learning.rule == "one_step":
+        raise InputError("--dropout goes with --rule bptt; one_step leaves out no units")
+    check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
+    if learning.weight_decay and learning.optimizer != "adamw":
+        raise InputError(f"--weight-decay goes with --optimizer adamw; {learning.optimizer} has none")
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
     check_rate("dynamic-rate", config.evaluation.dynamic_rate)
+    length = config.evaluation.dynamic_length
+    check_value("dynamic-length", length, 1 <= length <= 100_000, "1 to 100000")
+    if config.evaluation.dynamic == AUTO and not text.validation_fraction:
+        raise InputError("--dynamic auto chooses on a validation part: set --validation-fraction, for example to 0.05")
     check_seed(run.seed)
     check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
     check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
@@ -162,6 +241,22 @@ def check_value(flag: str, value: int | float, allowed: bool, allowed_in_words: 
     """Raises `InputError`, naming the flag and its value, unless it is allowed."""
     if not allowed:
         raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")
+
+
+def rate(config: Config) -> float:
+    """The learning rate, once it is chosen."""
+    return _number(config.learning.learning_rate)
+
+
+def dropout(config: Config) -> float:
+    """The dropout, once it is chosen."""
+    return _number(config.learning.dropout)
+
+
+def _number(value: float | str) -> float:
+    if isinstance(value, str):
+        raise InputError(f"a value is {value!r}, and must be chosen first")
+    return value
 
 
 def to_json(config: Config) -> dict[str, dict[str, Any]]:

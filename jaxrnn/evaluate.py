@@ -4,10 +4,11 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,39 +18,75 @@ import tyro
 from jaxtyping import Float, Int
 
 from jaxrnn import build, checkpoint, cli, folder, report, vocabulary
+from jaxrnn import config as configs
+from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
 from jaxrnn.build import Data
-from jaxrnn.config import Config, EvaluationConfig, check_rate
+from jaxrnn.checkpoint import Which
+from jaxrnn.config import Config, check_rate
 from jaxrnn.errors import InputError
 from jaxrnn.learner import Learner, online, reader
 from jaxrnn.loop import fast_driver
 from jaxrnn.model import Model
-from jaxrnn.rules import one_step
+from jaxrnn.rules import Rule, bptt, one_step
+from jaxrnn.stream import to_streams
 from jaxrnn.types import Params, RandomKey
 
 UPDATES_PER_CALL = 10_000
+MOST_TRIED = 100_000  # characters, to choose optimizer and rate
+CANDIDATES = {"sgd": (0.02, 0.05, 0.1, 0.2), "adam": (1e-4, 3e-4, 1e-3), "rmsprop": (1e-4, 3e-4)}
 
 Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
 
-def frozen(model: Model) -> Evaluation:
+def frozen(model: Model, num_streams: int = 1) -> Evaluation:
     """With the weights fixed.
 
+    Args:
+      num_streams: equal parts of the text that are read side by side, as in training: faster, and their mean is what counts.
     Returns:
       (params, ids, key) -> nats at each character of the text but the first. The text is read once, from beginning to end,
       the state carried on from one that is drawn with the key. The compiled program is kept: call it for many params.
     """
-    return _evaluation(reader(model))
+    read = _evaluation(model, reader(model, () if num_streams == 1 else (num_streams,)))
+    return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
 
 
-def dynamic(model: Model, optimizer: optax.GradientTransformation) -> Evaluation:
+def dynamic(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
     """While learning goes on: each character is scored BEFORE the update on it. The params given stay as they are.
 
+    Args:
+      length: characters in a block, which is scored, then learned from by backpropagation through it.
     Returns:
       (params, ids, key) -> nats at each character of the text but the first, as `frozen` does.
-    Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models").
+    Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
     """
-    return _evaluation(online(model, one_step(model), optimizer))
+    return _evaluation(model, online(model, _rule(model, length), optimizer))
+
+
+class Dynamics(NamedTuple):
+    """How a model goes on learning while it is tested."""
+
+    optimizer: str
+    rate: float
+    length: int  # of a block
+
+
+def best_dynamics(
+    model: Model, params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey, length: int
+) -> Iterator[tuple[Dynamics, float]]:
+    """The better and better of the `CANDIDATES` on this text, with their nats per character, as they are found.
+
+    The text must be none whose loss is then reported.
+    """
+    lowest = math.inf
+    for name, rates in CANDIDATES.items():
+        read = _evaluation(model, online(model, _rule(model, length), optimizers.optimizer(name, rates[0])))
+        for rate in rates:
+            nats = mean_nats(read(params, ids[-MOST_TRIED:], key, rate))
+            if nats < lowest:
+                lowest = nats
+                yield Dynamics(name, rate, length), nats
 
 
 def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
@@ -57,24 +94,63 @@ def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
     return float(losses.mean(dtype=np.float64))
 
 
-def three_numbers(config: Config, data: Data, model: Model, params: Params) -> Iterator[tuple[str, float]]:
+def dynamics(config: Config, data: Data | None, model: Model, params: Params) -> Iterator[Dynamics]:
+    """How the settings say that the model goes on learning: `auto` gives better and better ones, the last of which counts."""
+    settings = config.evaluation
+    if settings.dynamic != configs.AUTO:
+        yield Dynamics(settings.dynamic_optimizer, settings.dynamic_rate, settings.dynamic_length)
+        return
+    if data is None or not data.validation.size:
+        raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
+    key = build.keys(config.run.seed).evaluation
+    for how, _ in best_dynamics(model, params, data.validation, key, settings.dynamic_length):
+        yield how
+
+
+def three_numbers(config: Config, data: Data, model: Model, params: Params, how: Dynamics) -> Iterator[tuple[str, float]]:
     """Nats per character of the run's own text: training part frozen, held-out part frozen, held-out part dynamic.
 
     One after the other, by name: whoever asks can stop in between.
     """
     key = build.keys(config.run.seed).evaluation
-    with_fixed_weights, while_learning = frozen(model), dynamic(model, optax.sgd(config.evaluation.dynamic_rate))
-    yield "train_nats", mean_nats(with_fixed_weights(params, data.train, key))
-    yield "heldout_nats", mean_nats(with_fixed_weights(params, data.heldout, key))
-    yield "heldout_dynamic_nats", mean_nats(while_learning(params, data.heldout, key))
+    yield "train_nats", mean_nats(frozen(model, config.learning.num_streams)(params, data.train, key))
+    yield "heldout_nats", mean_nats(frozen(model)(params, data.heldout, key))
+    yield "heldout_dynamic_nats", mean_nats(while_learning(model, how)(params, data.heldout, key))
 
 
-def _evaluation(learner: Learner) -> Evaluation:
-    drive = fast_driver(learner, UPDATES_PER_CALL)
+def while_learning(model: Model, how: Dynamics) -> Evaluation:
+    """Dynamic evaluation of this kind."""
+    return dynamic(model, optimizers.optimizer(how.optimizer, how.rate), how.length)
 
-    def losses(params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey) -> Float[np.ndarray, " read"]:
-        state = jax.tree.map(jnp.copy, learner.begin(params, key))  # a driver overwrites the state it is given
-        return drive(state, jnp.asarray(ids), len(ids) - 1)[1]
+
+def in_words(how: Dynamics) -> str:
+    """Of what kind it is."""
+    return f"{how.optimizer} at rate {how.rate:g}" + (f" after blocks of {how.length}" if how.length > 1 else "")
+
+
+def _rule(model: Model, length: int) -> Rule:
+    return one_step(model) if length == 1 else bptt(model, length)
+
+
+def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
+    reading, num_calls = reader(model), UPDATES_PER_CALL // learner.length
+    drive, drive_rest = fast_driver(learner, max(1, num_calls)), fast_driver(reading, learner.length)
+
+    def losses(
+        params: Params, ids: Int[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
+    ) -> Float[np.ndarray, " read"]:
+        state = learner.begin(params, key)
+        if rate is not None:
+            state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
+        num_blocks, num_left = divmod(len(ids) - 1, learner.length)
+        state, of_blocks = jax.tree.map(jnp.copy, state), np.zeros(0, np.float32)  # a driver overwrites the state it is given
+        if num_blocks:
+            state, of_blocks = drive(state, jnp.asarray(ids), num_blocks)
+        if not num_left:
+            return of_blocks
+        # Nothing comes after the last characters, fewer than a block: to learn from them would change no loss.
+        rest = reading.begin(state.params, key)._replace(carry=state.carry)
+        return np.concatenate([of_blocks, drive_rest(rest, jnp.asarray(ids[num_blocks * learner.length :]), num_left)[1]])
 
     return losses
 
@@ -87,10 +163,13 @@ class EvaluateConfig:
     """Folder of the run."""
     text: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: the parts of the run's own text)")] = ""
     """Another text to test on, by name or path."""
-    dynamic: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint="(default: that of the run)")] = None
-    """Learning rate of dynamic evaluation."""
-    best: bool = False
-    """With the weights of the best epoch instead of the newest: by validation loss, or online loss without validation part."""
+    dynamic: Annotated[
+        float | Literal["auto"] | None, tyro.conf.arg(metavar="RATE|auto", help_behavior_hint="(default: as the run says)")
+    ] = None
+    """Learning rate of dynamic evaluation; auto = optimizer and rate that do best on the validation part of the run's text."""
+    weights: Which = "auto"
+    """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
+    if there is a validation part."""
     skip_unknown: bool = False
     """Leave out of the other text what the vocabulary does not hold, instead of an error."""
     json: bool = False
@@ -101,23 +180,33 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line():
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
-        if options.dynamic is not None:
+        if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
-        params = checkpoint.weights(run, options.best)
-        rate = run.config.evaluation.dynamic_rate if options.dynamic is None else options.dynamic
-        numbers = _other_text(run, params, options, rate) if options.text else _own_text(run, params, rate)
+        params, config = checkpoint.weights(run, options.weights), _with_dynamics(run.config, options.dynamic)
+        needed = not options.text or config.evaluation.dynamic == configs.AUTO
+        data = _own_data(run, config) if needed else None
+        *_, how = dynamics(config, data, run.model, params)
+        own = None if options.text else data
+        numbers = _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how)
         if options.json:
-            print(folder.to_json_line({name: value for name, (value, _) in numbers.items()}))
+            print(folder.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
         else:
             screen = report.console()
-            report.show_facts(screen, {"run": str(run.path), "weights": checkpoint.weights_in_words(run, options.best)})
+            weights = checkpoint.weights_in_words(run, options.weights)
+            report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
 
 
-def _own_text(run: checkpoint.Run, params: Params, rate: float) -> dict[str, tuple[float, str]]:
-    config = dataclasses.replace(run.config, evaluation=EvaluationConfig(rate))
+def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
+    if wanted is None:
+        return config
+    how = {"dynamic": configs.AUTO} if isinstance(wanted, str) else {"dynamic": "fixed", "dynamic_rate": wanted}
+    return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, **how))
+
+
+def _own_data(run: checkpoint.Run, config: Config) -> Data:
     try:
         data = build.data(config, run.vocabulary)
     except InputError as error:
@@ -127,11 +216,15 @@ def _own_text(run: checkpoint.Run, params: Params, rate: float) -> dict[str, tup
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
             "seen; to test on it all the same, name it with --text"
         )
-    numbers = three_numbers(config, data, run.model, params)
+    return data
+
+
+def _own_text(run: checkpoint.Run, config: Config, data: Data, params: Params, how: Dynamics) -> dict[str, tuple[float, str]]:
+    numbers = three_numbers(config, data, run.model, params, how)
     return {name: (value, report.MEANING[name]) for name, value in numbers}
 
 
-def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, rate: float) -> dict[str, tuple[float, str]]:
+def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, how: Dynamics) -> dict[str, tuple[float, str]]:
     text, name = texts.read(options.text), options.text
     if options.skip_unknown:
         known = vocabulary.without_unknown(run.vocabulary, text)
@@ -142,10 +235,10 @@ def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, ra
     except InputError as error:
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
     key = build.keys(run.config.run.seed).evaluation
-    fixed, learning = frozen(run.model)(params, ids, key), dynamic(run.model, optax.sgd(rate))(params, ids, key)
+    fixed, learning = frozen(run.model)(params, ids, key), while_learning(run.model, how)(params, ids, key)
     return {
         "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),
-        "dynamic_nats": (mean_nats(learning), f"{name}, dynamic at rate {rate:g}"),
+        "dynamic_nats": (mean_nats(learning), f"{name}, dynamic: {in_words(how)}"),
     }
 
 

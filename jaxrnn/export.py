@@ -19,6 +19,7 @@ import tyro
 from jaxrnn import build, checkpoint, cli, folder, report
 from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
+from jaxrnn.checkpoint import Which
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
@@ -88,8 +89,9 @@ class ExportConfig:
     """File to write, which must not exist yet."""
     to: Literal["safetensors"] = "safetensors"
     """Kind of file."""
-    best: bool = False
-    """The weights of the best epoch instead of the newest: by validation loss, or online loss without validation part."""
+    weights: Which = "auto"
+    """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
+    if there is a validation part."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,13 +103,13 @@ def main(arguments: list[str] | None = None) -> None:
                 raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
-        params = checkpoint.weights(run, options.best)
+        params = checkpoint.weights(run, options.weights)
         try:
             folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:
             raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
         num_weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-        print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.best)}")
+        print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.weights)}")
 
 
 if __name__ == "__main__":

@@ -62,15 +62,15 @@ def online(model: Model, rule: Rule, optimizer: optax.GradientTransformation, st
     return Learner(rule.length, _init(model, begin), begin, restart, update)
 
 
-def reader(model: Model) -> Learner:
-    """A learner that learns nothing: it reads one stream with the weights fixed, and only its carry changes.
+def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
+    """A learner that learns nothing: it reads with the weights fixed, and only its carry changes.
 
-    From the same key it begins with the same carry as `online` does for one stream.
+    From the same key it begins with the same carry as `online` does.
     """
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
-        return State(jnp.int32(0), params, (), model.initial_carry(carry_key, ()), ())
+        return State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ())
 
     def restart(state: State, key: RandomKey) -> State:
         return state._replace(carry=begin(state.params, key).carry)

@@ -74,7 +74,7 @@ def network(
     if tied_readout and embedding_size != hidden_size:
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
     start = INITIALISATIONS[initialisation]
-    extra = {"activation": ACTIVATIONS[activation]} if cell == "elman" else {}
+    extra: dict[str, Any] = {"activation": ACTIVATIONS[activation]} if cell == "elman" else {}
     input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
     cells = tuple(CELLS[cell](size, hidden_size, start, **extra) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
@@ -157,8 +157,8 @@ class LanguageModel(nn.Module):
 
     def read_out(self, h: Float[Array, "*streams hidden"]) -> Logits:
         """Scores of the next character."""
-        tied = self.readout.tied and self.embedding is not None
-        return self.readout(h, self.embedding.kernel if tied else None)
+        kernel = self.embedding.kernel if self.embedding is not None and self.readout.tied else None
+        return self.readout(h, kernel)
 
     def __call__(self, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
         outputs, carries = self.embed(ids), []
@@ -193,7 +193,8 @@ def _model(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Embed
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
         keys = [key] if len(cells) == 1 else jax.random.split(key, len(cells))
         shapes = [streams if isinstance(cell, Cell) else (*streams, readout.vocab_size) for cell in cells]
-        return of_model([cell.initialize_carry(*each) for cell, *each in zip(cells, keys, shapes, strict=True)])
+        starts = zip(cells, keys, shapes, strict=True)
+        return of_model([cell.initialize_carry(key, shape) for cell, key, shape in starts])
 
     def applied(method: str | None) -> Callable[..., Any]:
         return lambda params, *arguments: module.apply({"params": params}, *arguments, method=method)

@@ -1,11 +1,26 @@
-"""SGD whose rate stands in the state, so that a run can change it and a checkpoint holds it; clipping that counts."""
+"""Optimizers by name, their rate in the state, so that a run can change it and a checkpoint holds it; clipping that counts."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
+
+WEIGHT_DECAY = 1e-4  # of adamw, if nothing else is said: Optax's
+WARM_UP = 100  # updates until a cosine schedule has reached its rate
+ENDLESS = 2**31 - 1  # updates: the end is not known yet
+
+# All of them move the weights in proportion to their rate, so that a schedule may multiply what comes out of them.
+OPTIMIZERS: dict[str, Callable[[Any, float], optax.GradientTransformation]] = {
+    "sgd": lambda rate, decay: optax.sgd(rate),
+    "momentum": lambda rate, decay: optax.sgd(rate, momentum=0.9),
+    "adam": lambda rate, decay: optax.adam(rate),
+    "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
+    "rmsprop": lambda rate, decay: optax.rmsprop(rate),
+}
 
 
 class ClippingState(NamedTuple):
@@ -14,14 +29,33 @@ class ClippingState(NamedTuple):
     num_clipped: Int[Array, ""]  # updates whose gradient was too long, i32
 
 
-def sgd(learning_rate: float, clip_norm: float = 0.0) -> optax.GradientTransformation:
-    """Stochastic gradient descent, its rate in the state (`with_learning_rate`).
+class CosineState(NamedTuple):
+    """What a cosine schedule follows from."""
+
+    num_done: Int[Array, ""]  # updates so far, i32
+    num_updates: Int[Array, ""]  # of the whole run, i32
+
+
+def optimizer(
+    name: str,
+    learning_rate: float,
+    clip_norm: float = 0.0,
+    weight_decay: float = WEIGHT_DECAY,
+    cosine_over: int | None = None,
+) -> optax.GradientTransformation:
+    """An optimizer of Optax, its rate in the state (`with_learning_rate`).
 
     Args:
+      name: in `OPTIMIZERS`.
       clip_norm: longer gradients are shortened to this global norm, and counted; 0 = none is.
+      weight_decay: of adamw; the others have none.
+      cosine_over: as many updates take the rate up and then down to nothing (`cosine`); None = it stays.
     """
-    descent = optax.inject_hyperparams(optax.sgd)(learning_rate=learning_rate)
-    return optax.chain(clip_by_global_norm(clip_norm), descent) if clip_norm else descent
+    make = OPTIMIZERS[name]
+    descent = optax.inject_hyperparams(lambda learning_rate: make(learning_rate, weight_decay))(learning_rate=learning_rate)
+    before = [clip_by_global_norm(clip_norm)] if clip_norm else []
+    behind = [] if cosine_over is None else [cosine(cosine_over)]
+    return _promoting(optax.chain(*before, descent, *behind) if before or behind else descent)
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
@@ -44,6 +78,42 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def cosine(num_updates: int) -> optax.GradientTransformation:
+    """Multiplies what an optimizer gives by `cosine_factor`; how long the run is stands in the state (`with_num_updates`)."""
+
+    def init(params: optax.Params) -> CosineState:
+        del params
+        return CosineState(jnp.int32(0), jnp.int32(num_updates))
+
+    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, CosineState]:
+        del params
+        factor = cosine_factor(state.num_done, state.num_updates)
+        scaled = jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), updates)
+        return scaled, state._replace(num_done=state.num_done + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Float[Array, ""]:
+    """What the rate is multiplied by: straight up during `WARM_UP` updates, and all the way half a cosine down to 0.
+
+    Source: Loshchilov & Hutter (2017), ICLR, eq. 5, without restarts.
+    """
+    part = num_done.astype(jnp.float32) / num_updates.astype(jnp.float32)
+    warm = jnp.minimum((num_done + 1).astype(jnp.float32) / WARM_UP, 1)
+    return warm * optax.cosine_decay_schedule(1.0, 1)(part)
+
+
+def _promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same, where JAX is told to promote no types: Optax counts in integers and computes with them."""
+
+    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            return transformation.update(updates, state, params)
+
+    return optax.GradientTransformation(transformation.init, update)
+
+
 def num_clipped(opt_state: optax.OptState) -> int | None:
     """Updates so far whose gradient was shortened; None without clipping."""
     count = optax.tree_utils.tree_get(opt_state, "num_clipped")
@@ -53,3 +123,20 @@ def num_clipped(opt_state: optax.OptState) -> int | None:
 def with_learning_rate(opt_state: optax.OptState, rate: float) -> optax.OptState:
     """The same state at another rate."""
     return optax.tree_utils.tree_set(opt_state, learning_rate=np.float32(rate))
+
+
+def num_updates(opt_state: optax.OptState) -> int | None:
+    """Over how many updates a cosine schedule runs; None without one."""
+    count = optax.tree_utils.tree_get(opt_state, "num_updates")
+    return None if count is None else int(count)
+
+
+def with_num_updates(opt_state: optax.OptState, count: int) -> optax.OptState:
+    """The same state of a run of another length, if it follows a cosine schedule."""
+    return opt_state if num_updates(opt_state) is None else optax.tree_utils.tree_set(opt_state, num_updates=np.int32(count))
+
+
+def schedule_factor(opt_state: optax.OptState) -> float:
+    """What the rate is multiplied by at the next update; 1 without a cosine schedule."""
+    num_done, count = (optax.tree_utils.tree_get(opt_state, name) for name in ("num_done", "num_updates"))
+    return 1.0 if num_done is None else float(cosine_factor(num_done, count))

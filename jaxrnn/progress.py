@@ -31,6 +31,7 @@ class Progress(NamedTuple):
     best_nats: float | None = None  # the lowest loss of an epoch: in validation, or online where there is no validation part
     best_step: int | None = None  # updates at the end of that epoch
     rollbacks: int = 0
+    num_updates: int | None = None  # of the whole run, if it is to end after so many and not after an epoch
 
 
 class Snapshot(NamedTuple):

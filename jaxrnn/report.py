@@ -132,7 +132,7 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
     """A row of the table of epochs, and the beginning of what the model writes after it."""
     numbers = (
         f"{row.epoch + 1:>5}  {row.online_nats:>11.4f}  {bits(row.online_nats):>6.3f}"
-        f"  {row.characters_per_second:>12,.0f}  {row.learning_rate:>9.6g}"
+        f"  {row.characters_per_second:>12,.0f}  {row.learning_rate:>9.4g}"
     )
     numbers += "" if row.validation_nats is None else f"  {row.validation_nats:>15.4f}"
     screen.print(numbers + ("" if row.clipped_fraction is None else f"  {row.clipped_fraction:>7.1%}"))
@@ -141,11 +141,12 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
         screen.print(Text(f"       │ {printable(line)}", style="dim"))
 
 
-def show_end(screen: Console, numbers: FourNumbers, run_dir: Path, drawn: bool) -> None:
+def show_end(screen: Console, numbers: FourNumbers, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
     """The four numbers, and what can be done next.
 
     Args:
       drawn: whether there is a picture.
+      tested: what is to be said of the test, by name.
     """
     screen.print()
     show_losses(screen, {MEANING[name]: nats for name, nats in numbers._asdict().items()})
@@ -153,6 +154,7 @@ def show_end(screen: Console, numbers: FourNumbers, run_dir: Path, drawn: bool) 
     show_facts(
         screen,
         {
+            **tested,
             **({"picture": str(run_dir / PICTURE)} if drawn else {}),
             "write with it": f"python -m jaxrnn.sample {shlex.quote(str(run_dir))}",
             "test it": f"python -m jaxrnn.evaluate {shlex.quote(str(run_dir))}",

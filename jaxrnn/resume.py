@@ -10,9 +10,9 @@ from jaxrnn.build import Data
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
+from jaxrnn.suitable import suitable_rate
 from jaxrnn.text import NAMES
 
-AUTO = "auto"
 # What may be another value than at the start, because no number depends on it.
 FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence"}
 
@@ -23,7 +23,7 @@ def find(preset: str, config: Config) -> Path | None:
     Raises:
       InputError: the folder that was named holds no run.
     """
-    if config.run.resume != AUTO:
+    if config.run.resume != configs.AUTO:
         if config.run.run_dir:
             raise InputError("--run-dir goes with --resume auto, or with a new run; --resume RUN names the folder itself")
         path = Path(config.run.resume)
@@ -56,7 +56,7 @@ def _fits(config: Config, path: Path) -> bool:
     if config.run.init_from:  # the network is then that of the weights
         config = dataclasses.replace(config, model=begun.model)
     try:
-        check_settings(with_epochs_wanted(configs.to_keep(config), path), begun, path)
+        check_settings(with_chosen(with_epochs_wanted(configs.to_keep(config), path), begun), begun, path)
     except InputError:
         return False
     return True
@@ -79,9 +79,22 @@ def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
                     f"--{flag} is {now[name]!r}, and the run in {str(run_dir)!r} was begun {begun}; what it writes depends on "
                     "that: leave the flag out, or begin a new run"
                 )
+    if wanted.learning.epochs != saved.learning.epochs and saved.learning.schedule == "cosine":
+        raise InputError(
+            f"--epochs is {wanted.learning.epochs}, but the rate of the run in {str(run_dir)!r} falls to nothing at the end of "
+            f"epoch {saved.learning.epochs}; start a new run from its weights: --init-from {run_dir}"
+        )
     if wanted.learning.epochs < saved.learning.epochs:
         epochs = f"{wanted.learning.epochs} are fewer than the {saved.learning.epochs} of the run in {str(run_dir)!r}"
         raise InputError(f"--epochs may grow, but {epochs}")
+
+
+def with_chosen(settings: Config, begun: Config) -> Config:
+    """These settings without `auto`: the rate that suits them, and the dropout of the run, which depends on its text."""
+    learning = settings.learning
+    rate = suitable_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
+    dropout = begun.learning.dropout if learning.dropout == configs.AUTO else learning.dropout
+    return dataclasses.replace(settings, learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout))
 
 
 def with_epochs_wanted(settings: Config, run_dir: Path) -> Config:

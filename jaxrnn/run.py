@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from jaxrnn import checkpoint, evaluate, folder, report, stop, store, vocabulary
-from jaxrnn.advance import Advanced, Task, advance, num_epochs, over
+from jaxrnn.advance import Advanced, Task, advance, num_epochs, of_length, over
+from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
+from jaxrnn.evaluate import Dynamics
 from jaxrnn.folder import Log
 from jaxrnn.optimizer import with_learning_rate
 from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
@@ -20,7 +22,8 @@ from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.stop import Received
 from jaxrnn.types import Params
 
-FIRST_UPDATES = 100  # read before the speed is known
+FIRST_CHARACTERS = 1_000  # read before the speed is known
+PLANNED_AFTER = 0.05  # of the time that a run has: by then its speed is known
 SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the signals
 MOST_SAVING = 0.015  # of the time; beyond it the end of an epoch is no reason to save
 MOST_ROLLBACKS = 5
@@ -51,9 +54,10 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
 
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
+    begun = time.perf_counter()
     task.drive(jax.tree.map(jnp.copy, snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
-    now = time.perf_counter()
-    disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), FIRST_UPDATES
+    now, first_step = time.perf_counter(), int(snapshot.state.step)
+    disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
     with report.progress(screen, characters, most) as show:
         if not disk.anything_saved:
@@ -68,13 +72,58 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
                 snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
+            planned = not advanced.problem and time_to_plan(task, snapshot, begun)
+            if planned:
+                per_update = (time.perf_counter() - disk.started) / (int(snapshot.state.step) - first_step)
+                snapshot, plan_log = plan(task, snapshot, begun, per_update, screen)
+                log = folder.joined(log, plan_log)
             disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, log)))
             signal = received()
-            if advanced.problem or due(task, advanced, disk) or signal:
+            if advanced.problem or planned or due(task, advanced, disk) or signal:
                 disk = save(task, snapshot, run_dir, disk, screen)
             if signal:
                 raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
     return snapshot, disk
+
+
+def first_updates(task: Task) -> int:
+    """How many are read before the speed is known."""
+    return max(1, FIRST_CHARACTERS // (task.characters_per_update))
+
+
+def time_to_plan(task: Task, snapshot: Snapshot, begun: float) -> bool:
+    """Whether the speed of a run that has so many minutes is known by now, and its length is not."""
+    seconds = 60 * task.config.learning.minutes
+    return snapshot.progress.num_updates is None and 0 < PLANNED_AFTER * seconds <= time.perf_counter() - begun
+
+
+def plan(task: Task, snapshot: Snapshot, begun: float, per_update: float, screen: Console) -> tuple[Snapshot, Log]:
+    """The run laid out so that it ends on time: the same moment, with a length, and the event for the metrics.
+
+    It is done once and saved with the run, so that going on with it needs no clock.
+
+    Args:
+      begun: when the time began that the run has.
+      per_update: seconds.
+    """
+    of_epoch, step, minutes = seconds_between_epochs(task, snapshot), int(snapshot.state.step), task.config.learning.minutes
+    left = begun + 60 * minutes - time.perf_counter() - of_epoch
+    num_updates = step + max(1, int(left / (per_update + of_epoch / task.updates_per_epoch)))
+    epochs = num_updates / task.updates_per_epoch
+    screen.print(f"planned: {num_updates:,} updates, {epochs:.2f} epochs, to end {minutes:g} minutes after the beginning")
+    return of_length(snapshot, num_updates), Log(folder.event("plan", {"step": step, "num_updates": num_updates}))
+
+
+def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
+    """What validation and a sample take."""
+    seconds = 0.0
+    for _ in range(2):  # compiled at the first time
+        started = time.perf_counter()
+        epoch_sample(task, snapshot.state.params, 0)
+        if task.data.validation.size:
+            task.validate(snapshot.state.params)
+        seconds = time.perf_counter() - started
+    return seconds
 
 
 def told(task: Task, advanced: Advanced, screen: Console, show: report.Show) -> Log:
@@ -171,11 +220,16 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
 def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: Received, screen: Console) -> None:
     """Tests what was learned, shows the four numbers, draws the picture."""
     progress, tested = snapshot.progress, {}
+    # With a validation part the best weights are known, and they are what a user wants.
+    params = snapshot.best_params if task.data.validation.size else snapshot.state.params
     with report.busy(screen, "testing"):
-        for name, nats in evaluate.three_numbers(task.config, task.data, task.model, snapshot.state.params):
+        found = []
+        for better in evaluate.dynamics(task.config, task.data, task.model, params):
+            found.append(better)
+            end_if_asked(received(), task, snapshot, run_dir, disk)
+        for name, nats in evaluate.three_numbers(task.config, task.data, task.model, params, found[-1]):
             tested[name] = nats
-            if signal := received():
-                raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
+            end_if_asked(received(), task, snapshot, run_dir, disk)
     numbers, drawn = report.FourNumbers(progress.online_nats or math.nan, **tested), True
     try:
         picture = report.draw_losses(folder.read_events(run_dir), task.updates_per_epoch, numbers, title=run_dir.name)
@@ -183,14 +237,29 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
     except OSError as error:
         disk, drawn = disk._replace(failed=True), False
         screen.print(f"cannot draw the picture: {store.in_words(error)}")
-    final = Log(folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict()}))
+    final = Log(folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict(), "dynamic": found[-1]._asdict()}))
     unwritten = folder.append(run_dir, folder.joined(disk.unwritten, final))
-    report.show_end(screen, numbers, run_dir, drawn)
+    report.show_end(screen, numbers, run_dir, drawn, how_tested(task, snapshot, found[-1]))
     guess = guess_nats(len(task.data.vocabulary.characters))
     if not numbers.online_nats <= guess:
         screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
     if disk.failed or any(unwritten):
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
+
+
+def how_tested(task: Task, snapshot: Snapshot, how: Dynamics) -> dict[str, str]:
+    """With which weights, and how learning went on, where that was chosen."""
+    best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
+    return {
+        **({"tested": f"the best weights, after {snapshot.progress.best_step:,} updates"} if best else {}),
+        **({"dynamic": f"{evaluate.in_words(how)}, the best on the validation part"} if chosen else {}),
+    }
+
+
+def end_if_asked(signal: int, task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> None:
+    """Raises `Stopped` if a signal came."""
+    if signal:
+        raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
 
 
 def epoch_sample(task: Task, params: Params, epoch: int) -> str:

@@ -18,6 +18,7 @@ import tyro
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn import checkpoint, cli, report, vocabulary
+from jaxrnn.checkpoint import Which
 from jaxrnn.config import check_seed, check_value
 from jaxrnn.errors import InputError
 from jaxrnn.model import Model
@@ -193,8 +194,9 @@ class SampleConfig:
     """Draw among the k most likely characters only; 0 = among all."""
     top_p: float = 1.0
     """Draw among the fewest characters that hold this probability together; 1 = among all."""
-    best: bool = False
-    """With the weights of the best epoch instead of the newest: by validation loss, or online loss without validation part."""
+    weights: Which = "auto"
+    """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
+    if there is a validation part."""
     seed: int = 0
     """The same seed gives the same text."""
     num_samples: int = 1
@@ -232,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)
-        params = checkpoint.weights(run, config.best)
+        params = checkpoint.weights(run, config.weights)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
         if config.run is None:

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checkpoint, export, report, vocabulary
+from jaxrnn import config as configs
 from jaxrnn.advance import Task
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
+from jaxrnn.optimizer import with_num_updates
 from jaxrnn.progress import Progress, Snapshot, guess_nats
 from jaxrnn.schedule import Schedule
 from jaxrnn.types import Params
@@ -19,13 +21,13 @@ from jaxrnn.vocabulary import Vocabulary
 
 
 def weights_of(source: Path) -> Weights:
-    """The newest weights of a run, or those in a file made by `jaxrnn.export`; `InputError` if there are none."""
+    """Those of a run (`checkpoint.weights`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
             return export.read(source)
     run = checkpoint.load(source)
     report.show_rejected(run.rejected)
-    return Weights(run.config, run.vocabulary, run.state.params)
+    return Weights(run.config, run.vocabulary, checkpoint.weights(run))
 
 
 def check_model(config: Config, origin: Weights) -> None:
@@ -43,8 +45,11 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
     if origin is not None:
         params = inherited(state.params, task.data.vocabulary, origin)
         state = jax.jit(task.learner.begin)(params, task.keys.init)
+    if not task.config.learning.minutes:  # else that is known when the speed is
+        opt_state = with_num_updates(state.opt_state, task.config.learning.epochs * task.updates_per_epoch)
+        state = state._replace(opt_state=opt_state)
     vocab_size = len(task.data.vocabulary.characters)
-    progress = Progress(Schedule(task.config.learning.learning_rate), lowest_window=guess_nats(vocab_size))
+    progress = Progress(Schedule(configs.rate(task.config)), lowest_window=guess_nats(vocab_size))
     return Snapshot(state, jax.tree.map(jnp.copy, state.params), progress)
 
 

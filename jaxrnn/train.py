@@ -12,11 +12,11 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn import build, checkpoint, cli, folder, report, resume, store
+from jaxrnn import build, checkpoint, cli, folder, report, resume, store, suitable
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
 from jaxrnn.checkpoint import Run
-from jaxrnn.config import PRESETS, Config
+from jaxrnn.config import PRESETS, Config, ModelConfig
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
 from jaxrnn.progress import Snapshot
@@ -89,12 +89,13 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
         store.remove_leftovers(run_dir)
         saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
-        if config.run.resume != resume.AUTO and not is_preset_named(flags):
+        if config.run.resume != configs.AUTO and not is_preset_named(flags):
             _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
         elif config.run.init_from:
             _, config = parse(flags, with_model_of(begun, preset))
-        if config.run.resume == resume.AUTO:  # the same command again, after the run was given more epochs
+        if config.run.resume == configs.AUTO:  # the same command again, after the run was given more epochs
             config = resume.with_epochs_wanted(config, run_dir)
+        config = resume.with_chosen(config, begun)
         configs.check(config)
         resume.check_settings(configs.to_keep(config), begun, run_dir)
         if saved is None:  # it was stopped before it had read anything
@@ -133,7 +134,8 @@ def go_on_from(saved: Run, config: Config) -> None:
 
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
-    task = prepare(configs.to_keep(config), build.data(config, origin.vocabulary if origin else None))
+    data = build.data(config, origin.vocabulary if origin else None)
+    task = prepare(suitable.chosen(configs.to_keep(config), len(data.train)), data)
     return task, first_snapshot(task, origin)
 
 
@@ -165,8 +167,6 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     used = f"all {data.num_used:,} characters"
     used_of_all = f"the first {data.num_used:,} of {data.num_characters:,} characters (--max-characters)"
     validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
-    streams = "" if config.learning.num_streams == 1 else f" of {config.learning.num_streams} streams"
-    clipping = f", gradients clipped at norm {config.learning.clip_norm:g}" if config.learning.clip_norm else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     device = jax.devices()[0]
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
@@ -174,11 +174,32 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
         "text": f"{config.text.text}, {used if whole else used_of_all}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": f"{len(data.vocabulary.characters)} characters: {report.visible(data.vocabulary.characters)}",
-        "model": f"Elman network, {config.model.hidden_size} {config.model.activation} units, {num_params:,} parameters",
-        "learning": f"SGD at rate {snapshot.progress.schedule.learning_rate:g} after every character{streams}{clipping}",
+        "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
+        "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
         "device": f"{kind}, jax {jax.__version__}",
         "run": str(run_dir),
     }
+
+
+def network_in_words(settings: ModelConfig) -> str:
+    """What kind it is, and how large."""
+    kind = "Elman" if settings.cell == "elman" else settings.cell.upper()
+    layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
+    units = f"{settings.activation} units" if settings.cell == "elman" else "units"
+    embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
+    return f"{kind} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
+
+
+def learning_in_words(config: Config, rate: float) -> str:
+    """How it learns."""
+    settings = config.learning
+    name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
+    block = "every character" if settings.rule_length == 1 else f"every {settings.rule_length} characters"
+    streams = "" if settings.num_streams == 1 else f" of {settings.num_streams} streams"
+    dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
+    clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
+    time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
+    return f"{name} at rate {rate:g} after {block}{streams}{dropout}{clipping}{time}"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ install_import_hook("jaxrnn", "beartype.beartype")
 import numpy as np
 import pytest
 
-from jaxrnn import advance, build, config, elman, start, train
+from jaxrnn import advance, build, config, elman, start, suitable, train
 
 VOCAB, HIDDEN = 7, 5
 SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
@@ -80,7 +80,8 @@ def task_of(preset="notebook", streams=1, updates_per_call=10_000, **learning):
         learning=dataclasses.replace(settings.learning, num_streams=streams, **learning),
         run=config.RunConfig(updates_per_call=updates_per_call),
     )
-    return advance.prepare(settings, build.data(settings))
+    data = build.data(settings)
+    return advance.prepare(suitable.chosen(settings, len(data.train)), data)
 
 
 def epochs_of(task):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from jaxrnn import checkpoint, config, evaluate, inspect, store
+from jaxrnn import build, checkpoint, config, evaluate, inspect, store
 from jaxrnn.advance import advance
 from jaxrnn.errors import InputError
 from jaxrnn.learner import State
@@ -284,7 +284,8 @@ def test_a_run_of_the_first_format_can_be_read():
     run = checkpoint.load(FORMAT_1)
     assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 1_799)
     final = json.loads((FORMAT_1 / "metrics.jsonl").read_text().splitlines()[-1])
-    numbers = dict(evaluate.three_numbers(run.config, evaluate.build.data(run.config), run.model, run.state.params))
+    data, (how,) = build.data(run.config), evaluate.dynamics(run.config, None, run.model, run.state.params)
+    numbers = dict(evaluate.three_numbers(run.config, data, run.model, run.state.params, how))
     assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
 
 

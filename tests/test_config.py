@@ -7,6 +7,7 @@ import pytest
 from jaxrnn import config as configs
 from jaxrnn.config import PRESETS
 from jaxrnn.errors import InputError
+from jaxrnn.suitable import suitable_rate
 from jaxrnn.train import parse
 
 
@@ -29,7 +30,7 @@ def test_the_default_preset_is_the_course():
     preset, config = parse([])
     assert (preset, config) == ("notebook", PRESETS["notebook"])
     assert (config.text.max_characters, config.model.hidden_size, config.learning.epochs) == (50_000, 128, 10)
-    assert (config.learning.learning_rate, config.model.initialisation) == (0.1, "pytorch")
+    assert (suitable_rate(config), config.model.initialisation) == (0.1, "pytorch")
 
 
 def test_an_unknown_preset_names_the_known_ones():

@@ -9,8 +9,10 @@ import reference
 
 from jaxrnn import build, config, evaluate
 from jaxrnn.learner import reader
+from jaxrnn.stream import to_streams
 
 RATE = 0.2
+FIXED = evaluate.Dynamics("sgd", 0.1, 1)
 
 
 def as_witness(model, params, key=5):
@@ -67,7 +69,40 @@ def test_the_three_numbers_are_those_of_the_witness():
     expected = {
         "train_nats": reference.read(weights, h, data.train).mean(),
         "heldout_nats": reference.read(weights, h, data.heldout).mean(),
-        "heldout_dynamic_nats": reference.train(weights, h, data.heldout, small.evaluation.dynamic_rate)[0].mean(),
+        "heldout_dynamic_nats": reference.train(weights, h, data.heldout, FIXED.rate)[0].mean(),
     }
-    assert dict(evaluate.three_numbers(small, data, model, params)) == pytest.approx(expected, rel=1e-4)
+    assert dict(evaluate.three_numbers(small, data, model, params, FIXED)) == pytest.approx(expected, rel=1e-4)
     assert len({round(nats, 2) for nats in expected.values()}) == 3  # else one could stand for another
+
+
+def test_a_block_is_scored_before_it_is_learned_from_and_no_character_is_left_out(model, params, ids):
+    """The first block is scored with the weights as they are, the next by ruined ones; what fills no block is scored, too."""
+    frozen = evaluate.frozen(model)(params, ids[:12], jax.random.key(5))
+    blocks = evaluate.dynamic(model, optax.sgd(1e4), 4)(params, ids[:12], jax.random.key(5))
+    assert blocks.shape == (11,)
+    np.testing.assert_allclose(blocks[:4], frozen[:4], rtol=1e-5)
+    assert (abs(blocks[4:] - frozen[4:]) > 10).any()
+    slow = evaluate.dynamic(model, optax.sgd(1e-12), 4)(params, ids[:12], jax.random.key(5))
+    np.testing.assert_allclose(slow, frozen, rtol=1e-5)
+    few = evaluate.dynamic(model, optax.sgd(1e4), 64)(params, ids[:12], jax.random.key(5))
+    np.testing.assert_allclose(few, frozen, rtol=1e-5)
+
+
+def test_streams_are_read_side_by_side(model, params, ids):
+    """Each of them as one stream would be read, from a carry of its own."""
+    together = evaluate.frozen(model, 3)(params, ids, jax.random.key(5))
+    carries = reader(model, (3,)).begin(params, jax.random.key(5)).carry
+    weights = reference.to_float64(params)
+    alone = [
+        reference.read(weights, np.asarray(h, np.float64), part) for h, part in zip(carries, to_streams(ids, 3).T, strict=True)
+    ]
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=1e-5)
+
+
+def test_the_best_way_to_go_on_learning_is_the_best_of_the_candidates(model, params, ids, monkeypatch):
+    monkeypatch.setattr(evaluate, "CANDIDATES", {"sgd": (1e-3, 0.5, 1e3), "adam": (1e-4,)})
+    key = jax.random.key(5)
+    found = list(evaluate.best_dynamics(model, params, np.tile(ids[:20], 20), key, 2))
+    assert [how for how, _ in found] == [evaluate.Dynamics("sgd", 1e-3, 2), evaluate.Dynamics("sgd", 0.5, 2)]
+    expected = evaluate.mean_nats(evaluate.dynamic(model, optax.sgd(0.5), 2)(params, np.tile(ids[:20], 20), key))
+    assert found[-1][1] == pytest.approx(expected, rel=1e-5)

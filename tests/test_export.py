@@ -47,7 +47,7 @@ def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):
 
 def test_the_best_weights_may_be_wanted(trained, tmp_path):
     run = checkpoint.load(trained / "runs" / "mikolov2010-comedie-0")
-    export.main([str(run.path), str(tmp_path / "best"), "--to", "safetensors", "--best"])
+    export.main([str(run.path), str(tmp_path / "best"), "--to", "safetensors", "--weights", "best"])
     jax.tree.map(np.testing.assert_array_equal, export.read(tmp_path / "best").params, run.best_params)
 
 

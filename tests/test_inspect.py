@@ -57,9 +57,9 @@ def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
 
 
 def test_there_is_no_best_before_the_first_epoch_is_over(capsys, tmp_path):
-    assert "no best epoch" in error_of(capsys, export.main, [str(FORMAT_1), str(tmp_path / "x"), "--best"])
-    assert "no best epoch" in error_of(capsys, evaluate.main, [str(FORMAT_1), "--best"])
-    assert "no best epoch" in error_of(capsys, sample.main, [str(FORMAT_1), "--best"])
+    assert "no best epoch" in error_of(capsys, export.main, [str(FORMAT_1), str(tmp_path / "x"), "--weights", "best"])
+    assert "no best epoch" in error_of(capsys, evaluate.main, [str(FORMAT_1), "--weights", "best"])
+    assert "no best epoch" in error_of(capsys, sample.main, [str(FORMAT_1), "--weights", "best"])
 
 
 def test_a_run_of_the_first_format_is_shown(capsys):

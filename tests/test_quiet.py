@@ -1,6 +1,7 @@
 """What Orbax leaves unfinished is not told, whenever it is collected; anything else is."""
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -34,5 +35,6 @@ def test_only_what_orbax_has_left_is_not_told(monkeypatch, source, error, told):
     with quiet():
         pass
     complaint = SimpleNamespace(object=source, exc_value=error)
-    sys.unraisablehook(complaint)
+    hook: Callable = sys.unraisablehook
+    hook(complaint)
     assert complaints == ([complaint] if told else [])

@@ -29,7 +29,7 @@ def test_one_step_is_the_gradient_of_the_witness(activation, initialisation):
 @pytest.mark.parametrize("rule", RULES)
 def test_no_gradient_reaches_the_carried_state(rule, model, params):
     def loss(carry):
-        _, new_carry, _, losses = RULES[rule](model).gradient(params, (), carry, jnp.array([3]), jnp.array([5]))
+        _, new_carry, _, losses = RULES[rule](model, 1, 0.0).gradient(params, (), carry, jnp.array([3]), jnp.array([5]))
         return losses.sum() + new_carry.sum()
 
     carry = model.initial_carry(jax.random.key(0), ())
@@ -38,7 +38,7 @@ def test_no_gradient_reaches_the_carried_state(rule, model, params):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_gradient_of_streams_is_the_mean_of_theirs(rule, model, params):
-    gradient = jax.jit(RULES[rule](model).gradient)
+    gradient = jax.jit(RULES[rule](model, 1, 0.0).gradient)
     h = model.initial_carry(jax.random.key(0), (3,))
     x, y = jnp.array([[1, 2, 3]]), jnp.array([[4, 5, 6]])
     together = gradient(params, (), h, x, y)
@@ -50,7 +50,7 @@ def test_the_gradient_of_streams_is_the_mean_of_theirs(rule, model, params):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_the_same_under_jit(rule, model, params):
-    gradient = RULES[rule](model).gradient
+    gradient = RULES[rule](model, 1, 0.0).gradient
     arguments = (params, (), model.initial_carry(jax.random.key(0), ()), jnp.array([3]), jnp.array([5]))
     plain, jitted = gradient(*arguments), jax.jit(gradient)(*arguments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), plain, jitted)

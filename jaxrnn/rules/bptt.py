@@ -1,17 +1,17 @@
 """Truncated backpropagation through time in blocks of k characters, the state carried on from block to block."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from jaxrnn import unroll
 from jaxrnn.errors import InputError
 from jaxrnn.model import Model, nats, of_layers, of_model
 from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Logits, Memory, Params, RandomKey
+from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
 
 
 class Masks(NamedTuple):
@@ -21,7 +21,8 @@ class Masks(NamedTuple):
     block: Int[Array, ""]  # blocks read so far, i32
 
 
-Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, Logits]]
+LogitsOfBlock: TypeAlias = Float[Array, "length *streams vocab"]
+Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, LogitsOfBlock]]
 
 
 def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
@@ -71,12 +72,12 @@ def _by_layers(model: Model, dropout: float) -> Read:
     """One layer after the other over the whole block."""
     runs = [unroll.over_layer(layer) for layer in model.layers]
 
-    def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, Logits]:
-        carries, h = [], None
+    def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, LogitsOfBlock]:
+        carries, px, h = [], _projected(model, params, x), jnp.zeros(())
         for number, (layer, run, before) in enumerate(zip(model.layers, runs, of_layers(carry, len(runs)), strict=True)):
-            of_layer = params[layer.name]
-            px = _projected(model, params, x) if h is None else layer.project(of_layer, h)
-            after, h = run(of_layer, before, px)
+            if number:
+                px = layer.project(params[layer.name], h)
+            after, h = run(params[layer.name], before, px)
             carries.append(after)
             if key is not None:
                 h = _dropped(jax.random.fold_in(key, number), h, dropout)

@@ -1,0 +1,36 @@
+"""The fast forms are the functions that they stand for, to the precision of float32, and exactly in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.activations import sigmoid, tanh
+
+X = np.linspace(-20, 20, 100_001)
+EXACT = {tanh: np.tanh(X), sigmoid: 1 / (1 + np.exp(-X))}
+
+
+@pytest.mark.parametrize("function", EXACT)
+def test_in_float32_they_are_exact_to_its_precision(function):
+    values = np.asarray(jax.jit(function)(jnp.asarray(X, jnp.float32)), np.float64)
+    np.testing.assert_allclose(values, EXACT[function], rtol=0, atol=6e-7)
+    assert abs(values).max() <= 1
+
+
+@pytest.mark.parametrize("function", EXACT)
+def test_in_float64_they_are_exact(function):
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(function(jnp.asarray(X)), EXACT[function], rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize(("function", "derivative"), [(tanh, lambda y: 1 - y * y), (sigmoid, lambda y: y * (1 - y))])
+def test_their_derivatives_are_those_of_the_exact_functions(function, derivative):
+    values = jax.jit(jax.vmap(jax.grad(function)))(jnp.asarray(X, jnp.float32))
+    np.testing.assert_allclose(values, derivative(EXACT[function]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", EXACT)
+def test_what_is_no_number_stays_none(function):
+    assert np.isnan(function(jnp.float32(np.nan)))
+    np.testing.assert_allclose(function(jnp.array([-np.inf, np.inf], jnp.float32))[1], 1, rtol=1e-6)

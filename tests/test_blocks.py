@@ -1,0 +1,105 @@
+"""Networks with gates that learn from blocks: from the command line, end to end."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from conftest import events, metrics
+from test_cli_errors import error_of
+
+from jaxrnn import checkpoint, evaluate, export, sample, train
+from jaxrnn import run as running
+from jaxrnn.config import PRESETS
+from jaxrnn.suitable import suitable_dropout, suitable_rate
+
+TINY = ["--max-characters", "6000", "--hidden-size", "8", "--rule-length", "8", "--num-streams", "4", "--sample-length", "20"]
+TINY += ["--dynamic-length", "8"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of the preset `gru` on a small part of the comedy."""
+    path = tmp_path_factory.mktemp("blocks") / "gru"
+    train.main(["gru", *TINY, "--epochs", "3", "--num-layers", "2", "--run-dir", str(path)])
+    return path
+
+
+def test_what_was_left_to_choose_is_chosen_and_saved(trained):
+    run = checkpoint.load(trained)
+    assert run.config.learning.dropout == suitable_dropout(5_100)
+    assert run.config.learning.learning_rate == suitable_rate(PRESETS["gru"])
+    last = metrics(trained)[-1]
+    assert last["dynamic"]["optimizer"] in evaluate.CANDIDATES
+    assert last["dynamic"]["length"] == 8
+    assert set(run.state.params) == {"cell", "cell_2", "readout"}
+
+
+def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_path):
+    run = checkpoint.load(trained)
+    capsys.readouterr()
+    evaluate.main([str(trained), "--json"])
+    numbers, last = json.loads(capsys.readouterr().out), metrics(trained)[-1]
+    assert numbers == {name: last[name] for name in numbers}
+    assert checkpoint.weights(run) is run.best_params
+    assert checkpoint.weights(run, "newest") is run.state.params
+    sample.main([str(trained), "--length", "30"])
+    export.main([str(trained), str(tmp_path / "weights")])
+    assert "the best, after" in capsys.readouterr().out
+
+
+def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_path, monkeypatch):
+    due = running.due
+    monkeypatch.setattr(running, "due", lambda task, advanced, disk: advanced.epoch is not None or due(task, advanced, disk))
+    monkeypatch.setattr(running, "MOST_SAVING", 1.0)
+    part = tmp_path / "part"
+    train.main(["gru", *TINY, "--epochs", "3", "--num-layers", "2", "--run-dir", str(part)])
+    for number in (4, 3):  # as if it had been killed after the first epoch
+        shutil.rmtree(part / "checkpoints" / str(number))
+    train.main(["gru", *TINY, "--epochs", "3", "--num-layers", "2", "--run-dir", str(part), "--resume", "auto"])
+    ends = [checkpoint.load(path) for path in (trained, part)]
+    for a, b in zip(*(jax.tree.leaves((run.state._replace(memory=()), run.best_params)) for run in ends), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [{**event, "characters_per_second": 0} for event in events(part)] == [
+        {**event, "characters_per_second": 0} for event in events(trained)
+    ]
+
+
+def test_epochs_cannot_grow_where_the_rate_has_fallen_to_nothing(trained, capsys):
+    assert "falls to nothing" in error_of(capsys, train.main, ["--resume", str(trained), "--epochs", "5"])
+
+
+def test_a_run_of_so_many_minutes_is_laid_out_once_and_ends_on_time(tmp_path, capsys):
+    run_dir, minutes = tmp_path / "run", 0.05
+    train.main(["gru", *TINY, "--minutes", str(minutes), "--run-dir", str(run_dir)])
+    out, (plan,) = capsys.readouterr().out, [event for event in events(run_dir) if event["event"] == "plan"]
+    assert "to end 0.05 minutes after the beginning" in out
+    assert metrics(run_dir)[-1]["step"] == plan["num_updates"] > plan["step"] > 0
+    run = checkpoint.load(run_dir)
+    assert run.progress.num_updates == plan["num_updates"]
+    train.main(["--resume", str(run_dir)])
+    assert "is finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rule-length", "8"], "--rule-length 8 goes with --rule bptt"),
+        (["--dropout", "0.5"], "--dropout goes with --rule bptt"),
+        (["--rule", "bptt", "--dropout", "1"], "--dropout is 1.0; it must be"),
+        (["--rule", "bptt", "--dropout", "some"], "dropout"),
+        (["--learning-rate", "fast"], "learning-rate"),
+        (["--weight-decay", "0.1"], "--weight-decay goes with --optimizer adamw"),
+        (["--cell", "gru", "--activation", "tanh"], "--activation tanh goes with --cell elman"),
+        (["--tied-readout"], "set --embedding-size to 128"),
+        (["--dynamic", "auto"], "--dynamic auto chooses on a validation part"),
+        (["--minutes", "-1"], "--minutes is -1.0"),
+        (["--num-layers", "0"], "--num-layers is 0"),
+        (["--rule", "bptt", "--rule-length", "50000"], "the training part gets 45000 of its characters and needs 50001"),
+        (["--cell", "transformer"], "--cell"),
+    ],
+)
+def test_what_does_not_go_together_is_told(folder, capsys, flags, said):
+    assert said in error_of(capsys, train.main, flags)
+    assert not (folder / "runs").exists()

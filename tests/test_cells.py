@@ -1,0 +1,72 @@
+"""The gated cells have the equations of Flax's own, and their weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import HIDDEN, VOCAB
+from flax import linen as nn
+
+from jaxrnn.cells import CELLS, GRU, INITIALISATIONS, LSTM
+
+INPUTS = 3
+
+
+def of_flax(name, params):
+    """The same weights under the names that Flax's cell has for them."""
+    gates = {"gru": "rzn", "lstm": "ifgo"}[name]
+    parts = {key: dict(zip(gates, np.split(np.asarray(params[key]), len(gates), axis=-1), strict=True))
+             for key in ("input_kernel", "recurrent_kernel", "bias")}  # fmt: skip
+    if name == "lstm":
+        inputs = {f"i{gate}": {"kernel": parts["input_kernel"][gate]} for gate in gates}
+        return inputs | {f"h{g}": {"kernel": parts["recurrent_kernel"][g], "bias": parts["bias"][g]} for g in gates}
+    inputs = {f"i{g}": {"kernel": parts["input_kernel"][g], "bias": parts["bias"][g]} for g in gates}
+    states = {f"h{g}": {"kernel": parts["recurrent_kernel"][g]} for g in gates}
+    states["hn"]["bias"] = params["recurrent_bias"]
+    return inputs | states
+
+
+@pytest.mark.parametrize(("name", "flax_cell"), [("gru", nn.GRUCell), ("lstm", nn.LSTMCell)])
+@pytest.mark.parametrize("streams", [(), (2,)])
+def test_a_step_is_that_of_flax(name, flax_cell, streams):
+    cell, key = CELLS[name](INPUTS, HIDDEN), jax.random.key(0)
+    carry, inputs = cell.initialize_carry(key, streams), jax.random.normal(key, (*streams, INPUTS))
+    params = cell.init(key, carry, inputs)["params"]
+    with jax.enable_x64(True):
+        params, carry, inputs = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (params, carry, inputs))
+        ours = cell.apply({"params": params}, carry, inputs)
+        flaxs = flax_cell(HIDDEN, param_dtype=jnp.float64).apply({"params": of_flax(name, params)}, carry, inputs)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), ours, flaxs)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_an_id_is_a_one_hot_vector(name):
+    cell, key = CELLS[name](VOCAB, HIDDEN), jax.random.key(0)
+    carry = cell.initialize_carry(key, (3,))
+    ids = jnp.array([0, 4, 6])
+    variables = cell.init(key, carry, ids)
+    by_id, by_vector = (cell.apply(variables, carry, x) for x in (ids, jax.nn.one_hot(ids, VOCAB)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), by_id, by_vector)
+
+
+@pytest.mark.parametrize("initialisation", ["pytorch", "orthogonal"])
+def test_only_the_forget_gate_of_an_lstm_has_a_bias_that_starts_one_higher(initialisation):
+    start = INITIALISATIONS[initialisation]
+    cell = LSTM(VOCAB, 50, start)
+    params = cell.init(jax.random.key(0), cell.initialize_carry(jax.random.key(0), ()), jnp.int32(0))["params"]
+    means = np.asarray(params["bias"]).reshape(4, 50).mean(axis=1)
+    np.testing.assert_allclose(means, [0, 1, 0, 0], atol=0.1)
+
+
+def test_orthogonal_matrices_keep_the_length_of_a_state_in_every_gate():
+    cell = GRU(VOCAB, HIDDEN, INITIALISATIONS["orthogonal"])
+    params = cell.init(jax.random.key(0), cell.initialize_carry(jax.random.key(0), ()), jnp.int32(0))["params"]
+    for gate in np.split(np.asarray(params["recurrent_kernel"]), 3, axis=1):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(HIDDEN), atol=1e-5)
+    assert not np.asarray(params["bias"]).any()
+
+
+def test_without_biases_there_are_none():
+    cell = GRU(VOCAB, HIDDEN, INITIALISATIONS["mikolov"])
+    params = cell.init(jax.random.key(0), cell.initialize_carry(jax.random.key(0), ()), jnp.int32(0))["params"]
+    assert set(params) == {"input_kernel", "recurrent_kernel"}
