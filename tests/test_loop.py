@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import reference
 
 from jaxrnn import elman, fast_driver, loop, one_step, online, plain_driver
 from jaxrnn.learner import reader
-from jaxrnn.loop import UPDATES_PER_FETCH, advance_many, advance_one, driver
+from jaxrnn.loop import UPDATES_PER_FETCH, advance_many, advance_one, driver, in_place
 from jaxrnn.sample import warm_up, write_block
 from jaxrnn.stream import to_streams
 
@@ -60,6 +62,39 @@ def test_the_plain_driver_may_be_called_for_any_number_of_updates(model, ids):
         parts.append(some)
     np.testing.assert_array_equal(np.concatenate(parts), losses)
     jax.tree.map(np.testing.assert_array_equal, state, whole)
+
+
+def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
+    assert in_place() == {"xla_cpu_copy_insertion_use_region_analysis": True}
+    learner, stream, runs = learner_of(model), jnp.asarray(ids), []
+    for options in (in_place(), {}):
+        monkeypatch.setattr(loop, "in_place", lambda options=options: options)
+        runs.append([build(learner)(start(learner), stream, 300) for build in BOTH])
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+def test_there_are_options_for_a_cpu_only(backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert in_place.__wrapped__() == {}
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
+    jit = jax.jit
+    monkeypatch.setattr(jax, "jit", lambda function, compiler_options: jit(function, compiler_options={"no_such_option": True}))
+    assert in_place.__wrapped__() == {}
+
+
+def test_readout_weights_are_not_copied_in_the_loop(ids):
+    """XLA's own names: the loop's body must hold no copy of f32[9,12], the readout; without the option it does."""
+    learner = learner_of(elman(9, 12))
+    program, arguments = advance_many(learner, 8), (start(learner), jnp.asarray(ids), jnp.int32(3))
+
+    def copies(options):
+        compiled = jax.jit(program, donate_argnums=0, compiler_options=options).lower(*arguments).compile().as_text() or ""
+        return len(re.findall(r"= f32\[9,12\]\S* copy\(", compiled))
+
+    assert copies(in_place()) < copies({})
 
 
 @pytest.mark.parametrize("build", BOTH)
