@@ -3,6 +3,7 @@
 `python -m jaxrnn.evaluate RUN` prints both for the parts of the run's own text, or for any other text.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, folder, report, vocabulary
+from jaxrnn import build, checkpoint, cli, compiled, folder, report, vocabulary
 from jaxrnn import text as texts
 from jaxrnn.build import Data
 from jaxrnn.config import Config, EvaluationConfig, check_rate
@@ -95,12 +96,15 @@ class EvaluateConfig:
     """Leave out of the other text what the vocabulary does not hold, instead of an error."""
     json: bool = False
     """Print one JSON object, in nats per character, instead of a table."""
+    compilation_cache: bool = True
+    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
+        inside.enter_context(compiled.programs_kept(options.compilation_cache))
         if options.dynamic is not None:
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)

@@ -3,6 +3,7 @@
 `python -m jaxrnn.sample [RUN]` prints it as it is drawn.
 """
 
+import contextlib
 import functools
 import itertools
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn import checkpoint, cli, report, vocabulary
+from jaxrnn import checkpoint, cli, compiled, report, vocabulary
 from jaxrnn.config import check_seed, check_value
 from jaxrnn.errors import InputError
 from jaxrnn.model import Model
@@ -201,6 +202,8 @@ class SampleConfig:
     """Texts to write, each with random numbers of its own."""
     skip_unknown: bool = False
     """Leave out what the vocabulary does not hold from the prompt, instead of an error."""
+    compilation_cache: bool = True
+    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
 
 
 def check(config: SampleConfig) -> None:
@@ -227,8 +230,9 @@ def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
+        inside.enter_context(compiled.programs_kept(config.compilation_cache))
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)

@@ -145,7 +145,8 @@ def test_help_explains_every_flag(folder, program):
         source = getsource(settings)
         for field in dataclasses.fields(settings):
             name = field.name.replace("_", "-")
-            assert f"--{name}" in shown or field.name in ("run", "file"), name
+            flag = f"--no-{name}" if field.default is True else f"--{name}"
+            assert flag in shown or field.name in ("run", "file"), name
             (explained,) = re.findall(rf"^    {field.name}: .*?\"\"\"(.*?)\"\"\"", source, re.MULTILINE | re.DOTALL)
             assert explained[:40] in shown
     assert not list(folder.iterdir())
