@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -22,8 +21,8 @@ from jaxrnn import text as texts
 from jaxrnn.build import Data
 from jaxrnn.config import Config, EvaluationConfig, check_rate
 from jaxrnn.errors import InputError
-from jaxrnn.learner import Learner, online, reader
-from jaxrnn.loop import fast_driver
+from jaxrnn.learner import Learner, State, online, reader
+from jaxrnn.loop import Driver, fast_driver
 from jaxrnn.model import Model
 from jaxrnn.rules import one_step
 from jaxrnn.types import Params, RandomKey
@@ -75,9 +74,22 @@ def _evaluation(learner: Learner) -> Evaluation:
 
     def losses(params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey) -> Float[np.ndarray, " read"]:
         state = jax.tree.map(jnp.copy, learner.begin(params, key))  # a driver overwrites the state it is given
-        return drive(state, jnp.asarray(ids), len(ids) - 1)[1]
+        return _read(drive, state, ids, UPDATES_PER_CALL, learner.length)
 
     return losses
+
+
+def _read(
+    drive: Driver, state: State, ids: Int[np.ndarray, " characters *streams"], most_updates: int, length: int
+) -> Float[np.ndarray, " read"]:
+    """Reads a text in pieces of one size, the last one filled up: a driver is compiled anew for every size of a text."""
+    read, size = [], most_updates * length
+    for start in range(0, len(ids) - 1, size):
+        piece = ids[start : start + size + 1]  # it begins with the last character of the one before
+        filled = np.concatenate([piece, np.zeros((size + 1 - len(piece), *ids.shape[1:]), ids.dtype)])
+        state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
+        read.append(losses)
+    return np.concatenate(read)
 
 
 @dataclass(frozen=True)
