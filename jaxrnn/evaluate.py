@@ -22,7 +22,7 @@ from jaxrnn.build import Data
 from jaxrnn.config import Config, EvaluationConfig, check_rate
 from jaxrnn.errors import InputError
 from jaxrnn.learner import Learner, State, online, reader
-from jaxrnn.loop import Driver, fast_driver
+from jaxrnn.loop import Driver, copy, fast_driver
 from jaxrnn.model import Model
 from jaxrnn.rules import one_step
 from jaxrnn.types import Params, RandomKey
@@ -73,7 +73,7 @@ def _evaluation(learner: Learner) -> Evaluation:
     drive = fast_driver(learner, UPDATES_PER_CALL)
 
     def losses(params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey) -> Float[np.ndarray, " read"]:
-        state = jax.tree.map(jnp.copy, learner.begin(params, key))  # a driver overwrites the state it is given
+        state = copy(learner.begin(params, key))  # a driver overwrites the state it is given
         return _read(drive, state, ids, UPDATES_PER_CALL, learner.length)
 
     return losses

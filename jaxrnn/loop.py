@@ -8,7 +8,7 @@ of rounds is known; a `while_loop` with a bound handed in at run time never does
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxrnn.stream import read
 from jaxrnn.types import Losses, Stream
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
+Tree = TypeVar("Tree")  # of arrays
 UPDATES_PER_FETCH = 1_000  # of losses, with the plain driver: fetched at each update, the device would wait for Python
 
 
@@ -68,6 +69,11 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
         return call(state, stream, jnp.int32(num_updates))
 
     return _in_stretches(stretch, updates_per_call, learner.length)
+
+
+def copy(state: Tree) -> Tree:
+    """The same arrays once more, for what is not to be overwritten; nothing is compiled for it, as `jnp.copy` is."""
+    return jax.device_put(state, may_alias=False)
 
 
 def advance_one(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 
 from jaxrnn import checkpoint, evaluate, folder, report, stop, store, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, num_epochs, over
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.folder import Log
+from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_learning_rate
 from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
@@ -51,7 +51,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
 
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
-    task.drive(jax.tree.map(jnp.copy, snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
+    task.drive(copy(snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
     now = time.perf_counter()
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), FIRST_UPDATES
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)

@@ -12,6 +12,7 @@ from jaxrnn.advance import Task
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
+from jaxrnn.loop import copy
 from jaxrnn.progress import Progress, Snapshot, guess_nats
 from jaxrnn.schedule import Schedule
 from jaxrnn.types import Params
@@ -45,7 +46,7 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
         state = jax.jit(task.learner.begin)(params, task.keys.init)
     vocab_size = len(task.data.vocabulary.characters)
     progress = Progress(Schedule(task.config.learning.learning_rate), lowest_window=guess_nats(vocab_size))
-    return Snapshot(state, jax.tree.map(jnp.copy, state.params), progress)
+    return Snapshot(state, copy(state.params), progress)
 
 
 def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:

@@ -9,7 +9,7 @@ import reference
 
 from jaxrnn import elman, fast_driver, loop, one_step, online, plain_driver
 from jaxrnn.learner import reader
-from jaxrnn.loop import UPDATES_PER_FETCH, advance_many, advance_one, driver, in_place
+from jaxrnn.loop import UPDATES_PER_FETCH, advance_many, advance_one, copy, driver, in_place
 from jaxrnn.sample import warm_up, write_block
 from jaxrnn.stream import to_streams
 
@@ -143,6 +143,14 @@ def test_losses_have_the_precision_of_the_model(build, model, ids):
     with jax.enable_x64(True):
         _, losses = build(learner)(state, jnp.asarray(ids), 20)
     assert losses.dtype == np.float32
+
+
+def test_a_copy_outlives_what_a_driver_overwrites(model, ids):
+    learner = learner_of(model)
+    state = start(learner)
+    before, copied = jax.tree.map(np.array, state), copy(state)
+    fast_driver(learner, 50)(state, jnp.asarray(ids), 50)
+    jax.tree.map(np.testing.assert_array_equal, copied, before)
 
 
 @pytest.mark.parametrize("stop", [1, 33, 128])
