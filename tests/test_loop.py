@@ -186,7 +186,7 @@ def test_there_is_no_scan_anywhere(model, params, ids):
         "fast": (advance_many(learner, 8), (state, stream, three)),
         "evaluation": (advance_many(reading, 8), (reading.init(key), stream, three)),
         "prompt": (warm_up(model), (params, carry, stream)),
-        "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, one, three, one)),
+        "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, three, one, three, one)),
     }
     for name, (program, arguments) in programs.items():
         names = set(primitives(jax.make_jaxpr(program)(*arguments).jaxpr))
