@@ -136,7 +136,9 @@ def go_on_from(saved: Run, config: Config) -> None:
 
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
-    task = prepare(configs.to_keep(config), build.data(config, origin.vocabulary if origin else None))
+    data = build.data(config, origin.vocabulary if origin else None)
+    cli.import_meanwhile("orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg")
+    task = prepare(configs.to_keep(config), data)
     return task, first_snapshot(task, origin)
 
 

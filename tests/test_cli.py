@@ -11,7 +11,7 @@ from inspect import getsource
 import pytest
 from conftest import SMALL, events, metrics
 
-from jaxrnn import config, evaluate, export, sample, train
+from jaxrnn import cli, config, evaluate, export, sample, train
 from jaxrnn.inspect import InspectConfig
 
 
@@ -166,3 +166,10 @@ def test_an_output_that_is_full_is_told(trained, monkeypatch, capsys):
             sample.main([str(trained / "runs" / "notebook-comedie-0")])
     assert exit_.value.code == 1
     assert capsys.readouterr().err == "error: the output cannot be written: no space left on device\n"
+
+
+def test_modules_are_imported_meanwhile_without_a_word(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    cli.import_meanwhile("jaxrnn.there_is_none").join()
+    cli.import_meanwhile("colorsys").join()
+    assert "colorsys" in sys.modules
