@@ -8,13 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
 
 from jaxrnn import build, evaluate
 from jaxrnn.build import Data, Keys
 from jaxrnn.config import Config
 from jaxrnn.learner import Learner, State
-from jaxrnn.loop import Driver, driver
+from jaxrnn.loop import Driver, copy, driver
 from jaxrnn.model import Model
 from jaxrnn.optimizer import num_clipped, schedule_factor, with_learning_rate, with_num_updates
 from jaxrnn.progress import DIVERGED, WINDOW, Snapshot, Window, add, first_diverged
@@ -38,7 +37,7 @@ class Task(NamedTuple):
     drive: Driver
     restart: Callable[[State, RandomKey], State]
     validate: Callable[[Params], float]  # nats per character of the validation part, weights frozen
-    finite: Callable[[Params], Bool[Array, ""]]
+    finite: Callable[[Params], bool]
 
 
 class Advanced(NamedTuple):
@@ -68,7 +67,7 @@ def prepare(config: Config, data: Data) -> Task:
         drive=driver(learner, min(config.run.updates_per_call, num_updates)),
         restart=jax.jit(learner.restart, donate_argnums=0),
         validate=lambda params: evaluate.mean_nats(losses_of(params, data.validation, keys.evaluation)),
-        finite=jax.jit(lambda params: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()),
+        finite=lambda params: all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)),  # less than to compile it
     )
 
 
@@ -123,10 +122,10 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, num_updates: int, windows: lis
     )
     halving = task.config.learning.schedule == "halving"
     if progress.best_nats is None or nats <= progress.best_nats:
-        best_params = jax.tree.map(jnp.copy, state.params)  # a copy: the next update overwrites the state
+        best_params = copy(state.params)  # the next update overwrites the state
         progress = progress._replace(best_nats=nats, best_step=int(state.step))
     elif halving:  # a worse epoch is taken back
-        state = state._replace(params=jax.tree.map(jnp.copy, best_params))
+        state = state._replace(params=copy(best_params))
     if halving and validation_nats is not None:
         schedule = halve_on_validation(progress.schedule, validation_nats)
         state = state._replace(opt_state=with_learning_rate(state.opt_state, schedule.learning_rate))

@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import importlib
 import io
 import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -106,6 +108,19 @@ def told_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def import_meanwhile(*modules: str) -> threading.Thread:
+    """Imports what will be needed on another core, while this one waits for XLA; whoever needs it before then waits for it."""
+
+    def load() -> None:
+        with contextlib.suppress(Exception):  # whoever needs it will tell
+            for module in modules:
+                importlib.import_module(module)
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    return thread
 
 
 def _drop_output() -> None:

@@ -120,6 +120,8 @@ class RunConfig:
     """Checkpoints kept, the newest ones; each holds the best weights so far, too."""
     on_divergence: Literal["rollback", "stop"] = "rollback"
     """When the loss explodes. rollback: go back to the last checkpoint, halve the rate, 5 times at most. stop: end the run."""
+    compilation_cache: bool = True
+    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
 
 
 @dataclass(frozen=True)

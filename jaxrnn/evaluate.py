@@ -3,6 +3,7 @@
 `python -m jaxrnn.evaluate RUN` prints both for the parts of the run's own text, or for any other text.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -10,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, folder, report, vocabulary
+from jaxrnn import build, checkpoint, cli, compiled, folder, report, vocabulary
 from jaxrnn import config as configs
 from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
@@ -25,8 +25,8 @@ from jaxrnn.build import Data
 from jaxrnn.checkpoint import Which
 from jaxrnn.config import Config, check_rate
 from jaxrnn.errors import InputError
-from jaxrnn.learner import Learner, online, reader
-from jaxrnn.loop import fast_driver
+from jaxrnn.learner import Learner, State, online, reader
+from jaxrnn.loop import Driver, copy, fast_driver
 from jaxrnn.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.stream import to_streams
@@ -133,8 +133,8 @@ def _rule(model: Model, length: int) -> Rule:
 
 
 def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
-    reading, num_calls = reader(model), UPDATES_PER_CALL // learner.length
-    drive, drive_rest = fast_driver(learner, max(1, num_calls)), fast_driver(reading, learner.length)
+    length, most, reading = learner.length, max(1, UPDATES_PER_CALL // learner.length), reader(model)
+    drive, drive_rest = fast_driver(learner, most), fast_driver(reading, length)
 
     def losses(
         params: Params, ids: Int[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
@@ -142,17 +142,28 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
         state = learner.begin(params, key)
         if rate is not None:
             state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
-        num_blocks, num_left = divmod(len(ids) - 1, learner.length)
-        state, of_blocks = jax.tree.map(jnp.copy, state), np.zeros(0, np.float32)  # a driver overwrites the state it is given
-        if num_blocks:
-            state, of_blocks = drive(state, jnp.asarray(ids), num_blocks)
-        if not num_left:
+        end = (len(ids) - 1) // length * length
+        state, of_blocks = _read(drive, copy(state), ids[: end + 1], most, length)  # a driver overwrites the state it is given
+        if end == len(ids) - 1:
             return of_blocks
         # Nothing comes after the last characters, fewer than a block: to learn from them would change no loss.
         rest = reading.begin(state.params, key)._replace(carry=state.carry)
-        return np.concatenate([of_blocks, drive_rest(rest, jnp.asarray(ids[num_blocks * learner.length :]), num_left)[1]])
+        return np.concatenate([of_blocks, _read(drive_rest, rest, ids[end:], length, 1)[1]])
 
     return losses
+
+
+def _read(
+    drive: Driver, state: State, ids: Int[np.ndarray, " characters *streams"], most_updates: int, length: int
+) -> tuple[State, Float[np.ndarray, " read"]]:
+    """Reads a text in pieces of one size, the last one filled up: a driver is compiled anew for every size of a text."""
+    read, size = [np.zeros(0, np.float32)], most_updates * length
+    for start in range(0, len(ids) - 1, size):
+        piece = ids[start : start + size + 1]  # it begins with the last character of the one before
+        filled = np.concatenate([piece, np.zeros((size + 1 - len(piece), *ids.shape[1:]), ids.dtype)])
+        state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
+        read.append(losses)
+    return state, np.concatenate(read)
 
 
 @dataclass(frozen=True)
@@ -174,12 +185,15 @@ class EvaluateConfig:
     """Leave out of the other text what the vocabulary does not hold, instead of an error."""
     json: bool = False
     """Print one JSON object, in nats per character, instead of a table."""
+    compilation_cache: bool = True
+    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
+        inside.enter_context(compiled.programs_kept(options.compilation_cache))
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)

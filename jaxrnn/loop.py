@@ -6,7 +6,9 @@ inside one `while_loop`, so that a whole stretch of text costs one call. (A `for
 of rounds is known; a `while_loop` with a bound handed in at run time never does.) Both overwrite the state they are given.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,16 @@ from jaxrnn.stream import read
 from jaxrnn.types import Losses, Stream
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
+Tree = TypeVar("Tree")  # of arrays
+UPDATES_PER_FETCH = 1_000  # of losses, with the plain driver: fetched at each update, the device would wait for Python
+
+
+class Loop(NamedTuple):
+    """What goes round: from call to call with the plain driver, inside one call with the fast one."""
+
+    done: Int[Array, ""]  # updates so far, i32
+    state: State
+    losses: Float[Array, " most"]  # of these updates; zeros where there are none yet
 
 
 def driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -31,16 +43,18 @@ def plain_driver(learner: Learner) -> Driver:
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
     """
-    call = jax.jit(advance_one(learner), donate_argnums=0)
+    begin = jax.jit(first_round(learner, UPDATES_PER_FETCH), donate_argnums=0)
+    call_of = functools.cache(functools.partial(_of_leaves, next_round(learner)))
 
-    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
-        losses = [np.zeros(0, np.float32)]
+    def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
+        leaves, structure = jax.tree.flatten(begin(state, stream))
+        call = call_of(structure)
         for _ in range(num_updates):
-            state, loss = call(state, stream)
-            losses.append(loss)  # not fetched here: the device would have to wait for Python at each character
-        return state, np.concatenate(losses)
+            leaves = call(leaves, stream)
+        _, state, losses = jax.tree.unflatten(structure, leaves)
+        return state, losses
 
-    return drive
+    return _in_stretches(stretch, UPDATES_PER_FETCH, learner.length)
 
 
 def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -49,17 +63,17 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
     """
-    call = jax.jit(advance_many(learner, updates_per_call), donate_argnums=0)
+    call = jax.jit(advance_many(learner, updates_per_call), donate_argnums=0, compiler_options=in_place())
 
-    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
-        losses = [np.zeros(0, np.float32)]
-        for done in range(0, num_updates, updates_per_call):
-            count = min(updates_per_call, num_updates - done)
-            state, stretch = call(state, stream, jnp.int32(count))
-            losses.append(np.asarray(stretch)[: count * learner.length])
-        return state, np.concatenate(losses)
+    def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
+        return call(state, stream, jnp.int32(num_updates))
 
-    return drive
+    return _in_stretches(stretch, updates_per_call, learner.length)
+
+
+def copy(state: Tree) -> Tree:
+    """The same arrays once more, for what is not to be overwritten; nothing is compiled for it, as `jnp.copy` is."""
+    return jax.device_put(state, may_alias=False)
 
 
 def advance_one(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
@@ -75,21 +89,75 @@ def advance_many(
     learner: Learner, most_updates: int
 ) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, " most"]]]:
     """Pure: the next `num_updates` updates, at most `most_updates`; the losses beyond them are zeros."""
-    next_update = advance_one(learner)
+    begin, advance_loop = first_round(learner, most_updates), next_round(learner)
 
     def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, " most"]]:
-        def unfinished(loop: tuple) -> Array:
-            done, _, _ = loop
-            return done < num_updates
+        def unfinished(loop: Loop) -> Array:
+            return loop.done < num_updates
 
-        def one_update(loop: tuple) -> tuple:
-            done, state, losses = loop
-            state, loss = next_update(state, stream)
-            return done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * learner.length, axis=0)
-
-        _, loss = jax.eval_shape(next_update, state, stream)
-        losses = jnp.zeros(most_updates * learner.length, loss.dtype)
-        _, state, losses = jax.lax.while_loop(unfinished, one_update, (jnp.int32(0), state, losses))
-        return state, losses
+        loop = jax.lax.while_loop(unfinished, lambda loop: advance_loop(loop, stream), begin(state, stream))
+        return loop.state, loop.losses
 
     return advance
+
+
+def first_round(learner: Learner, most_updates: int) -> Callable[[State, Stream], Loop]:
+    """Pure: the loop before its first update, with room for the losses of so many."""
+
+    def begin(state: State, stream: Stream) -> Loop:
+        _, loss = jax.eval_shape(advance_one(learner), state, stream)
+        return Loop(jnp.int32(0), state, jnp.zeros(most_updates * learner.length, loss.dtype))
+
+    return begin
+
+
+def next_round(learner: Learner) -> Callable[[Loop, Stream], Loop]:
+    """Pure: the loop one update further on."""
+    next_update = advance_one(learner)
+
+    def advance_loop(loop: Loop, stream: Stream) -> Loop:
+        done, state, losses = loop
+        state, loss = next_update(state, stream)
+        return Loop(done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * learner.length, axis=0))
+
+    return advance_loop
+
+
+@functools.cache
+def in_place() -> dict[str, bool]:
+    """Options for the compiler: weights are overwritten where they stand, also those that the backward pass still reads.
+
+    On a CPU XLA copies the readout's weights at each character otherwise, which takes a third of the time. The option comes
+    with the version of XLA, so that it is tried first; no number depends on it.
+    """
+    options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # this version has no such option
+        return {}
+    return options
+
+
+def _of_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
+    """The jitted loop on a list of arrays: to take a tree of them apart and build it anew costs a fifth of a small call."""
+
+    def call(leaves: list, stream: Stream) -> list:
+        return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
+
+    return jax.jit(call, donate_argnums=0, compiler_options=in_place())
+
+
+def _in_stretches(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
+    """Any number of updates, at most so many at a time."""
+
+    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
+        losses = [np.zeros(0, np.float32)]
+        for done in range(0, num_updates, most_updates):
+            count = min(most_updates, num_updates - done)
+            state, of_stretch = stretch(state, stream, count)
+            losses.append(np.asarray(of_stretch)[: count * length])
+        return state, np.concatenate(losses)
+
+    return drive

@@ -14,7 +14,7 @@ from jaxrnn.suitable import suitable_rate
 from jaxrnn.text import NAMES
 
 # What may be another value than at the start, because no number depends on it.
-FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence"}
+FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache"}
 
 
 def find(preset: str, config: Config) -> Path | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 
 from jaxrnn import checkpoint, evaluate, folder, report, stop, store, vocabulary
@@ -16,6 +15,7 @@ from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.evaluate import Dynamics
 from jaxrnn.folder import Log
+from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_learning_rate
 from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
@@ -55,7 +55,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
-    task.drive(jax.tree.map(jnp.copy, snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
+    task.drive(copy(snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
     now, first_step = time.perf_counter(), int(snapshot.state.step)
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)

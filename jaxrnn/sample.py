@@ -3,6 +3,7 @@
 `python -m jaxrnn.sample [RUN]` prints it as it is drawn.
 """
 
+import contextlib
 import functools
 import itertools
 import sys
@@ -17,10 +18,11 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn import checkpoint, cli, report, vocabulary
+from jaxrnn import checkpoint, cli, compiled, report, vocabulary
 from jaxrnn.checkpoint import Which
 from jaxrnn.config import check_seed, check_value
 from jaxrnn.errors import InputError
+from jaxrnn.loop import in_place
 from jaxrnn.model import Model
 from jaxrnn.types import Carry, Logits, Params, RandomKey
 from jaxrnn.vocabulary import Vocabulary
@@ -77,7 +79,7 @@ def sample_blocks(
         carry, logits = start
         how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
         for block in itertools.count():
-            carry, logits, ids = write(params, carry, logits, jax.random.fold_in(noise_key, block), *how)
+            carry, logits, ids = write(params, carry, logits, noise_key, np.uint32(block), *how)
             yield np.asarray(ids)
 
     return blocks()
@@ -139,12 +141,15 @@ def warm_up(model: Model) -> Callable[..., tuple[Carry, Logits]]:
 
 
 def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Logits, Int[Array, " block"]]]:
-    """Pure: (params, carry, logits, key, temperature, top_k, top_p) -> carry, logits, ids of the next `BLOCK` characters.
+    """Pure: (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids of `BLOCK` characters.
 
-    Without `restricted`, top_k and top_p are not looked at, which saves a sort for each character.
+    They are block number `block` of all that are drawn with the key. Without `restricted`, top_k and top_p are not looked at,
+    which saves a sort for each character.
     """
 
-    def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, temperature: Array, top_k: Array, top_p: Array):
+    def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, block: Array, *how: Array):
+        temperature, top_k, top_p = how
+        key = jax.random.fold_in(key, block)  # in here, because a call of its own takes as long as drawing 30 characters
         noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw a character
         everything = jnp.ones(logits.shape, bool)
 
@@ -168,7 +173,7 @@ def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Lo
 @functools.lru_cache(maxsize=16)
 def _jitted(model: Model, restricted: bool) -> tuple[Callable, Callable]:
     """Both programs, kept for the models in use: a sample after each epoch must not compile them each time."""
-    return jax.jit(warm_up(model)), jax.jit(write_block(model, restricted))
+    return jax.jit(warm_up(model)), jax.jit(write_block(model, restricted), compiler_options=in_place())
 
 
 def default_prompt(known: Vocabulary) -> str:
@@ -203,6 +208,8 @@ class SampleConfig:
     """Texts to write, each with random numbers of its own."""
     skip_unknown: bool = False
     """Leave out what the vocabulary does not hold from the prompt, instead of an error."""
+    compilation_cache: bool = True
+    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
 
 
 def check(config: SampleConfig) -> None:
@@ -229,8 +236,9 @@ def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
+        inside.enter_context(compiled.programs_kept(config.compilation_cache))
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)

@@ -13,6 +13,7 @@ from jaxrnn.advance import Task
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
+from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_num_updates
 from jaxrnn.progress import Progress, Snapshot, guess_nats
 from jaxrnn.schedule import Schedule
@@ -50,7 +51,7 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
         state = state._replace(opt_state=opt_state)
     vocab_size = len(task.data.vocabulary.characters)
     progress = Progress(Schedule(configs.rate(task.config)), lowest_window=guess_nats(vocab_size))
-    return Snapshot(state, jax.tree.map(jnp.copy, state.params), progress)
+    return Snapshot(state, copy(state.params), progress)
 
 
 def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:

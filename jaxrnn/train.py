@@ -4,6 +4,7 @@ Presets: notebook (the default: the course's setting) and mikolov2010 (the paper
 value, which is the default shown here. `--resume RUN` goes on with a run that was stopped, with the run's own settings.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn import build, checkpoint, cli, folder, report, resume, store, suitable
+from jaxrnn import build, checkpoint, cli, compiled, folder, report, resume, store, suitable
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
 from jaxrnn.checkpoint import Run
@@ -26,12 +27,14 @@ from jaxrnn.start import check_model, first_snapshot, weights_of
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.unneeded_screen(), cli.told_in_one_line():  # what is learned is worth more than what is shown
+    # What is learned is worth more than what is shown.
+    with cli.unneeded_screen(), cli.told_in_one_line(), contextlib.ExitStack() as inside:
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse(flags)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
         run_dir = resume.find(preset, config) if config.run.resume else None
+        inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
         else:
@@ -135,6 +138,7 @@ def go_on_from(saved: Run, config: Config) -> None:
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
     data = build.data(config, origin.vocabulary if origin else None)
+    cli.import_meanwhile("orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg")
     task = prepare(suitable.chosen(configs.to_keep(config), len(data.train)), data)
     return task, first_snapshot(task, origin)
 

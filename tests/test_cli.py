@@ -11,7 +11,7 @@ from inspect import getsource
 import pytest
 from conftest import SMALL, events, metrics
 
-from jaxrnn import config, evaluate, export, sample, train
+from jaxrnn import cli, config, evaluate, export, sample, train
 from jaxrnn.inspect import InspectConfig
 
 
@@ -147,7 +147,8 @@ def test_help_explains_every_flag(folder, program):
         source = getsource(settings)
         for field in dataclasses.fields(settings):
             name = field.name.replace("_", "-")
-            assert f"--{name}" in shown or field.name in ("run", "file"), name
+            flag = f"--no-{name}" if field.default is True else f"--{name}"
+            assert flag in shown or field.name in ("run", "file"), name
             (explained,) = re.findall(rf"^    {field.name}: .*?\"\"\"(.*?)\"\"\"", source, re.MULTILINE | re.DOTALL)
             assert explained[:40] in shown
     assert not list(folder.iterdir())
@@ -167,3 +168,10 @@ def test_an_output_that_is_full_is_told(trained, monkeypatch, capsys):
             sample.main([str(trained / "runs" / "notebook-comedie-0")])
     assert exit_.value.code == 1
     assert capsys.readouterr().err == "error: the output cannot be written: no space left on device\n"
+
+
+def test_modules_are_imported_meanwhile_without_a_word(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    cli.import_meanwhile("jaxrnn.there_is_none").join()
+    cli.import_meanwhile("colorsys").join()
+    assert "colorsys" in sys.modules

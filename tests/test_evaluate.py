@@ -53,6 +53,21 @@ def test_more_characters_than_one_call_takes_change_nothing(model, params, ids, 
     np.testing.assert_array_equal(evaluate.dynamic(model, optax.sgd(RATE))(params, ids, jax.random.key(5)), whole)
 
 
+def test_texts_of_any_length_are_read_by_one_program(model, params, ids):
+    learner, traces = reader(model), []
+
+    def update(state, x, y):
+        traces.append(1)
+        return learner.update(state, x, y)
+
+    read = evaluate._evaluation(model, learner._replace(update=update))
+    whole = read(params, ids, jax.random.key(5))
+    at_first = len(traces)
+    for length in (2, 100, 399):
+        np.testing.assert_array_equal(read(params, ids[:length], jax.random.key(5)), whole[: length - 1])
+    assert len(traces) == at_first > 0
+
+
 def test_means_are_summed_in_float64():
     losses = np.random.default_rng(0).uniform(1, 3, 1_000_000).astype(np.float32)
     assert evaluate.mean_nats(losses) == pytest.approx(math.fsum(losses.tolist()) / len(losses), rel=1e-13)

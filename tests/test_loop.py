@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,13 +7,14 @@ import optax
 import pytest
 import reference
 
-from jaxrnn import elman, fast_driver, one_step, online, plain_driver
+from jaxrnn import elman, fast_driver, loop, one_step, online, plain_driver
 from jaxrnn.learner import reader
-from jaxrnn.loop import advance_many, advance_one, driver
+from jaxrnn.loop import UPDATES_PER_FETCH, advance_many, advance_one, copy, driver, in_place
 from jaxrnn.sample import warm_up, write_block
 from jaxrnn.stream import to_streams
 
 RATE = 0.1
+BOTH = [plain_driver, lambda learner: fast_driver(learner, 16)]
 
 
 def learner_of(model, streams=()):
@@ -49,7 +52,52 @@ def test_any_number_of_updates_per_call_gives_the_same_bits(num_streams, model, 
         jax.tree.map(np.testing.assert_array_equal, state, runs[0][0])
 
 
-@pytest.mark.parametrize("build", [plain_driver, lambda learner: fast_driver(learner, 16)])
+def test_the_plain_driver_may_be_called_for_any_number_of_updates(model, ids):
+    learner, stream = learner_of(model), jnp.asarray(ids)
+    count = UPDATES_PER_FETCH + 10  # more than it fetches at one time
+    whole, losses = plain_driver(learner)(start(learner), stream, count)
+    state, parts = start(learner), []
+    for part in (1, UPDATES_PER_FETCH, 9):
+        state, some = plain_driver(learner)(state, stream, part)
+        parts.append(some)
+    np.testing.assert_array_equal(np.concatenate(parts), losses)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+
+
+def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
+    assert in_place() == {"xla_cpu_copy_insertion_use_region_analysis": True}
+    learner, stream, runs = learner_of(model), jnp.asarray(ids), []
+    for options in (in_place(), {}):
+        monkeypatch.setattr(loop, "in_place", lambda options=options: options)
+        runs.append([build(learner)(start(learner), stream, 300) for build in BOTH])
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+
+
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+def test_there_are_options_for_a_cpu_only(backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert in_place.__wrapped__() == {}
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
+    jit = jax.jit
+    monkeypatch.setattr(jax, "jit", lambda function, compiler_options: jit(function, compiler_options={"no_such_option": True}))
+    assert in_place.__wrapped__() == {}
+
+
+def test_readout_weights_are_not_copied_in_the_loop(ids):
+    """XLA's own names: the loop's body must hold no copy of f32[9,12], the readout; without the option it does."""
+    learner = learner_of(elman(9, 12))
+    program, arguments = advance_many(learner, 8), (start(learner), jnp.asarray(ids), jnp.int32(3))
+
+    def copies(options):
+        compiled = jax.jit(program, donate_argnums=0, compiler_options=options).lower(*arguments).compile().as_text() or ""
+        return len(re.findall(r"= f32\[9,12\]\S* copy\(", compiled))
+
+    assert copies(in_place()) < copies({})
+
+
+@pytest.mark.parametrize("build", BOTH)
 def test_a_driver_traces_the_update_at_its_first_call_only(build, model, ids):
     learner, traces = learner_of(model), []
 
@@ -97,6 +145,14 @@ def test_losses_have_the_precision_of_the_model(build, model, ids):
     assert losses.dtype == np.float32
 
 
+def test_a_copy_outlives_what_a_driver_overwrites(model, ids):
+    learner = learner_of(model)
+    state = start(learner)
+    before, copied = jax.tree.map(np.array, state), copy(state)
+    fast_driver(learner, 50)(state, jnp.asarray(ids), 50)
+    jax.tree.map(np.testing.assert_array_equal, copied, before)
+
+
 @pytest.mark.parametrize("stop", [1, 33, 128])
 def test_going_on_from_a_copy_gives_the_same_bits(stop, model, ids):
     """The state is all that there is: whatever was read before it plays no part."""
@@ -130,7 +186,7 @@ def test_there_is_no_scan_anywhere(model, params, ids):
         "fast": (advance_many(learner, 8), (state, stream, three)),
         "evaluation": (advance_many(reading, 8), (reading.init(key), stream, three)),
         "prompt": (warm_up(model), (params, carry, stream)),
-        "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, one, three, one)),
+        "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, three, one, three, one)),
     }
     for name, (program, arguments) in programs.items():
         names = set(primitives(jax.make_jaxpr(program)(*arguments).jaxpr))
@@ -146,10 +202,12 @@ def test_a_scan_would_be_found():
     assert "scan" in set(primitives(jax.make_jaxpr(jax.jit(scanning))(1.0).jaxpr))
 
 
-def test_one_update_per_call_is_the_plain_loop(model):
-    learner = learner_of(model)
-    assert driver(learner, 1).__qualname__.startswith("plain_driver")
-    assert driver(learner, 2).__qualname__.startswith("fast_driver")
+def test_one_update_per_call_is_the_plain_loop(model, monkeypatch):
+    learner, built = learner_of(model), []
+    monkeypatch.setattr(loop, "plain_driver", lambda learner: built.append("plain") or fast_driver(learner, 1))
+    for updates_per_call in (1, 2):
+        driver(learner, updates_per_call)
+    assert built == ["plain"]
 
 
 def test_it_learns_a_rhyme():
