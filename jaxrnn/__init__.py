@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 from jaxrnn import text, vocabulary
 from jaxrnn.learner import Learner, State, online
 from jaxrnn.loop import fast_driver, plain_driver
-from jaxrnn.model import Model, elman, nats
-from jaxrnn.rules import Gradient, Rule, one_step
+from jaxrnn.model import Model, elman, nats, network, with_cell
+from jaxrnn.rules import Gradient, Rule, bptt, one_step
 
 __all__ = [
     "Gradient",
@@ -19,12 +19,15 @@ __all__ = [
     "Rule",
     "State",
     "__version__",
+    "bptt",
     "elman",
     "fast_driver",
     "nats",
+    "network",
     "one_step",
     "online",
     "plain_driver",
     "text",
     "vocabulary",
+    "with_cell",
 ]

@@ -20,7 +20,7 @@ def chosen(config: Config, num_characters: int) -> Config:
 
 
 def suitable_rate(config: Config) -> float:
-    """A learning rate with which the network trains, found by trying (`experiments/rates.py`)."""
+    """A learning rate to begin with: the course's for its network, a smaller one where that does not train."""
     model, learning = config.model, config.learning
     if learning.optimizer in ADAPTIVE:
         return 5e-4 if learning.rule_length == 1 else 5e-3
