@@ -18,11 +18,19 @@ TINY = ["--max-characters", "6000", "--hidden-size", "8", "--rule-length", "8", 
 TINY += ["--dynamic-length", "8"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_candidates():
+    """Each optimizer that is tried takes seconds to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "CANDIDATES", {"sgd": (0.05, 0.1)})
+        yield
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(few_candidates, tmp_path_factory):
     """A run of the preset `gru` on a small part of the comedy."""
     path = tmp_path_factory.mktemp("blocks") / "gru"
-    train.main(["gru", *TINY, "--epochs", "3", "--num-layers", "2", "--run-dir", str(path)])
+    train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(path)])
     return path
 
 
@@ -54,10 +62,10 @@ def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_
     monkeypatch.setattr(running, "due", lambda task, advanced, disk: advanced.epoch is not None or due(task, advanced, disk))
     monkeypatch.setattr(running, "MOST_SAVING", 1.0)
     part = tmp_path / "part"
-    train.main(["gru", *TINY, "--epochs", "3", "--num-layers", "2", "--run-dir", str(part)])
-    for number in (4, 3):  # as if it had been killed after the first epoch
+    train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(part)])
+    for number in (3,):  # as if it had been killed after the first epoch
         shutil.rmtree(part / "checkpoints" / str(number))
-    train.main(["gru", *TINY, "--epochs", "3", "--num-layers", "2", "--run-dir", str(part), "--resume", "auto"])
+    train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(part), "--resume", "auto"])
     ends = [checkpoint.load(path) for path in (trained, part)]
     for a, b in zip(*(jax.tree.leaves((run.state._replace(memory=()), run.best_params)) for run in ends), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -70,6 +78,7 @@ def test_epochs_cannot_grow_where_the_rate_has_fallen_to_nothing(trained, capsys
     assert "falls to nothing" in error_of(capsys, train.main, ["--resume", str(trained), "--epochs", "5"])
 
 
+@pytest.mark.slow
 def test_a_run_of_so_many_minutes_is_laid_out_once_and_ends_on_time(tmp_path, capsys):
     run_dir, minutes = tmp_path / "run", 0.05
     train.main(["gru", *TINY, "--minutes", str(minutes), "--run-dir", str(run_dir)])
