@@ -57,6 +57,7 @@ def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_p
     assert "the best, after" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_path, monkeypatch):
     due = running.due
     monkeypatch.setattr(running, "due", lambda task, advanced, disk: advanced.epoch is not None or due(task, advanced, disk))
