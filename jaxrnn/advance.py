@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxrnn import build, evaluate
+from jaxrnn import build, devices, evaluate
 from jaxrnn.build import Data, Keys
 from jaxrnn.config import Config
 from jaxrnn.learner import Learner, State
@@ -31,6 +31,7 @@ class Task(NamedTuple):
     keys: Keys
     model: Model
     learner: Learner
+    mesh: Mesh | None  # the devices that share the streams out; None for a single one
     stream: Stream
     updates_per_epoch: int
     characters_per_update: int  # of all streams
@@ -53,7 +54,8 @@ def prepare(config: Config, data: Data) -> Task:
     """Builds what the settings name."""
     model, keys = build.model(config, data.vocabulary), build.keys(config.run.seed)
     learner = build.learner(config, model)
-    stream = jnp.asarray(to_streams(data.train, config.learning.num_streams))
+    mesh = devices.mesh(config)
+    stream = devices.place_stream(to_streams(data.train, config.learning.num_streams), mesh)
     num_updates, losses_of = updates_per_epoch(stream, learner.length), evaluate.frozen(model)
     return Task(
         config=config,
@@ -61,12 +63,13 @@ def prepare(config: Config, data: Data) -> Task:
         keys=keys,
         model=model,
         learner=learner,
+        mesh=mesh,
         stream=stream,
         updates_per_epoch=num_updates,
         characters_per_update=learner.length * config.learning.num_streams,
         drive=driver(learner, min(config.run.updates_per_call, num_updates)),
         restart=jax.jit(learner.restart, donate_argnums=0),
-        validate=lambda params: evaluate.mean_nats(losses_of(params, data.validation, keys.evaluation)),
+        validate=lambda params: evaluate.mean_nats(losses_of(devices.here(params), data.validation, keys.evaluation)),
         finite=lambda params: all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)),  # less than to compile it
     )
 
@@ -85,7 +88,7 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     if progress.num_updates is not None:
         left = min(left, progress.num_updates - step)
     started = time.perf_counter()
-    state, losses = task.drive(state, task.stream, min(most_updates, left))
+    state, losses = task.drive(devices.place(state, task.mesh), task.stream, min(most_updates, left))
     seconds = time.perf_counter() - started
     after, windows = add(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
     snapshot = Snapshot(state, best_params, after)

@@ -99,6 +99,23 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class DeviceConfig:
+    """On what it is computed."""
+
+    num_devices: int = 0
+    """Devices (GPUs, TPU cores, or cores of the CPU) that share the streams out, those of all processes counted; 0 = as many
+    as gain."""
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    """Of the factors of a product, on a GPU or TPU: fewer bits are faster. A CPU knows float32 only."""
+    coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT|auto", help_behavior_hint="(default: a single process)")] = ""
+    """Where the first of several processes is found by the others; auto = as the cluster's environment says."""
+    num_processes: int = 0
+    """How many there are."""
+    process_id: int = -1
+    """Which one this is, from 0."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Where the run goes, and how it is carried out."""
 
@@ -132,6 +149,7 @@ class Config:
     model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
     learning: Annotated[LearningConfig, tyro.conf.arg(name="")] = field(default_factory=LearningConfig)
     evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    device: Annotated[DeviceConfig, tyro.conf.arg(name="")] = field(default_factory=DeviceConfig)
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
 
@@ -217,12 +235,12 @@ def check(config: Config) -> None:
 
 
 def to_keep(config: Config) -> Config:
-    """The settings as they are saved: files named in a way that holds in every folder; without where this run is."""
+    """The settings as they are saved: files named in a way that holds in every folder; without where this process is."""
     text, source = config.text.text, config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", init_from=_absolute(source) if source else "")
-    return dataclasses.replace(
-        config, text=dataclasses.replace(config.text, text=text if text in NAMES else _absolute(text)), run=run
-    )
+    device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
+    kept_text = dataclasses.replace(config.text, text=text if text in NAMES else _absolute(text))
+    return dataclasses.replace(config, text=kept_text, device=device, run=run)
 
 
 def _absolute(path: str) -> str:
@@ -277,6 +295,7 @@ def from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
         "model": ModelConfig,
         "learning": LearningConfig,
         "evaluation": EvaluationConfig,
+        "device": DeviceConfig,
         "run": RunConfig,
     }
     for name, values in settings.items():

@@ -17,7 +17,7 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, compiled, folder, report, vocabulary
+from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, vocabulary
 from jaxrnn import config as configs
 from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
@@ -198,6 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
             check_rate("dynamic", options.dynamic)
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
+        devices.set_precision(run.config.device)
         params, config = checkpoint.weights(run, options.weights), _with_dynamics(run.config, options.dynamic)
         needed = not options.text or config.evaluation.dynamic == configs.AUTO
         data = _own_data(run, config) if needed else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn import config as configs
+from jaxrnn import devices
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 
@@ -26,18 +27,12 @@ class Log(NamedTuple):
 
 
 def choose(preset: str, config: Config) -> Path:
-    """Makes the folder of a new run: the one that was asked for, or the next free default name.
+    """Makes the folder of a new run: the one that was asked for, or the next free default name. All processes then know it.
 
     Raises:
       InputError: the folder that was asked for holds a run, or is no folder, or cannot be written.
     """
-    path = Path(config.run.run_dir)
-    with _writing(path):
-        if config.run.run_dir:
-            _check_free(path)
-            path.mkdir(parents=True, exist_ok=True)
-            return path
-        return _next_free(preset, config)
+    return Path(devices.by_first(lambda: str(_made(preset, config))))
 
 
 def begin(path: Path, config: Config) -> None:
@@ -46,8 +41,9 @@ def begin(path: Path, config: Config) -> None:
     Raises:
       InputError: another process has begun a run there, or it cannot be written.
     """
-    _check_free(path)
-    write_config(path, config)
+    if devices.is_first():
+        _check_free(path)
+        write_config(path, config)
 
 
 def write_config(path: Path, config: Config) -> None:
@@ -74,6 +70,8 @@ def read_config(path: Path) -> Config:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file so that it is whole at any moment: the old one, then the new one."""
+    if not devices.is_first():
+        return
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
@@ -89,11 +87,14 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keeps other processes from writing to this run. The lock ends with the process, however that ends.
+    """Keeps others from writing to this run, its first process for them all. The lock ends with the process, however that ends.
 
     Raises:
       InputError: another process has it; its number is in the message.
     """
+    if not devices.is_first():
+        yield
+        return
     import fcntl  # here, because Windows has none: there a run can be read, but not written
 
     with _writing(path):
@@ -142,6 +143,8 @@ def append(path: Path, log: Log) -> Log:
 
     A file that takes only a part of it, because the disk is full, is cut back to what it was.
     """
+    if not devices.is_first():
+        return Log()
     return Log(*(_append(path / name, text) for name, text in zip((METRICS, SAMPLES), log, strict=True)))
 
 
@@ -152,7 +155,7 @@ def log_sizes(path: Path) -> dict[str, int]:
 
 def cut(path: Path, sizes: Mapping[str, int]) -> None:
     """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
-    for name in (METRICS, SAMPLES):
+    for name in (METRICS, SAMPLES) if devices.is_first() else ():
         with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either
             content = (path / name).read_bytes()[: sizes.get(name, 0)]
             os.truncate(path / name, content.rfind(b"\n") + 1)
@@ -218,6 +221,16 @@ def _check_free(path: Path) -> None:
             f"--run-dir {str(path)!r} already holds a run, which is never overwritten: go on with it by --resume, name another "
             "folder, leave --run-dir out for a numbered one, or remove that folder first"
         )
+
+
+def _made(preset: str, config: Config) -> Path:
+    path = Path(config.run.run_dir)
+    with _writing(path):
+        if config.run.run_dir:
+            _check_free(path)
+            path.mkdir(parents=True, exist_ok=True)
+            return path
+        return _next_free(preset, config)
 
 
 def _next_free(preset: str, config: Config) -> Path:

@@ -73,7 +73,11 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
 
 def copy(state: Tree) -> Tree:
     """The same arrays once more, for what is not to be overwritten; nothing is compiled for it, as `jnp.copy` is."""
-    return jax.device_put(state, may_alias=False)
+
+    def where(leaf: Any) -> Any:  # a random key on several devices would not be copied if that were not said
+        return leaf.sharding if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 else None
+
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, where(leaf), may_alias=False), state)
 
 
 def advance_one(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxrnn import devices
 from jaxrnn.folder import PICTURE
 from jaxrnn.progress import WINDOW
 from jaxrnn.store import Rejected
@@ -59,8 +60,8 @@ MEANING = {
 
 
 def console() -> Console:
-    """A screen, or whatever takes its place; nothing in a text is taken for markup."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """A screen, or whatever takes its place, for the first process; nothing in a text is taken for markup."""
+    return Console(quiet=not devices.is_first(), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def bits(nats: float) -> float:

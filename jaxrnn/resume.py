@@ -13,8 +13,8 @@ from jaxrnn.errors import InputError
 from jaxrnn.suitable import suitable_rate
 from jaxrnn.text import NAMES
 
-# What may be another value than at the start, because no number depends on it.
-FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache"}
+# What may be another value than at the start, because no number depends on it (on that of devices, the last digits).
+FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache", "num_devices"}
 
 
 def find(preset: str, config: Config) -> Path | None:
@@ -62,6 +62,14 @@ def _fits(config: Config, path: Path) -> bool:
     return True
 
 
+def settings_of(run_dir: Path, otherwise: Config) -> Config:
+    """Those in the folder of the run, as far as they can be read."""
+    try:
+        return folder.read_config(run_dir)
+    except InputError:  # going on with it will tell
+        return otherwise
+
+
 def _begun(path: Path) -> float:
     config = path / folder.CONFIG
     return (config if config.exists() else path).stat().st_mtime
@@ -90,20 +98,20 @@ def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
 
 
 def with_chosen(settings: Config, begun: Config) -> Config:
-    """These settings without `auto`: the rate that suits them, and the dropout of the run, which depends on its text."""
+    """These settings without `auto`: the rate that suits them, and the dropout and number of devices of the run."""
     learning = settings.learning
     rate = suitable_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
     dropout = begun.learning.dropout if learning.dropout == configs.AUTO else learning.dropout
-    return dataclasses.replace(settings, learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout))
+    return dataclasses.replace(
+        settings,
+        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
+        device=dataclasses.replace(settings.device, num_devices=settings.device.num_devices or begun.device.num_devices),
+    )
 
 
 def with_epochs_wanted(settings: Config, run_dir: Path) -> Config:
     """These settings, with as many epochs at least as were asked for when the run was last gone on with."""
-    try:
-        wanted = folder.read_config(run_dir).learning.epochs
-    except InputError:  # these settings are enough
-        return settings
-    epochs = max(wanted, settings.learning.epochs)
+    epochs = max(settings_of(run_dir, settings).learning.epochs, settings.learning.epochs)
     return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from rich.console import Console
 
-from jaxrnn import checkpoint, evaluate, folder, report, stop, store, vocabulary
+from jaxrnn import checkpoint, devices, evaluate, folder, report, stop, store, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, num_epochs, of_length, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
@@ -47,6 +47,8 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
       Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it.
     """
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
+    state, best_params, progress = snapshot
+    snapshot = Snapshot(devices.place(state, task.mesh), devices.everywhere(best_params, task.mesh), progress)
     with stop.noticed() as received:
         snapshot, disk = learn(task, snapshot, run_dir, received, screen)
         finish(task, snapshot, run_dir, disk, received, screen)
@@ -55,7 +57,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
-    task.drive(copy(snapshot.state), task.stream, 1)  # compiles: the speed shown is that of learning
+    task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)  # compiles: the speed shown is that of learning
     now, first_step = time.perf_counter(), int(snapshot.state.step)
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
@@ -73,13 +75,14 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
             planned = not advanced.problem and time_to_plan(task, snapshot, begun)
+            num_updates, planned = devices.highest(num_updates, planned)
             if planned:
                 per_update = (time.perf_counter() - disk.started) / (int(snapshot.state.step) - first_step)
                 snapshot, plan_log = plan(task, snapshot, begun, per_update, screen)
                 log = folder.joined(log, plan_log)
             disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, log)))
-            signal = received()
-            if advanced.problem or planned or due(task, advanced, disk) or signal:
+            signal, to_save = devices.highest(received(), due(task, advanced, disk))
+            if advanced.problem or planned or to_save or signal:
                 disk = save(task, snapshot, run_dir, disk, screen)
             if signal:
                 raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
@@ -108,7 +111,7 @@ def plan(task: Task, snapshot: Snapshot, begun: float, per_update: float, screen
     """
     of_epoch, step, minutes = seconds_between_epochs(task, snapshot), int(snapshot.state.step), task.config.learning.minutes
     left = begun + 60 * minutes - time.perf_counter() - of_epoch
-    num_updates = step + max(1, int(left / (per_update + of_epoch / task.updates_per_epoch)))
+    (num_updates,) = devices.highest(step + max(1, int(left / (per_update + of_epoch / task.updates_per_epoch))))
     epochs = num_updates / task.updates_per_epoch
     screen.print(f"planned: {num_updates:,} updates, {epochs:.2f} epochs, to end {minutes:g} minutes after the beginning")
     return of_length(snapshot, num_updates), Log(folder.event("plan", {"step": step, "num_updates": num_updates}))
@@ -221,7 +224,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
     """Tests what was learned, shows the four numbers, draws the picture."""
     progress, tested = snapshot.progress, {}
     # With a validation part the best weights are known, and they are what a user wants.
-    params = snapshot.best_params if task.data.validation.size else snapshot.state.params
+    params = devices.here(snapshot.best_params if task.data.validation.size else snapshot.state.params)
     with report.busy(screen, "testing"):
         found = []
         for better in evaluate.dynamics(task.config, task.data, task.model, params):
@@ -258,6 +261,7 @@ def how_tested(task: Task, snapshot: Snapshot, how: Dynamics) -> dict[str, str]:
 
 def end_if_asked(signal: int, task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> None:
     """Raises `Stopped` if a signal came."""
+    (signal,) = devices.highest(signal)
     if signal:
         raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
 
@@ -266,7 +270,8 @@ def epoch_sample(task: Task, params: Params, epoch: int) -> str:
     """What the model writes after an epoch."""
     known, length = task.data.vocabulary, task.config.run.sample_length
     prompt_ids, key = vocabulary.encode(known, default_prompt(known)), jax.random.fold_in(task.keys.samples, epoch)
-    return vocabulary.decode(known, sample(task.model, params, prompt_ids, length, key=key, temperature=TEMPERATURE))
+    text = sample(task.model, devices.here(params), prompt_ids, length, key=key, temperature=TEMPERATURE)
+    return vocabulary.decode(known, text)
 
 
 def where(task: Task, snapshot: Snapshot) -> str:

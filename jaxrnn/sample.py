@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn import checkpoint, cli, compiled, report, vocabulary
+from jaxrnn import checkpoint, cli, compiled, devices, report, vocabulary
 from jaxrnn.checkpoint import Which
 from jaxrnn.config import check_seed, check_value
 from jaxrnn.errors import InputError
@@ -242,6 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
         check(config)
         run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)
+        devices.set_precision(run.config.device)
         params = checkpoint.weights(run, config.weights)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from jaxrnn import devices
 from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
 from jaxrnn.quiet import quiet
@@ -59,7 +60,7 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     """
     import orbax.checkpoint as ocp  # here, because it takes half a second to import
 
-    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(arrays, about)}
+    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(devices.whole(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # of a save that failed
     with quiet():
@@ -119,7 +120,7 @@ def arrays(saved: Opened, item: str, like: PyTree, sharding: jax.sharding.Shardi
     """
     import orbax.checkpoint as ocp
 
-    target = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = sharding or devices.anywhere()
     # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
     restored = saved.manager.restore(saved.number, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)}))[item]
@@ -151,6 +152,8 @@ def path_of(run_dir: Path, number: int) -> Path:
 
 def remove_leftovers(run_dir: Path) -> None:
     """Removes what a save that was killed or failed has left; for the one process that writes to this run."""
+    if not devices.is_first():
+        return
     for path in (run_dir / FOLDER).glob("*"):
         if path.name == TRASH or ".orbax-checkpoint-tmp" in path.name:
             shutil.rmtree(path, ignore_errors=True)
@@ -158,6 +161,8 @@ def remove_leftovers(run_dir: Path) -> None:
 
 def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
     """Moves damaged ones out of the way, so that they do not count among those that are kept."""
+    if not devices.is_first():
+        return
     with contextlib.suppress(OSError):  # on a full disk they stay where they are, and are passed over again
         for path, _ in rejected:
             (run_dir / DAMAGED).mkdir(exist_ok=True)

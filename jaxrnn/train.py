@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn import build, checkpoint, cli, compiled, folder, report, resume, store, suitable
+from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, resume, store, suitable
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
 from jaxrnn.checkpoint import Run
@@ -31,9 +31,13 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.unneeded_screen(), cli.told_in_one_line(), contextlib.ExitStack() as inside:
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse(flags)
+        devices.check(config.device)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
-        run_dir = resume.find(preset, config) if config.run.resume else None
+        devices.join(config.device)
+        run_dir = found(preset, config) if config.run.resume else None
+        begun = config if run_dir is None else resume.settings_of(run_dir, config)
+        devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
         inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
@@ -71,6 +75,12 @@ def is_preset_named(arguments: list[str]) -> bool:
     return bool(arguments) and not arguments[0].startswith("-")
 
 
+def found(preset: str, config: Config) -> Path | None:
+    """The folder of the run to go on with, the same for all processes; None for a new run."""
+    path = devices.by_first(lambda: str(resume.find(preset, config) or ""))
+    return Path(path) if path else None
+
+
 def begin(preset: str, config: Config, flags: list[str]) -> None:
     """A new run, in a folder of its own."""
     configs.check(config)
@@ -79,6 +89,7 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
         origin = weights_of(Path(config.run.init_from).expanduser())
         _, config = parse(flags, with_model_of(origin.config, preset))
         check_model(config, origin)
+    devices.check_precision(config.device)
     task, snapshot = prepared(config, origin)
     run_dir = folder.choose(preset, config)
     with folder.locked(run_dir):
@@ -119,10 +130,13 @@ def go_on_from(saved: Run, config: Config) -> None:
     data = build.data(config, saved.vocabulary)
     resume.check_run(saved, data)
     report.show_rejected(saved.rejected)
+    devices.set_precision(config.device)
+    config = devices.chosen(config, saved.config)
     task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     more = "; its schedule ended" if saved.progress.schedule.finished else "; --epochs takes more"
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
-        print(f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}")
+        finished = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}"
+        report.console().print(finished)
         return
     store.set_aside(saved.path, saved.rejected)
     folder.cut(saved.path, saved.about["log_sizes"])
@@ -130,6 +144,9 @@ def go_on_from(saved: Run, config: Config) -> None:
         folder.write_config(saved.path, config)
     others = resume.other_versions(saved)
     notes = {"resumed": where(task, snapshot)}
+    then, now = saved.config.device.num_devices, config.device.num_devices
+    if then not in (0, now):
+        notes["devices"] = f"{then} then and {now} now: numbers may differ in the last digits"
     if others:
         notes["versions"] = f"{others}: numbers may differ in the last digits"
     show_and_run(task, snapshot, saved.path, notes)
@@ -138,8 +155,9 @@ def go_on_from(saved: Run, config: Config) -> None:
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
     data = build.data(config, origin.vocabulary if origin else None)
+    devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg")
-    task = prepare(suitable.chosen(configs.to_keep(config), len(data.train)), data)
+    task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), len(data.train))), data)
     return task, first_snapshot(task, origin)
 
 
@@ -172,15 +190,13 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     used_of_all = f"the first {data.num_used:,} of {data.num_characters:,} characters (--max-characters)"
     validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
-    device = jax.devices()[0]
-    kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     return {
         "text": f"{config.text.text}, {used if whole else used_of_all}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": f"{len(data.vocabulary.characters)} characters: {report.visible(data.vocabulary.characters)}",
         "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
         "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
-        "device": f"{kind}, jax {jax.__version__}",
+        "device": f"{devices.in_words(config)}, jax {jax.__version__}",
         "run": str(run_dir),
     }
 
