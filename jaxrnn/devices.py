@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
@@ -115,20 +116,31 @@ def mesh(config: Config) -> Mesh | None:
 
 def place_stream(stream: Int[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
     """Each device gets its streams."""
-    return jax.device_put(stream, None if mesh is None else NamedSharding(mesh, PartitionSpec(None, AXIS)))
+    return jnp.asarray(stream) if mesh is None else _put(stream, NamedSharding(mesh, PartitionSpec(None, AXIS)))
 
 
 def place(state: State, mesh: Mesh | None) -> State:
     """Each device gets the carry of its streams, and all else."""
     if mesh is None:
         return state
-    shared = NamedSharding(mesh, PartitionSpec(AXIS))
-    return everywhere(state._replace(carry=()), mesh)._replace(carry=jax.device_put(state.carry, shared))
+    carry = jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec(AXIS))), state.carry)
+    return everywhere(state._replace(carry=()), mesh)._replace(carry=carry)
 
 
 def everywhere(tree: Tree, mesh: Mesh | None) -> Tree:
     """Each device gets it whole."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return tree if mesh is None else jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+
+
+def _put(leaf: Any, sharding: Sharding) -> Any:
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
+    here = np.asarray(leaf)  # of another process's devices JAX takes no part
+    return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
 
 
 def anywhere() -> Sharding:
