@@ -59,7 +59,7 @@ class LearningConfig:
     epochs: int = 10
     """Readings of the training text, at most."""
     minutes: float = 0.0
-    """Time for training, instead of a number of epochs: the speed is measured first, and the run then laid out to end on time;
+    """Time for training, instead of a number of epochs: the speed is measured, and the run laid out to end on time;
     0 = as many epochs as --epochs says."""
     rule: Literal["one_step", "bptt"] = "one_step"
     """How a gradient is obtained. one_step: from one character, an update after each. bptt: from a block of --rule-length

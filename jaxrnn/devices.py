@@ -64,6 +64,8 @@ def check(settings: DeviceConfig) -> None:
         if settings.num_processes or settings.process_id >= 0:
             raise InputError("--num-processes and --process-id go with --coordinator HOST:PORT")
         return
+    if not settings.coordinator.rpartition(":")[2].isdecimal():
+        raise InputError(f"--coordinator is {settings.coordinator!r}; it must be HOST:PORT of the first process, or auto")
     check_value("num-processes", settings.num_processes, settings.num_processes >= 1, "1 or more, with --coordinator HOST:PORT")
     most = settings.num_processes - 1
     check_value(

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 WEIGHT_DECAY = 1e-4  # of adamw, if nothing else is said: Optax's
-WARM_UP = 100  # updates until a cosine schedule has reached its rate
+WARM_UP = 100  # updates until a cosine schedule has reached its rate, in a run of ten times as many or more
 ENDLESS = 2**31 - 1  # updates: the end is not known yet
 
 # All of them move the weights in proportion to their rate, so that a schedule may multiply what comes out of them.
@@ -95,13 +95,15 @@ def cosine(num_updates: int) -> optax.GradientTransformation:
 
 
 def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Float[Array, ""]:
-    """What the rate is multiplied by: straight up during `WARM_UP` updates, and all the way half a cosine down to 0.
+    """What the rate is multiplied by: straight up at first, and all the way half a cosine down to 0.
+
+    The way up takes `WARM_UP` updates, or a tenth of a shorter run.
 
     Source: Loshchilov & Hutter (2017), ICLR, eq. 5, without restarts.
     """
-    part = num_done.astype(jnp.float32) / num_updates.astype(jnp.float32)
-    warm = jnp.minimum((num_done + 1).astype(jnp.float32) / WARM_UP, 1)
-    return warm * optax.cosine_decay_schedule(1.0, 1)(part)
+    done, whole = num_done.astype(jnp.float32), num_updates.astype(jnp.float32)
+    warm = jnp.minimum((done + 1) / jnp.clip(whole / 10, 1, WARM_UP), 1)
+    return warm * optax.cosine_decay_schedule(1.0, 1)(done / whole)
 
 
 def _promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:

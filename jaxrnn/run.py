@@ -23,7 +23,7 @@ from jaxrnn.stop import Received
 from jaxrnn.types import Params
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known
-PLANNED_AFTER = 0.05  # of the time that a run has: by then its speed is known
+PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)  # of the time that a run has: its speed is known, or may have changed since
 SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the signals
 MOST_SAVING = 0.015  # of the time; beyond it the end of an epoch is no reason to save
 MOST_ROLLBACKS = 5
@@ -38,6 +38,16 @@ class Disk(NamedTuple):
     seconds_saving: float = 0.0
     failed: bool = False  # the last time
     anything_saved: bool = False
+
+
+class Pace(NamedTuple):
+    """How a run that has so many minutes gets on. In seconds of the clock, which means nothing by itself."""
+
+    end: float
+    moments: tuple[float, ...]  # when it is to be laid out
+    since: float  # the last time that it was
+    step: int  # updates until then
+    of_epoch: float = 0.0  # what is done between two epochs takes so long
 
 
 def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
@@ -58,7 +68,8 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
     task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)  # compiles: the speed shown is that of learning
-    now, first_step = time.perf_counter(), int(snapshot.state.step)
+    now = time.perf_counter()
+    keeping = pace(task, snapshot, begun)
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
     with report.progress(screen, characters, most) as show:
@@ -74,11 +85,10 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
                 snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
-            planned = not advanced.problem and time_to_plan(task, snapshot, begun)
-            num_updates, planned = devices.highest(num_updates, planned)
+            time_to_plan = bool(keeping.moments) and time.perf_counter() >= keeping.moments[0]
+            num_updates, planned = devices.highest(num_updates, time_to_plan and not advanced.problem)
             if planned:
-                per_update = (time.perf_counter() - disk.started) / (int(snapshot.state.step) - first_step)
-                snapshot, plan_log = plan(task, snapshot, begun, per_update, screen)
+                snapshot, keeping, plan_log = plan(task, snapshot, keeping, screen)
                 log = folder.joined(log, plan_log)
             disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, log)))
             signal, to_save = devices.highest(received(), due(task, advanced, disk))
@@ -94,27 +104,30 @@ def first_updates(task: Task) -> int:
     return max(1, FIRST_CHARACTERS // (task.characters_per_update))
 
 
-def time_to_plan(task: Task, snapshot: Snapshot, begun: float) -> bool:
-    """Whether the speed of a run that has so many minutes is known by now, and its length is not."""
-    seconds = 60 * task.config.learning.minutes
-    return snapshot.progress.num_updates is None and 0 < PLANNED_AFTER * seconds <= time.perf_counter() - begun
+def pace(task: Task, snapshot: Snapshot, begun: float) -> Pace:
+    """That of a run before it has read anything; one that is gone on with was laid out, and needs no clock any more."""
+    minutes, planned = task.config.learning.minutes, snapshot.progress.num_updates is not None
+    moments = () if planned or not minutes else tuple(begun + 60 * minutes * part for part in PLANNED_AT)
+    return Pace(begun + 60 * minutes, moments, time.perf_counter(), int(snapshot.state.step))
 
 
-def plan(task: Task, snapshot: Snapshot, begun: float, per_update: float, screen: Console) -> tuple[Snapshot, Log]:
+def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[Snapshot, Pace, Log]:
     """The run laid out so that it ends on time: the same moment, with a length, and the event for the metrics.
 
-    It is done once and saved with the run, so that going on with it needs no clock.
-
-    Args:
-      begun: when the time began that the run has.
-      per_update: seconds.
+    It is saved at once, so that going on with the run does what was planned.
     """
-    of_epoch, step, minutes = seconds_between_epochs(task, snapshot), int(snapshot.state.step), task.config.learning.minutes
-    left = begun + 60 * minutes - time.perf_counter() - of_epoch
-    (num_updates,) = devices.highest(step + max(1, int(left / (per_update + of_epoch / task.updates_per_epoch))))
-    epochs = num_updates / task.updates_per_epoch
-    screen.print(f"planned: {num_updates:,} updates, {epochs:.2f} epochs, to end {minutes:g} minutes after the beginning")
-    return of_length(snapshot, num_updates), Log(folder.event("plan", {"step": step, "num_updates": num_updates}))
+    step, first = int(snapshot.state.step), snapshot.progress.num_updates is None
+    per_update = (time.perf_counter() - pace.since) / max(1, step - pace.step)
+    of_epoch = seconds_between_epochs(task, snapshot) if first else pace.of_epoch
+    now = time.perf_counter()
+    (num_updates,) = devices.highest(
+        step + max(1, int((pace.end - now - of_epoch) / (per_update + of_epoch / task.updates_per_epoch)))
+    )
+    if first:
+        epochs, minutes = num_updates / task.updates_per_epoch, task.config.learning.minutes
+        screen.print(f"planned: {num_updates:,} updates, {epochs:.2f} epochs, to end {minutes:g} minutes after the beginning")
+    event = folder.event("plan", {"step": step, "num_updates": num_updates})
+    return of_length(snapshot, num_updates), Pace(pace.end, pace.moments[1:], now, step, of_epoch), Log(event)
 
 
 def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:

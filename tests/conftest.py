@@ -1,4 +1,4 @@
-"""Strict from the first import on: shapes and types checked at each call, no silent promotion, two simulated CPU devices."""
+"""Strict from the first import on: shapes and types checked at each call, no silent promotion, eight simulated CPU devices."""
 
 import dataclasses
 import fcntl
@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # What one test has compiled, the others and the processes that they start need not compile again.
 compiled = tempfile.TemporaryDirectory()
@@ -71,13 +71,14 @@ def trained(tmp_path_factory):
     return path
 
 
-def task_of(preset="notebook", streams=1, updates_per_call=10_000, **learning):
+def task_of(preset="notebook", streams=1, updates_per_call=10_000, device=None, **learning):
     """The task of a run on 1,000 characters."""
     settings = config.PRESETS[preset]
     settings = config.Config(
         text=dataclasses.replace(settings.text, max_characters=1_000),
         model=dataclasses.replace(settings.model, hidden_size=8),
         learning=dataclasses.replace(settings.learning, num_streams=streams, **learning),
+        device=device or config.DeviceConfig(),
         run=config.RunConfig(updates_per_call=updates_per_call),
     )
     data = build.data(settings)

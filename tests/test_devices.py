@@ -1,0 +1,159 @@
+"""Streams shared out over devices and processes: the same numbers, saved and gone on with anywhere."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import events, metrics, task_of
+from test_cli_errors import error_of
+
+from jaxrnn import checkpoint, config, devices, train
+from jaxrnn.advance import advance
+from jaxrnn.config import Config, DeviceConfig, LearningConfig
+from jaxrnn.start import first_snapshot
+
+BPTT = {"rule": "bptt", "rule_length": 5, "dropout": 0.3, "clip_norm": 0.1, "optimizer": "adam"}
+TINY = [
+    "gru",
+    "--max-characters",
+    "6000",
+    "--hidden-size",
+    "8",
+    "--rule-length",
+    "8",
+    "--num-streams",
+    "8",
+    "--dynamic",
+    "fixed",
+]
+TINY += ["--schedule", "constant", "--sample-length", "20", "--dynamic-length", "8"]
+
+
+def advanced_on(number, **learning):
+    """An epoch on so many devices."""
+    task = task_of(streams=8, device=DeviceConfig(num_devices=number), **learning)
+    assert (task.mesh is None) == (number == 1)
+    return advance(task, first_snapshot(task), 10**6)
+
+
+@pytest.mark.parametrize("learning", [{}, BPTT], ids=["one_step", "bptt"])
+def test_any_number_of_devices_gives_the_same_losses(learning):
+    alone = advanced_on(1, **learning)
+    for number in (4, 8):
+        shared = advanced_on(number, **learning)
+        assert shared.epoch is not None
+        assert alone.epoch is not None
+        np.testing.assert_allclose(shared.epoch.online_nats, alone.epoch.online_nats, rtol=1e-5)
+        for a, b in zip(jax.tree.leaves(shared.snapshot), jax.tree.leaves(alone.snapshot), strict=True):
+            np.testing.assert_allclose(values(a), values(b), rtol=1e-3, atol=1e-5)
+
+
+def values(leaf):
+    """Of an array, of random keys, of a number."""
+    is_key = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf, np.float64)
+
+
+def test_each_device_has_its_streams_and_all_weights():
+    state = advanced_on(4, **BPTT).snapshot.state
+    assert {shard.data.shape for shard in state.carry.addressable_shards} == {(2, 8)}
+    assert len(state.carry.sharding.device_set) == 4
+    assert all(leaf.is_fully_replicated and len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(state.params))
+
+
+def test_a_run_saved_on_8_devices_is_gone_on_with_on_1(folder, capsys):
+    train.main([*TINY, "--epochs", "2", "--num-devices", "8", "--run-dir", "alone"])
+    train.main([*TINY, "--epochs", "1", "--num-devices", "8", "--run-dir", "moved"])
+    train.main(["--resume", "moved", "--epochs", "2", "--num-devices", "1"])
+    assert "8 then and 1 now" in capsys.readouterr().out
+    assert_same_losses(folder / "moved", folder / "alone")
+    assert checkpoint.load(folder / "moved").config.device.num_devices == 1
+
+
+def test_two_processes_write_one_run(folder):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    meet = ["--coordinator", f"localhost:{port}", "--num-processes", "2", "--run-dir", "both"]
+    command = [sys.executable, "-W", "error", "-m", "jaxrnn.train", *TINY, "--epochs", "2", *meet]
+    # Each has the one device that it makes of its core, not those that the tests simulate.
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    processes = [
+        subprocess.Popen(
+            [*command, "--process-id", str(number)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for number in range(2)
+    ]
+    said = [process.communicate(timeout=200) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "2 of cpu in 2 processes, 4 streams on each" in said[0][0]
+    assert "epoch" not in said[1][0]  # it shows nothing
+    train.main([*TINY, "--epochs", "2", "--num-devices", "1", "--run-dir", "alone"])
+    assert_same_losses(folder / "both", folder / "alone")
+    assert [event["event"] for event in events(folder / "both")].count("final") == 1
+    train.main(["--resume", "both", "--epochs", "3", "--num-devices", "1"])
+    assert [event["event"] for event in metrics(folder / "both")] == ["epoch"] * 3 + ["final"]
+
+
+def assert_same_losses(run_dir, other):
+    """In all that the metrics say."""
+    for a, b in zip(metrics(run_dir)[-2:], metrics(other)[-2:], strict=True):
+        for name in a:
+            if name.endswith("_nats"):
+                np.testing.assert_allclose(a[name], b[name], rtol=1e-5, err_msg=json.dumps(a))
+
+
+@pytest.mark.parametrize(
+    ("there", "rule", "num_streams", "number"),
+    [
+        (1, "bptt", 32, 1),
+        (2, "bptt", 32, 2),
+        (2, "one_step", 32, 1),
+        (8, "bptt", 32, 2),
+        (8, "bptt", 128, 8),
+        (3, "bptt", 64, 2),
+    ],
+)
+def test_devices_are_used_that_gain(monkeypatch, there, rule, num_streams, number):
+    monkeypatch.setattr(jax, "device_count", lambda: there)
+    settings = Config(learning=LearningConfig(rule=rule, num_streams=num_streams))
+    chosen = devices.chosen(settings)
+    assert chosen.device.num_devices == number
+    assert devices.chosen(chosen) == chosen
+    gone = dataclasses.replace(settings, device=DeviceConfig(num_devices=64))
+    assert devices.chosen(gone, begun=gone) == chosen
+    assert devices.chosen(gone, begun=settings) == gone  # asked for, and then refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--num-devices", "64"], "--num-devices is 64; the number of devices here is 8"),
+        (["--num-devices", "3", "--num-streams", "4"], "--num-streams 4 cannot be shared by 3 devices evenly"),
+        (["--num-devices", "-1"], "--num-devices is -1"),
+        (["--num-processes", "2"], "--num-processes and --process-id go with --coordinator"),
+        (["--coordinator", "here:1"], "--num-processes is 0; it must be 1 or more"),
+        (["--coordinator", "here:1", "--num-processes", "2", "--process-id", "2"], "--process-id is 2; it must be 0 to 1"),
+        (["--coordinator", "here", "--num-processes", "2", "--process-id", "0"], "--coordinator is 'here'"),
+        (
+            ["--coordinator", "here:1", "--num-processes", "2", "--process-id", "0", "--num-devices", "3"],
+            "by 2 processes evenly",
+        ),
+        (["--precision", "bfloat16"], "a CPU multiplies in float32"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(folder, capsys, flags, words):
+    assert words in error_of(capsys, train.main, flags)
+    assert not list(folder.iterdir())
+
+
+def test_where_a_process_is_is_no_part_of_a_run():
+    device = DeviceConfig(num_devices=4, coordinator="here:1", num_processes=2, process_id=1)
+    kept = config.to_keep(Config(device=device))
+    assert kept.device == DeviceConfig(num_devices=4)
