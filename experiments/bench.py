@@ -1,0 +1,297 @@
+"""jaxrnn beside PyTorch, and beside hand-written C: how many times as fast it is.
+
+    pip install -e ".[bench]" && python experiments/bench.py
+
+Takes ten minutes. Every row is measured in turn with its peers, several times, and the shortest time of each counts, because
+everything else that the machine does only adds to it. PyTorch computes with one and with all threads, and the better one
+counts; jaxrnn on as many devices as `python -m jaxrnn.train` would use. The ratios are what carries over to another machine.
+What must come out stands in the rows below. Writes results/bench.json, and results/bench.md, which stands in the README.
+
+`--only REGEX` measures the rows whose name fits, and writes nothing. C is left out where there is no gcc.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import torch_peers
+import tyro
+
+from jaxrnn import State, build, devices, fast_driver, online, plain_driver, text, vocabulary
+from jaxrnn.config import Config, LearningConfig, ModelConfig
+from jaxrnn.loop import copy
+from jaxrnn.model import Model, network
+from jaxrnn.optimizer import optimizer
+from jaxrnn.rules import bptt, one_step
+from jaxrnn.sample import sample
+from jaxrnn.stream import to_streams
+
+REPEATS, SECONDS = 7, 0.4  # of each repeat, about
+RATE, CHECKED = 0.1, 2_000
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+PLAIN, FAST, FLOOR, TORCH = "plain driver", "fast driver", "C", "PyTorch"
+RESULTS = Path(__file__).with_name("results")
+
+Run = Callable[[int], Any]  # so many updates
+
+
+class Row(NamedTuple):
+    """What is measured, and how many times as fast as PyTorch it must be."""
+
+    cell: str
+    hidden: int
+    streams: int
+    length: int  # characters in a block
+    least: float
+
+    @property
+    def name(self) -> str:
+        streams = "one stream" if self.streams == 1 else f"{self.streams} streams"
+        block = "an update after each character" if self.length == 1 else f"blocks of {self.length}"
+        return f"{'Elman' if self.cell == 'elman' else self.cell.upper()} {self.hidden}, {streams}, {block}"
+
+
+class Measured(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    microseconds: dict[str, float]  # a character, by contestant
+    build_seconds: float  # until the program was compiled
+    times_as_fast: float  # as the best of the peers
+    least: float
+
+
+ROWS = [
+    *[Row("elman", hidden, 1, 1, 1.5) for hidden in (256, 512, 1024)],
+    *[Row("elman", hidden, streams, 1, 1.5) for hidden in (128, 512) for streams in (8, 32, 128, 512)],
+    *[Row("gru", hidden, 32, 50, 2.0) for hidden in (128, 256, 512)],
+    *[Row("lstm", hidden, 32, 50, 1.3) for hidden in (128, 256, 512)],
+    Row("lstm", 128, 1, 32, 2.5),
+]
+COURSE = "Elman 128, one stream, an update after each character"
+DRAWING = "Elman 128, drawing a text"
+START = "a fresh process: the course's ten epochs"
+
+
+def main(only: str = "") -> None:
+    """Measures all rows, or those whose name fits."""
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
+    devices.use_cores("bptt", 0)
+    characters = text.read("comedie")
+    known = vocabulary.of_text(characters)
+    ids = vocabulary.encode(known, characters)
+    wanted = re.compile(only, re.IGNORECASE)
+    rows = []
+
+    def add(measured: Measured) -> None:
+        rows.append(measured)
+        print(in_words(measured), flush=True)
+
+    for least, name, measure in ((0.0, COURSE, course), (12.0, DRAWING, drawing)):
+        if wanted.search(name):
+            for measured in measure(name, least, ids, len(known.characters)):
+                add(measured)
+    for row in ROWS:
+        if wanted.search(row.name):
+            add(measure_row(row, ids, len(known.characters)))
+    if wanted.search(START):
+        add(fresh_process(rows))
+    if not only:
+        write(rows)
+
+
+def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Measured]:
+    """The course's network: both drivers beside PyTorch and C, from the same weights, with the same losses."""
+    del least
+    model, stream = network("elman", vocab_size), to_streams(ids)
+    learner = online(model, one_step(model), optimizer("sgd", RATE))
+    start = jax.jit(learner.init)(build.keys(0).init)
+    on_device = devices.place_stream(stream, None)
+    most = len(ids) - 1
+    drives = {PLAIN: plain_driver(learner), FAST: fast_driver(learner, most)}
+    losses = {name: drive(copy(start), on_device, CHECKED)[1] for name, drive in drives.items()}
+    losses[TORCH] = np.array(torch_peers.one_step(start, stream, RATE, CHECKED, 1)())
+    runs: dict[str, Run] = {name: lambda n, drive=drive: drive(copy(start), on_device, n) for name, drive in drives.items()}
+    runs[TORCH] = lambda n: torch_peers.one_step(start, stream, RATE, n, 1)()
+    if shutil.which("gcc"):
+        program = floor(start)
+        losses[FLOOR] = program(ids, CHECKED)
+        runs[FLOOR] = lambda n: program(ids, n)
+    np.testing.assert_allclose(losses[FAST], losses[PLAIN], rtol=1e-5)
+    for others in losses.values():
+        np.testing.assert_allclose(others, losses[PLAIN], rtol=1e-3)
+    seconds, _ = interleaved(runs, most)
+    named = {name: 1e6 * each for name, each in seconds.items()}
+    beside = [Measured(f"{name}: {driver} beside PyTorch", {k: named[k] for k in (driver, TORCH)}, 0.0,
+                       seconds[TORCH] / seconds[driver], least)
+              for driver, least in ((PLAIN, 8.0), (FAST, 30.0))]  # fmt: skip
+    if FLOOR in seconds:
+        least = 1 / 2.0 if jax.__version_info__ < (0, 12) else 1 / 1.35
+        times = {k: named[k] for k in (FAST, FLOOR)}
+        beside.append(Measured(f"{name}: {FAST} beside C", times, 0.0, seconds[FLOOR] / seconds[FAST], least))
+    return beside
+
+
+def drawing(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Measured]:
+    """Sampling, character by character."""
+    model = network("elman", vocab_size)
+    learner = online(model, one_step(model), optimizer("sgd", RATE))
+    start = jax.jit(learner.init)(build.keys(0).init)
+    key = jax.random.key(0)
+    runs: dict[str, Run] = {"jaxrnn": lambda n: sample(model, start.params, ids[:1], n, key=key)}
+    for threads in numbers_of_threads():
+        runs[f"{TORCH}, {threads}"] = lambda n, threads=threads: torch_peers.sample(start, n, threads)()
+    return [measured_of(name, *interleaved(runs, 100_000), 1, least)]
+
+
+def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
+    """One row beside PyTorch."""
+    model = network(row.cell, vocab_size, row.hidden, embedding_size=0 if row.cell == "elman" else row.hidden)
+    learner = learner_of(row, model)
+    stream = to_streams(ids, row.streams)
+    mesh = devices.mesh(devices.chosen(settings_of(row)))
+    start, on_device = jax.jit(learner.init)(build.keys(0).init), devices.place_stream(stream, mesh)
+    start, most = devices.place(start, mesh), (len(stream) - 1) // row.length
+    drive = fast_driver(learner, most)
+    runs: dict[str, Run] = {"jaxrnn": lambda n: drive(copy(start), on_device, n)}
+    for threads in numbers_of_threads():
+        runs[f"{TORCH}, {threads}"] = lambda n, threads=threads: in_torch(row, start, stream, vocab_size, n, threads)()
+    return measured_of(row.name, *interleaved(runs, most), row.streams * row.length, row.least)
+
+
+def learner_of(row: Row, model: Model) -> Any:
+    """As the course learns from characters, and as `--rule bptt` does from blocks."""
+    streams = () if row.streams == 1 else (row.streams,)
+    if row.length == 1:
+        return online(model, one_step(model), optimizer("sgd", RATE), streams)
+    return online(model, bptt(model, row.length), optimizer("adam", 1e-3, clip_norm=1.0), streams)
+
+
+def settings_of(row: Row) -> Config:
+    """From which the number of devices follows."""
+    learning = LearningConfig(rule="one_step" if row.length == 1 else "bptt", num_streams=row.streams)
+    return Config(model=ModelConfig(hidden_size=row.hidden), learning=learning)
+
+
+def in_torch(row: Row, start: State, stream: np.ndarray, vocab_size: int, num_updates: int, threads: int) -> Callable[[], Any]:
+    """The same there."""
+    if row.length == 1:
+        return torch_peers.one_step(start, stream, RATE, num_updates, threads)
+    return torch_peers.blocks(row.cell, vocab_size, row.hidden, stream, row.length, num_updates, threads)
+
+
+def numbers_of_threads() -> list[int]:
+    """Of PyTorch."""
+    return sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
+
+
+def floor(start: State) -> Callable[[np.ndarray, int], np.ndarray]:
+    """The course's network by `floor.c`, which is compiled for these sizes; it starts from these weights at each call."""
+    cell, readout = start.params["cell"], start.params["readout"]
+    vocab_size, hidden = cell["input_kernel"].shape
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "floor.so")
+        sizes = (f"-DVOCAB={vocab_size}", f"-DHIDDEN={hidden}")
+        subprocess.run(["gcc", *FLAGS, *sizes, Path(__file__).with_name("floor.c"), "-lm", "-o", library], check=True)
+        program = ctypes.CDLL(str(library))
+    arrays = {
+        "input": cell["input_kernel"],
+        "recurrent": cell["recurrent_kernel"],
+        "bias": cell["bias"],
+        "readout": readout["kernel"],
+        "readout_bias": readout["bias"],
+        "h": start.carry,
+    }
+
+    def read(ids: np.ndarray, count: int) -> np.ndarray:
+        for name, array in arrays.items():
+            np.ctypeslib.as_array((ctypes.c_float * array.size).in_dll(program, name))[:] = np.ravel(array)
+        losses = np.empty(count, np.float32)
+        program.learn(ids.ctypes.data_as(ctypes.c_void_p), count, ctypes.c_float(RATE), losses.ctypes.data_as(ctypes.c_void_p))
+        return losses
+
+    return read
+
+
+def interleaved(runs: dict[str, Run], most: int) -> tuple[dict[str, float], float]:
+    """Seconds that an update takes at least, by contestant; and until the first of them had made its first one."""
+    started = time.perf_counter()
+    next(iter(runs.values()))(1)
+    build_seconds, counts, shortest = time.perf_counter() - started, {}, dict.fromkeys(runs, float("inf"))
+    for name, run in runs.items():
+        count = min(10, most)
+        run(count)
+        started = time.perf_counter()
+        run(count)
+        counts[name] = max(1, min(most, int(count * SECONDS / (time.perf_counter() - started))))
+    for _ in range(REPEATS):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run(counts[name])
+            shortest[name] = min(shortest[name], (time.perf_counter() - started) / counts[name])
+    return shortest, build_seconds
+
+
+def measured_of(name: str, seconds: dict[str, float], build_seconds: float, characters: int, least: float) -> Measured:
+    """jaxrnn beside the best of its peers."""
+    peer = min(each for contestant, each in seconds.items() if contestant != "jaxrnn")
+    microseconds = {contestant: 1e6 * each / characters for contestant, each in seconds.items()}
+    return Measured(name, microseconds, build_seconds, peer / seconds["jaxrnn"], least)
+
+
+def fresh_process(rows: list[Measured]) -> Measured:
+    """The whole command, without and with programs compiled before, beside PyTorch's loop alone over as many characters."""
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "XDG_CACHE_HOME": folder}
+        for name in ("cold", *["with compiled programs"] * 3):
+            started = time.perf_counter()
+            command = [sys.executable, "-m", "jaxrnn.train"]
+            subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+            seconds[name] = min(seconds.get(name, float("inf")), time.perf_counter() - started)
+    characters = 450_000
+    peer = [row.microseconds[TORCH] for row in rows if row.name.startswith(COURSE) and TORCH in row.microseconds]
+    microseconds = {name: 1e6 * each / characters for name, each in seconds.items()}
+    if peer:
+        microseconds[f"{TORCH}, the loop alone"] = peer[0]
+    ratio = peer[0] / microseconds["cold"] if peer else float("nan")
+    print(", ".join(f"{name} {each:.1f} s" for name, each in seconds.items()))
+    return Measured(START, microseconds, 0.0, ratio, 0.0)
+
+
+def in_words(measured: Measured) -> str:
+    """A row of the table in Markdown."""
+    times = ", ".join(f"{name} {each:.3g}" for name, each in measured.microseconds.items())
+    short = "" if measured.times_as_fast >= measured.least else " (short of it)"
+    least = f"{measured.least:.2g}{short}" if measured.least else ""
+    built = f"{measured.build_seconds:.1f}" if measured.build_seconds else ""
+    return f"| {measured.name} | **{measured.times_as_fast:.2f}** | {least} | {times} | {built} |"
+
+
+def write(rows: list[Measured]) -> None:
+    """The JSON, and the table."""
+    cores = numbers_of_threads()[-1]
+    versions = {"Python": platform.python_version(), "jax": jax.__version__, "PyTorch": torch_peers.torch.__version__}
+    machine = f"{platform.machine()}, {cores} cores, {jax.devices()[0].device_kind}"
+    RESULTS.mkdir(exist_ok=True)
+    about = {"machine": machine, **versions}
+    (RESULTS / "bench.json").write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=1) + "\n")
+    head = "| | times as fast | wanted | µs a character | built in s |\n|---|---|---|---|---|\n"
+    title = ", ".join([machine, *[f"{name} {version}" for name, version in versions.items()]])
+    (RESULTS / "bench.md").write_text(f"{title}\n\n{head}" + "".join(f"{in_words(row)}\n" for row in rows), "utf-8")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

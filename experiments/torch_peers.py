@@ -1,0 +1,123 @@
+"""What `bench.py` measures in PyTorch: the same networks, written as one writes them there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from jaxrnn import State
+
+Read = Callable[[], list[float]]
+
+
+class Elman(nn.Module):
+    """The course's network: one-hot characters beside the state, two linear layers."""
+
+    def __init__(self, vocab_size: int, hidden_size: int):
+        super().__init__()
+        self.hidden = nn.Linear(vocab_size + hidden_size, hidden_size)
+        self.readout = nn.Linear(hidden_size, vocab_size)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.sigmoid(self.hidden(torch.cat([x, h], dim=-1)))
+        return self.readout(h), h
+
+    @classmethod
+    def like(cls, state: State) -> tuple["Elman", torch.Tensor]:
+        """The network with these weights, and its hidden state."""
+        cell, readout = state.params["cell"], state.params["readout"]
+        vocab_size, hidden_size = cell["input_kernel"].shape
+        network = cls(vocab_size, hidden_size)
+        with torch.no_grad():
+            network.hidden.weight.copy_(_tensor(jnp.concatenate([cell["input_kernel"], cell["recurrent_kernel"]]).T))
+            network.hidden.bias.copy_(_tensor(cell["bias"]))
+            network.readout.weight.copy_(_tensor(readout["kernel"]))
+            network.readout.bias.copy_(_tensor(readout["bias"]))
+        return network, _tensor(state.carry)
+
+
+def one_step(state: State, stream: np.ndarray, rate: float, num_updates: int, num_threads: int) -> Read:
+    """Reads so many characters of each stream, SGD after each of them; gives their losses."""
+    network, h = Elman.like(state)
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+    one_hot, y = torch.eye(network.readout.out_features)[torch.tensor(stream)], torch.tensor(stream, dtype=torch.long)
+
+    def read() -> list[float]:
+        nonlocal h
+        torch.set_num_threads(num_threads)
+        losses = []
+        for t in range(num_updates):
+            logits, h = network(one_hot[t], h.detach())
+            loss = nn.functional.cross_entropy(logits, y[t + 1])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return read
+
+
+class Gated(nn.Module):
+    """Embedding, GRU or LSTM, readout."""
+
+    def __init__(self, cell: str, vocab_size: int, hidden_size: int):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, hidden_size)
+        self.cells = (nn.GRU if cell == "gru" else nn.LSTM)(hidden_size, hidden_size)
+        self.readout = nn.Linear(hidden_size, vocab_size)
+
+    def forward(self, x: torch.Tensor, carry: Any) -> tuple[torch.Tensor, Any]:
+        hs, carry = self.cells(self.embedding(x), carry)
+        return self.readout(hs), carry
+
+
+def blocks(
+    cell: str, vocab_size: int, hidden_size: int, stream: np.ndarray, length: int, num_updates: int, num_threads: int
+) -> Read:
+    """Reads so many blocks, Adam with clipping after each of them; gives their losses."""
+    network = Gated(cell, vocab_size, hidden_size)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long)
+
+    def read() -> list[float]:
+        torch.set_num_threads(num_threads)
+        carry, losses = None, []
+        for start in range(0, num_updates * length, length):
+            logits, carry = network(ids[start : start + length], carry)
+            carry = tuple(each.detach() for each in carry) if isinstance(carry, tuple) else carry.detach()
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[start + 1 : start + length + 1].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return read
+
+
+def sample(state: State, length: int, num_threads: int) -> Read:
+    """Draws so many characters, one after the other."""
+    network, h = Elman.like(state)
+    eye = torch.eye(network.readout.out_features)
+
+    def draw() -> list[float]:
+        torch.set_num_threads(num_threads)
+        character, drawn, carry = 0, [], h
+        with torch.no_grad():
+            for _ in range(length):
+                logits, carry = network(eye[character], carry)
+                character = int(torch.multinomial(torch.softmax(logits, dim=-1), 1))
+                drawn.append(float(character))
+        return drawn
+
+    return draw
+
+
+def _tensor(array: jax.Array) -> torch.Tensor:
+    return torch.tensor(np.asarray(array))
