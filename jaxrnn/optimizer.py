@@ -122,9 +122,9 @@ def num_clipped(opt_state: optax.OptState) -> int | None:
     return None if count is None else int(count)
 
 
-def with_learning_rate(opt_state: optax.OptState, rate: float) -> optax.OptState:
+def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
     """The same state at another rate."""
-    return optax.tree_utils.tree_set(opt_state, learning_rate=np.float32(rate))
+    return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
 
 
 def num_updates(opt_state: optax.OptState) -> int | None:

@@ -10,20 +10,20 @@ import jax
 from rich.console import Console
 
 from jaxrnn import checkpoint, devices, evaluate, folder, report, stop, store, vocabulary
-from jaxrnn.advance import Advanced, Task, advance, num_epochs, of_length, over
+from jaxrnn.advance import Advanced, Task, advance, num_epochs, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.evaluate import Dynamics
 from jaxrnn.folder import Log
 from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_learning_rate
+from jaxrnn.pace import Pace, begin, is_time, laid_out
 from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.stop import Received
 from jaxrnn.types import Params
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known
-PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)  # of the time that a run has: its speed is known, or may have changed since
 SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the signals
 MOST_SAVING = 0.015  # of the time; beyond it the end of an epoch is no reason to save
 MOST_ROLLBACKS = 5
@@ -38,16 +38,6 @@ class Disk(NamedTuple):
     seconds_saving: float = 0.0
     failed: bool = False  # the last time
     anything_saved: bool = False
-
-
-class Pace(NamedTuple):
-    """How a run that has so many minutes gets on. In seconds of the clock, which means nothing by itself."""
-
-    end: float
-    moments: tuple[float, ...]  # when it is to be laid out
-    since: float  # the last time that it was
-    step: int  # updates until then
-    of_epoch: float = 0.0  # what is done between two epochs takes so long
 
 
 def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
@@ -69,7 +59,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     begun = time.perf_counter()
     task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)  # compiles: the speed shown is that of learning
     now = time.perf_counter()
-    keeping = pace(task, snapshot, begun)
+    pace = begin(task, snapshot, begun)
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
     with report.progress(screen, characters, most) as show:
@@ -85,10 +75,9 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
                 snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
-            time_to_plan = bool(keeping.moments) and time.perf_counter() >= keeping.moments[0]
-            num_updates, planned = devices.highest(num_updates, time_to_plan and not advanced.problem)
+            num_updates, planned = devices.highest(num_updates, is_time(pace) and not advanced.problem)
             if planned:
-                snapshot, keeping, plan_log = plan(task, snapshot, keeping, screen)
+                snapshot, pace, plan_log = plan(task, snapshot, pace, screen)
                 log = folder.joined(log, plan_log)
             disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, log)))
             signal, to_save = devices.highest(received(), due(task, advanced, disk))
@@ -104,30 +93,16 @@ def first_updates(task: Task) -> int:
     return max(1, FIRST_CHARACTERS // (task.characters_per_update))
 
 
-def pace(task: Task, snapshot: Snapshot, begun: float) -> Pace:
-    """That of a run before it has read anything; one that is gone on with was laid out, and needs no clock any more."""
-    minutes, planned = task.config.learning.minutes, snapshot.progress.num_updates is not None
-    moments = () if planned or not minutes else tuple(begun + 60 * minutes * part for part in PLANNED_AT)
-    return Pace(begun + 60 * minutes, moments, time.perf_counter(), int(snapshot.state.step))
-
-
 def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[Snapshot, Pace, Log]:
-    """The run laid out so that it ends on time: the same moment, with a length, and the event for the metrics.
-
-    It is saved at once, so that going on with the run does what was planned.
-    """
-    step, first = int(snapshot.state.step), snapshot.progress.num_updates is None
-    per_update = (time.perf_counter() - pace.since) / max(1, step - pace.step)
-    of_epoch = seconds_between_epochs(task, snapshot) if first else pace.of_epoch
-    now = time.perf_counter()
-    (num_updates,) = devices.highest(
-        step + max(1, int((pace.end - now - of_epoch) / (per_update + of_epoch / task.updates_per_epoch)))
-    )
+    """The run laid out so that it ends on time, which is said at the first time; and the event for the metrics."""
+    first = snapshot.progress.num_updates is None
+    pace = pace._replace(of_epoch=seconds_between_epochs(task, snapshot)) if first else pace
+    snapshot, pace = laid_out(task, snapshot, pace)
+    step, num_updates = int(snapshot.state.step), snapshot.progress.num_updates or 0
     if first:
         epochs, minutes = num_updates / task.updates_per_epoch, task.config.learning.minutes
         screen.print(f"planned: {num_updates:,} updates, {epochs:.2f} epochs, to end {minutes:g} minutes after the beginning")
-    event = folder.event("plan", {"step": step, "num_updates": num_updates})
-    return of_length(snapshot, num_updates), Pace(pace.end, pace.moments[1:], now, step, of_epoch), Log(event)
+    return snapshot, pace, Log(folder.event("plan", {"step": step, "num_updates": num_updates}))
 
 
 def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:

@@ -1,0 +1,43 @@
+"""How a run that has so many minutes keeps to them: its speed is measured, and its number of updates follows."""
+
+import time
+from typing import NamedTuple
+
+from jaxrnn import devices
+from jaxrnn.advance import Task, of_length
+from jaxrnn.progress import Snapshot
+
+PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)  # of the time: the speed is known by then, or may have changed since the last time
+
+
+class Pace(NamedTuple):
+    """How it gets on. Times are of a clock that means nothing by itself, in seconds."""
+
+    end: float
+    moments: tuple[float, ...]  # when the run is to be laid out
+    since: float  # the last time that it was
+    step: int  # updates until then
+    of_epoch: float = 0.0  # what is done between two epochs takes so long
+
+
+def begin(task: Task, snapshot: Snapshot, begun: float) -> Pace:
+    """That of a run whose time began then. One that is gone on with was laid out before, and needs no clock any more."""
+    seconds, planned = 60 * task.config.learning.minutes, snapshot.progress.num_updates is not None
+    moments = () if planned or not seconds else tuple(begun + seconds * part for part in PLANNED_AT)
+    return Pace(begun + seconds, moments, time.perf_counter(), int(snapshot.state.step))
+
+
+def is_time(pace: Pace) -> bool:
+    """Whether the run is to be laid out (anew)."""
+    return bool(pace.moments) and time.perf_counter() >= pace.moments[0]
+
+
+def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace]:
+    """The same moment of a run that ends on time, if it goes on as fast as since it was laid out the last time.
+
+    Whoever saves it at once goes on with it as was planned, whatever the speed is then.
+    """
+    now, step = time.perf_counter(), int(snapshot.state.step)
+    per_update = (now - pace.since) / max(1, step - pace.step) + pace.of_epoch / task.updates_per_epoch
+    (num_updates,) = devices.highest(step + max(1, int((pace.end - now - pace.of_epoch) / per_update)))
+    return of_length(snapshot, num_updates), Pace(pace.end, pace.moments[1:], now, step, pace.of_epoch)
