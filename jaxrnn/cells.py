@@ -66,6 +66,7 @@ class Cell(nn.RNNCellBase):
     initialisation: Initialisation = INITIALISATIONS["pytorch"]
 
     num_gates: ClassVar[int] = 1
+    gates_of_sum: ClassVar[bool] = True  # whether `gates` looks at px + ph only, so that both have one derivative
 
     def setup(self) -> None:
         # The paper feeds one layer with input and state side by side: both count in the fan-in.
@@ -139,6 +140,7 @@ class GRU(Cell):
     """
 
     num_gates: ClassVar[int] = 3
+    gates_of_sum: ClassVar[bool] = False
 
     def setup(self) -> None:
         super().setup()

@@ -174,13 +174,13 @@ PRESETS: dict[str, Config] = {
     # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
     "gru": Config(
         text=TextConfig(max_characters=0, validation_fraction=0.05),
-        model=ModelConfig(cell="gru", hidden_size=256, initialisation="orthogonal"),
+        model=ModelConfig(cell="gru", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
         learning=BLOCKS,
         evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
     ),
     "lstm": Config(
         text=TextConfig(max_characters=0, validation_fraction=0.05),
-        model=ModelConfig(cell="lstm", hidden_size=256, initialisation="orthogonal"),
+        model=ModelConfig(cell="lstm", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
         learning=BLOCKS,
         evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
     ),

@@ -25,6 +25,7 @@ class Layer(NamedTuple):
     recur: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]
     gates: Callable[[Carry, Array, Array], Carry]  # elementwise
     hidden: Callable[[Carry], Float[Array, "*streams hidden"]]
+    gates_of_sum: bool = False  # whether `gates` looks at the sum of its last two arguments only
 
 
 class Model(NamedTuple):
@@ -208,4 +209,4 @@ def _layer(name: str, cell: Any) -> Layer:
     def applied(method: str) -> Callable[..., Any]:
         return lambda params, *arguments: cell.apply({"params": params}, *arguments, method=method)
 
-    return Layer(name, applied("project"), applied("recur"), cell.gates, cell.hidden)
+    return Layer(name, applied("project"), applied("recur"), cell.gates, cell.hidden, cell.gates_of_sum)

@@ -40,22 +40,26 @@ def over_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Fl
         _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
         return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs)
 
-    def backward(stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Array]:
+    def backward(stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Any]:
         (params, carries, px, phs), (dcarry, dhs) = stored, cotangents
 
         def step(loop: tuple) -> tuple:
-            t, dcarry, dpx, dph = loop
+            t, dcarry, dpxs, dphs = loop
             before = _at(carries, t)
             h, hidden_vjp = jax.vjp(layer.hidden, before)
             _, recur_vjp = jax.vjp(lambda h: layer.recur(params, h), h)
             _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
-            dcarry, dx, dh = gates_vjp(_plus(dcarry, *hidden_vjp(dhs[t])))  # `hidden` is linear: its vjp is the same everywhere
-            return t - 1, _plus(dcarry, *hidden_vjp(*recur_vjp(dh))), _put(dpx, dx, t), _put(dph, dh, t)
+            dcarry, dpx, dph = gates_vjp(
+                _plus(dcarry, *hidden_vjp(dhs[t]))
+            )  # `hidden` is linear: its vjp is the same everywhere
+            dcarry = _plus(dcarry, *hidden_vjp(*recur_vjp(dph)))
+            return t - 1, dcarry, () if layer.gates_of_sum else _put(dpxs, dpx, t), _put(dphs, dph, t)
 
-        start = (jnp.int32(px.shape[0] - 1), dcarry, jnp.zeros_like(px), jnp.zeros_like(px))
-        _, dcarry, dpx, dph = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
+        # To write the same array twice would take a tenth of the time of a wide layer.
+        start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
+        _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
         _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)
-        return *weights_vjp(dph), dcarry, dpx
+        return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs
 
     run.defvjp(forward, backward)
     return run

@@ -41,7 +41,7 @@ def test_what_was_left_to_choose_is_chosen_and_saved(trained):
     last = metrics(trained)[-1]
     assert last["dynamic"]["optimizer"] in evaluate.CANDIDATES
     assert last["dynamic"]["length"] == 8
-    assert set(run.state.params) == {"cell", "cell_2", "readout"}
+    assert set(run.state.params) == {"embedding", "cell", "cell_2", "readout"}
 
 
 def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_path):
