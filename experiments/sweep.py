@@ -2,8 +2,9 @@
 
     python experiments/sweep.py --rates 0.01 0.03 0.1 0.3 --seeds 3
 
-Takes a minute. Expected, for the course's network over 20,000 characters read twice (`--characters 20000`): 3.23, 2.80, 2.44 and 2.27
-nats, the higher the rate the better in so short a time, and seeds that differ by 0.02. Writes results/sweep.json and results/sweep.png.
+Takes a minute. Expected, for the course's network over 20,000 characters read twice (`--characters 20000`): 3.23,
+2.80, 2.44 and 2.27 nats, the higher the rate the better in so short a time, and seeds that differ by 0.02. Writes
+results/sweep.json and results/sweep.png.
 
 All of it is one compiled function. On a GPU or TPU, where a small network leaves most of the device idle, the models train
 side by side (`jax.vmap`); on a CPU, where that gains nothing, one after the other: `--side-by-side` and
