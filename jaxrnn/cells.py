@@ -66,7 +66,7 @@ class Cell(nn.RNNCellBase):
     initialisation: Initialisation = INITIALISATIONS["pytorch"]
 
     num_gates: ClassVar[int] = 1
-    gates_of_sum: ClassVar[bool] = True  # whether `gates` looks at px + ph only, so that both have one derivative
+    gates_of_sum: ClassVar[bool] = False  # whether `gates` looks at px + ph only, so that both have one derivative
 
     def setup(self) -> None:
         # The paper feeds one layer with input and state side by side: both count in the fan-in.
@@ -124,6 +124,8 @@ class Elman(Cell):
 
     activation: Activation = sigmoid
 
+    gates_of_sum: ClassVar[bool] = True
+
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
         del carry  # an Elman network has no gate that keeps part of its state
@@ -140,7 +142,6 @@ class GRU(Cell):
     """
 
     num_gates: ClassVar[int] = 3
-    gates_of_sum: ClassVar[bool] = False
 
     def setup(self) -> None:
         super().setup()
@@ -174,6 +175,7 @@ class LSTM(Cell):
     """
 
     num_gates: ClassVar[int] = 4
+    gates_of_sum: ClassVar[bool] = True
 
     @nn.nowrap
     def start_of_bias(self, usual: Initializer) -> Initializer:

@@ -153,14 +153,20 @@ class Config:
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
 
-BLOCKS = LearningConfig(
-    rule="bptt",
-    rule_length=64,
-    optimizer="adamw",
-    schedule="cosine",
-    num_streams=32,
-    dropout=AUTO,
-    clip_norm=1.0,  # of a whole block: it costs no calibration there
+# The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
+GATED = Config(
+    text=TextConfig(max_characters=0, validation_fraction=0.05),
+    model=ModelConfig(cell="gru", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
+    learning=LearningConfig(
+        rule="bptt",
+        rule_length=64,
+        optimizer="adamw",
+        schedule="cosine",
+        num_streams=32,
+        dropout=AUTO,
+        clip_norm=1.0,  # of a whole block: it costs no calibration there
+    ),
+    evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
 )
 PRESETS: dict[str, Config] = {
     # The course: the first 50,000 characters, 90 % to train, ten epochs at one rate.
@@ -171,19 +177,8 @@ PRESETS: dict[str, Config] = {
         model=ModelConfig(initialisation="mikolov"),
         learning=LearningConfig(epochs=100, schedule="halving"),  # a limit that the schedule does not reach
     ),
-    # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
-    "gru": Config(
-        text=TextConfig(max_characters=0, validation_fraction=0.05),
-        model=ModelConfig(cell="gru", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
-        learning=BLOCKS,
-        evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
-    ),
-    "lstm": Config(
-        text=TextConfig(max_characters=0, validation_fraction=0.05),
-        model=ModelConfig(cell="lstm", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
-        learning=BLOCKS,
-        evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
-    ),
+    "gru": GATED,
+    "lstm": dataclasses.replace(GATED, model=dataclasses.replace(GATED.model, cell="lstm")),
 }
 
 

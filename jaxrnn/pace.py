@@ -32,6 +32,16 @@ def is_time(pace: Pace) -> bool:
     return bool(pace.moments) and time.perf_counter() >= pace.moments[0]
 
 
+def without(pace: Pace, seconds: float) -> Pace:
+    """The same, of a run that has just done something else for so long."""
+    return pace._replace(since=pace.since + seconds)
+
+
+def went_back(pace: Pace, snapshot: Snapshot) -> Pace:
+    """The same, of a run that goes on from an earlier moment: its speed is measured from here on."""
+    return pace._replace(since=time.perf_counter(), step=int(snapshot.state.step))
+
+
 def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace]:
     """The same moment of a run that ends on time, if it goes on as fast as since it was laid out the last time.
 

@@ -17,7 +17,7 @@ from jaxrnn.evaluate import Dynamics
 from jaxrnn.folder import Log
 from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_learning_rate
-from jaxrnn.pace import Pace, begin, is_time, laid_out
+from jaxrnn.pace import Pace, begin, is_time, laid_out, went_back, without
 from jaxrnn.progress import Snapshot, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.stop import Received
@@ -71,6 +71,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
             if advanced.problem:
                 snapshot, log = roll_back(task, snapshot, advanced.problem, run_dir, screen)
                 disk = disk._replace(unwritten=Log())  # what came after the checkpoint did not happen
+                pace = went_back(pace, snapshot)
             else:
                 snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
@@ -96,7 +97,10 @@ def first_updates(task: Task) -> int:
 def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[Snapshot, Pace, Log]:
     """The run laid out so that it ends on time, which is said at the first time; and the event for the metrics."""
     first = snapshot.progress.num_updates is None
-    pace = pace._replace(of_epoch=seconds_between_epochs(task, snapshot)) if first else pace
+    if first:
+        started = time.perf_counter()
+        pace = pace._replace(of_epoch=seconds_between_epochs(task, snapshot))
+        pace = without(pace, time.perf_counter() - started)
     snapshot, pace = laid_out(task, snapshot, pace)
     step, num_updates = int(snapshot.state.step), snapshot.progress.num_updates or 0
     if first:

@@ -1,7 +1,8 @@
 """Train a character model online: `python -m jaxrnn.train [PRESET] [--flags]`.
 
-Presets: notebook (the default: the course's setting) and mikolov2010 (the paper's recipe). Every flag overrides the preset's
-value, which is the default shown here. `--resume RUN` goes on with a run that was stopped, with the run's own settings.
+Presets: notebook (the default: the course's setting), mikolov2010 (the paper's recipe), gru and lstm (for a text of one's own).
+Every flag overrides the preset's value, which is the default shown here. `--resume RUN` goes on with a run that was stopped,
+with the run's own settings.
 """
 
 import contextlib

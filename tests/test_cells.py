@@ -70,3 +70,13 @@ def test_without_biases_there_are_none():
     cell = GRU(VOCAB, HIDDEN, INITIALISATIONS["mikolov"])
     params = cell.init(jax.random.key(0), cell.initialize_carry(jax.random.key(0), ()), jnp.int32(0))["params"]
     assert set(params) == {"input_kernel", "recurrent_kernel"}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_both_parts_have_one_derivative_where_a_cell_says_so(name):
+    cell = CELLS[name](3, 4)
+    px, ph = jax.random.normal(jax.random.key(0), (2, 4 * cell.num_gates))
+    _, gates_vjp = jax.vjp(cell.gates, cell.initialize_carry(jax.random.key(1), ()), px, ph)
+    carry = cell.initialize_carry(jax.random.key(2), ())
+    _, dpx, dph = gates_vjp(carry)
+    assert bool((dpx == dph).all()) == cell.gates_of_sum

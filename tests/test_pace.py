@@ -1,0 +1,68 @@
+"""A run of so many minutes ends on time, whatever its speed does."""
+
+import jax.numpy as jnp
+import pytest
+from conftest import task_of
+
+from jaxrnn import pace
+from jaxrnn.start import first_snapshot
+
+MINUTE = 60.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set."""
+    now = [1_000.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.fixture(scope="module")
+def task():
+    return task_of(minutes=1.0)
+
+
+def at(snapshot, step):
+    """The run after so many updates."""
+    return snapshot._replace(state=snapshot.state._replace(step=jnp.int32(step)))
+
+
+def test_it_is_laid_out_by_its_speed_and_again_when_that_has_changed(task, clock):
+    snapshot = first_snapshot(task)
+    going = pace.begin(task, snapshot, clock[0])
+    clock[0] += 2
+    assert not pace.is_time(going)
+    clock[0] += 1  # a twentieth of the time
+    assert pace.is_time(going)
+    snapshot, going = pace.laid_out(task, at(snapshot, 300), going)
+    assert snapshot.progress.num_updates == 6_000  # 100 a second
+    clock[0] += 12  # a quarter of the time
+    snapshot, going = pace.laid_out(task, at(snapshot, 900), going)
+    assert snapshot.progress.num_updates == 900 + 45 * 50
+    assert len(going.moments) == len(pace.PLANNED_AT) - 2
+
+
+def test_what_is_done_between_learning_is_no_learning(task, clock):
+    snapshot = first_snapshot(task)
+    going = pace.begin(task, snapshot, clock[0])
+    clock[0] += 3
+    going = pace.without(going, 1.0)
+    assert pace.laid_out(task, at(snapshot, 200), going)[0].progress.num_updates == 200 + 57 * 100
+
+
+def test_a_run_that_went_back_is_measured_from_there(task, clock):
+    snapshot = first_snapshot(task)
+    going = pace.begin(task, at(snapshot, 500), clock[0])
+    clock[0] += 10
+    going = pace.went_back(going, at(snapshot, 100))
+    clock[0] += 10
+    assert pace.laid_out(task, at(snapshot, 200), going)[0].progress.num_updates == 200 + 40 * 10
+
+
+def test_one_that_was_laid_out_before_needs_no_clock(task, clock):
+    planned = first_snapshot(task)
+    planned = planned._replace(progress=planned.progress._replace(num_updates=10))
+    assert not pace.begin(task, planned, clock[0]).moments
+    clock[0] += MINUTE
+    assert not pace.is_time(pace.begin(task, planned, clock[0]))
