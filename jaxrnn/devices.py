@@ -229,5 +229,7 @@ def _num_cores() -> int:
 
 
 def _make_cpu_devices(number: int) -> None:
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return  # whoever has said it there wants it so; JAX would take our number
     with contextlib.suppress(RuntimeError):  # something was computed before: then it stays with the devices that there are
         jax.config.update("jax_num_cpu_devices", number)

@@ -162,3 +162,10 @@ def test_where_a_process_is_is_no_part_of_a_run():
     device = DeviceConfig(num_devices=4, coordinator="here:1", num_processes=2, process_id=1)
     kept = config.to_keep(Config(device=device))
     assert kept.device == DeviceConfig(num_devices=4)
+
+
+@pytest.mark.parametrize(("flags", "number"), [("", 3), ("--xla_force_host_platform_device_count=5", 5)])
+def test_cores_are_made_devices_unless_xla_was_told_their_number(flags, number):
+    program = "import jax; from jaxrnn import devices; devices.use_cores('bptt', 3); print(jax.device_count())"
+    command, environment = [sys.executable, "-W", "error", "-c", program], {**os.environ, "XLA_FLAGS": flags}
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == f"{number}\n"
