@@ -7,7 +7,13 @@ from jaxrnn import devices
 from jaxrnn.advance import Task, of_length
 from jaxrnn.progress import Snapshot
 
-PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)  # of the time: the speed is known by then, or may have changed since the last time
+PLANNED_AT = (
+    0.05,
+    0.25,
+    0.5,
+    0.75,
+    0.9,
+)  # of the time for learning: the speed is known by then, or may have changed since the last time
 
 
 class Pace(NamedTuple):
@@ -22,9 +28,11 @@ class Pace(NamedTuple):
 
 def begin(task: Task, snapshot: Snapshot, begun: float) -> Pace:
     """That of a run whose time began then. One that is gone on with was laid out before, and needs no clock any more."""
-    seconds, planned = 60 * task.config.learning.minutes, snapshot.progress.num_updates is not None
-    moments = () if planned or not seconds else tuple(begun + seconds * part for part in PLANNED_AT)
-    return Pace(begun + seconds, moments, time.perf_counter(), int(snapshot.state.step))
+    now, end = time.perf_counter(), begun + 60 * task.config.learning.minutes
+    planned = snapshot.progress.num_updates is not None or not task.config.learning.minutes
+    # Of what is left: to compile may have taken long, and of one update alone no speed can be told.
+    moments = () if planned else tuple(now + (end - now) * part for part in PLANNED_AT)
+    return Pace(end, moments, now, int(snapshot.state.step))
 
 
 def is_time(pace: Pace) -> bool:

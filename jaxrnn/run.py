@@ -59,12 +59,12 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     begun = time.perf_counter()
     task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)  # compiles: the speed shown is that of learning
     now = time.perf_counter()
-    pace = begin(task, snapshot, begun)
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
     with report.progress(screen, characters, most) as show:
         if not disk.anything_saved:
             disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
+        pace = begin(task, snapshot, begun)
         while not over(task, snapshot):
             started, before = time.perf_counter(), int(snapshot.state.step)
             advanced = advance(task, snapshot, num_updates)

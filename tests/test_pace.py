@@ -43,6 +43,17 @@ def test_it_is_laid_out_by_its_speed_and_again_when_that_has_changed(task, clock
     assert len(going.moments) == len(pace.PLANNED_AT) - 2
 
 
+def test_its_speed_is_measured_however_long_it_took_to_compile(task, clock):
+    begun, snapshot = clock[0], first_snapshot(task)
+    clock[0] += 20
+    going = pace.begin(task, snapshot, begun)
+    clock[0] += 1.5
+    assert not pace.is_time(going)
+    clock[0] += 0.5  # a twentieth of what was left
+    assert pace.is_time(going)
+    assert pace.laid_out(task, at(snapshot, 100), going)[0].progress.num_updates == 100 + 38 * 50
+
+
 def test_what_is_done_between_learning_is_no_learning(task, clock):
     snapshot = first_snapshot(task)
     going = pace.begin(task, snapshot, clock[0])
