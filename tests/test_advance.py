@@ -75,7 +75,6 @@ def test_the_fraction_of_clipped_updates_is_told():
     (advanced,) = epochs_of(task_of(epochs=1, clip_norm=2.0))
     assert 0 < advanced.epoch.clipped_fraction < 1
     assert epochs_of(task_of(epochs=1))[0].epoch.clipped_fraction is None
-    assert epochs_of(task_of(epochs=1, clip_norm=1e-6))[0].epoch.clipped_fraction == 1
 
 
 def broken(snapshot, part, value):
@@ -149,6 +148,11 @@ def assert_same(snapshot, other):
         np.testing.assert_array_equal(a, b)
 
 
+def test_stopped_saved_and_gone_on_with_it_ends_in_the_same_bits(tmp_path):
+    check_stopped(tmp_path, stop=1_300, streams=1, calls=(7, 1_000), num_updates=90)
+
+
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     st.integers(1, 2_000),
@@ -157,6 +161,11 @@ def assert_same(snapshot, other):
     st.integers(20, 400),
 )
 def test_stopped_anywhere_saved_and_gone_on_with_it_ends_in_the_same_bits(tmp_path_factory, stop, streams, calls, num_updates):
+    check_stopped(tmp_path_factory.mktemp("run"), stop, streams, calls, num_updates)
+
+
+def check_stopped(run_dir, stop, streams, calls, num_updates):
+    """Stopped after so many characters, saved, and gone on with, with another number of updates to a call."""
     before, after = (compiled_task(streams, updates_per_call) for updates_per_call in calls)
     expected = never_stopped(streams, calls[0])
     snapshot, windows, epochs = first_snapshot(before), [], []
@@ -167,7 +176,6 @@ def test_stopped_anywhere_saved_and_gone_on_with_it_ends_in_the_same_bits(tmp_pa
         left -= int(snapshot.state.step) - step
         windows += more
         epochs += [epoch._replace(characters_per_second=0.0)] if epoch else []
-    run_dir = tmp_path_factory.mktemp("run")
     checkpoint.save(run_dir, before.config, before.data, snapshot)
     run = checkpoint.load(run_dir)
     last, more_windows, more_epochs = read_to_the_end(after, Snapshot(run.state, run.best_params, run.progress), num_updates)

@@ -90,6 +90,7 @@ def test_a_run_may_have_any_name(folder, capsys, name):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_run_on_a_file_without_a_full_stop_can_be_gone_on_with_from_elsewhere(folder, capsys, monkeypatch):
     (folder / "mine.txt").write_text("bonjour le monde\n" * 40, encoding="utf-8")
     train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "my run"])

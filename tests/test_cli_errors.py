@@ -21,6 +21,7 @@ def error_of(capsys, main, arguments):
     return message
 
 
+@pytest.mark.slow
 def test_a_changed_text_is_not_taken_for_the_run_s_own(trained, folder, capsys):
     (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])

@@ -117,6 +117,7 @@ def test_the_settings_of_jax_are_those_of_before_at_the_end(kept):
     assert [getattr(jax.config, name) for name in names] == before
 
 
+@pytest.mark.slow
 def test_the_programs_keep_what_they_compile_unless_they_are_told_not_to(kept, folder):
     small = ["--max-characters", "300", "--hidden-size", "4", "--epochs", "1", "--sample-length", "5"]
     train.main([*small, "--no-compilation-cache"])

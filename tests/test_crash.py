@@ -88,6 +88,7 @@ def wait_until_it_saves(process, run_dir):
         assert process.poll() is None, process.communicate()
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, alone):
     run_dir, steps = tmp_path / "run", [0]
     process = started(tmp_path, *FLAGS, "--save-every-seconds", "0", "--run-dir", "run")

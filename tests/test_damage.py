@@ -94,7 +94,7 @@ def check_never_other_numbers(found, capfd):
 
 
 def test_no_damage_gives_other_numbers(run_dir, tmp_path, capfd):
-    check_never_other_numbers(outcomes(run_dir, tmp_path, [delete, flip(0.5)]), capfd)
+    check_never_other_numbers(outcomes(run_dir, tmp_path, [flip(0.5)]), capfd)
 
 
 @pytest.mark.slow

@@ -42,16 +42,15 @@ def advanced_on(number, **learning):
     return advance(task, first_snapshot(task), 10**6)
 
 
-@pytest.mark.parametrize("learning", [{}, BPTT], ids=["one_step", "bptt"])
-def test_any_number_of_devices_gives_the_same_losses(learning):
-    alone = advanced_on(1, **learning)
-    for number in (4, 8):
-        shared = advanced_on(number, **learning)
-        assert shared.epoch is not None
-        assert alone.epoch is not None
-        np.testing.assert_allclose(shared.epoch.online_nats, alone.epoch.online_nats, rtol=1e-5)
-        for a, b in zip(jax.tree.leaves(shared.snapshot), jax.tree.leaves(alone.snapshot), strict=True):
-            np.testing.assert_allclose(values(a), values(b), rtol=1e-3, atol=1e-5)
+@pytest.mark.parametrize("number", [pytest.param(4, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize("learning", [pytest.param({}, marks=pytest.mark.slow), BPTT], ids=["one_step", "bptt"])
+def test_any_number_of_devices_gives_the_same_losses(learning, number):
+    alone, shared = advanced_on(1, **learning), advanced_on(number, **learning)
+    assert shared.epoch is not None
+    assert alone.epoch is not None
+    np.testing.assert_allclose(shared.epoch.online_nats, alone.epoch.online_nats, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(shared.snapshot), jax.tree.leaves(alone.snapshot), strict=True):
+        np.testing.assert_allclose(values(a), values(b), rtol=1e-3, atol=1e-5)
 
 
 def values(leaf):
@@ -61,10 +60,10 @@ def values(leaf):
 
 
 def test_each_device_has_its_streams_and_all_weights():
-    state = advanced_on(4, **BPTT).snapshot.state
-    assert {shard.data.shape for shard in state.carry.addressable_shards} == {(2, 8)}
-    assert len(state.carry.sharding.device_set) == 4
-    assert all(leaf.is_fully_replicated and len(leaf.sharding.device_set) == 4 for leaf in jax.tree.leaves(state.params))
+    state = advanced_on(8, **BPTT).snapshot.state
+    assert {shard.data.shape for shard in state.carry.addressable_shards} == {(1, 8)}
+    assert len(state.carry.sharding.device_set) == 8
+    assert all(leaf.is_fully_replicated and len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state.params))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +74,7 @@ def alone(tmp_path_factory):
     return run_dir
 
 
+@pytest.mark.slow
 def test_a_run_saved_on_8_devices_is_gone_on_with_on_1(folder, alone, capsys):
     train.main([*TINY, "--epochs", "1", "--num-devices", "8", "--run-dir", "moved"])
     train.main(["--resume", "moved", "--epochs", "2", "--num-devices", "1"])
@@ -83,6 +83,7 @@ def test_a_run_saved_on_8_devices_is_gone_on_with_on_1(folder, alone, capsys):
     assert checkpoint.load(folder / "moved").config.device.num_devices == 1
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_run(folder, alone):
     with socket.socket() as free:
         free.bind(("localhost", 0))

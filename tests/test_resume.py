@@ -50,6 +50,7 @@ def test_a_preset_that_is_named_must_be_the_run_s(run_dir, capsys):
     assert "--max-characters is 50000" in error_of(capsys, train.main, ["notebook", "--resume", str(run_dir)])
 
 
+@pytest.mark.slow
 def test_more_epochs_give_what_as_many_from_the_start_give(trained, run_dir, tmp_path, capsys):
     train.main(["--resume", str(run_dir), "--epochs", "4", "--updates-per-call", "100", "--save-every-seconds", "9"])
     assert "resumed     epoch 3, character 0 of 2,699" in capsys.readouterr().out
@@ -61,6 +62,7 @@ def test_more_epochs_give_what_as_many_from_the_start_give(trained, run_dir, tmp
     assert metrics(trained / "runs" / "notebook-comedie-0")[-1]["step"] < metrics(run_dir)[-1]["step"]
 
 
+@pytest.mark.slow
 def test_more_epochs_are_not_forgotten_when_the_run_is_killed_before_it_saves(run_dir):
     settings = json.loads((run_dir / "config.json").read_text())
     settings["learning"]["epochs"] = 3
@@ -69,6 +71,7 @@ def test_more_epochs_are_not_forgotten_when_the_run_is_killed_before_it_saves(ru
     assert checkpoint.load(run_dir).progress.epochs == 3
 
 
+@pytest.mark.slow
 def test_a_text_may_have_been_moved(folder):
     (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])

@@ -41,6 +41,7 @@ train.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_when_files_can_no_longer_be_written_that_is_said_and_nothing_is_lost(tmp_path):
     """Real failures to write, of Orbax and of the log: no file may grow beyond 600 bytes."""
     arguments = [*SMALL, "--epochs", "3", "--run-dir", "run", "--save-every-seconds", "0"]
@@ -59,6 +60,7 @@ def test_when_files_can_no_longer_be_written_that_is_said_and_nothing_is_lost(tm
     assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "epoch", "epoch", "final"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path):
     """A small file system of its own, where one may be mounted."""
     mounted = subprocess.run(
@@ -155,6 +157,7 @@ def test_returns_are_counted_even_if_the_last_one_could_not_be_saved(tmp_path, m
     assert (event["step"], event["rollbacks"], event["learning_rate"]) == (0, 2, 0.1 / 4)
 
 
+@pytest.mark.slow
 def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
     arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]
     assert exit_code(arguments) == 3
@@ -214,6 +217,7 @@ def test_a_screen_that_takes_nothing_is_no_reason_to_end(folder, monkeypatch):
     assert metrics(folder / "run")[-1]["event"] == "final"
 
 
+@pytest.mark.slow
 def test_the_clipped_fraction_is_shown_and_logged(tmp_path, capsys):
     train.main([*SMALL, "--epochs", "1", "--clip-norm", "2", "--run-dir", str(tmp_path / "run")])
     out, (epoch, _) = capsys.readouterr().out, metrics(tmp_path / "run")

@@ -60,6 +60,7 @@ def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsy
     assert (run.config.model, run.config.learning.schedule) == (old.config.model, "constant")
 
 
+@pytest.mark.slow
 def test_it_is_gone_on_with_even_if_it_was_stopped_before_it_saved(trained, folder):
     arguments = [*SMALL, "--init-from", str(trained / "runs" / "mikolov2010-comedie-0"), "--epochs", "1", "--run-dir", "new"]
     train.main([*arguments, "--resume", "auto"])
@@ -71,6 +72,7 @@ def test_it_is_gone_on_with_even_if_it_was_stopped_before_it_saved(trained, fold
     jax.tree.map(np.testing.assert_array_equal, again.state, expected.state)
 
 
+@pytest.mark.slow
 def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, capsys):
     origin = trained / "runs" / "notebook-comedie-0"
     export.main([str(origin), "weights.safetensors"])
@@ -81,6 +83,7 @@ def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, cap
     assert "no new characters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_first_format_is_a_start_too(folder, capsys):
     from test_checkpoint import FORMAT_1
 
