@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxrnn import config as configs
+from jaxrnn import suitable
 from jaxrnn import text as texts
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.config import Config
@@ -63,7 +64,7 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
     vocabulary = vocabularies.of_text(used + (known.characters if known else ""))
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
-    parts = texts.split(used, settings.validation_fraction, settings.heldout_fraction)
+    parts = texts.split(used, suitable.validation_fraction(config, len(used)), settings.heldout_fraction)
     _check_lengths(parts, config)
     train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
     return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))

@@ -144,7 +144,7 @@ def weights_in_words(run: Run, which: Which) -> str:
 
 
 def _best(run: Run, which: Which) -> bool:
-    validated = run.config.text.validation_fraction > 0 and run.progress.best_step is not None
+    validated = bool(run.config.text.validation_fraction) and run.progress.best_step is not None
     return which == "best" or (which == "auto" and validated)
 
 

@@ -25,8 +25,8 @@ class TextConfig:
     """What is read: comedie (comes with the package), moliere, shakespeare (downloaded once), or the path of a UTF-8 file."""
     max_characters: int = 50_000
     """Characters of it that are used, from its beginning; 0 = all."""
-    validation_fraction: float = 0.0
-    """Part of the text, before the held-out part, that the schedule is steered by."""
+    validation_fraction: float | Literal["auto"] = 0.0
+    """Part of the text, before the held-out part, that choices are made on; auto = 0.05, at most 30,000 characters."""
     heldout_fraction: float = 0.1
     """Part at the end of the text that is never trained on and takes part in no choice."""
 
@@ -103,8 +103,7 @@ class DeviceConfig:
     """On what it is computed."""
 
     num_devices: int = 0
-    """Devices (GPUs, TPU cores, or cores of the CPU) that share the streams out, those of all processes counted; 0 = as many
-    as gain."""
+    """Devices (GPUs, TPU cores, CPU cores) that share the streams out, of all processes together; 0 = as many as gain."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """Of the factors of a product, on a GPU or TPU: fewer bits are faster. A CPU knows float32 only."""
     coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT|auto", help_behavior_hint="(default: a single process)")] = ""
@@ -155,7 +154,7 @@ class Config:
 
 # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
 GATED = Config(
-    text=TextConfig(max_characters=0, validation_fraction=0.05),
+    text=TextConfig(max_characters=0, validation_fraction=AUTO),
     model=ModelConfig(cell="gru", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
     learning=LearningConfig(
         rule="bptt",
@@ -186,9 +185,10 @@ def check(config: Config) -> None:
     """Raises `InputError`, naming the flag, if a value is not one that can be trained with."""
     text, model, learning, run = config.text, config.model, config.learning, config.run
     check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
-    check_value("validation-fraction", text.validation_fraction, 0 <= text.validation_fraction < 1, "at least 0 and under 1")
+    validation = 0.05 if text.validation_fraction == AUTO else text.validation_fraction
+    check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
     check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
-    fractions = text.validation_fraction + text.heldout_fraction
+    fractions = validation + text.heldout_fraction
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
     check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")

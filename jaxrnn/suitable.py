@@ -6,17 +6,33 @@ from jaxrnn.config import AUTO, Config
 
 ADAPTIVE = ("adam", "adamw", "rmsprop")  # optimizers that move each weight by about the rate, however long the gradient is
 
+MOST_VALIDATION = 30_000  # characters, if their number is left to choose
+
 
 def chosen(config: Config, num_characters: int) -> Config:
     """The settings without `auto`.
 
     Args:
-      num_characters: of the training part.
+      num_characters: of the text that is used.
     """
-    learning = config.learning
+    text, learning = config.text, config.learning
     rate = suitable_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
     dropout = suitable_dropout(num_characters) if learning.dropout == AUTO else learning.dropout
-    return dataclasses.replace(config, learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout))
+    return dataclasses.replace(
+        config,
+        text=dataclasses.replace(text, validation_fraction=validation_fraction(config, num_characters)),
+        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
+    )
+
+
+def validation_fraction(config: Config, num_characters: int) -> float:
+    """The part of the text that choices are made on: what is said, or as much as tells hundredths of a nat and no more.
+
+    What it takes away is the end of the training part, which is the most like what comes after it: with 84,000 instead of
+    34,000 of Molière's characters, the held-out loss was higher by 0.03 nats.
+    """
+    wanted = config.text.validation_fraction
+    return min(0.05, MOST_VALIDATION / num_characters) if isinstance(wanted, str) else wanted
 
 
 def suitable_rate(config: Config) -> float:

@@ -158,7 +158,7 @@ def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     data = build.data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg")
-    task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), len(data.train))), data)
+    task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
     return task, first_snapshot(task, origin)
 
 

@@ -82,7 +82,7 @@ def task_of(preset="notebook", streams=1, updates_per_call=10_000, device=None, 
         run=config.RunConfig(updates_per_call=updates_per_call),
     )
     data = build.data(settings)
-    return advance.prepare(suitable.chosen(settings, len(data.train)), data)
+    return advance.prepare(suitable.chosen(settings, data.num_used), data)
 
 
 def epochs_of(task):

@@ -12,7 +12,7 @@ from test_cli_errors import error_of
 from jaxrnn import checkpoint, evaluate, export, sample, train
 from jaxrnn import run as running
 from jaxrnn.config import PRESETS
-from jaxrnn.suitable import suitable_dropout, suitable_rate
+from jaxrnn.suitable import chosen, suitable_dropout, suitable_rate, validation_fraction
 
 TINY = ["--max-characters", "6000", "--hidden-size", "8", "--rule-length", "8", "--num-streams", "4", "--sample-length", "20"]
 TINY += ["--dynamic-length", "8"]
@@ -36,7 +36,8 @@ def trained(few_candidates, tmp_path_factory):
 
 def test_what_was_left_to_choose_is_chosen_and_saved(trained):
     run = checkpoint.load(trained)
-    assert run.config.learning.dropout == suitable_dropout(5_100)
+    assert run.config.learning.dropout == suitable_dropout(6_000)
+    assert run.config.text.validation_fraction == 0.05
     assert run.config.learning.learning_rate == suitable_rate(PRESETS["gru"])
     last = metrics(trained)[-1]
     assert last["dynamic"]["optimizer"] in evaluate.CANDIDATES
@@ -114,3 +115,12 @@ def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys)
 def test_what_does_not_go_together_is_told(folder, capsys, flags, said):
     assert said in error_of(capsys, train.main, flags)
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(("num_characters", "most"), [(60_000, 3_000), (1_700_000, 30_000)])
+def test_the_validation_part_is_no_larger_than_it_need_be(num_characters, most):
+    assert validation_fraction(PRESETS["gru"], num_characters) * num_characters == pytest.approx(most)
+    assert validation_fraction(PRESETS["mikolov2010"], num_characters) == 0.05
+    assert chosen(PRESETS["gru"], num_characters).text.validation_fraction == validation_fraction(
+        PRESETS["gru"], num_characters
+    )

@@ -30,7 +30,7 @@ MODELS = {
 }
 
 
-def drawn(model, streams=(), dtype=np.float32):
+def drawn(model, streams=(), dtype="float32"):
     """Weights and a carry. A model's own way of drawing them takes longer to compile than all that is tested here."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(False):
@@ -66,7 +66,7 @@ def unrolled(model, carry, x, y):
 def test_it_is_the_gradient_of_the_unrolled_loop(name, streams):
     model = MODELS[name]
     with jax.enable_x64(True):
-        (params, carry), (x, y) = drawn(model, streams, np.float64), block(streams)
+        (params, carry), (x, y) = drawn(model, streams, "float64"), block(streams)
         result = jax.jit(bptt(model, LENGTH).gradient)(params, (), carry, x, y)
         grads, (state, losses) = jax.jit(jax.grad(unrolled(model, carry, x, y), has_aux=True))(params)
         np.testing.assert_allclose(result.losses, losses, rtol=1e-12)
@@ -79,7 +79,7 @@ def test_it_is_the_gradient_of_the_unrolled_loop(name, streams):
 def test_a_block_of_one_character_is_one_step(name):
     model = MODELS[name]
     with jax.enable_x64(True):
-        (params, carry), (x, y) = drawn(model, (), np.float64), block(length=1)
+        (params, carry), (x, y) = drawn(model, (), "float64"), block(length=1)
         one, blocks = (jax.jit(rule.gradient)(params, (), carry, x, y) for rule in (one_step(model), bptt(model, 1)))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-17), blocks, one)
 
