@@ -2,7 +2,7 @@
 
     pip install -e ".[bench]" && python experiments/bench.py
 
-Takes ten minutes. Every row is measured in turn with its peers, several times, and the shortest time of each counts, because
+Takes four minutes. Every row is measured in turn with its peers, several times, and the shortest time of each counts, because
 everything else that the machine does only adds to it. PyTorch computes with one and with all threads, and the better one
 counts; jaxrnn on as many devices as `python -m jaxrnn.train` would use. The ratios are what carries over to another machine.
 What must come out stands in the rows below. Writes results/bench.json, and results/bench.md, which stands in the README.
@@ -152,7 +152,7 @@ def drawing(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[M
     key = jax.random.key(0)
     runs: dict[str, Run] = {"jaxrnn": lambda n: sample(model, start.params, ids[:1], n, key=key)}
     for threads in numbers_of_threads():
-        runs[f"{TORCH}, {threads}"] = lambda n, threads=threads: torch_peers.sample(start, n, threads)()
+        runs[f"{TORCH} ({threads})"] = lambda n, threads=threads: torch_peers.sample(start, n, threads)()
     return [measured_of(name, *interleaved(runs, 100_000), 1, least)]
 
 
@@ -167,7 +167,7 @@ def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
     drive = fast_driver(learner, most)
     runs: dict[str, Run] = {"jaxrnn": lambda n: drive(copy(start), on_device, n)}
     for threads in numbers_of_threads():
-        runs[f"{TORCH}, {threads}"] = lambda n, threads=threads: in_torch(row, start, stream, vocab_size, n, threads)()
+        runs[f"{TORCH} ({threads})"] = lambda n, threads=threads: in_torch(row, start, stream, vocab_size, n, threads)()
     return measured_of(row.name, *interleaved(runs, most), row.streams * row.length, row.least)
 
 
@@ -273,7 +273,7 @@ def fresh_process(rows: list[Measured]) -> Measured:
 
 def in_words(measured: Measured) -> str:
     """A row of the table in Markdown."""
-    times = ", ".join(f"{name} {each:.3g}" for name, each in measured.microseconds.items())
+    times = ", ".join(f"{name} {float(f'{each:.3g}'):,g}" for name, each in measured.microseconds.items())
     short = "" if measured.times_as_fast >= measured.least else " (short of it)"
     least = f"{measured.least:.2g}{short}" if measured.least else ""
     built = f"{measured.build_seconds:.1f}" if measured.build_seconds else ""
@@ -288,7 +288,7 @@ def write(rows: list[Measured]) -> None:
     RESULTS.mkdir(exist_ok=True)
     about = {"machine": machine, **versions}
     (RESULTS / "bench.json").write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=1) + "\n")
-    head = "| | times as fast | wanted | µs a character | built in s |\n|---|---|---|---|---|\n"
+    head = "| | times as fast | wanted | µs a character (PyTorch's threads) | built in s |\n|---|---|---|---|---|\n"
     title = ", ".join([machine, *[f"{name} {version}" for name, version in versions.items()]])
     (RESULTS / "bench.md").write_text(f"{title}\n\n{head}" + "".join(f"{in_words(row)}\n" for row in rows), "utf-8")
 

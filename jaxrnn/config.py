@@ -37,8 +37,8 @@ class ModelConfig:
 
     cell: Literal["elman", "gru", "lstm"] = "elman"
     """Kind of the hidden units: Elman's of 1990, or with gates, which remember more."""
-    hidden_size: int = 128
-    """Hidden units in each layer."""
+    hidden_size: int | Literal["auto"] = 128
+    """Hidden units in each layer; auto = 256, or 384 where there is time and text for them."""
     num_layers: int = 1
     """Layers of hidden units, each reading the one below."""
     embedding_size: int = 0
@@ -155,7 +155,7 @@ class Config:
 # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
 GATED = Config(
     text=TextConfig(max_characters=0, validation_fraction=AUTO),
-    model=ModelConfig(cell="gru", hidden_size=256, embedding_size=64, initialisation="orthogonal"),
+    model=ModelConfig(cell="gru", hidden_size=AUTO, embedding_size=64, initialisation="orthogonal"),
     learning=LearningConfig(
         rule="bptt",
         rule_length=64,
@@ -190,15 +190,15 @@ def check(config: Config) -> None:
     check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
     fractions = validation + text.heldout_fraction
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
-    check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
+    if model.hidden_size != AUTO:
+        check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
     if model.cell != "elman" and model.activation != "sigmoid":
         raise InputError(f"--activation {model.activation} goes with --cell elman; the gates of {model.cell} have their own")
     if model.tied_readout and model.embedding_size != model.hidden_size:
-        raise InputError(
-            f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {model.hidden_size}"
-        )
+        same = "and --hidden-size to the same number" if model.hidden_size == AUTO else f"to {model.hidden_size}"
+        raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size {same}")
     check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
     check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
     if learning.learning_rate != AUTO:

@@ -19,7 +19,8 @@ OPTIMIZERS: dict[str, Callable[[Any, float], optax.GradientTransformation]] = {
     "momentum": lambda rate, decay: optax.sgd(rate, momentum=0.9),
     "adam": lambda rate, decay: optax.adam(rate),
     "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
-    "rmsprop": lambda rate, decay: optax.rmsprop(rate),
+    # Optax forgets a squared gradient after ten updates: too soon for those of single characters.
+    "rmsprop": lambda rate, decay: optax.rmsprop(rate, decay=0.99),
 }
 
 

@@ -1,5 +1,6 @@
 """How a run that has so many minutes keeps to them: its speed is measured, and its number of updates follows."""
 
+import math
 import time
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ PLANNED_AT = (
 class Pace(NamedTuple):
     """How it gets on. Times are of a clock that means nothing by itself, in seconds."""
 
-    end: float
+    end: float  # infinite if the run has a number of epochs instead
     moments: tuple[float, ...]  # when the run is to be laid out
     since: float  # the last time that it was
     step: int  # updates until then
@@ -28,11 +29,9 @@ class Pace(NamedTuple):
 
 def begin(task: Task, snapshot: Snapshot, begun: float) -> Pace:
     """That of a run whose time began then. One that is gone on with was laid out before, and needs no clock any more."""
-    now, end = time.perf_counter(), begun + 60 * task.config.learning.minutes
-    planned = snapshot.progress.num_updates is not None or not task.config.learning.minutes
-    # Of what is left: to compile may have taken long, and of one update alone no speed can be told.
-    moments = () if planned else tuple(now + (end - now) * part for part in PLANNED_AT)
-    return Pace(end, moments, now, int(snapshot.state.step))
+    now, minutes = time.perf_counter(), task.config.learning.minutes
+    end = begun + 60 * minutes if minutes else math.inf
+    return Pace(end, _moments(now, end, snapshot), now, int(snapshot.state.step))
 
 
 def is_time(pace: Pace) -> bool:
@@ -47,7 +46,9 @@ def without(pace: Pace, seconds: float) -> Pace:
 
 def went_back(pace: Pace, snapshot: Snapshot) -> Pace:
     """The same, of a run that goes on from an earlier moment: its speed is measured from here on."""
-    return pace._replace(since=time.perf_counter(), step=int(snapshot.state.step))
+    now = time.perf_counter()
+    moments = _moments(now, pace.end, snapshot) or pace.moments  # one that was not laid out by then would never end
+    return pace._replace(moments=moments, since=now, step=int(snapshot.state.step))
 
 
 def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace]:
@@ -59,3 +60,9 @@ def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace
     per_update = (now - pace.since) / max(1, step - pace.step) + pace.of_epoch / task.updates_per_epoch
     (num_updates,) = devices.highest(step + max(1, int((pace.end - now - pace.of_epoch) / per_update)))
     return of_length(snapshot, num_updates), Pace(pace.end, pace.moments[1:], now, step, pace.of_epoch)
+
+
+def _moments(now: float, end: float, snapshot: Snapshot) -> tuple[float, ...]:
+    """Parts of what is left: to compile may have taken long, and of one update alone no speed can be told."""
+    needs_none = snapshot.progress.num_updates is not None or end == math.inf
+    return () if needs_none else tuple(now + (end - now) * part for part in PLANNED_AT)

@@ -99,13 +99,15 @@ def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
 
 def with_chosen(settings: Config, begun: Config) -> Config:
     """These settings without `auto`: the rate that suits them, all else as the run has it."""
-    text, learning = settings.text, settings.learning
+    text, model, learning = settings.text, settings.model, settings.learning
+    hidden_size = begun.model.hidden_size if model.hidden_size == configs.AUTO else model.hidden_size
     validation = begun.text.validation_fraction if text.validation_fraction == configs.AUTO else text.validation_fraction
     rate = suitable_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
     dropout = begun.learning.dropout if learning.dropout == configs.AUTO else learning.dropout
     return dataclasses.replace(
         settings,
         text=dataclasses.replace(text, validation_fraction=validation),
+        model=dataclasses.replace(model, hidden_size=hidden_size),
         learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
         device=dataclasses.replace(settings.device, num_devices=settings.device.num_devices or begun.device.num_devices),
     )

@@ -36,7 +36,7 @@ def trained(few_candidates, tmp_path_factory):
 
 def test_what_was_left_to_choose_is_chosen_and_saved(trained):
     run = checkpoint.load(trained)
-    assert run.config.learning.dropout == suitable_dropout(6_000)
+    assert run.config.learning.dropout == suitable_dropout(6_000, 8)
     assert run.config.text.validation_fraction == 0.05
     assert run.config.learning.learning_rate == suitable_rate(PRESETS["gru"])
     last = metrics(trained)[-1]

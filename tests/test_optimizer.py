@@ -62,7 +62,7 @@ OPTAX = {
     "momentum": optax.sgd(0.01, momentum=0.9),
     "adam": optax.adam(0.01),
     "adamw": optax.adamw(0.01, weight_decay=0.5),
-    "rmsprop": optax.rmsprop(0.01),
+    "rmsprop": optax.rmsprop(0.01, decay=0.99),
 }
 
 

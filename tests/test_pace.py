@@ -77,3 +77,21 @@ def test_one_that_was_laid_out_before_needs_no_clock(task, clock):
     assert not pace.begin(task, planned, clock[0]).moments
     clock[0] += MINUTE
     assert not pace.is_time(pace.begin(task, planned, clock[0]))
+
+
+def test_one_that_went_back_to_before_it_was_laid_out_is_laid_out_again(task, clock):
+    snapshot = first_snapshot(task)
+    going = pace.begin(task, snapshot, clock[0])
+    clock[0] += 58
+    going = pace.went_back(going._replace(moments=()), snapshot)  # each time was used, and nothing could be saved since
+    clock[0] += 1
+    assert pace.is_time(going)
+    assert pace.laid_out(task, at(snapshot, 100), going)[0].progress.num_updates == 100 + 100
+
+
+def test_without_minutes_nothing_is_laid_out(clock):
+    task = task_of()
+    snapshot = first_snapshot(task)
+    going = pace.went_back(pace.begin(task, snapshot, clock[0]), snapshot)
+    clock[0] += 1_000 * MINUTE
+    assert not pace.is_time(going)
