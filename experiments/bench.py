@@ -123,8 +123,10 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
     drives = {PLAIN: plain_driver(learner), FAST: fast_driver(learner, most)}
     losses = {name: drive(copy(start), on_device, CHECKED)[1] for name, drive in drives.items()}
     losses[TORCH] = np.array(torch_peers.one_step(start, stream, RATE, CHECKED, 1)())
+    peers = {f"{TORCH} ({threads})": threads for threads in numbers_of_threads()}
     runs: dict[str, Run] = {name: lambda n, drive=drive: drive(copy(start), on_device, n) for name, drive in drives.items()}
-    runs[TORCH] = lambda n: torch_peers.one_step(start, stream, RATE, n, 1)()
+    for peer, threads in peers.items():
+        runs[peer] = lambda n, threads=threads: torch_peers.one_step(start, stream, RATE, n, threads)()
     if shutil.which("gcc"):
         program = floor(start)
         losses[FLOOR] = program(ids, CHECKED)
@@ -134,8 +136,8 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
         np.testing.assert_allclose(others, losses[PLAIN], rtol=1e-3)
     seconds, _ = interleaved(runs, most)
     named = {name: 1e6 * each for name, each in seconds.items()}
-    beside = [Measured(f"{name}: {driver} beside PyTorch", {k: named[k] for k in (driver, TORCH)}, 0.0,
-                       seconds[TORCH] / seconds[driver], least)
+    beside = [Measured(f"{name}: {driver} beside PyTorch", {k: named[k] for k in (driver, *peers)}, 0.0,
+                       min(seconds[peer] for peer in peers) / seconds[driver], least)
               for driver, least in ((PLAIN, 8.0), (FAST, 30.0))]  # fmt: skip
     if FLOOR in seconds:
         least = 1 / 2.0 if jax.__version_info__ < (0, 12) else 1 / 1.35
@@ -262,11 +264,12 @@ def fresh_process(rows: list[Measured]) -> Measured:
             subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
             seconds[name] = min(seconds.get(name, float("inf")), time.perf_counter() - started)
     characters = 450_000
-    peer = [row.microseconds[TORCH] for row in rows if row.name.startswith(COURSE) and TORCH in row.microseconds]
+    of_course = (row.microseconds for row in rows if row.name.startswith(COURSE))
+    peer = [each for row in of_course for name, each in row.items() if name.startswith(TORCH)]
     microseconds = {name: 1e6 * each / characters for name, each in seconds.items()}
     if peer:
-        microseconds[f"{TORCH}, the loop alone"] = peer[0]
-    ratio = peer[0] / microseconds["cold"] if peer else float("nan")
+        microseconds[f"{TORCH}, the loop alone"] = min(peer)
+    ratio = min(peer) / microseconds["cold"] if peer else float("nan")
     print(", ".join(f"{name} {each:.1f} s" for name, each in seconds.items()))
     return Measured(START, microseconds, 0.0, ratio, 0.0)
 

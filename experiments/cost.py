@@ -3,11 +3,10 @@
     python experiments/cost.py
 
 Takes three minutes. Beside each time stands a roofline: the time that the products of the update would take at the rate of
-this machine's best product, or, with one stream, the time to read and write the weights as fast as it can, whichever is
-longer. The exponent is that of the time from one row to the next: 1 = as the quantity that grows. Expected: one stream
-grows with an exponent near 2 in hidden units, as the weights do; streams under 1, as long as the products of few of them
-are less than what the processor can do; blocks, layers and the length of the text near 1. Writes results/cost.json,
-results/cost.md and results/cost.png.
+this machine's best product, or the time to read and write the weights as fast as it can, whichever is longer. The exponents
+are those of the time and of the roofline from one row to the next: 1 = grows as the quantity that is varied does. Expected:
+where there is much to do, the time grows as the roofline; few streams and small networks are far from it, and so grow less.
+Writes results/cost.json, results/cost.md and results/cost.png.
 """
 
 import json
@@ -52,19 +51,14 @@ class Work(NamedTuple):
         return f"{name} {layers}{self.hidden}, B = {self.streams}, k = {self.length}{read}"
 
 
-class Machine(NamedTuple):
-    """The best that it does."""
-
-    flops: float  # a second, of a product of matrices, on all devices
-    bytes: float  # a second, read and written
-
-
 class Cost(NamedTuple):
     """What was measured."""
 
+    num_devices: int
     microseconds: float  # an update, or the whole text
     roofline: float  # microseconds
-    exponent: float | None  # from the row before
+    exponent: float | None  # of the time, from the row before
+    expected: float | None  # that of the roofline
 
 
 COURSE = Work("elman", 128, 1, 1)
@@ -85,23 +79,35 @@ def main() -> None:
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
     ids, vocab_size = np.resize(vocabulary.encode(known, characters), 1_000_001), len(known.characters)
-    seconds, flops = {}, dict.fromkeys((1, jax.device_count()), 0.0)
+    seconds, flops, speed = {}, dict.fromkeys((1, jax.device_count()), 0.0), {}
     for what, works in GROWING.items():
         print(f"measuring: {what}", flush=True)
-        seconds[what] = [seconds_of(work, ids, vocab_size) for work in works]
-        flops = {number: max(best, best_product(number)) for number, best in flops.items()}  # what else runs slows it, too
-    found = {what: costs(what, seconds[what], vocab_size, flops) for what in GROWING}
+        seconds[what] = []
+        for work in works:
+            seconds[what].append(seconds_of(work, ids, vocab_size))
+            size = sum(num_weights(work, vocab_size))
+            speed[size] = max(
+                speed.get(size, 0.0), best_change(size)
+            )  # the best of several times: what else runs slows it, too
+        flops = {number: max(best, best_product(number)) for number, best in flops.items()}
+    found = {what: costs_of(what, seconds[what], vocab_size, flops, speed) for what in GROWING}
     write(found)
+    draw(found)
 
 
-def costs(what: str, seconds: list[float], vocab_size: int, flops: dict[int, float]) -> list[Cost]:
+def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, float], speed: dict[int, float]) -> list[Cost]:
     """Each row beside its roofline and the row before."""
     found = []
     for work, taken in zip(GROWING[what], seconds, strict=True):
-        machine = Machine(flops[devices.chosen(settings_of(work)).device.num_devices], best_copy(work, vocab_size))
-        before = found[-1].microseconds if found else None
-        power = exponent(GROWING[what], work, 1e6 * taken, before)
-        found.append(Cost(1e6 * taken, 1e6 * roofline(work, vocab_size, machine), power))
+        num_devices = devices.chosen(settings_of(work)).device.num_devices
+        least = roofline(work, vocab_size, flops[num_devices], speed[sum(num_weights(work, vocab_size))])
+        cost = Cost(num_devices, 1e6 * taken, 1e6 * least, None, None)
+        if found:
+            earlier = GROWING[what][len(found) - 1]
+            (grown,) = (b / a for a, b in zip(earlier[1:], work[1:], strict=True) if a != b)
+            powers = (math.log(getattr(cost, name) / getattr(found[-1], name), grown) for name in ("microseconds", "roofline"))
+            cost = Cost(*cost[:3], *powers)
+        found.append(cost)
     return found
 
 
@@ -111,7 +117,7 @@ def settings_of(work: Work) -> Config:
 
 
 def seconds_of(work: Work, ids: np.ndarray, vocab_size: int) -> float:
-    """An update, or all of a text, at least."""
+    """Of an update; or, where it says how many characters, of reading those."""
     learner, mesh = learner_of(work, vocab_size), devices.mesh(devices.chosen(settings_of(work)))
     stream = devices.place_stream(to_streams(ids, work.streams), mesh)
     start = devices.place(jax.jit(learner.init)(jax.random.key(0)), mesh)
@@ -137,7 +143,7 @@ def learner_of(work: Work, vocab_size: int) -> Learner:
 
 
 def shortest(run: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Seconds, after one time that counts for nothing."""
+    """Seconds, the least of several times, after one that counts for nothing."""
     run()
     found = math.inf
     for _ in range(repeats):
@@ -147,23 +153,25 @@ def shortest(run: Callable[[], object], repeats: int = REPEATS) -> float:
     return found
 
 
-def num_weights(work: Work, vocab_size: int) -> int:
-    """Those that take part in products at each character: not the rows of a one-hot input."""
-    gates = {"elman": 1, "gru": 3, "lstm": 4}[work.cell]
-    between = (work.layers - 1) * gates * work.hidden**2
-    return work.layers * gates * work.hidden**2 + between + vocab_size * work.hidden
+def num_weights(work: Work, vocab_size: int) -> tuple[int, int, int]:
+    """Those of products within the recurrences, from layer to layer, and of the readout: a one-hot input is a row's gather."""
+    of_layer = {"elman": 1, "gru": 3, "lstm": 4}[work.cell] * work.hidden**2
+    return work.layers * of_layer, (work.layers - 1) * of_layer, vocab_size * work.hidden
 
 
-def roofline(work: Work, vocab_size: int, machine: Machine) -> float:
+def roofline(work: Work, vocab_size: int, flops: float, speed: float) -> float:
     """Seconds, if only its products, or its weights, took time.
 
-    A weight takes part in a product forward and in two backward, of two operations each. With one stream and an update after
-    each character it is read forward, read backward, and written.
+    A weight takes part in three products of two operations each, forward, and backward for itself and for what it was
+    multiplied by; those of the recurrence in two if the gradient stops before the character. It is read forward, and read
+    and written by the update; in blocks those of the recurrence are read for each character, forward and backward.
     """
-    weights, characters = num_weights(work, vocab_size), work.characters or work.length
-    products = 6 * weights * work.streams * characters / machine.flops
-    moved = 12 * weights * (characters if work.length == 1 else 1) / machine.bytes
-    return max(products, moved)
+    recurrent, between, readout = num_weights(work, vocab_size)
+    every, characters = recurrent + between + readout, work.characters or work.length
+    one = work.length == 1
+    products = (4 * recurrent if one else 6 * recurrent) + 6 * (between + readout)
+    moved = 12 * every * characters if one else 12 * every + 8 * recurrent * characters
+    return max(products * work.streams * characters / flops, moved / speed)
 
 
 def best_product(number: int) -> float:
@@ -177,46 +185,42 @@ def best_product(number: int) -> float:
     return 2 * number * side**3 / shortest(lambda: product(a, b).block_until_ready(), 30)
 
 
-def best_copy(work: Work, vocab_size: int) -> float:
-    """Bytes a second that are read and written when an array as large as the weights is changed in place."""
-    size, rounds = num_weights(work, vocab_size), 200
+def best_change(size: int) -> float:
+    """Bytes a second that are read and written when an array of so many numbers is changed in place."""
+    rounds = 200
 
-    def change(w: jax.Array) -> jax.Array:
-        step = lambda loop: (loop[0] + 1, loop[1] * 0.999 + 1e-3)  # noqa: E731
-        return jax.lax.while_loop(lambda loop: loop[0] < rounds, step, (0, w))[1]
+    def one(loop: tuple) -> tuple:
+        done, w = loop
+        return done + 1, w * 0.999 + 1e-3
 
-    program, w = jax.jit(change), jnp.ones(size)
+    program, w = jax.jit(lambda w: jax.lax.while_loop(lambda loop: loop[0] < rounds, one, (0, w))[1]), jnp.ones(size)
     return 8 * size * rounds / shortest(lambda: program(w).block_until_ready())
-
-
-def exponent(works: list[Work], work: Work, microseconds: float, before: float | None) -> float | None:
-    """p in time ~ quantity^p, from the row before to this one."""
-    if before is None:
-        return None
-    earlier = works[works.index(work) - 1]
-    (grown,) = (b / a for a, b in zip(earlier[1:], work[1:], strict=True) if a != b)
-    return math.log(microseconds / before) / math.log(grown)
 
 
 def in_words(work: Work, cost: Cost) -> str:
     """A row of the table in Markdown."""
-    power = "" if cost.exponent is None else f"{cost.exponent:.2f}"
-    return f"| {work} | {cost.microseconds:,.1f} | {power} | {cost.roofline:,.1f} | {cost.roofline / cost.microseconds:.0%} |"
+    powers = " | ".join("" if each is None else f"{each:.2f}" for each in (cost.exponent, cost.expected))
+    times = f"{cost.microseconds:,.1f} | {cost.roofline:,.1f} | {cost.roofline / cost.microseconds:.0%}"
+    return f"| {work} | {cost.num_devices} | {times} | {powers} |"
 
 
 def write(found: dict[str, list[Cost]]) -> None:
-    """The numbers, the table and the picture."""
-    from matplotlib.figure import Figure
-
+    """The numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     rows = {what: [{"work": str(work), **cost._asdict()} for work, cost in zip(GROWING[what], costs, strict=True)]
             for what, costs in found.items()}  # fmt: skip
     (RESULTS / "cost.json").write_text(json.dumps(rows, indent=1) + "\n")
-    head = "| | µs an update | exponent | roofline, µs | of it reached |\n|---|---|---|---|---|\n"
+    head = "| | devices | µs | roofline, µs | of it reached | exponent | of the roofline |\n|---|---|---|---|---|---|---|\n"
     lines = [in_words(work, cost) for what, costs in found.items() for work, cost in zip(GROWING[what], costs, strict=True)]
     table = head + "\n".join(lines) + "\n"
     print(table)
     (RESULTS / "cost.md").write_text(table, "utf-8")
+
+
+def draw(found: dict[str, list[Cost]]) -> None:
+    """The picture."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, (what, costs) in zip(figure.subplots(2, 3).flat, found.items(), strict=True):
         works = GROWING[what]

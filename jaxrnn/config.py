@@ -15,6 +15,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.text import NAMES
 
 AUTO = "auto"  # a value that is chosen when the run begins
+AUTO_VALIDATION = 0.05  # of the text, at most
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,9 @@ PRESETS: dict[str, Config] = {
 
 def check(config: Config) -> None:
     """Raises `InputError`, naming the flag, if a value is not one that can be trained with."""
-    text, model, learning, run = config.text, config.model, config.learning, config.run
+    text, model, learning, tested, run = config.text, config.model, config.learning, config.evaluation, config.run
     check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
-    validation = 0.05 if text.validation_fraction == AUTO else text.validation_fraction
+    validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
     check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
     check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
     fractions = validation + text.heldout_fraction
@@ -197,8 +198,9 @@ def check(config: Config) -> None:
     if model.cell != "elman" and model.activation != "sigmoid":
         raise InputError(f"--activation {model.activation} goes with --cell elman; the gates of {model.cell} have their own")
     if model.tied_readout and model.embedding_size != model.hidden_size:
-        same = "and --hidden-size to the same number" if model.hidden_size == AUTO else f"to {model.hidden_size}"
-        raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size {same}")
+        raise InputError(
+            "--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size and --hidden-size"
+        )
     check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
     check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
     if learning.learning_rate != AUTO:
@@ -216,10 +218,9 @@ def check(config: Config) -> None:
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
-    check_rate("dynamic-rate", config.evaluation.dynamic_rate)
-    length = config.evaluation.dynamic_length
-    check_value("dynamic-length", length, 1 <= length <= 100_000, "1 to 100000")
-    if config.evaluation.dynamic == AUTO and not text.validation_fraction:
+    check_rate("dynamic-rate", tested.dynamic_rate)
+    check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
+    if tested.dynamic == AUTO and not text.validation_fraction:
         raise InputError("--dynamic auto chooses on a validation part: set --validation-fraction, for example to 0.05")
     check_seed(run.seed)
     check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
@@ -260,15 +261,16 @@ def check_value(flag: str, value: int | float, allowed: bool, allowed_in_words: 
 
 def rate(config: Config) -> float:
     """The learning rate, once it is chosen."""
-    return _number(config.learning.learning_rate)
+    return number(config.learning.learning_rate)
 
 
 def dropout(config: Config) -> float:
     """The dropout, once it is chosen."""
-    return _number(config.learning.dropout)
+    return number(config.learning.dropout)
 
 
-def _number(value: float | str) -> float:
+def number(value: float | str) -> float:
+    """A value that may have been left to choose, once it is chosen."""
     if isinstance(value, str):
         raise InputError(f"a value is {value!r}, and must be chosen first")
     return value

@@ -47,7 +47,7 @@ def without(pace: Pace, seconds: float) -> Pace:
 def went_back(pace: Pace, snapshot: Snapshot) -> Pace:
     """The same, of a run that goes on from an earlier moment: its speed is measured from here on."""
     now = time.perf_counter()
-    moments = _moments(now, pace.end, snapshot) or pace.moments  # one that was not laid out by then would never end
+    moments = _moments(now, pace.end, snapshot) or pace.moments  # before its first plan a run has no end
     return pace._replace(moments=moments, since=now, step=int(snapshot.state.step))
 
 

@@ -10,7 +10,7 @@ from jaxrnn.build import Data
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
-from jaxrnn.suitable import suitable_rate
+from jaxrnn.suitable import HIDDEN_SIZES, suitable_rate
 from jaxrnn.text import NAMES
 
 # What may be another value than at the start, because no number depends on it (on that of devices, the last digits).
@@ -98,10 +98,13 @@ def check_settings(wanted: Config, saved: Config, run_dir: Path) -> None:
 
 
 def with_chosen(settings: Config, begun: Config) -> Config:
-    """These settings without `auto`: the rate that suits them, all else as the run has it."""
+    """These settings without `auto`: the rate that suits them, all else as the run has it, if `auto` may have given that."""
     text, model, learning = settings.text, settings.model, settings.learning
-    hidden_size = begun.model.hidden_size if model.hidden_size == configs.AUTO else model.hidden_size
-    validation = begun.text.validation_fraction if text.validation_fraction == configs.AUTO else text.validation_fraction
+    validation, hidden_size = text.validation_fraction, model.hidden_size
+    if hidden_size == configs.AUTO and begun.model.hidden_size in HIDDEN_SIZES:
+        hidden_size = begun.model.hidden_size
+    if isinstance(validation, str) and 0 < configs.number(begun.text.validation_fraction) <= configs.AUTO_VALIDATION:
+        validation = begun.text.validation_fraction
     rate = suitable_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
     dropout = begun.learning.dropout if learning.dropout == configs.AUTO else learning.dropout
     return dataclasses.replace(

@@ -143,6 +143,10 @@ def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained
     assert resume.find(*parse([*command, "--learning-rate", "0.2"])) is None
     changed("runs/notebook-comedie-0-7", "learning", learning_rate=0.2)
     assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
+    some_width = [*command, "--hidden-size", "auto"]
+    assert resume.find(*parse(some_width)) is None  # nobody would have chosen 8
+    changed("runs/notebook-comedie-0-6", "model", hidden_size=256)
+    assert resume.find(*parse(some_width)) == Path("runs/notebook-comedie-0-6")
     heir = [*command, "--init-from", "runs/mikolov2010-comedie-0"]  # whose network is not the preset's
     assert resume.find(*parse(heir)) is None
     changed("runs/notebook-comedie-0-8", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))

@@ -16,12 +16,12 @@ RULES = {"one_step": {}, "bptt": {"rule_length": 16, "num_streams": 4}}
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_rate_that_suits_trains(cell, name, rule):
+@pytest.mark.parametrize(("cell", "activation"), [*((cell, "sigmoid") for cell in CELLS), ("elman", "tanh"), ("elman", "relu")])
+def test_the_rate_that_suits_trains(cell, activation, name, rule):
     """Better than to know how often each character comes, which costs 3.0 nats, and without ever getting much worse."""
     settings = config.Config(
         text=config.TextConfig(max_characters=30_000),
-        model=config.ModelConfig(cell=cell, hidden_size=64),
+        model=config.ModelConfig(cell=cell, hidden_size=64, activation=activation),
         learning=config.LearningConfig(rule=rule, optimizer=name, **RULES[rule]),
     )
     data = build.data(settings)
@@ -40,7 +40,12 @@ def test_the_rate_that_suits_trains(cell, name, rule):
 def test_no_other_setting_is_touched():
     before = config.PRESETS["gru"]
     after = suitable.chosen(before, 1_000_000)
-    assert after.learning == dataclasses.replace(before.learning, learning_rate=0.01, dropout=0.1)
+    assert after == dataclasses.replace(
+        before,
+        text=dataclasses.replace(before.text, validation_fraction=0.03),
+        model=dataclasses.replace(before.model, hidden_size=256),
+        learning=dataclasses.replace(before.learning, learning_rate=0.01, dropout=0.1),
+    )
     assert suitable.chosen(after, 50) == after
 
 
