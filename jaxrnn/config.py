@@ -269,7 +269,7 @@ def dropout(config: Config) -> float:
     return number(config.learning.dropout)
 
 
-def number(value: int | float | str) -> float:
+def number(value: int | float | str) -> Any:
     """A value that may have been left to choose, once it is chosen."""
     if isinstance(value, str):
         raise InputError(f"a value is {value!r}, and must be chosen first")
