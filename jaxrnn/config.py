@@ -198,9 +198,8 @@ def check(config: Config) -> None:
     if model.cell != "elman" and model.activation != "sigmoid":
         raise InputError(f"--activation {model.activation} goes with --cell elman; the gates of {model.cell} have their own")
     if model.tied_readout and model.embedding_size != model.hidden_size:
-        raise InputError(
-            "--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size and --hidden-size"
-        )
+        width = "that of a --hidden-size" if model.hidden_size == AUTO else model.hidden_size
+        raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {width}")
     check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
     check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
     if learning.learning_rate != AUTO:
