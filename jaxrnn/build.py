@@ -72,8 +72,8 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
 
 def model(config: Config, vocabulary: Vocabulary) -> Model:
     """The network that the settings describe, once they are chosen, for this vocabulary."""
-    configs.number(config.model.hidden_size)  # raises if it is not
-    return network(vocab_size=len(vocabulary.characters), **vars(config.model))
+    settings = {**vars(config.model), "hidden_size": configs.number(config.model.hidden_size)}
+    return network(vocab_size=len(vocabulary.characters), **settings)
 
 
 def learner(config: Config, model: Model) -> Learner:

@@ -17,7 +17,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import Int, PyTree
 
-from jaxrnn.config import AUTO, Config, DeviceConfig, check_value
+from jaxrnn.check import check_value
+from jaxrnn.config import AUTO, Config, DeviceConfig
 from jaxrnn.errors import InputError
 from jaxrnn.learner import State
 from jaxrnn.types import Stream

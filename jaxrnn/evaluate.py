@@ -22,8 +22,9 @@ from jaxrnn import config as configs
 from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
 from jaxrnn.build import Data
+from jaxrnn.check import check_rate
 from jaxrnn.checkpoint import Which
-from jaxrnn.config import Config, check_rate
+from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.learner import Learner, State, online, reader
 from jaxrnn.loop import Driver, copy, fast_driver

@@ -8,13 +8,8 @@ from jaxrnn import devices
 from jaxrnn.advance import Task, of_length
 from jaxrnn.progress import Snapshot
 
-PLANNED_AT = (
-    0.05,
-    0.25,
-    0.5,
-    0.75,
-    0.9,
-)  # of the time for learning: the speed is known by then, or may have changed since the last time
+# Of the time for learning: the speed is known by then, or may have changed since the last time.
+PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)
 
 
 class Pace(NamedTuple):

@@ -19,8 +19,8 @@ import tyro
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn import checkpoint, cli, compiled, devices, report, vocabulary
+from jaxrnn.check import check_seed, check_value
 from jaxrnn.checkpoint import Which
-from jaxrnn.config import check_seed, check_value
 from jaxrnn.errors import InputError
 from jaxrnn.loop import in_place
 from jaxrnn.model import Model

@@ -17,6 +17,7 @@ import jax
 from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, resume, store, suitable
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
+from jaxrnn.check import check_config
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import PRESETS, Config, ModelConfig
 from jaxrnn.errors import InputError
@@ -84,7 +85,7 @@ def found(preset: str, config: Config) -> Path | None:
 
 def begin(preset: str, config: Config, flags: list[str]) -> None:
     """A new run, in a folder of its own."""
-    configs.check(config)
+    check_config(config)
     origin = None
     if config.run.init_from:
         origin = weights_of(Path(config.run.init_from).expanduser())
@@ -111,7 +112,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
         if config.run.resume == configs.AUTO:  # the same command again, after the run was given more epochs
             config = resume.with_epochs_wanted(config, run_dir)
         config = resume.with_chosen(config, begun)
-        configs.check(config)
+        check_config(config)
         resume.check_settings(configs.to_keep(config), begun, run_dir)
         if saved is None:  # it was stopped before it had read anything
             if folder.read_events(run_dir):

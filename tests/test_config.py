@@ -5,6 +5,7 @@ import math
 import pytest
 
 from jaxrnn import config as configs
+from jaxrnn.check import check_config
 from jaxrnn.config import PRESETS
 from jaxrnn.errors import InputError
 from jaxrnn.suitable import suitable_rate
@@ -13,7 +14,7 @@ from jaxrnn.train import parse
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_allowed_and_survive_json(preset):
-    configs.check(PRESETS[preset])
+    check_config(PRESETS[preset])
     assert configs.from_json(json.loads(json.dumps(configs.to_json(PRESETS[preset])))) == PRESETS[preset]
 
 
@@ -52,12 +53,12 @@ def test_an_unknown_preset_names_the_known_ones():
 def test_a_wrong_value_names_its_flag(flag, value):
     _, config = parse([f"--{flag}={value}"])
     with pytest.raises(InputError, match=f"--{flag}.* is .*; it must be "):
-        configs.check(config)
+        check_config(config)
 
 
 def test_halving_needs_a_validation_part():
     with pytest.raises(InputError, match="needs a validation part"):
-        configs.check(parse(["--schedule", "halving"])[1])
+        check_config(parse(["--schedule", "halving"])[1])
 
 
 def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
