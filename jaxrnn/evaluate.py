@@ -17,7 +17,7 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, vocabulary
+from jaxrnn import build, checkpoint, cli, compiled, devices, folder, mixture, report, vocabulary
 from jaxrnn import config as configs
 from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
@@ -35,7 +35,9 @@ from jaxrnn.types import Params, RandomKey
 
 UPDATES_PER_CALL = 10_000
 MOST_TRIED = 100_000  # characters, to choose optimizer and rate
-CANDIDATES = {"sgd": (0.02, 0.05, 0.1, 0.2), "adam": (1e-4, 3e-4, 1e-3), "rmsprop": (1e-4, 3e-4)}
+NOTHING_KNOWN = 1e3  # nats of a model that has run away
+# From a rate that learns too slowly in a text like that of training, to one that learns too fast in any.
+CANDIDATES = {"sgd": (0.02, 0.05, 0.1, 0.2), "adam": (1e-4, 3e-4, 1e-3), "rmsprop": (1e-4, 3e-4, 1e-3)}
 
 Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
@@ -69,7 +71,7 @@ class Dynamics(NamedTuple):
     """How a model goes on learning while it is tested."""
 
     optimizer: str
-    rate: float
+    rates: tuple[float, ...]  # of several, the model learns at each by itself; these and the frozen model are mixed
     length: int  # of a block
 
 
@@ -78,16 +80,22 @@ def best_dynamics(
 ) -> Iterator[tuple[Dynamics, float]]:
     """The better and better of the `CANDIDATES` on this text, with their nats per character, as they are found.
 
-    The text must be none whose loss is then reported.
+    Of each optimizer every rate is tried by itself, then all of them mixed: the text to come may be more like what was read, or
+    less, and need a lower or a higher rate. The text must be none whose loss is then reported.
     """
-    lowest = math.inf
+    lowest, recent = math.inf, ids[-MOST_TRIED:]
+    fixed = frozen(model)(params, recent, key)
     for name, rates in CANDIDATES.items():
-        read = _evaluation(model, online(model, _rule(model, length), optimizers.optimizer(name, rates[0])))
+        tried, members = at_rates(model, Dynamics(name, rates, length)), [fixed]
         for rate in rates:
-            nats = mean_nats(read(params, ids[-MOST_TRIED:], key, rate))
-            if nats < lowest:
-                lowest = nats
-                yield Dynamics(name, rate, length), nats
+            members.append(tried(params, recent, key, rate))
+            if mean_nats(members[-1]) < lowest:
+                lowest = mean_nats(members[-1])
+                yield Dynamics(name, (rate,), length), lowest
+        nats = mean_nats(mixed(members))
+        if nats < lowest:
+            lowest = nats
+            yield Dynamics(name, rates, length), lowest
 
 
 def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
@@ -99,7 +107,7 @@ def dynamics(config: Config, data: Data | None, model: Model, params: Params) ->
     """How the settings say that the model goes on learning: `auto` gives better and better ones, the last of which counts."""
     settings = config.evaluation
     if settings.dynamic != configs.AUTO:
-        yield Dynamics(settings.dynamic_optimizer, settings.dynamic_rate, settings.dynamic_length)
+        yield Dynamics(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
         return
     if data is None or not data.validation.size:
         raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
@@ -120,13 +128,30 @@ def three_numbers(config: Config, data: Data, model: Model, params: Params, how:
 
 
 def while_learning(model: Model, how: Dynamics) -> Evaluation:
-    """Dynamic evaluation of this kind."""
-    return dynamic(model, optimizers.optimizer(how.optimizer, how.rate), how.length)
+    """Dynamic evaluation of this kind; several rates and the frozen model are mixed with weights that follow their losses."""
+    read = at_rates(model, how)
+    if len(how.rates) == 1:
+        return lambda params, ids, key: read(params, ids, key, how.rates[0])
+    read_frozen = frozen(model)
+
+    return lambda params, ids, key: mixed([read_frozen(params, ids, key), *(read(params, ids, key, r) for r in how.rates)])
+
+
+def mixed(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
+    """The nats of a mixture of models, from theirs; one that has run away, whose loss is no number, is as good as left out."""
+    return mixture.weighted_online(np.nan_to_num(np.stack(members), nan=NOTHING_KNOWN, posinf=NOTHING_KNOWN))
+
+
+def at_rates(model: Model, how: Dynamics) -> Callable[..., Float[np.ndarray, " read"]]:
+    """(params, ids, key, rate) -> nats at each character, by one compiled program for all rates."""
+    return _evaluation(model, online(model, _rule(model, how.length), optimizers.optimizer(how.optimizer, how.rates[0])))
 
 
 def in_words(how: Dynamics) -> str:
     """Of what kind it is."""
-    return f"{how.optimizer} at rate {how.rate:g}" + (f" after blocks of {how.length}" if how.length > 1 else "")
+    *others, last = [f"{rate:g}" for rate in how.rates]
+    rates = f"rates {', '.join(others)} and {last}, mixed with the frozen model" if others else f"rate {last}"
+    return f"{how.optimizer} at {rates}" + (f", after blocks of {how.length}" if how.length > 1 else "")
 
 
 def _rule(model: Model, length: int) -> Rule:
@@ -178,7 +203,8 @@ class EvaluateConfig:
     dynamic: Annotated[
         float | Literal["auto"] | None, tyro.conf.arg(metavar="RATE|auto", help_behavior_hint="(default: as the run says)")
     ] = None
-    """Learning rate of dynamic evaluation; auto = optimizer and rate that do best on the validation part of the run's text."""
+    """Learning rate of dynamic evaluation; auto = optimizer and rate, or mixture of rates, that do best on the validation part
+    of the run's text."""
     weights: Which = "auto"
     """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
     if there is a validation part."""

@@ -30,7 +30,7 @@ def test_a_run_leaves_what_the_readme_says(trained):
     assert first["characters_per_second"] > 0
     assert first["learning_rate"] == 0.1
     assert set(last) == {"event", "step", "online_nats", "train_nats", "heldout_nats", "heldout_dynamic_nats", "dynamic"}
-    assert last["dynamic"] == {"optimizer": "sgd", "rate": 0.1, "length": 1}
+    assert last["dynamic"] == {"optimizer": "sgd", "rates": [0.1], "length": 1}
     assert (run_dir / "loss.png").read_bytes().startswith(b"\x89PNG")
     samples = (run_dir / "samples.txt").read_text("utf-8")
     assert samples.count("===") == 4
@@ -62,7 +62,7 @@ def test_evaluation_of_another_text(trained, capsys, tmp_path):
     evaluate.main([*arguments, "--json"])
     numbers = json.loads(capsys.readouterr().out)
     assert set(numbers) == {"frozen_nats", "dynamic_nats", "dynamic"}
-    assert numbers["dynamic"] == {"optimizer": "sgd", "rate": 0.3, "length": 1}
+    assert numbers["dynamic"] == {"optimizer": "sgd", "rates": [0.3], "length": 1}
     assert numbers["dynamic_nats"] < numbers["frozen_nats"] / 2
     evaluate.main(arguments)
     table = capsys.readouterr().out

@@ -7,12 +7,12 @@ import optax
 import pytest
 import reference
 
-from jaxrnn import build, config, evaluate
+from jaxrnn import build, config, evaluate, mixture
 from jaxrnn.learner import reader
 from jaxrnn.stream import to_streams
 
 RATE = 0.2
-FIXED = evaluate.Dynamics("sgd", 0.1, 1)
+FIXED = evaluate.Dynamics("sgd", (0.1,), 1)
 
 
 def as_witness(model, params, key=5):
@@ -84,7 +84,7 @@ def test_the_three_numbers_are_those_of_the_witness():
     expected = {
         "train_nats": reference.read(weights, h, data.train).mean(),
         "heldout_nats": reference.read(weights, h, data.heldout).mean(),
-        "heldout_dynamic_nats": reference.train(weights, h, data.heldout, FIXED.rate)[0].mean(),
+        "heldout_dynamic_nats": reference.train(weights, h, data.heldout, FIXED.rates[0])[0].mean(),
     }
     assert dict(evaluate.three_numbers(small, data, model, params, FIXED)) == pytest.approx(expected, rel=1e-4)
     assert len({round(nats, 2) for nats in expected.values()}) == 3  # else one could stand for another
@@ -116,8 +116,35 @@ def test_streams_are_read_side_by_side(model, params, ids):
 
 def test_the_best_way_to_go_on_learning_is_the_best_of_the_candidates(model, params, ids, monkeypatch):
     monkeypatch.setattr(evaluate, "CANDIDATES", {"sgd": (1e-3, 0.5, 1e3), "adam": (1e-4,)})
+    monkeypatch.setattr(evaluate, "mixed", lambda members: np.full(2, np.inf))
     key = jax.random.key(5)
     found = list(evaluate.best_dynamics(model, params, np.tile(ids[:20], 20), key, 2))
-    assert [how for how, _ in found] == [evaluate.Dynamics("sgd", 1e-3, 2), evaluate.Dynamics("sgd", 0.5, 2)]
+    assert [how for how, _ in found] == [evaluate.Dynamics("sgd", (1e-3,), 2), evaluate.Dynamics("sgd", (0.5,), 2)]
     expected = evaluate.mean_nats(evaluate.dynamic(model, optax.sgd(0.5), 2)(params, np.tile(ids[:20], 20), key))
     assert found[-1][1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, ids, monkeypatch):
+    """Half of the text repeats itself, which pays for a high rate, and half is noise, which punishes it."""
+    monkeypatch.setattr(evaluate, "CANDIDATES", {"sgd": (0.02, 1.0)})
+    text, key = np.concatenate([np.tile(ids[:10], 20), ids[:200]]), jax.random.key(5)
+    how, nats = list(evaluate.best_dynamics(model, params, text, key, 2))[-1]
+    assert how == evaluate.Dynamics("sgd", (0.02, 1.0), 2)
+    members = [evaluate.dynamic(model, optax.sgd(rate), 2)(params, text, key) for rate in how.rates]
+    members = np.stack([evaluate.frozen(model)(params, text, key), *members])
+    losses = evaluate.while_learning(model, how)(params, text, key)
+    np.testing.assert_allclose(losses, mixture.weighted_online(members), rtol=1e-4)
+    assert losses.mean() == pytest.approx(nats, rel=1e-5)
+    assert nats < members.mean(1).min()
+
+
+def test_a_member_of_a_mixture_that_has_run_away_is_as_good_as_left_out():
+    good, ill = np.full(50, 1.5), np.append(np.full(10, 1.4), np.full(40, np.nan))
+    assert evaluate.mixed([good, ill])[20:].mean() == pytest.approx(1.5, abs=0.02)
+
+
+def test_the_kinds_of_going_on_in_words():
+    several = evaluate.Dynamics("adam", (1e-4, 3e-4, 1e-3), 16)
+    assert evaluate.in_words(FIXED) == "sgd at rate 0.1"
+    words = "adam at rates 0.0001, 0.0003 and 0.001, mixed with the frozen model, after blocks of 16"
+    assert evaluate.in_words(several) == words
