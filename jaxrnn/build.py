@@ -13,7 +13,7 @@ from jaxrnn import vocabulary as vocabularies
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.learner import Learner, online
-from jaxrnn.model import Model, network
+from jaxrnn.model import Model, merged, network
 from jaxrnn.optimizer import ENDLESS, optimizer
 from jaxrnn.rules import RULES
 from jaxrnn.types import RandomKey
@@ -53,27 +53,34 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
     """Reads, cuts and encodes the text.
 
     Args:
-      known: a vocabulary that the text's characters are added to; without one, it is that of all parts of the text.
+      known: a vocabulary that the text's characters are added to, each by itself; without one, it is that of all parts of the
+        text, its characters that are rare in the training part merged if the settings say so.
     Raises:
-      InputError: what `text.read` raises, and a text too short for its parts and streams or with one distinct character.
+      InputError: what `text.read` raises, and a text too short for its parts and streams, with one distinct character or with
+        none that is not merged.
     """
     settings = config.text
     whole = texts.read(settings.text)
     used = whole[: settings.max_characters] if settings.max_characters else whole
     texts.check_length(settings.text, used)
-    vocabulary = vocabularies.of_text(used + (known.characters if known else ""))
+    vocabulary = vocabularies.of_text(used, known)
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
     parts = texts.split(used, suitable.validation_fraction(config, len(used)), settings.heldout_fraction)
     _check_lengths(parts, config)
     train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
+    if known is None and settings.rare_threshold:
+        vocabulary = vocabularies.merging(vocabulary, train, settings.rare_threshold)
+        if vocabulary.rare == vocabulary.characters:
+            raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
     return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))
 
 
 def model(config: Config, vocabulary: Vocabulary) -> Model:
     """The network that the settings describe, once they are chosen, for this vocabulary."""
     settings = {**vars(config.model), "hidden_size": configs.number(config.model.hidden_size)}
-    return network(vocab_size=len(vocabulary.characters), **settings)
+    of_classes = network(vocab_size=len(vocabularies.members(vocabulary)), **settings)
+    return merged(of_classes, vocabularies.classes(vocabulary)) if vocabulary.rare else of_classes
 
 
 def learner(config: Config, model: Model) -> Learner:
@@ -102,7 +109,7 @@ def streams(config: Config) -> tuple[int, ...]:
 
 
 def _check_lengths(parts: texts.Parts, config: Config) -> None:
-    block = config.learning.rule_length * config.learning.num_streams
+    block = configs.characters_per_update(config) * config.learning.num_streams
     updates = config.learning.epochs * (len(parts.train) // block)
     if updates > MOST_UPDATES:
         raise InputError(

@@ -1,7 +1,10 @@
 """Whether the settings are such that one can train with them; what is wrong is told with the name of the flag."""
 
-from jaxrnn.config import AUTO, AUTO_VALIDATION, Config
+from jaxrnn.config import AUTO, AUTO_VALIDATION, Config, ModelConfig
 from jaxrnn.errors import InputError
+
+BENT = ("elman", "leaky", "indrnn")  # cells whose activation is a matter of choice
+WITH_LENGTH = ("bptt", "tbptt_sliding", "snap_n")
 
 
 def check_config(config: Config) -> None:
@@ -13,12 +16,21 @@ def check_config(config: Config) -> None:
     check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
     fractions = validation + text.heldout_fraction
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
+    check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (each character by itself) or more")
+    if text.rare_threshold and run.init_from:
+        raise InputError("--rare-threshold does not go with --init-from: the weights know which characters are merged")
     if model.hidden_size != AUTO:
         check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
-    if model.cell != "elman" and model.activation != "sigmoid":
-        raise InputError(f"--activation {model.activation} goes with --cell elman; the gates of {model.cell} have their own")
+    if model.cell not in BENT and model.activation != "sigmoid":
+        raise InputError(f"--activation goes with --cell {' or '.join(BENT)}; {model.cell} units have their own")
+    check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
+    if model.cell != "leaky" and model.leak != ModelConfig().leak:
+        raise InputError(f"--leak goes with --cell leaky; {model.cell} units have none")
+    if model.cell == "lru" and model.hidden_size != AUTO:
+        even = model.hidden_size % 2 == 0
+        check_value("hidden-size", model.hidden_size, even, "even for --cell lru, whose units are complex numbers")
     if model.tied_readout and model.embedding_size != model.hidden_size:
         width = "that of a --hidden-size" if model.hidden_size == AUTO else model.hidden_size
         raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {width}")
@@ -27,12 +39,12 @@ def check_config(config: Config) -> None:
     if learning.learning_rate != AUTO:
         check_rate("learning-rate", learning.learning_rate)
     check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
-    if learning.rule_length > 1 and learning.rule == "one_step":
-        raise InputError(f"--rule-length {learning.rule_length} goes with --rule bptt; one_step reads one character")
+    if learning.rule_length > 1 and learning.rule not in WITH_LENGTH:
+        raise InputError(f"--rule-length goes with --rule {', '.join(WITH_LENGTH)}; {learning.rule} has none")
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
-    if learning.dropout and learning.rule == "one_step":
-        raise InputError("--dropout goes with --rule bptt; one_step leaves out no units")
+    if learning.dropout and learning.rule != "bptt":
+        raise InputError(f"--dropout goes with --rule bptt; {learning.rule} leaves out no units")
     check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
     if learning.weight_decay and learning.optimizer != "adamw":
         raise InputError(f"--weight-decay goes with --optimizer adamw; {learning.optimizer} has none")

@@ -23,21 +23,25 @@ class TextConfig:
     """What is read."""
 
     text: str = "comedie"
-    """What is read: comedie (comes with the package), moliere, shakespeare (downloaded once), or the path of a UTF-8 file."""
+    """What is read: comedie (comes with the package), moliere, shakespeare (downloaded once), the path of a UTF-8 file; or
+    synthetic:NAME, whose lowest possible loss is known: reber, embedded-reber, add, copy, anbn, hmm or pcfg."""
     max_characters: int = 50_000
     """Characters of it that are used, from its beginning; 0 = all."""
     validation_fraction: float | Literal["auto"] = 0.0
     """Part of the text, before the held-out part, that choices are made on; auto = 0.05, at most 30,000 characters."""
     heldout_fraction: float = 0.1
     """Part at the end of the text that is never trained on and takes part in no choice."""
+    rare_threshold: int = 0
+    """Characters seen fewer times than this in the training part share one place in the network; 0 = each has its own."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What reads it."""
 
-    cell: Literal["elman", "gru", "lstm"] = "elman"
-    """Kind of the hidden units: Elman's of 1990, or with gates, which remember more."""
+    cell: Literal["elman", "leaky", "indrnn", "gru", "lstm", "lru"] = "elman"
+    """Kind of the hidden units: elman: of 1990. leaky: they keep a part of their state. indrnn, lru: each reaches itself alone,
+    lru without a bend, so that exact gradients are cheap. gru, lstm: with gates, which remember more."""
     hidden_size: int | Literal["auto"] = 128
     """Hidden units in each layer; auto = 256, or 384 where there is time and text for them."""
     num_layers: int = 1
@@ -47,7 +51,9 @@ class ModelConfig:
     tied_readout: bool = False
     """The readout's weights are those of the embedding, which must be as wide as the hidden layer."""
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
-    """Of Elman units. sigmoid is the one that trains well at one character per update."""
+    """Of elman, leaky and indrnn units. sigmoid is the one that trains well at one character per update."""
+    leak: float = 0.5
+    """Part of its state that a leaky unit replaces at each character."""
     initialisation: Literal["pytorch", "mikolov", "orthogonal"] = "pytorch"
     """pytorch: uniform within 1/sqrt(fan-in), with biases. mikolov: normal with standard deviation 0.1, no biases.
     orthogonal: recurrent weights that keep the length of a state, biases 0."""
@@ -62,11 +68,14 @@ class LearningConfig:
     minutes: float = 0.0
     """Time for training, instead of a number of epochs: the speed is measured, and the run laid out to end on time;
     0 = as many epochs as --epochs says."""
-    rule: Literal["one_step", "bptt"] = "one_step"
-    """How a gradient is obtained. one_step: from one character, an update after each. bptt: from a block of --rule-length
-    characters, the state carried on from block to block, an update after each block."""
+    rule: Literal["one_step", "bptt", "tbptt_sliding", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "rflo", "uoro"] = "one_step"
+    """How a gradient is obtained. one_step: from one character. bptt: from a block of --rule-length characters, the state
+    carried on from block to block, an update after each block. All others look back at each character, and update after it:
+    tbptt_sliding: at the last --rule-length characters. rtrl: at all of them, exactly, in far more time and memory; exactly and
+    cheaply rtrl_diagonal, for indrnn and lru units. snap1: through each unit by itself. snap_n: as rtrl, where a weight reaches
+    within --rule-length steps. rflo: through what units keep. uoro: as rtrl in the mean, with much noise."""
     rule_length: int = 1
-    """Characters in a block of bptt."""
+    """Characters in a block of bptt, in the window of tbptt_sliding; steps of snap_n."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
     """What makes an update of a gradient."""
     learning_rate: float | Literal["auto"] = AUTO
@@ -90,7 +99,7 @@ class EvaluationConfig:
 
     dynamic: Literal["fixed", "auto"] = "fixed"
     """Dynamic evaluation, in which the model goes on learning while it is tested. fixed: as the next three flags say. auto: the
-    optimizer and rate that do best on the validation part."""
+    optimizer and rate, or mixture of several rates, that do best on the validation part."""
     dynamic_optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
     """What makes an update while it is tested."""
     dynamic_rate: float = 0.1
@@ -198,6 +207,11 @@ def _absolute(path: str) -> str:
 def rate(config: Config) -> float:
     """The learning rate, once it is chosen."""
     return number(config.learning.learning_rate)
+
+
+def characters_per_update(config: Config) -> int:
+    """Of each stream."""
+    return config.learning.rule_length if config.learning.rule == "bptt" else 1
 
 
 def dropout(config: Config) -> float:

@@ -127,6 +127,13 @@ def three_numbers(config: Config, data: Data, model: Model, params: Params, how:
     yield "heldout_dynamic_nats", mean_nats(while_learning(model, how)(params, data.heldout, key))
 
 
+def source_nats(config: Config, data: Data) -> float | None:
+    """Nats per character of the source itself on the held-out part of a synthetic text; None if it has no known source."""
+    ids = np.concatenate([data.train, data.validation, data.heldout])
+    losses = texts.floor(config.text.text, vocabulary.decode(data.vocabulary, ids))
+    return None if losses is None else mean_nats(losses[len(ids) - len(data.heldout) + 1 :])
+
+
 def while_learning(model: Model, how: Dynamics) -> Evaluation:
     """Dynamic evaluation of this kind; several rates and the frozen model are mixed with weights that follow their losses."""
     read = at_rates(model, how)
@@ -263,7 +270,9 @@ def _own_data(run: checkpoint.Run, config: Config) -> Data:
 
 def _own_text(run: checkpoint.Run, config: Config, data: Data, params: Params, how: Dynamics) -> dict[str, tuple[float, str]]:
     numbers = three_numbers(config, data, run.model, params, how)
-    return {name: (value, report.MEANING[name]) for name, value in numbers}
+    floor = source_nats(config, data)
+    least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better in the mean")}
+    return {name: (value, report.MEANING[name]) for name, value in numbers} | least
 
 
 def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, how: Dynamics) -> dict[str, tuple[float, str]]:

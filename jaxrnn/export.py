@@ -41,9 +41,12 @@ def to_bytes(weights: Weights) -> bytes:
     """The content of a safetensors file: an array for each weight, named by its path (`cell.input_kernel`).
 
     Its metadata: `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; a `sha256` over all.
+    If characters are merged, also `rare`, which they are: the last row is theirs together, those before it are of the others.
     """
     arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
-    about = {"kind": KIND, "vocabulary": weights.vocabulary.characters, "config": json.dumps(configs.to_json(weights.config))}
+    known = weights.vocabulary
+    about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(configs.to_json(weights.config))}
+    about |= {"rare": known.rare} if known.rare else {}
     return safetensors.numpy.save(arrays, {**about, "sha256": digest(arrays, about)})
 
 
@@ -64,7 +67,8 @@ def read(path: Path) -> Weights:
         raise InputError(f"{str(path)!r} was not written by jaxrnn.export of this version")
     if digest(arrays, about) != sha256:
         raise InputError(f"{str(path)!r} is damaged: its SHA-256 is another one than when it was written")
-    config, vocabulary = configs.from_json(json.loads(about["config"])), vocabularies.from_json(about["vocabulary"])
+    known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
+    config, vocabulary = configs.from_json(json.loads(about["config"])), vocabularies.from_json(known)
     shapes = jax.eval_shape(build.model(config, vocabulary).init, build.keys(0).init)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     names = [_name(where) for where, _ in leaves]

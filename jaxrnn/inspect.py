@@ -61,7 +61,7 @@ def facts(run: Run) -> dict[str, str]:
     num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.state.params)), run.about["text"]
     return {
         **settings,
-        "vocabulary": f"{len(run.vocabulary.characters)} characters: {report.visible(run.vocabulary.characters, 40)}",
+        "vocabulary": report.vocabulary_in_words(run.vocabulary, run.config.text.rare_threshold, 40),
         "parameters": f"{num_params:,}",
         "text": f"{settings['text']}, {text['characters']:,} characters, SHA-256 {text['sha256'][:12]}…",
         **run.about["versions"],

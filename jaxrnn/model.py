@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from jaxrnn.cells import ACTIVATIONS, CELLS, INITIALISATIONS, Cell, Initialisation
+from jaxrnn.cell import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
+from jaxrnn.cells import CELLS
 from jaxrnn.errors import InputError
 from jaxrnn.types import Carry, Ids, Inputs, Logits, Params, RandomKey
 
@@ -23,8 +25,10 @@ class Layer(NamedTuple):
     name: str
     project: Callable[[Params, Inputs], Float[Array, "*streams gates"]]
     recur: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]
+    own: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]  # `recur` of a unit to itself
     gates: Callable[[Carry, Array, Array], Carry]  # elementwise
-    hidden: Callable[[Carry], Float[Array, "*streams hidden"]]
+    hidden: Callable[[Carry], Float[Array, "*streams hidden"]]  # linear
+    output: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams hidden"]]  # what is seen of `hidden`
     gates_of_sum: bool = False  # whether `gates` looks at the sum of its last two arguments only
 
 
@@ -53,6 +57,7 @@ def network(
     num_layers: int = 1,
     embedding_size: int = 0,
     activation: str = "sigmoid",
+    leak: float = 0.5,
     initialisation: str = "pytorch",
     tied_readout: bool = False,
 ) -> Model:
@@ -62,24 +67,58 @@ def network(
       cell: a name in `cells.CELLS`.
       vocab_size, hidden_size: numbers of characters and of hidden units in each layer.
       embedding_size: of the learned vector that stands for a character; 0 = characters are one-hot.
-      activation: a name in `cells.ACTIVATIONS`, for Elman cells.
-      initialisation: a name in `cells.INITIALISATIONS`.
+      activation: a name in `cell.ACTIVATIONS`, for Elman, leaky and IndRNN cells.
+      leak: the part of its state that a leaky unit replaces at each character.
+      initialisation: a name in `cell.INITIALISATIONS`.
       tied_readout: the readout's weights are the embedding's, which must be as wide as the hidden layer.
     Raises:
       InputError: a number that is too small, or an unknown name.
     """
-    known = (cell in CELLS, activation in ACTIVATIONS, initialisation in INITIALISATIONS)
+    known = (cell in CELLS, activation in ACTIVATIONS, initialisation in INITIALISATIONS, 0 < leak <= 1)
     if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not all(known):
         what = f"{num_layers} layers of {hidden_size} units {cell!r}, {activation!r} and {initialisation!r}"
         raise InputError(f"no network of {vocab_size} characters, {what}")
     if tied_readout and embedding_size != hidden_size:
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
     start = INITIALISATIONS[initialisation]
-    extra: dict[str, Any] = {"activation": ACTIVATIONS[activation]} if cell == "elman" else {}
+    choices = {"activation": ACTIVATIONS[activation], "leak": leak}
+    extra: dict[str, Any] = {name: choices[name] for name in choices if hasattr(CELLS[cell], name)}
     input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
     cells = tuple(CELLS[cell](size, hidden_size, start, **extra) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
     return _model(cells, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+
+
+def merged(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
+    """A model of classes as one of the characters in them, which share what is likely of their class evenly.
+
+    P(y) = P(class of y) / C, where C characters are in that class: what is read is its class, and the logits of a class become
+    those of its characters, less ln C. The weights are those of the model given.
+
+    Args:
+      classes: of each character, from 0 on, each with one character at least.
+    Raises:
+      InputError: the model is not of these classes.
+    Source: Mikolov et al. (2010), Interspeech, eq. 7: the rare words are one class, every other word is its own.
+    """
+    if sorted(set(classes.tolist())) != list(range(model.vocab_size)):
+        raise InputError(f"the classes of characters are not those of the model, 0 to {model.vocab_size - 1}, each used")
+    class_of, log_size = jnp.asarray(classes, jnp.int32), np.log(np.bincount(classes))[classes]
+
+    def spread(logits: Float[Array, "*streams classes"]) -> Logits:
+        of_characters = jnp.take(logits, class_of, axis=-1)
+        return of_characters - jnp.broadcast_to(jnp.asarray(log_size, logits.dtype), of_characters.shape)
+
+    def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
+        carry, logits = model.step(params, carry, class_of[ids])
+        return carry, spread(logits)
+
+    return model._replace(
+        step=step,
+        embed=lambda params, ids: model.embed(params, class_of[ids]),
+        read_out=lambda params, h: spread(model.read_out(params, h)),
+        vocab_size=len(classes),
+    )
 
 
 def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
@@ -209,4 +248,13 @@ def _layer(name: str, cell: Any) -> Layer:
     def applied(method: str) -> Callable[..., Any]:
         return lambda params, *arguments: cell.apply({"params": params}, *arguments, method=method)
 
-    return Layer(name, applied("project"), applied("recur"), cell.gates, cell.hidden, cell.gates_of_sum)
+    return Layer(
+        name=name,
+        project=applied("project"),
+        recur=applied("recur"),
+        own=applied("own"),
+        gates=cell.gates,
+        hidden=cell.hidden,
+        output=applied("output"),
+        gates_of_sum=cell.gates_of_sum,
+    )

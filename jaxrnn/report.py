@@ -23,6 +23,7 @@ from jaxrnn import devices
 from jaxrnn.folder import PICTURE
 from jaxrnn.progress import WINDOW
 from jaxrnn.store import Rejected
+from jaxrnn.vocabulary import Vocabulary
 
 LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH = 4, 68  # of the sample shown after each epoch
@@ -86,6 +87,13 @@ def visible(characters: str, most: int = 52) -> str:
     """Characters on one line, the blank ones spelled by signs, shortened."""
     shown = printable(characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥"))
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def vocabulary_in_words(known: Vocabulary, threshold: int, most: int = 52) -> str:
+    """How many characters there are, which, and how many of them are merged."""
+    seldom = f" (under {threshold} times)" if threshold else ""  # 0: they were merged by the run whose weights these were
+    merged = f", {len(known.rare)} of them merged{seldom}" if known.rare else ""
+    return f"{len(known.characters)} characters: {visible(known.characters, most)}{merged}"
 
 
 @contextlib.contextmanager

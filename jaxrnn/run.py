@@ -225,6 +225,8 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
         for name, nats in evaluate.three_numbers(task.config, task.data, task.model, params, found[-1]):
             tested[name] = nats
             end_if_asked(received(), task, snapshot, run_dir, disk)
+    floor = evaluate.source_nats(task.config, task.data)
+    of_source = {} if floor is None else {"source_nats": floor}
     numbers, drawn = report.FourNumbers(progress.online_nats or math.nan, **tested), True
     try:
         picture = report.draw_losses(folder.read_events(run_dir), task.updates_per_epoch, numbers, title=run_dir.name)
@@ -232,9 +234,14 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
     except OSError as error:
         disk, drawn = disk._replace(failed=True), False
         screen.print(f"cannot draw the picture: {store.in_words(error)}")
-    final = Log(folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict(), "dynamic": found[-1]._asdict()}))
+    final = Log(
+        folder.event(
+            "final", {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, "dynamic": found[-1]._asdict()}
+        )
+    )
     unwritten = folder.append(run_dir, folder.joined(disk.unwritten, final))
-    report.show_end(screen, numbers, run_dir, drawn, how_tested(task, snapshot, found[-1]))
+    told = how_tested(task, snapshot, found[-1], floor)
+    report.show_end(screen, numbers, run_dir, drawn, told)
     guess = guess_nats(len(task.data.vocabulary.characters))
     if not numbers.online_nats <= guess:
         screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
@@ -242,12 +249,13 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
 
 
-def how_tested(task: Task, snapshot: Snapshot, how: Dynamics) -> dict[str, str]:
-    """With which weights, and how learning went on, where that was chosen."""
+def how_tested(task: Task, snapshot: Snapshot, how: Dynamics, floor: float | None) -> dict[str, str]:
+    """With which weights, and how learning went on, where that was chosen; and the floor, where it is known."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {
         **({"tested": f"the best weights, after {snapshot.progress.best_step:,} updates"} if best else {}),
         **({"dynamic": f"{evaluate.in_words(how)}, the best on the validation part"} if chosen else {}),
+        **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better in the mean"}),
     }
 
 

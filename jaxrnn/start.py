@@ -57,10 +57,10 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
 def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
     """The weights of `origin` for a vocabulary that holds its own; the rows of characters new to it are those of `fresh`.
 
-    A vocabulary is sorted, so that old rows may have to move: they go with their characters.
+    A vocabulary is sorted, so that old rows may have to move: they go with their characters, one with all that are merged.
     """
-    rows = vocabulary.encode(known, origin.vocabulary.characters)
-    num_known, num_old = len(known.characters), len(rows)
+    rows = vocabulary.classes(known)[vocabulary.encode(known, vocabulary.members(origin.vocabulary))]
+    num_known, num_old = len(vocabulary.members(known)), len(rows)
 
     def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
         of_characters = new.shape[:1] == (num_known,) and old.shape == (num_old, *new.shape[1:])

@@ -2,11 +2,19 @@
 
 import dataclasses
 
-from jaxrnn.config import AUTO, AUTO_VALIDATION, Config
+from jaxrnn.config import AUTO, AUTO_VALIDATION, Config, characters_per_update
 
 ADAPTIVE = ("adam", "adamw", "rmsprop")  # optimizers that move each weight by about the rate, however long the gradient is
 ADAPTIVE_RATES = (1e-3, 1e-2)  # of an update after a character, and after a block
-SGD_RATES = {"elman": (0.1, 1.0), "gru": (0.03, 1.0), "lstm": (0.1, 1.0), "tanh or relu": (0.01, 0.3)}
+SGD_RATES = {
+    "elman": (0.1, 1.0),
+    "leaky": (0.3, 3.0),
+    "indrnn": (0.1, 1.0),
+    "gru": (0.03, 1.0),
+    "lstm": (0.1, 1.0),
+    "lru": (0.03, 0.3),
+    "tanh or relu": (0.01, 0.3),
+}
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
 MOST_VALIDATION = 30_000  # characters, if their number is left to choose
@@ -48,8 +56,9 @@ def suitable_rate(config: Config) -> float:
     model, learning = config.model, config.learning
     kind = model.cell if model.activation == "sigmoid" else "tanh or relu"
     after_character, after_block = ADAPTIVE_RATES if learning.optimizer in ADAPTIVE else SGD_RATES[kind]
-    rate = after_character if learning.rule_length == 1 else after_block
-    return rate / 10 if learning.optimizer == "momentum" else rate
+    rate = after_character if characters_per_update(config) == 1 else after_block
+    noisy = learning.rule == "uoro" and learning.optimizer not in ADAPTIVE
+    return rate / (10 if learning.optimizer == "momentum" else 1) / (10 if noisy else 1)
 
 
 def suitable_hidden_size(minutes: float, num_characters: int) -> int:

@@ -6,6 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
+from jaxrnn import automaton, synthetic
 from jaxrnn.errors import InputError
 
 DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
@@ -31,7 +35,9 @@ PUBLISHED = {
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
 }
-NAMES = (EMBEDDED, *PUBLISHED)
+SYNTHETIC = "synthetic:"  # and the name of a source
+NUM_SYNTHETIC = 1_000_000  # characters
+NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
 
 
 class Parts(NamedTuple):
@@ -45,9 +51,13 @@ class Parts(NamedTuple):
 def read(name_or_path: str) -> str:
     """A known text by its name, or any UTF-8 file by its path; normalised.
 
+    The text of a synthetic source is always the same, and a million characters long.
+
     Raises:
       InputError: no such text; not a file; empty; not UTF-8; a download that failed or does not match its digest.
     """
+    if name_or_path.startswith(SYNTHETIC):
+        return synthetic.text_of(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
     if name_or_path == EMBEDDED:
         data = resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes()
     elif name_or_path in PUBLISHED:
@@ -55,6 +65,16 @@ def read(name_or_path: str) -> str:
     else:
         data = _file(Path(name_or_path or "no name"))
     return normalise(data, name_or_path)
+
+
+def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
+    """What the source of a synthetic text loses at each character, in nats: no model loses less in the mean.
+
+    None if the text has no known source.
+    """
+    if not name.startswith(SYNTHETIC):
+        return None
+    return automaton.floor(synthetic.source_of(name.removeprefix(SYNTHETIC)), text)
 
 
 def normalise(data: bytes, name: str) -> str:

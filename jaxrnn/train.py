@@ -17,7 +17,7 @@ import jax
 from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, resume, store, suitable
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
-from jaxrnn.check import check_config
+from jaxrnn.check import BENT, check_config
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import PRESETS, Config, ModelConfig
 from jaxrnn.errors import InputError
@@ -195,7 +195,7 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     return {
         "text": f"{config.text.text}, {used if whole else used_of_all}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
-        "vocabulary": f"{len(data.vocabulary.characters)} characters: {report.visible(data.vocabulary.characters)}",
+        "vocabulary": report.vocabulary_in_words(data.vocabulary, config.text.rare_threshold),
         "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
         "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
         "device": f"{devices.in_words(config)}, jax {jax.__version__}",
@@ -205,9 +205,9 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
 
 def network_in_words(settings: ModelConfig) -> str:
     """What kind it is, and how large."""
-    kind = "Elman" if settings.cell == "elman" else settings.cell.upper()
+    kind = {"elman": "Elman", "leaky": "leaky Elman", "indrnn": "IndRNN"}.get(settings.cell, settings.cell.upper())
     layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
-    units = f"{settings.activation} units" if settings.cell == "elman" else "units"
+    units = f"{settings.activation} units" if settings.cell in BENT else "units"
     embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
     return f"{kind} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
 
@@ -216,12 +216,15 @@ def learning_in_words(config: Config, rate: float) -> str:
     """How it learns."""
     settings = config.learning
     name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
-    block = "every character" if settings.rule_length == 1 else f"every {settings.rule_length} characters"
+    length = configs.characters_per_update(config)
+    block = "every character" if length == 1 else f"every {length} characters"
+    window = f" {settings.rule_length}" if settings.rule_length > 1 else ""
+    rule = "" if settings.rule in ("one_step", "bptt") else f" by {settings.rule}{window}"
     streams = "" if settings.num_streams == 1 else f" of {settings.num_streams} streams"
     dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
     clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
     time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
-    return f"{name} at rate {rate:g} after {block}{streams}{dropout}{clipping}{time}"
+    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The distinct characters of a text, sorted by code point; a character's place in that order is its id."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Int, UInt
@@ -11,16 +12,20 @@ from jaxrnn.errors import InputError
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`characters` holds each character once, in the order of code points: the character with id i is `characters[i]`."""
+    """`characters` holds each character once, in the order of code points: the character with id i is `characters[i]`.
+
+    Those in `rare`, in the same order, are one class for the network; every other character is its own.
+    """
 
     characters: str
+    rare: str = ""
 
 
-def of_text(text: str) -> Vocabulary:
-    """The vocabulary of all characters of `text`, which must not be empty (`InputError`)."""
+def of_text(text: str, known: Vocabulary | None = None) -> Vocabulary:
+    """The vocabulary of all characters of `text`, which must not be empty (`InputError`), and of those that are known."""
     if not text:
         raise InputError("an empty text has no vocabulary")
-    return Vocabulary("".join(sorted(set(text))))
+    return Vocabulary("".join(sorted({*text, *(known.characters if known else "")})), known.rare if known else "")
 
 
 def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
@@ -52,20 +57,50 @@ def without_unknown(vocabulary: Vocabulary, text: str) -> str:
     return "".join(character for character in text if character in known)
 
 
-def to_json(vocabulary: Vocabulary) -> str:
-    """A value to put into JSON: its characters; `from_json` is the exact inverse."""
-    return vocabulary.characters
+def merging(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold: int) -> Vocabulary:
+    """The same, with those characters in one class that come fewer times than `threshold` among these ids.
+
+    If that is a single one, there is nothing to merge.
+    """
+    counts = np.bincount(ids, minlength=len(vocabulary.characters))
+    rare = "".join(character for character, n in zip(vocabulary.characters, counts, strict=True) if n < threshold)
+    return dataclasses.replace(vocabulary, rare=rare if len(rare) > 1 else "")
+
+
+def classes(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
+    """The class of each character, i32: first those of single characters, in their order, then that of the rare ones."""
+    is_rare = np.array([character in vocabulary.rare for character in vocabulary.characters])
+    return np.where(is_rare, np.count_nonzero(~is_rare), np.cumsum(~is_rare) - 1).astype(np.int32)
+
+
+def members(vocabulary: Vocabulary) -> str:
+    """A character of each class, in the order of the classes."""
+    single = "".join(character for character in vocabulary.characters if character not in vocabulary.rare)
+    return single + vocabulary.rare[:1]
+
+
+def to_json(vocabulary: Vocabulary) -> str | dict[str, str]:
+    """A value to put into JSON: its characters, and the rare ones if there are any; `from_json` is the exact inverse."""
+    return dataclasses.asdict(vocabulary) if vocabulary.rare else vocabulary.characters
 
 
 def from_json(value: Any) -> Vocabulary:
     """The vocabulary that `to_json` gave.
 
     Raises:
-      InputError: it is no string of distinct characters in the order of code points.
+      InputError: it is no string of distinct characters in the order of code points, or the rare ones are not among them.
     """
-    if not isinstance(value, str) or not value or list(value) != sorted(set(value)):
+    parts = value if isinstance(value, dict) else {"characters": value}
+    characters, rare = parts.get("characters", ""), parts.get("rare", "")
+    if not _is_sorted(characters) or not characters:
         raise InputError("its vocabulary is not a string of distinct characters, sorted by code point")
-    return Vocabulary(value)
+    if not _is_sorted(rare) or not set(rare) <= set(characters):
+        raise InputError("the rare characters of its vocabulary are not some of its characters, sorted by code point")
+    return Vocabulary(characters, rare)
+
+
+def _is_sorted(characters: Any) -> TypeGuard[str]:
+    return isinstance(characters, str) and list(characters) == sorted(set(characters))
 
 
 def _code_points(text: str) -> UInt[np.ndarray, " time"]:

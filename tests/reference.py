@@ -70,3 +70,24 @@ def after(w, h, ids):
     for x in ids:
         h, logits = step(w, h, x)
     return h, logits
+
+
+def rflo(w, h, x, y, leak):
+    """Murray's rule (2019), the errors fed back exactly, for h' = (1 - a) h + a s(z): the sum of the gradients.
+
+    Each weight has a trace, p <- (1 - a) p + a s'(z) times what the weight sees; its gradient is the trace times the error of
+    its unit.
+    """
+    total = {name: np.zeros_like(array) for name, array in w.items()}
+    traces = {name: np.zeros_like(w[name]) for name in ("W_x", "W_h", "b")}
+    for x_t, y_t in zip(x, y, strict=True):
+        s, _ = step(w, h, x_t)
+        seen = {"W_x": np.eye(len(w["W_x"]))[x_t][:, None], "W_h": h[:, None], "b": 1.0}
+        traces = {name: (1 - leak) * trace + leak * s * (1 - s) * seen[name] for name, trace in traces.items()}
+        h = (1 - leak) * h + leak * s
+        logits = w["W_o"] @ h + w["c"]
+        d = np.exp(logits - logits.max())
+        d = d / d.sum() - np.eye(len(logits))[y_t]
+        grads = {name: trace * (w["W_o"].T @ d) for name, trace in traces.items()} | {"W_o": np.outer(d, h), "c": d}
+        total = {name: total[name] + grads[name] for name in total}
+    return total

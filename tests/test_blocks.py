@@ -97,13 +97,13 @@ def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--rule-length", "8"], "--rule-length 8 goes with --rule bptt"),
+        (["--rule-length", "8"], "--rule-length goes with --rule bptt"),
         (["--dropout", "0.5"], "--dropout goes with --rule bptt"),
         (["--rule", "bptt", "--dropout", "1"], "--dropout is 1.0; it must be"),
         (["--rule", "bptt", "--dropout", "some"], "dropout"),
         (["--learning-rate", "fast"], "learning-rate"),
         (["--weight-decay", "0.1"], "--weight-decay goes with --optimizer adamw"),
-        (["--cell", "gru", "--activation", "tanh"], "--activation tanh goes with --cell elman"),
+        (["--cell", "gru", "--activation", "tanh"], "--activation goes with --cell elman or leaky or indrnn"),
         (["--tied-readout"], "set --embedding-size to 128"),
         (["--dynamic", "auto"], "--dynamic auto chooses on a validation part"),
         (["--minutes", "-1"], "--minutes is -1.0"),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import HIDDEN, VOCAB
+from fixed import drawn
 from flax import linen as nn
 from test_loop import primitives
 
@@ -21,6 +22,9 @@ MODELS = {
     "elman": network("elman", VOCAB, HIDDEN),
     "gru": network("gru", VOCAB, HIDDEN, initialisation="orthogonal"),
     "lstm": network("lstm", VOCAB, HIDDEN),
+    "leaky": network("leaky", VOCAB, HIDDEN),
+    "lru": network("lru", VOCAB, 4),
+    "layers of IndRNN": network("indrnn", VOCAB, HIDDEN, num_layers=2),
     "without biases": network("gru", VOCAB, HIDDEN, initialisation="mikolov"),
     "layers": network("lstm", VOCAB, HIDDEN, num_layers=3, embedding_size=2),
     "tied": network("gru", VOCAB, HIDDEN, num_layers=2, embedding_size=HIDDEN, tied_readout=True),
@@ -28,14 +32,6 @@ MODELS = {
     "in one piece": network("lstm", VOCAB, HIDDEN)._replace(layers=()),
     "Flax": with_cell(nn.SimpleCell(HIDDEN), VOCAB, HIDDEN),
 }
-
-
-def drawn(model, streams=(), dtype="float32"):
-    """Weights and a carry. A model's own way of drawing them takes longer to compile than all that is tested here."""
-    rng = np.random.default_rng(0)
-    with jax.enable_x64(False):
-        shapes = jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, streams)), jax.random.key(0))
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), dtype), shapes)
 
 
 def begun(learner, model):

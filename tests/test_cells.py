@@ -1,4 +1,4 @@
-"""The gated cells have the equations of Flax's own, and their weights."""
+"""The gated cells have the equations of Flax's own, and their weights; a leaky one those of its paper."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,10 @@ import pytest
 from conftest import HIDDEN, VOCAB
 from flax import linen as nn
 
-from jaxrnn.cells import CELLS, GRU, INITIALISATIONS, LSTM
+from jaxrnn import network
+from jaxrnn.cell import INITIALISATIONS
+from jaxrnn.cells import CELLS, GRU, LSTM, Elman, LeakyElman
+from jaxrnn.errors import InputError
 
 INPUTS = 3
 
@@ -41,7 +44,7 @@ def test_a_step_is_that_of_flax(name, flax_cell, streams):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_an_id_is_a_one_hot_vector(name):
-    cell, key = CELLS[name](VOCAB, HIDDEN), jax.random.key(0)
+    cell, key = CELLS[name](VOCAB, 6), jax.random.key(0)
     carry = cell.initialize_carry(key, (3,))
     ids = jnp.array([0, 4, 6])
     variables = cell.init(key, carry, ids)
@@ -80,3 +83,42 @@ def test_both_parts_have_one_derivative_where_a_cell_says_so(name):
     carry = cell.initialize_carry(jax.random.key(2), ())
     _, dpx, dph = gates_vjp(carry)
     assert bool((dpx == dph).all()) == cell.gates_of_sum
+
+
+def leaky(leak):
+    """The cell, its variables, a carry and an id."""
+    cell, key = LeakyElman(VOCAB, HIDDEN, leak=leak), jax.random.key(0)
+    carry, x = cell.initialize_carry(key, (3,)), jnp.array([0, 4, 6])
+    return cell, cell.init(key, carry, x), carry, x
+
+
+def test_a_leaky_unit_keeps_a_part_of_its_state():
+    cell, variables, carry, x = leaky(0.3)
+    (after, seen), h = cell.apply(variables, carry, x), np.asarray(carry, np.float64)
+    W_x, W_h, b = (np.asarray(variables["params"][name]) for name in ("input_kernel", "recurrent_kernel", "bias"))
+    expected = 0.7 * h + 0.3 / (1 + np.exp(-(W_x[np.asarray(x)] + h @ W_h + b)))
+    np.testing.assert_allclose(after, expected, rtol=1e-6)
+    np.testing.assert_array_equal(seen, after)
+
+
+def test_units_that_leak_all_are_those_of_elman():
+    cell, variables, carry, x = leaky(1.0)
+    np.testing.assert_array_equal(cell.apply(variables, carry, x), Elman(VOCAB, HIDDEN).apply(variables, carry, x))
+
+
+@pytest.mark.parametrize("leak", [0.0, 1.5, -0.1])
+def test_a_leak_is_over_0_and_at_most_1(leak):
+    with pytest.raises(InputError):
+        network("leaky", VOCAB, HIDDEN, leak=leak)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_what_each_unit_gives_to_itself_is_the_derivative_by_its_own_state(name):
+    cell, key = CELLS[name](3, 4), jax.random.key(0)
+    carry = cell.initialize_carry(key, ())
+    variables, h = cell.init(key, carry, jnp.int32(0)), cell.hidden(carry)
+    recur, own = (lambda h, method=method: cell.apply(variables, h, method=method) for method in ("recur", "own"))
+    every, own = (np.asarray(jax.jacobian(function)(h)) for function in (recur, own))
+    units = jax.tree.leaves(carry)[0].size
+    of_own_unit = np.arange(len(every))[:, None] % units == np.arange(4) % units
+    np.testing.assert_allclose(own, np.where(of_own_unit, every, 0), rtol=1e-6)

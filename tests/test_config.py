@@ -47,7 +47,7 @@ def test_an_unknown_preset_names_the_known_ones():
         ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0), ("validation-fraction", -0.1),
         ("validation-fraction", 0.95), ("dynamic-rate", math.inf), ("seed", -1), ("updates-per-call", 0),
         ("sample-length", -1), ("clip-norm", -1.0), ("clip-norm", math.nan), ("save-every-seconds", -1.0),
-        ("save-every-seconds", math.nan), ("keep-checkpoints", 0),
+        ("save-every-seconds", math.nan), ("keep-checkpoints", 0), ("rare-threshold", -1),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_flag(flag, value):

@@ -6,7 +6,8 @@ import reference
 from conftest import HIDDEN, VOCAB
 
 from jaxrnn import elman, nats
-from jaxrnn.cells import INITIALISATIONS, Elman
+from jaxrnn.cell import INITIALISATIONS
+from jaxrnn.cells import Elman
 from jaxrnn.errors import InputError
 
 

@@ -1,12 +1,59 @@
+"""What holds for every rule, and `one_step` against the witness."""
+
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 from conftest import HIDDEN, VOCAB
+from fixed import drawn, jit, text
 
-from jaxrnn import elman, one_step
-from jaxrnn.rules import RULES
+from jaxrnn import elman, network, one_step
+from jaxrnn.rules import RULES, uoro
+
+LENGTHS = {"bptt": 3, "tbptt_sliding": 3, "snap_n": 3}
+
+
+def signs(key, num_read, shape):
+    """Of UORO: the same for each stream, as they must be where streams are compared."""
+    return jnp.broadcast_to(jnp.where((jnp.arange(shape[-1]) + num_read) % 3, 1.0, -1.0), shape)
+
+
+@functools.cache
+def made(name):
+    """A model that the rule is for, the rule, and its gradient, compiled once for all tests."""
+    model = network("indrnn" if name == "rtrl_diagonal" else "leaky", VOCAB, HIDDEN)
+    rule = uoro(model, signs) if name == "uoro" else RULES[name](model, LENGTHS.get(name, 1), 0.0)
+    return model, rule, jit(rule.gradient)
+
+
+@functools.cache
+def begun(name, streams=()):
+    """Weights, memory, carry and the blocks that are read."""
+    model, rule, _ = made(name)
+    (params, carry), ids = drawn(model, streams), text(VOCAB, 4 * rule.length, streams)
+    blocks = list(zip(*(jnp.asarray(each).reshape(4, rule.length, *streams) for each in ids), strict=True))
+    return params, rule.init(params, carry, jax.random.key(0)), carry, blocks
+
+
+def read(gradient, params, memory, carry, blocks):
+    """What each block gives."""
+    results = []
+    for x, y in blocks:
+        results.append(gradient(params, memory, carry, x, y))
+        _, carry, memory, _ = results[-1]
+    return results
+
+
+def assert_close(tree, expected):
+    def same(a, b):
+        a, b = (jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in (a, b))
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+    jax.tree.map(same, tree, expected)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
@@ -26,31 +73,69 @@ def test_one_step_is_the_gradient_of_the_witness(activation, initialisation):
         assert {array.dtype for array in jax.tree.leaves(grads)} == {np.dtype(np.float64)}
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_no_gradient_reaches_the_carried_state(rule, model, params):
-    def loss(carry):
-        _, new_carry, _, losses = RULES[rule](model, 1, 0.0).gradient(params, (), carry, jnp.array([3]), jnp.array([5]))
-        return losses.sum() + new_carry.sum()
+@pytest.mark.parametrize("name", RULES)
+def test_no_gradient_reaches_the_carried_state(name):
+    _, rule, _ = made(name)
+    params, memory, carry, blocks = begun(name)
 
-    carry = model.initial_carry(jax.random.key(0), ())
-    assert (jax.grad(loss)(carry) == np.zeros(HIDDEN)).all()
+    def total(carry):
+        grads, new_carry, _, losses = rule.gradient(params, memory, carry, *blocks[0])
+        return sum(leaf.sum() for leaf in jax.tree.leaves((grads, new_carry, losses)))
 
-
-@pytest.mark.parametrize("rule", RULES)
-def test_the_gradient_of_streams_is_the_mean_of_theirs(rule, model, params):
-    gradient = jax.jit(RULES[rule](model, 1, 0.0).gradient)
-    h = model.initial_carry(jax.random.key(0), (3,))
-    x, y = jnp.array([[1, 2, 3]]), jnp.array([[4, 5, 6]])
-    together = gradient(params, (), h, x, y)
-    alone = [gradient(params, (), h[b], x[:, b], y[:, b]) for b in range(3)]
-    mean = jax.tree.map(lambda *arrays: sum(arrays) / 3, *[each.grads for each in alone])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), together.grads, mean)
-    np.testing.assert_allclose(together.losses, sum(each.losses for each in alone) / 3, rtol=1e-6)
+    assert (jit(jax.grad(total))(carry) == np.zeros(HIDDEN)).all()
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_a_rule_is_the_same_under_jit(rule, model, params):
-    gradient = RULES[rule](model, 1, 0.0).gradient
-    arguments = (params, (), model.initial_carry(jax.random.key(0), ()), jnp.array([3]), jnp.array([5]))
-    plain, jitted = gradient(*arguments), jax.jit(gradient)(*arguments)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), plain, jitted)
+@pytest.mark.parametrize("name", RULES)
+def test_the_gradient_of_streams_is_the_mean_of_theirs(name):
+    _, rule, gradient = made(name)
+    params, memory, carry, blocks = begun(name, (3,))
+    *_, together = read(gradient, params, memory, carry, blocks)
+    alone = []
+    for b in range(3):
+        of_stream = params, rule.init(params, carry[b], jax.random.key(0)), carry[b], [(x[:, b], y[:, b]) for x, y in blocks]
+        alone.append(read(gradient, *of_stream)[-1])
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *[(each.grads, each.losses) for each in alone])
+    assert_close((together.grads, together.losses), mean)
+    assert_close(together.carry, jnp.stack([each.carry for each in alone]))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_equal_streams_are_one_stream(name):
+    """Their memories, too: each has its own row."""
+    _, rule, gradient = made(name)
+    params, memory, carry, blocks = begun(name)
+    one, carries = read(gradient, params, memory, carry, blocks)[-1], jnp.stack([carry] * 3)
+    copies = [tuple(jnp.stack([ids] * 3, axis=1) for ids in block) for block in blocks]
+    three = read(gradient, params, rule.init(params, carries, jax.random.key(0)), carries, copies)[-1]
+    assert_close((three.grads, three.losses), (one.grads, one.losses))
+    axis = 1 if name == "tbptt_sliding" else 0
+    rows = jax.tree.map(lambda a, b: a if a.ndim == b.ndim else a.take(2, axis), three.memory, one.memory)
+    assert_close(rows, one.memory)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_the_same_under_jit_and_is_traced_once(name):
+    _, rule, _ = made(name)
+    params, memory, carry, blocks = begun(name)
+    before, traces = jax.tree.map(jnp.copy, (params, memory, carry, blocks)), []
+
+    def counted(*arguments):
+        traces.append(1)
+        return rule.gradient(*arguments)
+
+    results = read(jit(counted), params, memory, carry, blocks)
+    assert len(traces) == 1
+    last = params, results[-2].memory, results[-2].carry, *blocks[-1]
+    assert_close(rule.gradient(*last), results[-1])
+    assert_close((params, memory, carry, blocks), before)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_two_sets_of_weights_side_by_side_give_what_each_gives(name):
+    _, rule, gradient = made(name)
+    params, memory, carry, blocks = begun(name)
+    last, both = read(gradient, params, memory, carry, blocks)[-2], jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), params)
+    fixed = last.memory, last.carry, *blocks[-1]
+    together = jit(jax.vmap(rule.gradient, in_axes=(0, None, None, None, None)))(both, *fixed)
+    for number, weights in enumerate((params, jax.tree.map(jnp.negative, params))):
+        assert_close(jax.tree.map(operator.itemgetter(number), together), gradient(weights, *fixed))

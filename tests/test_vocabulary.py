@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from jaxrnn import vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.vocabulary import Vocabulary
 
 texts = st.text(min_size=1)
 
@@ -32,7 +33,35 @@ def test_json_gives_the_same_vocabulary(text):
     assert vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json(known)))) == known
 
 
-@pytest.mark.parametrize("wrong", ["ba", "aa", "", [1], 3, None])
+def test_characters_that_come_seldom_are_merged():
+    known = vocabulary.of_text("abcd")
+    ids = vocabulary.encode(known, "ababbcd")
+    assert vocabulary.merging(known, ids, 2) == Vocabulary("abcd", "cd")
+    assert vocabulary.merging(known, ids, 1) == known
+    assert vocabulary.merging(vocabulary.of_text("abc"), ids[:6], 2) == Vocabulary("abc")  # a single one is not
+
+
+def test_merged_characters_are_the_last_class():
+    known = Vocabulary("abcdef", "bef")
+    assert vocabulary.classes(known).tolist() == [0, 3, 1, 2, 3, 3]
+    assert vocabulary.members(known) == "acdb"
+    assert vocabulary.classes(Vocabulary("abc")).tolist() == [0, 1, 2]
+    assert vocabulary.members(Vocabulary("abc")) == "abc"
+
+
+def test_json_knows_which_characters_are_merged_and_is_as_before_without():
+    known = Vocabulary("abcdef", "bef")
+    assert vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json(known)))) == known
+    assert vocabulary.to_json(Vocabulary("abc")) == "abc"
+
+
+@pytest.mark.parametrize("rare", ["ba", "ax", 3, ["a"]])
+def test_what_cannot_be_merged_is_an_error(rare):
+    with pytest.raises(InputError, match="the rare characters of its vocabulary"):
+        vocabulary.from_json({"characters": "abc", "rare": rare})
+
+
+@pytest.mark.parametrize("wrong", ["ba", "aa", "", [1], 3, None, {"rare": "ab"}])
 def test_what_is_no_vocabulary_is_an_error(wrong):
     with pytest.raises(InputError, match="is not a string of distinct characters"):
         vocabulary.from_json(wrong)

@@ -79,6 +79,7 @@ def _by_layers(model: Model, dropout: float) -> Read:
                 px = layer.project(params[layer.name], h)
             after, h = run(params[layer.name], before, px)
             carries.append(after)
+            h = layer.output(params[layer.name], h)
             if key is not None:
                 h = _dropped(jax.random.fold_in(key, number), h, dropout)
         return of_model(carries), model.read_out(params, h)

@@ -1,0 +1,70 @@
+"""Gradients through what each unit keeps of its own state: random feedback local online learning, with exact feedback."""
+
+import jax
+from jaxtyping import Array
+
+from jaxrnn import blocks, influence
+from jaxrnn.blocks import Blocks
+from jaxrnn.errors import InputError
+from jaxrnn.influence import Local
+from jaxrnn.model import Model, nats, of_layers, of_model
+from jaxrnn.rules.base import Gradient, Rule
+from jaxrnn.types import Block, Carry, Ids, Logits, Memory, Params, RandomKey
+
+
+def rflo(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
+    """Gradient through the gates' memory alone: no path through the recurrent weights counts.
+
+    E <- I + B E, with B = dcarry'/dcarry at constant recurrent products: 1 - a of a leaky unit, z of a GRU, f for an LSTM's c
+    (as the eligibility traces of e-prop). A unit that keeps nothing of its state by its gates has B = 0: for Elman, IndRNN and
+    LRU cells the rule is `one_step`. The error of a unit is its exact gradient at this character, not random feedback. Each
+    layer is followed by itself, and a learned embedding gets the gradient of `one_step`.
+
+    Args:
+      max_bytes: that the memory may take.
+    Returns:
+      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit and P weights of the layers that reach
+      their carry; time O(S^2 P).
+    Raises:
+      InputError: a foreign cell, whose gates cannot be told from its recurrence; and by its `init`, if E would take more than
+        `max_bytes`.
+    Source: Murray (2019), eLife 8; Bellec et al. (2020), Nature Communications 11 (e-prop).
+    """
+    if not model.layers:
+        raise InputError("rflo needs a network of the cells in jaxrnn; try snap1")
+    paths = blocks.paths_of_layers(model)
+    follow = blocks.follow(blocks.by_layers(model, paths, blocks.kept), paths)
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        del key
+        return influence.zeros(blocks.shapes(params, carry, paths), max_bytes, "rflo")
+
+    def gradient(params: Params, memory: Blocks, carry: Carry, x: Block, y: Block) -> Gradient:
+        memory, carry = jax.lax.stop_gradient((memory, carry))
+        here = _local(model, params, carry, x, y)
+        correction, after = follow(params, memory, here.delta, carry, x[0])
+        return Gradient(influence.corrected(here.grads, correction), here.carry, after, here.losses)
+
+    return Rule(1, init, gradient)
+
+
+def _local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Local:
+    """As `influence.local`, but delta through the gates alone."""
+
+    def loss(params: Params, kept: Carry) -> tuple[Array, Carry]:
+        new_carry, logits = _step(model, params, kept, carry, x[0])
+        return nats(logits, y[0]), new_carry
+
+    (value, new_carry), (grads, delta) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, carry)
+    return Local(grads, delta, new_carry, value[None])
+
+
+def _step(model: Model, params: Params, kept: Carry, seen: Carry, x: Ids) -> tuple[Carry, Logits]:
+    """One step in which the gates keep of one carry, and the recurrent weights see another one."""
+    number, inputs, carries = len(model.layers), model.embed(params, x), []
+    for layer, of_gates, of_weights in zip(model.layers, of_layers(kept, number), of_layers(seen, number), strict=True):
+        weights = params[layer.name]
+        ph = layer.recur(weights, layer.hidden(of_weights))
+        carries.append(layer.gates(of_gates, layer.project(weights, inputs), ph))
+        inputs = layer.output(weights, layer.hidden(carries[-1]))
+    return of_model(carries), model.read_out(params, inputs)

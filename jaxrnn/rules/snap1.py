@@ -1,0 +1,45 @@
+"""Gradients through each unit's own past: the sparse n-step approximation with n = 1, unit by unit."""
+
+import jax
+
+from jaxrnn import blocks, influence
+from jaxrnn.blocks import Blocks
+from jaxrnn.model import Model
+from jaxrnn.rules.base import Gradient, Rule
+from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
+
+
+def snap1(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
+    """Gradient of `rtrl` with each weight's influence kept for the unit that it drives, and no other.
+
+    E <- I + B E, unit by unit; grads = g + E^T delta: exact where units reach themselves alone, as in IndRNN and LRU cells.
+    All states of a unit, as c and h of an LSTM, are followed (in the paper the pattern of I, which is less for such cells).
+
+    Each layer is followed by itself: what it did to layers above in the past is left out, and a learned embedding gets the
+    gradient of `one_step`.
+
+    Args:
+      max_bytes: that the memory may take.
+    Returns:
+      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit (2 of an LSTM or LRU, else 1) and P weights
+      of the layers that reach their carry; time O(S^2 P).
+    Raises:
+      InputError: a foreign cell with a weight that drives more than one unit; and by its `init`, if E would take more than
+        `max_bytes`.
+    Source: Menick et al. (2020), arXiv:2006.07232, SnAp-1; for layers: Zucchet et al. (2023), NeurIPS.
+    """
+    paths = blocks.paths_of_layers(model)
+    blocks.check_units(model, paths, "snap1")
+    follow = blocks.follow(blocks.steps_of(model, paths), paths)
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        del key
+        return influence.zeros(blocks.shapes(params, carry, paths), max_bytes, "snap1")
+
+    def gradient(params: Params, memory: Blocks, carry: Carry, x: Block, y: Block) -> Gradient:
+        memory, carry = jax.lax.stop_gradient((memory, carry))
+        here = influence.local(model, params, carry, x, y)
+        correction, after = follow(params, memory, here.delta, carry, x[0])
+        return Gradient(influence.corrected(here.grads, correction), here.carry, after, here.losses)
+
+    return Rule(1, init, gradient)

@@ -1,0 +1,84 @@
+"""Truncated backpropagation through time with an update after each character: a window that slides along."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxrnn import influence
+from jaxrnn.errors import InputError
+from jaxrnn.influence import Theta
+from jaxrnn.model import Model
+from jaxrnn.rules.base import Gradient, Rule
+from jaxrnn.types import Block, Carry, Ids, Memory, Params, RandomKey
+
+
+class Window(NamedTuple):
+    """What was read last, as a ring: character number n is at n modulo k - 1."""
+
+    num_read: Int[Array, ""]  # i32
+    carries: Carry  # before each of them: [k - 1, *streams, units]
+    ids: Int[Array, " window *streams"]  # each of them
+
+
+def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> Rule:
+    """Gradient of the loss at each character, through the last k characters; exact for as long as there are no more.
+
+    dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated where it
+    was when it was read: its carry is that of the weights of its own time. `length` 1 is `one_step`.
+
+    Args:
+      length: k, the characters of the window.
+      max_bytes: that the memory may take.
+    Returns:
+      A Rule of length 1: an update after each character. Memory: k - 1 carries and characters and a count,
+      4 B (k - 1) (U + 1) + 4 bytes for B streams and U numbers in the carry (none for k = 1); time k times that of `one_step`.
+    Raises:
+      InputError: a length under 1; and by its `init`, if the memory would take more than `max_bytes`.
+    Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h).
+    """
+    if length < 1:
+        raise InputError(f"no window of {length} characters; 1 or more")
+    names = influence.paths(model)
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        del params, key
+        if length == 1:
+            return ()
+        carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length - 1, *leaf.shape), leaf.dtype), carry)
+        ids = jax.ShapeDtypeStruct((length - 1, *influence.streams_of(carry)), jnp.int32)
+        return Window(jnp.int32(0), *influence.zeros((carries, ids), max_bytes, "tbptt_sliding"))
+
+    def backward(params: Params, window: Window, delta: Carry) -> Theta:
+        """J^T delta: from the newest character back."""
+        theta = influence.taken(params, names)
+        most = jnp.minimum(window.num_read, length - 1)
+
+        def unfinished(loop: tuple) -> Array:
+            return loop[0] < most
+
+        def one(loop: tuple) -> tuple:
+            back, delta, correction = loop
+            at = (window.num_read - 1 - back) % (length - 1)
+            carry, x = jax.tree.map(lambda leaf: leaf[at], (window.carries, window.ids))
+            _, vjp = jax.vjp(lambda theta, carry: model.step(influence.put(params, theta), carry, x)[0], theta, carry)
+            here, delta = vjp(delta)
+            return back + 1, delta, jax.tree.map(jnp.add, correction, here)
+
+        return jax.lax.while_loop(unfinished, one, (jnp.int32(0), delta, jax.tree.map(jnp.zeros_like, theta)))[2]
+
+    def remembered(window: Window, carry: Carry, x: Ids) -> Window:
+        at = window.num_read % (length - 1)
+        ring, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (window.carries, window.ids), (carry, x))
+        return Window(window.num_read + 1, ring, ids)
+
+    def gradient(params: Params, memory: Window | tuple, carry: Carry, x: Block, y: Block) -> Gradient:
+        carry = jax.lax.stop_gradient(carry)
+        here = influence.local(model, params, carry, x, y)
+        if not isinstance(memory, Window):
+            return Gradient(here.grads, here.carry, memory, here.losses)
+        grads = influence.corrected(here.grads, backward(params, memory, here.delta))
+        return Gradient(grads, here.carry, remembered(memory, carry, x[0]), here.losses)
+
+    return Rule(1, init, gradient)

@@ -1,0 +1,84 @@
+"""Unbiased gradients while reading, in the memory of the weights alone: unbiased online recurrent optimization."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxrnn import influence
+from jaxrnn.influence import Theta
+from jaxrnn.model import Model
+from jaxrnn.rules.base import Gradient, Rule
+from jaxrnn.types import Block, Carry, Ids, Memory, Params, RandomKey
+
+Signs = Callable[[RandomKey, Int[Array, ""], tuple[int, ...]], Float[Array, "*streams units"]]
+LEAST = 1e-12  # added to norms: both factors begin at zero
+
+
+class Factors(NamedTuple):
+    """J is about the outer product of the two; which signs are drawn follows from the key and the number of characters read."""
+
+    key: RandomKey
+    num_read: Int[Array, ""]  # i32
+    of_carry: Float[Array, "*streams units"]
+    of_theta: Theta  # [*streams, *shape of the weights]
+
+
+def rademacher(key: RandomKey, num_read: Int[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*streams units"]:
+    """Signs +1 and -1 with even chances."""
+    return jax.random.rademacher(jax.random.fold_in(key, num_read), shape, jnp.float32)
+
+
+def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = influence.MOST_BYTES) -> Rule:
+    """Gradient whose mean over random signs is that of `rtrl`, for any cell and any number of layers.
+
+    With random signs nu, c <- r0 D c + r1 nu and v <- v / r0 + nu^T I / r1: J is c v^T in the mean; grads = g + <delta, c> v.
+    r0 = sqrt(|v| / |D c|) and r1 = sqrt(|nu^T I| / |nu|) make both halves equally long, which lowers the variance. It is high
+    all the same: rates must be far lower than those of other rules.
+
+    Args:
+      signs: (key, num_read, shape) -> +1 and -1; a test enumerates them.
+      max_bytes: that the memory may take.
+    Returns:
+      A Rule of length 1. Memory: 4 B (U + P) bytes, a key and a count, for B streams, U numbers in the carry and P weights that
+      reach it; time a small multiple of that of `one_step`.
+    Raises:
+      InputError: by its `init`, if the memory would take more than `max_bytes`.
+    Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.
+    """
+    names = influence.paths(model)
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        streams, theta = influence.streams_of(carry), influence.taken(params, names)
+        of_carry = jax.eval_shape(influence.vector, carry)
+        of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
+        return Factors(key, jnp.int32(0), *influence.zeros((of_carry, of_theta), max_bytes, "uoro"))
+
+    def push(params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids) -> tuple[Array, Theta]:
+        c, v = factors
+        theta, before = influence.taken(params, names), influence.vector(carry)
+        step = influence.of_vector(model, params, carry, x)
+        _, Dc = jax.jvp(lambda before: step(theta, before), (before,), (c,))
+        _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
+        (nuI,) = vjp(nu)
+        r0 = jnp.sqrt((_norm(v) + LEAST) / (_norm(Dc) + LEAST))
+        r1 = jnp.sqrt((_norm(nuI) + LEAST) / (_norm(nu) + LEAST))
+        return r0 * Dc + r1 * nu, jax.tree.map(lambda v, new: v / r0 + new / r1, v, nuI)
+
+    def gradient(params: Params, memory: Factors, carry: Carry, x: Block, y: Block) -> Gradient:
+        key, num_read, c, v = memory
+        c, v, carry = jax.lax.stop_gradient((c, v, carry))
+        here = influence.local(model, params, carry, x, y)
+        along = (influence.vector(here.delta) * c).sum(-1)
+        correction = {name: jnp.tensordot(along, v[name], along.ndim) for name in names}
+        nu = signs(key, num_read, c.shape).astype(c.dtype)
+        c, v = influence.each_stream(push, carry)(params, (c, v), nu, carry, x[0])
+        return Gradient(influence.corrected(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses)
+
+    return Rule(1, init, gradient)
+
+
+def _norm(tree: Array | Theta) -> Array:
+    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))

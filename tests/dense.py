@@ -1,0 +1,81 @@
+"""The second witness, for any model of one stream: J, what each weight does to each number of the carry, as one matrix.
+
+JAX gives the derivatives of single steps, with respect to all weights and the whole carry as one vector each: I, D, the loss's
+own gradient g, and delta. What is made of them is written here in NumPy.
+"""
+
+import jax
+import numpy as np
+from fixed import jit
+from jax.flatten_util import ravel_pytree
+
+from jaxrnn import nats
+from jaxrnn.model import names, of_layers
+
+
+def steps(model, params, carry, x, y):
+    """(I, D, g, delta) at each character."""
+    theta, params_of = ravel_pytree(params)
+    h, carry_of = ravel_pytree(carry)
+
+    def step(theta, h, x, y):
+        after, logits = model.step(params_of(theta), carry_of(h), x)
+        return ravel_pytree(after)[0], nats(logits, y)
+
+    derivatives, found = jit(lambda *given: (step(*given)[0], jax.jacrev(step, argnums=(0, 1))(*given))), []
+    for x_t, y_t in zip(x, y, strict=True):
+        h, ((now, D), (g, delta)) = derivatives(theta, h, x_t, y_t)
+        found.append(tuple(map(np.asarray, (now, D, g, delta))))
+    return found
+
+
+def kept_steps(model, params, carry, x, y, of_steps):
+    """The same for a model of one layer in which nothing passes through the recurrent weights."""
+    (layer,), found = model.layers, []
+    of_layer = params[layer.name]
+
+    def derivatives(carry, x, y):
+        px, ph = layer.project(of_layer, x), layer.recur(of_layer, layer.hidden(carry))
+        h, carry_of = ravel_pytree(carry)
+        after = layer.gates(carry, px, ph)
+
+        def loss(carry):
+            return nats(model.read_out(params, layer.output(of_layer, layer.hidden(carry))), y)
+
+        D = jax.jacfwd(lambda h: ravel_pytree(layer.gates(carry_of(h), px, ph))[0])(h)
+        return after, D, ravel_pytree(jax.grad(loss)(after))[0]
+
+    derivatives = jit(derivatives)
+    for x_t, y_t, (now, _, g, _) in zip(x, y, of_steps, strict=True):
+        carry, D, error = derivatives(carry, x_t, y_t)
+        found.append((now, np.asarray(D), g, np.asarray(D.T @ error)))
+    return found
+
+
+def rtrl(of_steps, mask: np.ndarray | float = 1):
+    """The sum of g + J^T delta, with J <- mask (I + D J)."""
+    total, J = 0, 0 * of_steps[0][0]
+    for now, D, g, delta in of_steps:
+        total, J = total + g + J.T @ delta, mask * (now + D @ J)
+    return total
+
+
+def window(of_steps, length):
+    """The sum of the gradients of each loss through the last characters."""
+    total = 0
+    for t, (_, _, g, delta) in enumerate(of_steps):
+        total, d = total + g, delta
+        for now, D, _, _ in reversed(of_steps[max(0, t - length + 1) : t]):
+            total, d = total + now.T @ d, D.T @ d
+    return total
+
+
+def own_unit(model, params, carry):
+    """The mask that leaves what a weight does to the states of its own unit: that of its last axis, modulo their number."""
+    layers, weights = names(max(1, len(model.layers))), jax.tree.flatten_with_path(params)[0]
+    carries = zip(layers, of_layers(carry, len(layers)), strict=True)
+    states = [(name, unit) for name, carry in carries for leaf in jax.tree.leaves(carry) for unit in range(leaf.size)]
+    units = jax.tree.leaves(carry)[0].size
+    places = [(path[0].key, np.arange(leaf.size) % leaf.shape[-1] % units) for path, leaf in weights]
+    owners = [(name, unit) for name, of_leaf in places for unit in of_leaf.tolist()]
+    return np.array([[state == owner for owner in owners] for state in states], float)

@@ -1,0 +1,75 @@
+"""Gradients while reading a text at fixed weights: what the rules are compared by."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.rules import bptt
+
+
+def jit(function, **options):
+    """`jax.jit`, but compiled in a third of the time: these programs run for a shorter time than that."""
+    return jax.jit(function, **options, compiler_options=hardly_optimized())
+
+
+@functools.cache
+def hardly_optimized():
+    """Options for the compiler, where this version of XLA has them."""
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+def drawn(model, streams=(), dtype="float32"):
+    """Weights and a carry. A model's own way of drawing them takes longer to compile than all that is tested here."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(False):
+        shapes = jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, streams)), jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype), shapes)
+
+
+def text(vocab_size, length, streams=()):
+    """Characters, and the next ones."""
+    ids = np.random.default_rng(1).integers(0, vocab_size, (length + 1, *streams), np.int32)
+    return ids[:-1], ids[1:]
+
+
+def case(model, length=7, streams=()):
+    """Weights, a carry and a text, in double precision where that is on."""
+    (params, carry), (x, y) = drawn(model, streams, "float"), text(model.vocab_size, length, streams)
+    return params, carry, x, y
+
+
+def summed(rule, params, carry, x, y):
+    """The gradients of all updates."""
+    return jit(functools.partial(reading, rule))(params, carry, x, y)
+
+
+def reading(rule, params, carry, x, y):
+    """The same, to be transformed: one program for the whole text, which is compiled faster than a step and what adds up."""
+    x, y = (jnp.asarray(ids).reshape(-1, rule.length, *ids.shape[1:]) for ids in (x, y))
+
+    def one(loop, block):
+        total, carry, memory = loop
+        grads, carry, memory, _ = rule.gradient(params, memory, carry, *block)
+        return (jax.tree.map(jnp.add, total, grads), carry, memory), None
+
+    begun = jax.tree.map(jnp.zeros_like, params), carry, rule.init(params, carry, jax.random.key(0))
+    (total, _, _), _ = jax.lax.scan(one, begun, (x, y))
+    return total
+
+
+def full(model, params, carry, x, y):
+    """The gradient of the summed loss by backpropagation through the whole text."""
+    return jax.tree.map(lambda leaf: len(x) * np.asarray(leaf), summed(bptt(model, len(x)), params, carry, x, y))
+
+
+def apart(a, b):
+    """How far two gradients are apart, relative to the second."""
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(each)]) for each in (a, b))
+    return np.linalg.norm(a - b) / np.linalg.norm(b)

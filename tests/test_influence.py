@@ -1,0 +1,151 @@
+"""Which weights reach the carry, weights and carries as vectors, and what the rules refuse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import HIDDEN, VOCAB
+from fixed import drawn
+from flax import linen as nn
+
+from jaxrnn import influence, network, with_cell
+from jaxrnn.cells import CELLS
+from jaxrnn.errors import InputError
+from jaxrnn.rules import rflo, rtrl, rtrl_diagonal, snap1
+
+EVEN = 4
+LAYERS = network("lru", VOCAB, EVEN, num_layers=2, embedding_size=3)
+FLAX = with_cell(nn.GRUCell(HIDDEN), VOCAB, HIDDEN)
+RECURRENT = {
+    "elman": "bias input_kernel recurrent_kernel",
+    "leaky": "bias input_kernel recurrent_kernel",
+    "indrnn": "bias input_kernel recurrent_weights",
+    "gru": "bias input_kernel recurrent_bias recurrent_kernel",
+    "lstm": "bias input_kernel recurrent_kernel",
+    "lru": "input_kernel nu theta",
+}
+
+
+def all_paths(model):
+    leaves, _ = jax.tree.flatten_with_path(drawn(model)[0])
+    return {"/".join(key.key for key in path) for path, _ in leaves}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_recurrent_weights_reach_the_carry_and_the_readout_does_not(cell):
+    model = network(cell, VOCAB, EVEN)
+    found = influence.paths(model)
+    assert found == tuple(f"cell/{name}" for name in RECURRENT[cell].split())
+    assert all_paths(model) - set(found) >= {"readout/kernel", "readout/bias"}
+
+
+def test_what_a_layer_puts_out_reaches_the_carry_of_the_next():
+    expected = {path for path in all_paths(LAYERS) if not path.startswith(("cell_2/output", "readout"))}
+    assert set(influence.paths(LAYERS)) == expected
+    assert expected > {"embedding/kernel", "cell/output_kernel", "cell_2/nu"}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_embedding_reaches_the_carry_also_where_it_is_the_readout(tied):
+    model = network("gru", VOCAB, HIDDEN, embedding_size=HIDDEN, tied_readout=tied)
+    assert set(influence.paths(model)) == {path for path in all_paths(model) if not path.startswith("readout")}
+
+
+def test_all_weights_of_a_foreign_cell_reach_the_carry():
+    assert set(influence.paths(FLAX)) == {path for path in all_paths(FLAX) if path.startswith("cell/")}
+
+
+@pytest.mark.parametrize("model", [LAYERS, FLAX], ids=["layers", "Flax"])
+def test_putting_back_what_was_taken_changes_nothing(model):
+    params, _ = drawn(model)
+    theta = influence.taken(params, influence.paths(model))
+    assert tuple(theta) == influence.paths(model)
+    again = influence.put(params, theta)
+    assert jax.tree.structure(again) == jax.tree.structure(params)
+    assert all(a is b for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True))
+    doubled = influence.put(params, {name: 2 * leaf for name, leaf in theta.items()})
+    jax.tree.map(np.testing.assert_array_equal, influence.taken(doubled, theta), {name: 2 * theta[name] for name in theta})
+
+
+@pytest.mark.parametrize("streams", [(), (3,)])
+@pytest.mark.parametrize("model", [LAYERS, FLAX], ids=["layers", "Flax"])
+def test_a_carry_is_a_vector_and_back(model, streams):
+    _, carry = drawn(model, streams)
+    vector = influence.vector(carry)
+    assert vector.shape[:-1] == streams == influence.streams_of(carry)
+    again = influence.like(carry, vector)
+    assert jax.tree.structure(again) == jax.tree.structure(carry)
+    jax.tree.map(np.testing.assert_array_equal, again, carry)
+
+
+def test_bytes_are_told_as_one_reads_them():
+    sizes = [1023, 1536, 2**20, 2**31]
+    assert [influence.in_bytes(size) for size in sizes] == ["1023 bytes", "1.5 KiB", "1 MiB", "2 GiB"]
+
+
+class Foreign(nn.RNNCellBase):
+    """A cell whose weights are not each of one unit, in one of several ways."""
+
+    way: str
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        both = jnp.concatenate([carry, inputs], axis=-1)
+        ways = {
+            "mixed": lambda: nn.tanh(nn.Dense(HIDDEN)(nn.tanh(nn.Dense(HIDDEN)(both)))),
+            "normalised": lambda: nn.LayerNorm()(nn.Dense(HIDDEN)(both)),
+            "reversed": lambda: nn.tanh(nn.Dense(HIDDEN)(both)[..., ::-1]),
+            "of no unit": lambda: nn.Dense(HIDDEN)(nn.Dense(3)(both)),
+            "a scalar": lambda: nn.tanh(nn.Dense(HIDDEN)(both) * self.param("scale", nn.initializers.ones, ())),
+        }
+        h = ways[self.way]()
+        return h, h
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        return jnp.zeros((*input_shape[:-1], HIDDEN))
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+@pytest.mark.parametrize("rule", [snap1, rtrl_diagonal])
+@pytest.mark.parametrize("way", ["mixed", "normalised", "reversed", "of no unit", "a scalar"])
+def test_weights_of_more_than_one_unit_are_refused(rule, way):
+    said = f"{rule.__name__} follows each weight to one unit, and those of 'cell/.*' drive more than one; try rtrl"
+    with pytest.raises(InputError, match=said):
+        rule(with_cell(Foreign(way), VOCAB, HIDDEN))
+
+
+def test_gates_of_flax_are_taken():
+    for cell in (nn.GRUCell, nn.MGUCell):
+        snap1(with_cell(cell(HIDDEN), VOCAB, HIDDEN))
+
+
+@pytest.mark.parametrize("cell", ["elman", "leaky", "gru", "lstm", "Flax"])
+def test_units_that_reach_others_are_no_diagonal(cell):
+    model = FLAX if cell == "Flax" else network(cell, VOCAB, EVEN)
+    said = "rtrl_diagonal needs units that reach themselves alone, as those of --cell indrnn or lru; try snap1 or rtrl"
+    with pytest.raises(InputError, match=said):
+        rtrl_diagonal(model)
+
+
+@pytest.mark.parametrize("more", [{"num_layers": 2}, {"embedding_size": 3}])
+@pytest.mark.parametrize("cell", ["indrnn", "lru"])
+def test_what_lies_above_or_below_a_diagonal_layer_is_refused(cell, more):
+    said = "rtrl_diagonal is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0"
+    with pytest.raises(InputError, match=said):
+        rtrl_diagonal(network(cell, VOCAB, EVEN, **more))
+
+
+def test_gates_that_cannot_be_told_apart_are_refused():
+    with pytest.raises(InputError, match="rflo needs a network of the cells in jaxrnn; try snap1"):
+        rflo(FLAX)
+
+
+def test_rtrl_takes_any_cell():
+    model = with_cell(Foreign("a scalar"), VOCAB, HIDDEN)
+    params, carry = drawn(model)
+    memory = rtrl(model).init(params, carry, jax.random.key(0))
+    assert {name: leaf.shape for name, leaf in memory.items()}["cell/scale"] == (HIDDEN,)

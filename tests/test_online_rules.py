@@ -1,0 +1,146 @@
+"""Rules that see the whole past: real-time recurrent learning, a sliding window, and UORO in the mean over all signs."""
+
+import functools
+import itertools
+import math
+
+import dense
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fixed import apart, case, full, jit, reading, summed
+from flax import linen as nn
+from test_bptt import unrolled
+
+from jaxrnn.cells import CELLS
+from jaxrnn.errors import InputError
+from jaxrnn.model import nats, network, with_cell
+from jaxrnn.rules import one_step, rtrl, snap_n, tbptt_sliding, uoro
+from jaxrnn.rules.uoro import rademacher
+
+VOCAB, HIDDEN, LENGTH = 5, 4, 7
+MODELS = {name: network(name, VOCAB, HIDDEN) for name in CELLS} | {
+    "layers": network("lstm", VOCAB, HIDDEN, num_layers=2, embedding_size=2),
+    "LRU layers": network("lru", VOCAB, HIDDEN, num_layers=2, embedding_size=2),
+    "tied": network("elman", VOCAB, HIDDEN, embedding_size=HIDDEN, tied_readout=True),
+    "Flax": with_cell(nn.GRUCell(HIDDEN), VOCAB, HIDDEN),
+}
+CASES = [*[(name, (2,)) for name in CELLS], *[(name, ()) for name in MODELS if name not in CELLS or name == "elman"]]
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def whole(name, streams=()):
+    """The gradient of full backpropagation, and what it was made from."""
+    given = case(MODELS[name], LENGTH, streams)
+    return full(MODELS[name], *given), given
+
+
+def test_blocks_as_long_as_the_text_are_the_unrolled_loop():
+    grads, (params, carry, x, y) = whole("elman")
+    expected, _ = jit(jax.grad(unrolled(MODELS["elman"], carry, jnp.asarray(x), jnp.asarray(y)), has_aux=True))(params)
+    assert apart(grads, jax.tree.map(lambda leaf: len(x) * leaf, expected)) < 1e-12
+
+
+@pytest.mark.parametrize(("name", "streams"), CASES)
+def test_rtrl_is_full_backpropagation(name, streams):
+    expected, given = whole(name, streams)
+    assert apart(summed(rtrl(MODELS[name]), *given), expected) < 1e-12
+
+
+@pytest.mark.parametrize(("name", "streams", "length"), [("gru", (2,), LENGTH), ("layers", (), 20), ("Flax", (), LENGTH + 1)])
+def test_a_window_as_long_as_the_text_is_full_backpropagation(name, streams, length):
+    expected, given = whole(name, streams)
+    assert apart(summed(tbptt_sliding(MODELS[name], length), *given), expected) < 1e-12
+    assert apart(summed(one_step(MODELS[name]), *given), expected) > 0.01
+
+
+@pytest.mark.parametrize(("name", "streams"), [("gru", (2,)), ("layers", ())])
+def test_a_window_of_one_character_is_one_step_bit_for_bit(name, streams):
+    (params, carry, x, y), rules = case(MODELS[name], 1, streams), (one_step(MODELS[name]), window_of(name, 1))
+    memories = [rule.init(params, carry, jax.random.key(0)) for rule in rules]
+    one, window = (jit(rule.gradient)(params, memory, carry, x, y) for rule, memory in zip(rules, memories, strict=True))
+    jax.tree.map(np.testing.assert_array_equal, window, one)
+
+
+def window_of(name, length):
+    return tbptt_sliding(MODELS[name], length)
+
+
+@pytest.mark.parametrize("name", ["lstm", "layers"])
+def test_a_window_is_the_sum_of_derivatives_of_its_steps(name):
+    given = case(MODELS[name], LENGTH)
+    of_steps = dense.steps(MODELS[name], *given)
+    grads = summed(window_of(name, 3), *given)
+    assert apart(grads, dense.window(of_steps, 3)) < 1e-12
+    assert apart(grads, dense.window(of_steps, 4)) > 1e-4
+
+
+def test_a_window_is_the_gradient_of_the_last_loss_from_the_carry_before_it():
+    model, length = MODELS["gru"], 3
+    params, carry, x, y = case(model, LENGTH)
+
+    def last(params, carry, x, y):
+        logits = jnp.zeros(VOCAB)
+        for x_t in x:
+            carry, logits = model.step(params, carry, x_t)
+        return nats(logits, y)
+
+    gradient, step, carries, parts = jit(jax.grad(last)), jit(model.step), [carry], []
+    for t in range(len(x)):
+        first = max(0, t - length + 1)
+        parts.append(gradient(params, carries[first], list(x[first : t + 1]), y[t]))
+        carries.append(step(params, carries[t], x[t])[0])
+    expected = jax.tree.map(lambda *each: np.sum(each, axis=0), *parts)
+    assert apart(summed(window_of("gru", length), params, carry, x, y), expected) < 1e-12
+
+
+def test_a_window_keeps_the_carries_of_their_own_time():
+    """The weights change meanwhile: what was read before is differentiated where it was, through the weights of now."""
+    model, (params, carry, x, y) = MODELS["elman"], case(MODELS["elman"], 2)
+    gradient, moved = jit(window_of("elman", 2).gradient), jax.tree.map(lambda leaf: 1.5 * leaf, params)
+    first = gradient(params, window_of("elman", 2).init(params, carry, jax.random.key(0)), carry, x[:1], y[:1])
+    second = gradient(moved, first.memory, first.carry, x[1:], y[1:])
+    ((now, _, _, _),) = dense.steps(model, moved, carry, x[:1], y[:1])
+    ((_, _, g, delta),) = dense.steps(model, moved, first.carry, x[1:], y[1:])
+    assert apart(second.grads, g + now.T @ delta) < 1e-12
+
+
+@pytest.mark.parametrize(("cell", "streams", "length"), [("elman", (), 5), ("gru", (), 5), ("elman", (2,), 3)])
+def test_the_mean_of_uoro_over_all_signs_is_rtrl(cell, streams, length):
+    model = network(cell, VOCAB, 2)
+    params, carry, x, y = case(model, length, streams)
+    shape = (length - 1, *streams, 2)  # those drawn at the last character do not count
+    every = np.array(list(itertools.product([1.0, -1.0], repeat=math.prod(shape)))).reshape(-1, *shape)
+
+    def gradient(signs):
+        return reading(uoro(model, lambda key, num_read, shape: signs[num_read]), params, carry, x, y)
+
+    of_each = jit(jax.vmap(gradient))(every)
+    mean, last = (jax.tree.map(of, of_each) for of in (lambda leaf: np.mean(leaf, axis=0), lambda leaf: np.asarray(leaf)[-1]))
+    expected = summed(rtrl(model), params, carry, x, y)
+    assert apart(mean, expected) < 1e-12
+    assert apart(last, expected) > 1e-3
+
+
+def test_uoro_draws_other_signs_for_each_character_stream_and_key():
+    shape, drawn = (3, 40), jit(rademacher, static_argnums=2)
+    first, again = (drawn(jax.random.key(0), jnp.int32(5), shape) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert set(np.unique(first)) == {-1.0, 1.0}
+    others = [drawn(jax.random.key(1), jnp.int32(5), shape), drawn(jax.random.key(0), jnp.int32(6), shape)]
+    assert all(0.3 < np.mean(first != other) < 0.7 for other in (*others, np.roll(first, 1, axis=0)))
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_a_length_under_one_is_an_error(length):
+    with pytest.raises(InputError, match=f"no window of {length} characters; 1 or more"):
+        tbptt_sliding(MODELS["elman"], length)
+    with pytest.raises(InputError, match=f"no influence within {length} steps; 1 or more"):
+        snap_n(MODELS["elman"], length)
