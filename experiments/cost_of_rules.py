@@ -1,0 +1,161 @@
+"""What each online rule costs: the time of an update beside that of `one_step`, and the bytes of its memory.
+
+    python experiments/cost_of_rules.py
+
+Takes three minutes. One stream, the loop driver, SGD, the characters of the comedy; `one_step` is measured anew beside each
+rule, the shortest of several repeats counts. Beside the ratios stand the exponents from 64 to 128 units, and the order that
+theory gives, H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k, H^2 P for
+rtrl. P grows as H^2 by the recurrent weights and as H by the others. Expected at 128 units: snap1 at most 6 times one_step for
+Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times. Writes results/cost_of_rules.json,
+results/cost_of_rules.md and results/cost_of_rules.png.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import tyro
+from claims import expect
+
+from jaxrnn import fast_driver, influence, online, text, vocabulary
+from jaxrnn.loop import copy
+from jaxrnn.model import network
+from jaxrnn.optimizer import optimizer
+from jaxrnn.rules import RULES
+
+RESULTS = Path(__file__).with_name("results")
+SIZES = (16, 32, 64, 128)
+REPEATS, SECONDS = 5, 0.1  # of each repeat, about
+MOST_CHARACTERS = 20_000
+ORDERS = {"one_step": "P", "tbptt_sliding": "k P", "rflo": "P", "snap1": "P", "uoro": "P", "rtrl": "H^2 P", "snap_n": "H^2 P",
+          "rtrl_diagonal": "P"}  # fmt: skip
+DENSE = (("tbptt_sliding", 8), ("rflo", 1), ("snap1", 1), ("uoro", 1), ("rtrl", 1), ("snap_n", 2))
+DIAGONAL = (("snap1", 1), ("uoro", 1), ("rtrl_diagonal", 1))
+COMPARED = {"elman": DENSE, "gru": DENSE, "lstm": DENSE, "indrnn": DIAGONAL, "lru": DIAGONAL}
+
+
+class Cost(NamedTuple):
+    """Of a rule with a cell of so many units."""
+
+    cell: str
+    rule: str
+    hidden: int
+    microseconds: float  # an update
+    one_step: float  # microseconds, measured beside it
+    memory: int  # bytes
+
+    @property
+    def ratio(self) -> float:
+        """Times one_step."""
+        return self.microseconds / self.one_step
+
+
+def main(cells: tuple[str, ...] = tuple(COMPARED)) -> None:
+    """Measures all of it."""
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
+    characters = text.read("comedie")[: MOST_CHARACTERS + 1]
+    known = vocabulary.of_text(characters)
+    stream, vocab_size = jnp.asarray(vocabulary.encode(known, characters)), len(known.characters)
+    found = []
+    for cell in cells:
+        for rule, length in COMPARED[cell]:
+            found.append([cost_of(cell, rule, length, hidden, stream, vocab_size) for hidden in SIZES])
+            print(in_words(found[-1]), flush=True)
+    write(found)
+    draw(found)
+    check(found)
+
+
+def cost_of(cell: str, rule: str, length: int, hidden: int, stream: jax.Array, vocab_size: int) -> Cost:
+    """The rule and `one_step`, in turn."""
+    model = network(cell, vocab_size, hidden, initialisation="orthogonal")
+    learners = [
+        online(model, RULES[name](model, k, 0.0), optimizer("sgd", 1e-3)) for name, k in ((rule, length), ("one_step", 1))
+    ]
+    drives = [fast_driver(learner, MOST_CHARACTERS) for learner in learners]
+    states = [jax.jit(learner.init)(jax.random.key(0)) for learner in learners]
+
+    def seconds(which: int, characters: int) -> float:
+        state = copy(states[which])
+        started = time.perf_counter()
+        drives[which](state, stream, characters)
+        return time.perf_counter() - started
+
+    def count(which: int) -> int:
+        """Characters that take the time of a repeat."""
+        characters = 2
+        seconds(which, characters)  # compiles
+        for _ in range(2):
+            characters = min(MOST_CHARACTERS, max(2, int(characters * SECONDS / seconds(which, characters))))
+        return characters
+
+    counts, least = [count(which) for which in range(2)], [math.inf, math.inf]
+    for _ in range(REPEATS):
+        least = [min(best, seconds(which, counts[which]) / counts[which]) for which, best in enumerate(least)]
+    name = rule if length == 1 else f"{rule} {length}"
+    return Cost(cell, name, hidden, 1e6 * least[0], 1e6 * least[1], influence.num_bytes(states[0].memory))
+
+
+def exponents(costs: list[Cost]) -> tuple[float, float]:
+    """Of the time and of the memory, from the last size but one to the last."""
+    before, after = costs[-2:]
+    grown = after.hidden / before.hidden
+    return math.log(after.microseconds / before.microseconds, grown), math.log(after.memory / max(1, before.memory), grown)
+
+
+def in_words(costs: list[Cost]) -> str:
+    """A row of the table in Markdown."""
+    cell = {"elman": "Elman", "indrnn": "IndRNN"}.get(costs[0].cell, costs[0].cell.upper())
+    ratios = " | ".join(f"{cost.ratio:.1f}" for cost in costs)
+    of_time, of_memory = exponents(costs)
+    order, memory = ORDERS[costs[0].rule.split()[0]], influence.in_bytes(costs[-1].memory)
+    at_most = f"{costs[-1].microseconds:,.1f} | {memory}"
+    return f"| {cell} | {costs[0].rule} | {ratios} | {at_most} | {of_time:.1f} | {of_memory:.1f} | {order} |"
+
+
+def write(found: list[list[Cost]]) -> None:
+    """The numbers and the table."""
+    RESULTS.mkdir(exist_ok=True)
+    rows = [cost._asdict() for costs in found for cost in costs]
+    (RESULTS / "cost_of_rules.json").write_text(json.dumps(rows, indent=1) + "\n")
+    sizes = " | ".join(f"H = {hidden}" for hidden in SIZES)
+    head = f"| cell | rule | {sizes} | µs at {SIZES[-1]} | memory there | exponent | of memory | theory |\n"
+    table = head + "|---" * (7 + len(SIZES)) + "|\n" + "\n".join(map(in_words, found)) + "\n"
+    (RESULTS / "cost_of_rules.md").write_text(table, "utf-8")
+
+
+def draw(found: list[list[Cost]]) -> None:
+    """Microseconds of an update against the units, a panel for each cell."""
+    from matplotlib.figure import Figure
+
+    cells = list(dict.fromkeys(costs[0].cell for costs in found))
+    figure = Figure(figsize=(4 * len(cells), 4), layout="constrained")
+    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
+    for axes, cell in zip(panels, cells, strict=True):
+        of_cell = [costs for costs in found if costs[0].cell == cell]
+        axes.loglog(SIZES, [min(costs[i].one_step for costs in of_cell) for i in range(len(SIZES))], "k.-", label="one_step")
+        for costs in of_cell:
+            axes.loglog(SIZES, [cost.microseconds for cost in costs], ".-", label=costs[0].rule)
+        axes.set(title=cell, xlabel="hidden units", xticks=SIZES, xticklabels=SIZES)
+        axes.minorticks_off()
+        axes.legend()
+    panels[0].set_ylabel("µs for each character")
+    figure.savefig(RESULTS / "cost_of_rules.png", dpi=120)
+
+
+def check(found: list[list[Cost]]) -> None:
+    """What the header says."""
+    ratio = {(costs[-1].cell, costs[-1].rule): costs[-1].ratio for costs in found}
+    most = {("elman", "snap1"): 6, ("gru", "snap1"): 6, ("elman", "uoro"): 15, ("gru", "uoro"): 15, ("lstm", "uoro"): 15,
+            ("lru", "rtrl_diagonal"): 3}  # fmt: skip
+    for (cell, rule), highest in most.items():
+        if (cell, rule) in ratio:
+            expect(f"{rule} beside one_step, {cell} of {SIZES[-1]} units", ratio[cell, rule], 0.5, highest)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

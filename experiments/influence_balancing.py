@@ -1,0 +1,154 @@
+"""Influence balancing: a network that short memory drives the wrong way, and every rule that sees far enough brings home.
+
+    python experiments/influence_balancing.py
+
+Takes 15 seconds. n = 23 units, s' = A s + theta b with A = (I + upper shift) / 2, and one weight theta: b is +1 on the first
+p = 10 units and -1 on the others. The loss is (s_1 - 1)^2 / 2. At once theta raises s_1, in the long run it lowers it six
+times as much, s_1 = 2 (2 p - n) theta: whoever sees too few steps back goes up the hill instead of down, for ever.
+
+The influence that a window of k steps sees, the sum of e_1^T A^j b over j < k, is 1 for k = 1, 10 for k = 10, below 0 only
+from k = 41 on, and in the end -6. Expected: windows of 1 and 10 steps diverge; windows of 50, 100 and 200, RTRL and UORO end
+at theta = 1 / (2 (2 p - n)) = -1/6. Writes results/influence_balancing.json and results/influence_balancing.png.
+
+Source: Tallec & Ollivier (2017), "Unbiased online recurrent optimization", arXiv:1702.05043.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from claims import expect
+
+from jaxrnn import Model, Rule, fast_driver, online
+from jaxrnn.optimizer import optimizer
+from jaxrnn.rules import rtrl, tbptt_sliding, uoro
+from jaxrnn.types import Carry, Ids, Logits, Params, RandomKey
+
+NUM_UNITS, NUM_POSITIVE = 23, 10  # n and p
+START, GOAL = -0.1, 1 / (2 * (2 * NUM_POSITIVE - NUM_UNITS))
+NUM_STEPS, STEPS_PER_POINT = 25_000, 100
+RATE, RATE_OF_UORO = 1e-4, 1e-5
+# The loss is at least this: far from 0, where the other character's logit, ln(1 - exp(-loss)), would be minus infinity.
+LEAST_NATS = np.log(2)
+A = (np.eye(NUM_UNITS) + np.eye(NUM_UNITS, k=1)) / 2
+B = np.where(np.arange(NUM_UNITS) < NUM_POSITIVE, 1.0, -1.0)
+RESULTS = Path(__file__).with_name("results")
+
+
+class Case(NamedTuple):
+    """A rule, and what is expected of it."""
+
+    rule: Callable[[Model], Rule]
+    reaches: bool  # the goal; if not, it diverges
+    window: int | None  # steps that it sees; None = all
+    rate: float = RATE
+
+
+CASES = {f"TBPTT({k})": Case(lambda model, k=k: tbptt_sliding(model, k), k > 10, k) for k in (1, 10, 50, 100, 200)} | {
+    "RTRL": Case(rtrl, True, None),
+    "UORO": Case(uoro, True, None, RATE_OF_UORO),
+}
+
+
+def main() -> None:
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
+    thetas = {name: thetas_of(case.rule, case.rate) for name, case in CASES.items()}
+    print("| rule | rate | influence that it sees | theta at the end | relative to -1/6 |\n|---|---|---|---|---|")
+    for name, case in CASES.items():
+        end = thetas[name][-1]
+        print(f"| {name} | {case.rate:g} | {influence_within(case.window):.2f} | {end:.6g} | {end / GOAL:.6g} |")
+    write(thetas)
+    draw(thetas)
+    for name, case in CASES.items():
+        distance = abs(thetas[name][-1] / GOAL - 1)
+        expect(f"the distance from -1/6 with {name}", distance, *((0, 0.01) if case.reaches else (100, np.inf)))
+
+
+def network() -> Model:
+    """The linear network as a model whose cross entropy is the squared error: see `read_out`. Nothing that it reads matters."""
+
+    def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
+        del key
+        return jnp.zeros((*streams, NUM_UNITS), float)
+
+    def step(params: Params, s: Carry, x: Ids) -> tuple[Carry, Logits]:
+        del x
+        s = s @ jnp.asarray(A.T, s.dtype) + params["theta"] * jnp.asarray(B, s.dtype)
+        return s, read_out(params, s)
+
+    return Model(
+        init=lambda key: {"theta": jnp.asarray(START, float)},
+        initial_carry=initial_carry,
+        step=step,
+        embed=lambda params, ids: ids,
+        layers=(),
+        read_out=read_out,
+        vocab_size=2,
+    )
+
+
+def read_out(params: Params, s: Carry) -> Logits:
+    """Log probabilities of two characters: the first one's is minus the loss, -(s_1 - 1)^2 / 2 - LEAST_NATS.
+
+    They are normalised, so that the cross entropy of a text of first characters is the loss to the last digit.
+    """
+    del params  # theta moves the state alone
+    log_q = -((s[..., 0] - 1) ** 2) / 2 - LEAST_NATS
+    return jnp.stack([log_q, jnp.log(-jnp.expm1(log_q))], axis=-1)
+
+
+def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int = NUM_STEPS, seed: int = 0) -> list[float]:
+    """Theta at the start, and after every `STEPS_PER_POINT` steps of gradient descent; in double precision if that is on."""
+    model = network()
+    learner = online(model, rule(model), optimizer("sgd", rate))
+    drive, state = fast_driver(learner, STEPS_PER_POINT), learner.init(jax.random.key(seed))
+    text, thetas = jnp.zeros(STEPS_PER_POINT + 1, jnp.int32), [START]
+    for _ in range(num_steps // STEPS_PER_POINT):
+        state, _ = drive(state, text, STEPS_PER_POINT)
+        thetas.append(float(state.params["theta"]))
+    return thetas
+
+
+def influence_within(window: int | None) -> float:
+    """ds_1 / dtheta through so many steps: the sum of e_1^T A^j b over j < window; None = over all."""
+    if window is None:
+        return float(np.linalg.solve(np.eye(NUM_UNITS) - A, B)[0])
+    total, row = 0.0, np.eye(NUM_UNITS)[0]
+    for _ in range(window):
+        total, row = total + row @ B, row @ A
+    return float(total)
+
+
+def write(thetas: dict[str, list[float]]) -> None:
+    """The numbers."""
+    RESULTS.mkdir(exist_ok=True)
+    rows = [
+        {"rule": name, "rate": case.rate, "influence": influence_within(case.window), "theta": thetas[name][-1]}
+        for name, case in CASES.items()
+    ]
+    found = {"goal": GOAL, "start": START, "steps": NUM_STEPS, "rows": rows}
+    (RESULTS / "influence_balancing.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def draw(thetas: dict[str, list[float]]) -> None:
+    """The picture."""
+    from matplotlib.figure import Figure
+
+    axes = (figure := Figure(figsize=(8, 5), layout="constrained")).subplots()
+    steps = STEPS_PER_POINT * np.arange(1 + NUM_STEPS // STEPS_PER_POINT)
+    for (name, case), width in zip(CASES.items(), (2, 2, 2, 7, 4, 1.5, 1.5), strict=True):  # three of them are one line
+        axes.plot(steps[1:], thetas[name][1:], "-" if case.window else "--", label=name, linewidth=width)
+    axes.axhline(GOAL, color="black", linewidth=0.8, linestyle=":", label="-1/6")
+    title = "Influence balancing: who sees too few steps goes the wrong way"
+    axes.set(xlabel="steps", ylabel="theta", xscale="log", ylim=(-0.2, 0.1), title=title)
+    axes.legend(ncols=2)
+    figure.savefig(RESULTS / "influence_balancing.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()

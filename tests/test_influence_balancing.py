@@ -1,0 +1,52 @@
+"""The rules where short memory is worse than none: influence balancing, as `experiments/influence_balancing.py` sets it up."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.model import nats
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+balancing = importlib.import_module("influence_balancing")
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("s_1", [-1e3, -40.0, -1.0, 0.0, 1 - 1e-9, 1.0, 1.5, 6.0, 1e3])
+def test_the_cross_entropy_is_the_squared_error(s_1):
+    def loss(s):
+        return nats(balancing.read_out({}, s), jnp.int32(0))
+
+    value, gradient = jax.value_and_grad(loss)(jnp.full(balancing.NUM_UNITS, s_1))
+    np.testing.assert_allclose(value - balancing.LEAST_NATS, (s_1 - 1) ** 2 / 2, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(gradient[0], s_1 - 1, rtol=1e-12, atol=1e-15)
+    assert not np.any(gradient[1:])
+
+
+def test_the_whole_influence_has_the_other_sign_than_the_near_one():
+    near, whole = (balancing.influence_within(window) for window in (10, None))
+    np.testing.assert_allclose([near, whole, balancing.GOAL * whole], [10, -6, 1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "num_steps"), [("TBPTT(100)", 5_000), ("RTRL", 25_000), ("UORO", 25_000)])
+def test_whoever_sees_far_enough_arrives(name, num_steps):
+    np.testing.assert_allclose(end_of(name, num_steps), -1 / 6, rtol=0.01)
+
+
+@pytest.mark.parametrize("name", ["TBPTT(1)", "TBPTT(10)"])
+def test_whoever_sees_too_few_steps_goes_the_wrong_way_for_ever(name):
+    assert abs(end_of(name)) > 1e3
+
+
+def end_of(name, num_steps=25_000):
+    case = balancing.CASES[name]
+    return balancing.thetas_of(case.rule, case.rate, num_steps)[-1]
