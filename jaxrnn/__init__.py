@@ -10,7 +10,19 @@ from jaxrnn import text, vocabulary
 from jaxrnn.learner import Learner, State, online
 from jaxrnn.loop import fast_driver, plain_driver
 from jaxrnn.model import Model, elman, nats, network, with_cell
-from jaxrnn.rules import Gradient, Rule, bptt, one_step
+from jaxrnn.rules import (
+    Gradient,
+    Rule,
+    bptt,
+    one_step,
+    rflo,
+    rtrl,
+    rtrl_diagonal,
+    snap1,
+    snap_n,
+    tbptt_sliding,
+    uoro,
+)
 
 __all__ = [
     "Gradient",
@@ -27,7 +39,14 @@ __all__ = [
     "one_step",
     "online",
     "plain_driver",
+    "rflo",
+    "rtrl",
+    "rtrl_diagonal",
+    "snap1",
+    "snap_n",
+    "tbptt_sliding",
     "text",
+    "uoro",
     "vocabulary",
     "with_cell",
 ]

@@ -200,3 +200,12 @@ def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)
+
+
+def test_uoro_draws_other_signs_at_each_character_and_with_each_key():
+    params, carry = drawn(model_of("uoro"))
+    first, other = (rule_of("uoro").init(params, carry, jax.random.key(seed)) for seed in (1, 2))
+    assert not same(first.key, other.key)
+    begin, end = begun("uoro").memory, restored("uoro").memory
+    assert same(begin.key, end.key)
+    assert (begin.num_read, end.num_read) == (0, 4)
