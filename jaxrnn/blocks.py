@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxrnn import influence
+from jaxrnn.cell import computed_once
 from jaxrnn.errors import InputError
 from jaxrnn.influence import Shapes, Theta
 from jaxrnn.model import Layer, Model, names, of_layers
@@ -127,7 +128,7 @@ def _of_layer(
     after, gates_vjp = jax.vjp(layer.gates, before, px, ph)
     immediate, within = [], []
     for ones in _ones_of_each_leaf(after):
-        dbefore, dpx, dph = gates_vjp(ones)
+        dbefore, dpx, dph = computed_once(gates_vjp(ones))
         immediate.append(products_vjp((dpx, dph))[0])
         within.append(jax.tree.leaves(way(layer, of_layer, before, dbefore, dph)))
     return Step(immediate, within), layer.output(of_layer, layer.hidden(after))
@@ -177,7 +178,7 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
     params, carry = influence.shapes(model)
     widths = {leaf.shape[-1] for leaf in jax.tree.leaves(carry)}
     fit = [leaf.ndim > 0 and leaf.shape[-1] % max(widths) == 0 for leaf in influence.taken(params, paths[0]).values()]
-    apart = _at_probe(model, differences) if len(widths) == 1 and all(fit) else np.ones(len(fit))
+    apart = _at_probe(model, differences) if len(widths) == 1 and all(fit) else 1.0 - np.array(fit) * (len(widths) == 1)
     for path, difference in zip(paths[0], apart, strict=True):
         if difference > TOLERANCE:
             raise InputError(f"{rule} follows each weight to one unit, and those of {path!r} drive more than one; try rtrl")

@@ -25,8 +25,8 @@ class DenseCell(Cell):
         return h @ self.recurrent_kernel
 
     def own(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
-        by_gate = self.recurrent_kernel.reshape(self.hidden_size, self.num_gates, self.hidden_size)
-        weights = jnp.diagonal(by_gate, axis1=0, axis2=2).reshape(-1)  # of each gate, from its own unit
+        columns = jnp.arange(self.num_gates * self.hidden_size)
+        weights = self.recurrent_kernel[columns % self.hidden_size, columns]  # of each gate, from its own unit
         return jnp.tile(h, self.num_gates) * jnp.broadcast_to(weights, (*h.shape[:-1], weights.size))
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import tempfile
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Most of the time of a test is XLA's compiler: what runs once for a few numbers need not be optimised.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # What one test has compiled, the others and the processes that they start need not compile again.
 compiled = tempfile.TemporaryDirectory()

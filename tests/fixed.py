@@ -5,8 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jaxrnn.rules import bptt
+from jaxrnn.rules import RULES, bptt
+
+# The others share the code of these: what holds for all rules is tested of them with -m slow.
+OFTEN_TESTED = ("one_step", "bptt", "tbptt_sliding", "rtrl", "snap1", "uoro")
+EACH_RULE = [name if name in OFTEN_TESTED else pytest.param(name, marks=pytest.mark.slow) for name in RULES]
 
 
 def jit(function, **options):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import VOCAB, task_of
-from fixed import drawn, hardly_optimized
+from fixed import EACH_RULE, drawn, hardly_optimized
 from test_loop import primitives
 
 from jaxrnn import checkpoint, fast_driver, loop, network, online, rules, store
@@ -99,7 +99,7 @@ def same(a, b):
     return digest(a, {}) == digest(b, {})
 
 
-@pytest.mark.parametrize("name", rules.RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_going_on_from_a_copy_gives_the_same_bits_and_traces_nothing_anew(name):
     learner, drive, traces = learner_of(name)
     text, first = stream(10 * learner.length), later(name)[1]
@@ -111,7 +111,7 @@ def test_going_on_from_a_copy_gives_the_same_bits_and_traces_nothing_anew(name):
     assert len(traces) == at_first > 0
 
 
-@pytest.mark.parametrize("name", rules.RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_there_is_no_scan(name):
     learner, _, _ = learner_of(name)
     program = jax.make_jaxpr(advance_many(learner, 4))(begun(name), stream(50), jnp.int32(3))
@@ -120,7 +120,7 @@ def test_there_is_no_scan(name):
     assert "scan" not in found
 
 
-@pytest.mark.parametrize("name", rules.RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_a_restart_forgets(name):
     learner, _, _ = learner_of(name)
     state, key = restored(name), jax.random.key(7)
@@ -132,7 +132,7 @@ def test_a_restart_forgets(name):
     assert same(again._replace(carry=state.carry, memory=state.memory), state)
 
 
-@pytest.mark.parametrize("name", rules.RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_a_state_comes_back_from_a_file_bit_for_bit(name, tmp_path):
     state, here = restored(name), jax.sharding.SingleDeviceSharding(jax.devices()[0])
     store.write(tmp_path, state, {}, keep=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 from conftest import HIDDEN, VOCAB
-from fixed import drawn, jit, text
+from fixed import EACH_RULE, drawn, jit, text
 
 from jaxrnn import elman, network, one_step
 from jaxrnn.rules import RULES, uoro
@@ -73,7 +73,7 @@ def test_one_step_is_the_gradient_of_the_witness(activation, initialisation):
         assert {array.dtype for array in jax.tree.leaves(grads)} == {np.dtype(np.float64)}
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_no_gradient_reaches_the_carried_state(name):
     _, rule, _ = made(name)
     params, memory, carry, blocks = begun(name)
@@ -85,7 +85,7 @@ def test_no_gradient_reaches_the_carried_state(name):
     assert (jit(jax.grad(total))(carry) == np.zeros(HIDDEN)).all()
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_the_gradient_of_streams_is_the_mean_of_theirs(name):
     _, rule, gradient = made(name)
     params, memory, carry, blocks = begun(name, (3,))
@@ -99,7 +99,7 @@ def test_the_gradient_of_streams_is_the_mean_of_theirs(name):
     assert_close(together.carry, jnp.stack([each.carry for each in alone]))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_equal_streams_are_one_stream(name):
     """Their memories, too: each has its own row."""
     _, rule, gradient = made(name)
@@ -113,7 +113,7 @@ def test_equal_streams_are_one_stream(name):
     assert_close(rows, one.memory)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_a_rule_is_the_same_under_jit_and_is_traced_once(name):
     _, rule, _ = made(name)
     params, memory, carry, blocks = begun(name)
@@ -130,7 +130,7 @@ def test_a_rule_is_the_same_under_jit_and_is_traced_once(name):
     assert_close((params, memory, carry, blocks), before)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EACH_RULE)
 def test_two_sets_of_weights_side_by_side_give_what_each_gives(name):
     _, rule, gradient = made(name)
     params, memory, carry, blocks = begun(name)
