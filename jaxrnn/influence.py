@@ -124,6 +124,11 @@ def pushed(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids) ->
     return {name: immediate[name] + jnp.tensordot(onward, J, 1) for name, J in memory.items()}
 
 
+def follow(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
+    """(params, J, delta, carry, x) -> J^T delta, and J one step on, by a function (params, J, carry, x) of one stream."""
+    return lambda params, memory, delta, carry, x: (pulled(memory, delta), each_stream(push, carry)(params, memory, carry, x))
+
+
 def jacobians(
     model: Model, params: Params, carry: Carry, x: Ids, names: Iterable[str]
 ) -> tuple[Theta, Float[Array, "units units"]]:

@@ -120,7 +120,7 @@ def test_weights_of_more_than_one_unit_are_refused(rule, way):
 
 def test_gates_of_flax_are_taken():
     for cell in (nn.GRUCell, nn.MGUCell):
-        snap1(with_cell(cell(HIDDEN), VOCAB, HIDDEN))
+        assert snap1(with_cell(cell(HIDDEN), VOCAB, HIDDEN)).length == 1
 
 
 @pytest.mark.parametrize("cell", ["elman", "leaky", "gru", "lstm", "Flax"])

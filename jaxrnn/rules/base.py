@@ -1,9 +1,14 @@
 """What an online gradient rule is: the shape of Optax's transformations, one level further down."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxrnn.types import Block, Carry, Losses, Memory, Params, RandomKey
+import jax
+from jaxtyping import PyTree
+
+from jaxrnn import influence
+from jaxrnn.influence import Local, Theta
+from jaxrnn.types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
 
 
 class Gradient(NamedTuple):
@@ -21,3 +26,33 @@ class Rule(NamedTuple):
     length: int  # characters per update: 1 for every online rule
     init: Callable[[Params, Carry, RandomKey], Memory]  # also how the memory is reset together with the carry
     gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]  # x, y: i32[length, *streams]; all streams at once
+
+
+def following(
+    name: str,
+    shapes: Callable[[Params, Carry], PyTree],
+    local: Callable[[Params, Carry, Block, Block], Local],
+    follow: Callable[[Params, Any, Carry, Carry, Ids], tuple[Theta, Any]],
+    max_bytes: int,
+) -> Rule:
+    """A rule of length 1 that keeps some form of J: its gradient is g + J^T delta.
+
+    Args:
+      name: by which an error speaks of it.
+      shapes: (params, carry) -> those of its memory.
+      local: (params, carry, x, y) -> g and delta, as `influence.local`.
+      follow: (params, memory, delta, carry, x) -> J^T delta, and the memory one step on.
+      max_bytes: that the memory may take, else its `init` raises `InputError`.
+    """
+
+    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
+        del key
+        return influence.zeros(shapes(params, carry), max_bytes, name)
+
+    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+        memory, carry = jax.lax.stop_gradient((memory, carry))
+        here = local(params, carry, x, y)
+        correction, after = follow(params, memory, here.delta, carry, x[0])
+        return Gradient(influence.corrected(here.grads, correction), here.carry, after, here.losses)
+
+    return Rule(1, init, gradient)

@@ -1,15 +1,16 @@
 """Gradients through what each unit keeps of its own state: random feedback local online learning, with exact feedback."""
 
+import functools
+
 import jax
 from jaxtyping import Array
 
 from jaxrnn import blocks, influence
-from jaxrnn.blocks import Blocks
 from jaxrnn.errors import InputError
 from jaxrnn.influence import Local
 from jaxrnn.model import Model, nats, of_layers, of_model
-from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Ids, Logits, Memory, Params, RandomKey
+from jaxrnn.rules.base import Rule, following
+from jaxrnn.types import Block, Carry, Ids, Logits, Params
 
 
 def rflo(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
@@ -35,17 +36,8 @@ def rflo(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
     paths = blocks.paths_of_layers(model)
     follow = blocks.follow(blocks.by_layers(model, paths, blocks.kept), paths)
 
-    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        del key
-        return influence.zeros(blocks.shapes(params, carry, paths), max_bytes, "rflo")
-
-    def gradient(params: Params, memory: Blocks, carry: Carry, x: Block, y: Block) -> Gradient:
-        memory, carry = jax.lax.stop_gradient((memory, carry))
-        here = _local(model, params, carry, x, y)
-        correction, after = follow(params, memory, here.delta, carry, x[0])
-        return Gradient(influence.corrected(here.grads, correction), here.carry, after, here.losses)
-
-    return Rule(1, init, gradient)
+    shapes = functools.partial(blocks.shapes, paths=paths)
+    return following("rflo", shapes, functools.partial(_local, model), follow, max_bytes)
 
 
 def _local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Local:

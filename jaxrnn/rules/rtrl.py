@@ -2,13 +2,9 @@
 
 import functools
 
-import jax
-
 from jaxrnn import influence
-from jaxrnn.influence import Theta
 from jaxrnn.model import Model
-from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
+from jaxrnn.rules.base import Rule, following
 
 
 def rtrl(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
@@ -27,17 +23,6 @@ def rtrl(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
     Source: Williams & Zipser (1989), Neural Computation 1(2).
     """
     names = influence.paths(model)
-    push = functools.partial(influence.pushed, model)
-
-    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        del key
-        return influence.zeros(influence.all_of(params, carry, names), max_bytes, "rtrl")
-
-    def gradient(params: Params, memory: Theta, carry: Carry, x: Block, y: Block) -> Gradient:
-        memory, carry = jax.lax.stop_gradient((memory, carry))
-        here = influence.local(model, params, carry, x, y)
-        grads = influence.corrected(here.grads, influence.pulled(memory, here.delta))
-        after = influence.each_stream(push, carry)(params, memory, carry, x[0])
-        return Gradient(grads, here.carry, after, here.losses)
-
-    return Rule(1, init, gradient)
+    follow = influence.follow(functools.partial(influence.pushed, model))
+    shapes = functools.partial(influence.all_of, names=names)
+    return following("rtrl", shapes, functools.partial(influence.local, model), follow, max_bytes)

@@ -1,12 +1,10 @@
 """Exact gradients while reading, cheaply, where each unit's state reaches that unit alone."""
 
-import jax
+import functools
 
 from jaxrnn import blocks, influence
-from jaxrnn.blocks import Blocks
 from jaxrnn.model import Model
-from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
+from jaxrnn.rules.base import Rule, following
 
 
 def rtrl_diagonal(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
@@ -29,14 +27,5 @@ def rtrl_diagonal(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
     blocks.check_diagonal(model, paths, "rtrl_diagonal")
     follow = blocks.follow(blocks.steps_of(model, paths, diagonal=True), paths)
 
-    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        del key
-        return influence.zeros(blocks.shapes(params, carry, paths), max_bytes, "rtrl_diagonal")
-
-    def gradient(params: Params, memory: Blocks, carry: Carry, x: Block, y: Block) -> Gradient:
-        memory, carry = jax.lax.stop_gradient((memory, carry))
-        here = influence.local(model, params, carry, x, y)
-        correction, after = follow(params, memory, here.delta, carry, x[0])
-        return Gradient(influence.corrected(here.grads, correction), here.carry, after, here.losses)
-
-    return Rule(1, init, gradient)
+    shapes = functools.partial(blocks.shapes, paths=paths)
+    return following("rtrl_diagonal", shapes, functools.partial(influence.local, model), follow, max_bytes)

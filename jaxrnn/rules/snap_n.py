@@ -1,5 +1,7 @@
 """Gradients through the influences that weights can have within n steps: the sparse n-step approximation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,8 @@ from jaxrnn import influence
 from jaxrnn.errors import InputError
 from jaxrnn.influence import Theta
 from jaxrnn.model import Model
-from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.rules.base import Rule, following
+from jaxrnn.types import Carry, Ids, Params
 
 
 def snap_n(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> Rule:
@@ -34,22 +36,12 @@ def snap_n(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> 
     names = influence.paths(model)
     mask = _within(model, names, length)
 
-    def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        del key
-        return influence.zeros(influence.all_of(params, carry, names), max_bytes, "snap_n")
-
     def push(params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
         after = influence.pushed(model, params, memory, carry, x)
         return {name: jnp.where(mask[name], J, jnp.zeros_like(J)) for name, J in after.items()}
 
-    def gradient(params: Params, memory: Theta, carry: Carry, x: Block, y: Block) -> Gradient:
-        memory, carry = jax.lax.stop_gradient((memory, carry))
-        here = influence.local(model, params, carry, x, y)
-        grads = influence.corrected(here.grads, influence.pulled(memory, here.delta))
-        after = influence.each_stream(push, carry)(params, memory, carry, x[0])
-        return Gradient(grads, here.carry, after, here.losses)
-
-    return Rule(1, init, gradient)
+    shapes = functools.partial(influence.all_of, names=names)
+    return following("snap_n", shapes, functools.partial(influence.local, model), influence.follow(push), max_bytes)
 
 
 def _within(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
