@@ -8,6 +8,7 @@ theory gives, H units and P weights: P for one_step, snap1, rflo, uoro and the d
 rtrl. P grows as H^2 by the recurrent weights and as H by the others. Wanted at 128 units: snap1 at most 6 times one_step for
 Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times. Seen: snap1 2 times for Elman, but 12 for GRU, and
 rtrl_diagonal 4: the updates of E over several gates or states are not as fast as its size allows, and why is not found yet.
+The checks at the end are of what is wanted, so that they fail.
 Writes results/cost_of_rules.json, results/cost_of_rules.md and results/cost_of_rules.png.
 """
 
@@ -149,10 +150,10 @@ def draw(found: list[list[Cost]]) -> None:
 
 
 def check(found: list[list[Cost]]) -> None:
-    """What the header says."""
+    """What is wanted."""
     ratio = {(costs[-1].cell, costs[-1].rule): costs[-1].ratio for costs in found}
-    most = {("elman", "snap1"): 6, ("gru", "snap1"): 16, ("elman", "uoro"): 15, ("gru", "uoro"): 15, ("lstm", "uoro"): 15,
-            ("lru", "rtrl_diagonal"): 6}  # fmt: skip
+    most = {("elman", "snap1"): 6, ("gru", "snap1"): 6, ("elman", "uoro"): 15, ("gru", "uoro"): 15, ("lstm", "uoro"): 15,
+            ("lru", "rtrl_diagonal"): 3}  # fmt: skip
     for (cell, rule), highest in most.items():
         if (cell, rule) in ratio:
             expect(f"{rule} beside one_step, {cell} of {SIZES[-1]} units", ratio[cell, rule], 0.5, highest)
