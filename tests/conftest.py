@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import importlib
 import json
 import os
 import tempfile
@@ -28,6 +29,11 @@ import numpy as np
 import pytest
 
 from jaxrnn import advance, build, config, elman, start, suitable, train
+
+# What a run imports in a thread of its own is here before: Python 3.11 fails, if seldom, when two threads parse modules at once
+# ("AST constructor recursion depth mismatch"), and the checks of types import and parse some when they are first used.
+for module in ("jaxtyping._typeguard", "orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+    importlib.import_module(module)
 
 VOCAB, HIDDEN = 7, 5
 SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
