@@ -6,6 +6,7 @@ import jax
 from jaxtyping import Array
 
 from jaxrnn import blocks, influence
+from jaxrnn.cell import computed_once
 from jaxrnn.errors import InputError
 from jaxrnn.influence import Local
 from jaxrnn.model import Model, nats, of_layers, of_model
@@ -57,6 +58,7 @@ def _step(model: Model, params: Params, kept: Carry, seen: Carry, x: Ids) -> tup
     for layer, of_gates, of_weights in zip(model.layers, of_layers(kept, number), of_layers(seen, number), strict=True):
         weights = params[layer.name]
         ph = layer.recur(weights, layer.hidden(of_weights))
+        ph = ph if layer.gates_of_sum else computed_once(ph)
         carries.append(layer.gates(of_gates, layer.project(weights, inputs), ph))
         inputs = layer.output(weights, layer.hidden(carries[-1]))
     return of_model(carries), model.read_out(params, inputs)
