@@ -2,11 +2,11 @@
 
     python experiments/cost_of_rules.py
 
-Takes six minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` are measured
-in turn, the shortest of several repeats counts. Beside the ratios stand the exponents from 64 to 128 units, and the order that
-theory gives, H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k, H^2 P for
-rtrl. P grows as H^2 by the recurrent weights and as H by the others. Wanted at 128 units: snap1 at most 6 times one_step for
-Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
+Takes six minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` are
+measured in turn, the shortest of several repeats counts. Beside the ratios stand the exponents from 64 to 128 units, and the
+order that theory gives, H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k,
+H^2 P for rtrl. P grows as H^2 by the recurrent weights and as H by the others. Expected at 128 units: snap1 at most 6 times
+one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
 Writes results/cost_of_rules.json, results/cost_of_rules.md and results/cost_of_rules.png.
 """
 

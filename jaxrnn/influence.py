@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.errors import InputError
@@ -56,13 +56,9 @@ def paths(model: Model) -> tuple[str, ...]:
     x = jax.ShapeDtypeStruct((), jnp.int32)
     with jax.enable_x64(False):  # as in `shapes`
         program = jax.make_jaxpr(lambda *arguments: model.step(*arguments)[0])(params, carry, x).jaxpr
-    reaching = set(program.outvars)
-    for equation in reversed(program.eqns):
-        if reaching.intersection(equation.outvars):
-            reaching.update(each for each in equation.invars if not isinstance(each, Literal))
+    _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # of each input
     leaves, _ = jax.tree.flatten_with_path(params)
-    pairs = zip(leaves, program.invars, strict=False)
-    return tuple(_name(path) for (path, _), variable in pairs if variable in reaching)
+    return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
 
 
 def shapes(model: Model) -> tuple[PyTree, PyTree]:

@@ -51,6 +51,11 @@ def test_an_embedding_reaches_the_carry_also_where_it_is_the_readout(tied):
     assert set(influence.paths(model)) == {path for path in all_paths(model) if not path.startswith("readout")}
 
 
+def test_a_jitted_step_reaches_no_more():
+    jitted = LAYERS._replace(step=jax.jit(LAYERS.step))
+    assert influence.paths(jitted) == influence.paths(LAYERS)
+
+
 def test_all_weights_of_a_foreign_cell_reach_the_carry():
     assert set(influence.paths(FLAX)) == {path for path in all_paths(FLAX) if path.startswith("cell/")}
 
