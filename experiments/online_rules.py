@@ -99,32 +99,37 @@ def main(seeds: int = len(SEEDS)) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     runs = []
     for task in TASKS:
+        source = synthetic.source_of(task.source)
+        texts = [automaton.generate(source, task.characters + 1, seed) for seed in range(seeds)]
+        floors = [automaton.floor(source, text)[1:] for text in texts]
         for rule in task.rules:
-            runs += [run_of(task, *rule, seed) for seed in range(seeds)]
+            runs += runs_of(task, *rule, texts, floors)
             print(in_words(runs[-seeds:]), flush=True)
     write(runs)
     draw(runs)
     check(runs)
 
 
-def run_of(task: Task, rule: str, length: int, rate: float, seed: int) -> Run:
-    """One pass over a stream of this seed."""
-    source = synthetic.source_of(task.source)
-    text = automaton.generate(source, task.characters + 1, seed)
-    known = vocabulary.of_text(text)
+def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], floors: list[np.ndarray]) -> list[Run]:
+    """One pass over each text, the seed of a network being the number of its text."""
+    known = vocabulary.of_text(texts[0])
     model = network(vocab_size=len(known.characters), **task.network)
     falling = optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
     learner = online(model, RULES[rule](model, length, 0.0), falling)
-    drive, state = fast_driver(learner, task.characters), jax.jit(learner.init)(jax.random.key(seed))
-    started = time.perf_counter()
-    _, losses = drive(state, jnp.asarray(vocabulary.encode(known, text)), task.characters)
-    seconds = time.perf_counter() - started
-    regrets = losses.astype(np.float64) - automaton.floor(source, text)[1:]
-    regret = float(regrets[-(task.characters // 6) :].mean())
+    drive, init = fast_driver(learner, task.characters), jax.jit(learner.init)
     name = rule if length == 1 else f"{rule} {length}"
-    curve = [float(part.mean()) for part in np.array_split(regrets, NUM_POINTS)]
-    floor = automaton.entropy_rate(source) - task.known
-    return Run(task.source, name, seed, regret, floor + regret, seconds, curve)
+    floor = automaton.entropy_rate(synthetic.source_of(task.source)) - task.known
+    runs = []
+    for seed, (text, least) in enumerate(zip(texts, floors, strict=True)):
+        state, ids = init(jax.random.key(seed)), jnp.asarray(vocabulary.encode(known, text))
+        started = time.perf_counter()
+        _, losses = drive(state, ids, task.characters)
+        seconds = time.perf_counter() - started
+        regrets = losses.astype(np.float64) - least
+        regret = float(regrets[-(task.characters // 6) :].mean())
+        curve = [float(part.mean()) for part in np.array_split(regrets, NUM_POINTS)]
+        runs.append(Run(task.source, name, seed, regret, floor + regret, seconds, curve))
+    return runs
 
 
 def in_words(runs: list[Run]) -> str:
