@@ -43,7 +43,7 @@ def cores() -> list[int]:
 
 
 def pin(free: list[int]) -> None:
-    """Gives this thread and the scripts that it starts a core of their own: two that share both cores take half as long again."""
+    """Gives this thread and the scripts that it starts a core of their own: two that share both take half as long again."""
     if free:
         os.sched_setaffinity(0, {free.pop()})
 
