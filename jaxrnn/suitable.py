@@ -58,7 +58,8 @@ def suitable_rate(config: Config) -> float:
     after_character, after_block = ADAPTIVE_RATES if learning.optimizer in ADAPTIVE else SGD_RATES[kind]
     rate = after_character if characters_per_update(config) == 1 else after_block
     noisy = learning.rule == "uoro" and learning.optimizer not in ADAPTIVE
-    return rate / (10 if learning.optimizer == "momentum" else 1) / (10 if noisy else 1)
+    unbounded = learning.optimizer == "rmsprop" and model.activation == "relu"  # at the whole rate the loss jumps now and then
+    return rate / (10 if learning.optimizer == "momentum" else 1) / (10 if noisy else 1) / (2 if unbounded else 1)
 
 
 def suitable_hidden_size(minutes: float, num_characters: int) -> int:
