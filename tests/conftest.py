@@ -6,9 +6,12 @@ import importlib
 import json
 import os
 import tempfile
+from importlib.metadata import version
 
 # Most of the time of a test is XLA's compiler: what runs once for a few numbers need not be optimised.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+if version("jaxlib").startswith("0.10."):  # later ones end the process at an option that they no longer have
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # What one test has compiled, the others and the processes that they start need not compile again.
 compiled = tempfile.TemporaryDirectory()

@@ -6,7 +6,6 @@ own gradient g, and delta. What is made of them is written here in NumPy.
 
 import jax
 import numpy as np
-from fixed import jit
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import nats
@@ -22,7 +21,7 @@ def steps(model, params, carry, x, y):
         after, logits = model.step(params_of(theta), carry_of(h), x)
         return ravel_pytree(after)[0], nats(logits, y)
 
-    derivatives, found = jit(lambda *given: (step(*given)[0], jax.jacrev(step, argnums=(0, 1))(*given))), []
+    derivatives, found = jax.jit(lambda *given: (step(*given)[0], jax.jacrev(step, argnums=(0, 1))(*given))), []
     for x_t, y_t in zip(x, y, strict=True):
         h, ((now, D), (g, delta)) = derivatives(theta, h, x_t, y_t)
         found.append(tuple(map(np.asarray, (now, D, g, delta))))
@@ -45,7 +44,7 @@ def kept_steps(model, params, carry, x, y, of_steps):
         D = jax.jacfwd(lambda h: ravel_pytree(layer.gates(carry_of(h), px, ph))[0])(h)
         return after, D, ravel_pytree(jax.grad(loss)(after))[0]
 
-    derivatives = jit(derivatives)
+    derivatives = jax.jit(derivatives)
     for x_t, y_t, (now, _, g, _) in zip(x, y, of_steps, strict=True):
         carry, D, error = derivatives(carry, x_t, y_t)
         found.append((now, np.asarray(D), g, np.asarray(D.T @ error)))

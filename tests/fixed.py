@@ -10,24 +10,8 @@ import pytest
 from jaxrnn.rules import RULES, bptt
 
 # The others share the code of these: what holds for all rules is tested of them with -m slow.
-OFTEN_TESTED = ("one_step", "bptt", "tbptt_sliding", "rtrl", "snap1", "uoro")
+OFTEN_TESTED = ("one_step", "bptt", "snap1", "uoro")
 EACH_RULE = [name if name in OFTEN_TESTED else pytest.param(name, marks=pytest.mark.slow) for name in RULES]
-
-
-def jit(function, **options):
-    """`jax.jit`, but compiled in a third of the time: these programs run for a shorter time than that."""
-    return jax.jit(function, **options, compiler_options=hardly_optimized())
-
-
-@functools.cache
-def hardly_optimized():
-    """Options for the compiler, where this version of XLA has them."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
 
 
 def drawn(model, streams=(), dtype="float32"):
@@ -52,7 +36,7 @@ def case(model, length=7, streams=()):
 
 def summed(rule, params, carry, x, y):
     """The gradients of all updates."""
-    return jit(functools.partial(reading, rule))(params, carry, x, y)
+    return jax.jit(functools.partial(reading, rule))(params, carry, x, y)
 
 
 def reading(rule, params, carry, x, y):

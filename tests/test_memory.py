@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import VOCAB, task_of
-from fixed import EACH_RULE, drawn, hardly_optimized
+from fixed import EACH_RULE, drawn
 from test_loop import primitives
 
 from jaxrnn import checkpoint, fast_driver, loop, network, online, rules, store
@@ -41,11 +41,6 @@ def model_of(name):
 @functools.cache
 def rule_of(name):
     return rules.RULES[name](model_of(name), LENGTHS.get(name, 1), 0.0)
-
-
-@pytest.fixture(autouse=True)
-def compiled_fast(monkeypatch):
-    monkeypatch.setattr(loop, "in_place", hardly_optimized)
 
 
 @functools.cache

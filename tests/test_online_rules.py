@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fixed import apart, case, full, jit, reading, summed
+from fixed import apart, case, full, reading, summed
 from flax import linen as nn
 from test_bptt import unrolled
 
@@ -44,7 +44,7 @@ def whole(name, streams=()):
 
 def test_blocks_as_long_as_the_text_are_the_unrolled_loop():
     grads, (params, carry, x, y) = whole("elman")
-    expected, _ = jit(jax.grad(unrolled(MODELS["elman"], carry, jnp.asarray(x), jnp.asarray(y)), has_aux=True))(params)
+    expected, _ = jax.jit(jax.grad(unrolled(MODELS["elman"], carry, jnp.asarray(x), jnp.asarray(y)), has_aux=True))(params)
     assert apart(grads, jax.tree.map(lambda leaf: len(x) * leaf, expected)) < 1e-12
 
 
@@ -65,7 +65,7 @@ def test_a_window_as_long_as_the_text_is_full_backpropagation(name, streams, len
 def test_a_window_of_one_character_is_one_step_bit_for_bit(name, streams):
     (params, carry, x, y), rules = case(MODELS[name], 1, streams), (one_step(MODELS[name]), window_of(name, 1))
     memories = [rule.init(params, carry, jax.random.key(0)) for rule in rules]
-    one, window = (jit(rule.gradient)(params, memory, carry, x, y) for rule, memory in zip(rules, memories, strict=True))
+    one, window = (jax.jit(rule.gradient)(params, memory, carry, x, y) for rule, memory in zip(rules, memories, strict=True))
     jax.tree.map(np.testing.assert_array_equal, window, one)
 
 
@@ -92,7 +92,7 @@ def test_a_window_is_the_gradient_of_the_last_loss_from_the_carry_before_it():
             carry, logits = model.step(params, carry, x_t)
         return nats(logits, y)
 
-    gradient, step, carries, parts = jit(jax.grad(last)), jit(model.step), [carry], []
+    gradient, step, carries, parts = jax.jit(jax.grad(last)), jax.jit(model.step), [carry], []
     for t in range(len(x)):
         first = max(0, t - length + 1)
         parts.append(gradient(params, carries[first], list(x[first : t + 1]), y[t]))
@@ -104,7 +104,7 @@ def test_a_window_is_the_gradient_of_the_last_loss_from_the_carry_before_it():
 def test_a_window_keeps_the_carries_of_their_own_time():
     """The weights change meanwhile: what was read before is differentiated where it was, through the weights of now."""
     model, (params, carry, x, y) = MODELS["elman"], case(MODELS["elman"], 2)
-    gradient, moved = jit(window_of("elman", 2).gradient), jax.tree.map(lambda leaf: 1.5 * leaf, params)
+    gradient, moved = jax.jit(window_of("elman", 2).gradient), jax.tree.map(lambda leaf: 1.5 * leaf, params)
     first = gradient(params, window_of("elman", 2).init(params, carry, jax.random.key(0)), carry, x[:1], y[:1])
     second = gradient(moved, first.memory, first.carry, x[1:], y[1:])
     ((now, _, _, _),) = dense.steps(model, moved, carry, x[:1], y[:1])
@@ -122,7 +122,7 @@ def test_the_mean_of_uoro_over_all_signs_is_rtrl(cell, streams, length):
     def gradient(signs):
         return reading(uoro(model, lambda key, num_read, shape: signs[num_read]), params, carry, x, y)
 
-    of_each = jit(jax.vmap(gradient))(every)
+    of_each = jax.jit(jax.vmap(gradient))(every)
     mean, last = (jax.tree.map(of, of_each) for of in (lambda leaf: np.mean(leaf, axis=0), lambda leaf: np.asarray(leaf)[-1]))
     expected = summed(rtrl(model), params, carry, x, y)
     assert apart(mean, expected) < 1e-12
@@ -130,7 +130,7 @@ def test_the_mean_of_uoro_over_all_signs_is_rtrl(cell, streams, length):
 
 
 def test_uoro_draws_other_signs_for_each_character_stream_and_key():
-    shape, drawn = (3, 40), jit(rademacher, static_argnums=2)
+    shape, drawn = (3, 40), jax.jit(rademacher, static_argnums=2)
     first, again = (drawn(jax.random.key(0), jnp.int32(5), shape) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert set(np.unique(first)) == {-1.0, 1.0}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 from conftest import HIDDEN, VOCAB
-from fixed import EACH_RULE, drawn, jit, text
+from fixed import EACH_RULE, drawn, text
 
 from jaxrnn import elman, network, one_step
 from jaxrnn.rules import RULES, uoro
@@ -27,7 +27,7 @@ def made(name):
     """A model that the rule is for, the rule, and its gradient, compiled once for all tests."""
     model = network("indrnn" if name == "rtrl_diagonal" else "leaky", VOCAB, HIDDEN)
     rule = uoro(model, signs) if name == "uoro" else RULES[name](model, LENGTHS.get(name, 1), 0.0)
-    return model, rule, jit(rule.gradient)
+    return model, rule, jax.jit(rule.gradient)
 
 
 @functools.cache
@@ -82,7 +82,7 @@ def test_no_gradient_reaches_the_carried_state(name):
         grads, new_carry, _, losses = rule.gradient(params, memory, carry, *blocks[0])
         return sum(leaf.sum() for leaf in jax.tree.leaves((grads, new_carry, losses)))
 
-    assert (jit(jax.grad(total))(carry) == np.zeros(HIDDEN)).all()
+    assert (jax.jit(jax.grad(total))(carry) == np.zeros(HIDDEN)).all()
 
 
 @pytest.mark.parametrize("name", EACH_RULE)
@@ -123,7 +123,7 @@ def test_a_rule_is_the_same_under_jit_and_is_traced_once(name):
         traces.append(1)
         return rule.gradient(*arguments)
 
-    results = read(jit(counted), params, memory, carry, blocks)
+    results = read(jax.jit(counted), params, memory, carry, blocks)
     assert len(traces) == 1
     last = params, results[-2].memory, results[-2].carry, *blocks[-1]
     assert_close(rule.gradient(*last), results[-1])
@@ -136,6 +136,6 @@ def test_two_sets_of_weights_side_by_side_give_what_each_gives(name):
     params, memory, carry, blocks = begun(name)
     last, both = read(gradient, params, memory, carry, blocks)[-2], jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), params)
     fixed = last.memory, last.carry, *blocks[-1]
-    together = jit(jax.vmap(rule.gradient, in_axes=(0, None, None, None, None)))(both, *fixed)
+    together = jax.jit(jax.vmap(rule.gradient, in_axes=(0, None, None, None, None)))(both, *fixed)
     for number, weights in enumerate((params, jax.tree.map(jnp.negative, params))):
         assert_close(jax.tree.map(operator.itemgetter(number), together), gradient(weights, *fixed))
