@@ -2,7 +2,7 @@
 
     python -m experiments.all
 
-Takes 20 minutes on two cores: those that measure no time run two at a time. Each checks its own numbers; at the end stands
+Takes 15 minutes on two cores: those that measure no time run two at a time. Each checks its own numbers; at the end stands
 which ones came out as their headers say.
 """
 

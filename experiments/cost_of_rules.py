@@ -14,7 +14,6 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,12 +89,11 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     def count(which: int) -> int:
         """Characters that take the time of a repeat."""
         characters = 2
+        seconds(which, characters)  # compiles
         for _ in range(2):
             characters = min(MOST_CHARACTERS, max(2, int(characters * SECONDS / seconds(which, characters))))
         return characters
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(seconds, range(len(rules)), [2] * len(rules)))  # compiles
     counts, least = [count(which) for which in range(len(rules))], [math.inf] * len(rules)
     for _ in range(REPEATS):
         least = [min(best, seconds(which, counts[which]) / counts[which]) for which, best in enumerate(least)]

@@ -2,7 +2,7 @@
 
     python experiments/online_rules.py
 
-Takes four minutes. One pass over each stream by SGD, the rate falling to nothing as a cosine, three seeds. Regret is the loss
+Takes five minutes. One pass over each stream by SGD, the rate falling to nothing as a cosine, three seeds. Regret is the loss
 above what the source itself loses on the same characters, over the last sixth of the stream. A loss is the floor + the regret.
 Expected, in nats per character:
 
