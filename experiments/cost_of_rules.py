@@ -67,8 +67,9 @@ def main(cells: tuple[str, ...] = tuple(COMPARED)) -> None:
         for of_rule in zip(*of_sizes, strict=True):
             found.append(of_rule)
             print(in_words(of_rule), flush=True)
-    write(found)
-    draw(found)
+    if cells == tuple(COMPARED):  # a part of it leaves the whole table as it is
+        write(found)
+        draw(found)
     check(found)
 
 

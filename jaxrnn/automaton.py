@@ -7,13 +7,15 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import accumulate
-from math import log
+from math import log, log2
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
 from jaxrnn.errors import InputError
+
+MOST_TEXTS = 2**16  # that are enumerated for an entropy rate without a closed form
 
 
 class Rule(NamedTuple):
@@ -44,14 +46,24 @@ class Bounds(NamedTuple):
 
 
 def of_rules(start: dict[str, float], rules: dict[str, list[Rule]]) -> Source:
-    """A source with these rules, but those of probability zero (`InputError`: they are no distribution for some state)."""
+    """A source with these rules, but those of probability zero.
+
+    Raises:
+      InputError: probabilities that are no distribution, or a state without rules.
+    """
+    _check_distribution("of the first state", list(start.values()))
     for state, options in rules.items():
-        probabilities = [rule.probability for rule in options]
-        if min(probabilities, default=0) < 0 or abs(sum(probabilities) - 1) > 1e-12:
-            raise InputError(
-                f"the probabilities of what state {state!r} does are {probabilities}; they must be >= 0 with sum 1"
-            )
-    return Source(start, {state: tuple(rule for rule in options if rule.probability) for state, options in rules.items()})
+        _check_distribution(f"of what state {state!r} does", [rule.probability for rule in options])
+    possible = {state: tuple(rule for rule in options if rule.probability) for state, options in rules.items()}
+    for state in (*start, *(after for options in possible.values() for rule in options for after in rule.then)):
+        if state not in rules:
+            raise InputError(f"state {state!r} has no rules; each state that can be reached needs some")
+    return Source(start, possible)
+
+
+def _check_distribution(name: str, probabilities: list[float]) -> None:
+    if not (min(probabilities, default=0) >= 0 and abs(sum(probabilities) - 1) <= 1e-12):  # also where one is no number
+        raise InputError(f"the probabilities {name} are {probabilities}; they must be >= 0 with sum 1")
 
 
 def generate(source: Source, num_characters: int, seed: int) -> str:
@@ -102,14 +114,17 @@ def entropy_rate(source: Source) -> float:
     """Limit of the mean of `floor`, in nats per character.
 
     Exact where a state and the character that it writes determine the rule: the mean entropy of a state's rules. Otherwise
-    there is no closed form, and it is the middle of `bracket`.
+    there is no closed form, and it is the middle of `bracket` over as many texts as are no trouble.
 
+    Raises:
+      InputError: there is no closed form, nor a finite number of states.
     Source: Soule (1974), Information and Control 25 (grammars); Cover & Thomas (2006), section 4.2 (finite sources).
     """
     if all(len({rule.character for rule in rules}) == len(rules) for rules in source.rules.values()):
         entropies = [entropy(np.array([rule.probability for rule in rules])) for rules in source.rules.values()]
         return float(_frequencies(source) @ np.array(entropies))
-    return sum(bracket(source)) / 2
+    num_characters = max(2, len({rule.character for rules in source.rules.values() for rule in rules}))
+    return sum(bracket(source, length=max(2, int(log2(MOST_TEXTS) / log2(num_characters))))) / 2
 
 
 def bracket(source: Source, length: int = 16) -> Bounds:

@@ -27,6 +27,7 @@ from jaxrnn.types import Carry, Ids, Inputs, Params
 
 Units: TypeAlias = Float[Array, " units"]  # a number for each unit
 Blocks: TypeAlias = tuple[tuple[Theta, ...], ...]  # E of each layer and state
+TOLERANCE = 1e-3  # of the greatest number; float32 is wrong by less, one more unit makes a difference of about 1
 
 
 class Step(NamedTuple):
@@ -60,9 +61,16 @@ def follow(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
 
 
 def paths_of_layers(model: Model) -> tuple[tuple[str, ...], ...]:
-    """The weights of each layer that reach its carry. Those of an embedding belong to no layer."""
-    found, number = influence.paths(model), max(1, len(model.layers))  # a foreign cell is one layer
-    return tuple(tuple(path for path in found if path.startswith(f"{name}/")) for name in names(number))
+    """The weights of each layer that reach its carry. Those of an embedding belong to no layer; a foreign cell is one layer."""
+    if not model.layers:
+        return (influence.paths(model),)
+    number = len(model.layers)
+
+    def of_layer(place: int, name: str) -> tuple[str, ...]:
+        found = influence.paths(model, lambda carry: of_layers(carry, number)[place])
+        return tuple(path for path in found if path.startswith(f"{name}/"))
+
+    return tuple(of_layer(*layer) for layer in enumerate(names(number)))
 
 
 def shapes(params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
@@ -176,12 +184,16 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
         return jnp.stack(of_each).reshape(-1, len(paths[0])).max(0)
 
     params, carry = influence.shapes(model)
-    widths = {leaf.shape[-1] for leaf in jax.tree.leaves(carry)}
-    fit = [leaf.ndim > 0 and leaf.shape[-1] % max(widths) == 0 for leaf in influence.taken(params, paths[0]).values()]
-    apart = _at_probe(model, differences) if len(widths) == 1 and all(fit) else 1.0 - np.array(fit) * (len(widths) == 1)
-    for path, difference in zip(paths[0], apart, strict=True):
-        if difference > TOLERANCE:
-            raise InputError(f"{rule} follows each weight to one unit, and those of {path!r} drive more than one; try rtrl")
+    widths = sorted({leaf.shape[-1] for leaf in jax.tree.leaves(carry)})
+    if len(widths) > 1:
+        raise InputError(f"{rule} needs as many numbers in each array of the carry, and there are {widths}; try rtrl")
+    theta = influence.taken(params, paths[0])
+    unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
+    if theta and not unfit:
+        apart = _at_probe(model, differences)
+        unfit = [path for path, difference in zip(theta, apart, strict=True) if difference > TOLERANCE]
+    if unfit:
+        raise InputError(f"{rule} follows each weight to one unit, and those of {unfit[0]!r} drive more than one; try rtrl")
 
 
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
@@ -200,9 +212,6 @@ def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> N
 
     if _at_probe(model, difference) > TOLERANCE:
         raise InputError(f"{rule} needs units that reach themselves alone, as those of --cell indrnn or lru; try snap1 or rtrl")
-
-
-TOLERANCE = 1e-3  # of the greatest number; float32 is wrong by less, one more unit makes a difference of about 1
 
 
 def _at_probe(model: Model, difference: Callable[[Params, Carry, Carry], Array]) -> Array:

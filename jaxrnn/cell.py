@@ -8,7 +8,7 @@ because only `recur` and `gates` depend on the step before: whatever trains over
 loop. Inputs are character ids, whose product as one-hot vectors is the gather of one row, or the outputs of a layer below.
 
 The columns of all weights belong to units: column j to unit j modulo the number of units. So do the numbers of a carry. Rules
-that follow each unit by itself rely on it (`influence.py`).
+that follow each unit by itself rely on it (`blocks.py`).
 """
 
 from collections.abc import Callable
@@ -97,7 +97,7 @@ class Cell(nn.RNNCellBase):
 
     def set_up_recurrence(self) -> None:
         """The weights with which the state acts on itself."""
-        raise AttributeError(f"{type(self).__name__} has no recurrence")
+        raise NotImplementedError(f"{type(self).__name__} has no recurrence")
 
     def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
         """The input's part of the pre-activations: W_x x_t + b."""
@@ -107,7 +107,7 @@ class Cell(nn.RNNCellBase):
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         """The state's part of the pre-activations: W_h h_{t-1}."""
-        raise AttributeError(f"{type(self).__name__} has no recurrence")
+        raise NotImplementedError(f"{type(self).__name__} has no recurrence")
 
     def own(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         """What of `recur` each unit gives to itself; all of it in a diagonal cell."""
@@ -116,7 +116,7 @@ class Cell(nn.RNNCellBase):
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
         """The new carry from the old one and the two parts of the pre-activations: elementwise, without weights."""
-        raise AttributeError(f"{type(self).__name__} has no gates")
+        raise NotImplementedError(f"{type(self).__name__} has no gates")
 
     @nn.nowrap
     def hidden(self, carry: Carry) -> Float[Array, "*streams hidden"]:

@@ -65,8 +65,8 @@ class LeakyElman(DenseCell):
 class GRU(DenseCell):
     """Gated recurrent unit, the reset gate behind the recurrent product, as in cuDNN, PyTorch and Flax.
 
-    r = s(W_r x + U_r h), z = s(W_z x + U_z h), n = tanh(W_n x + r (U_n h + b)), h' = (1 - z) n + z h; the columns of the
-    kernels are those of r, z and n.
+    r = s(W_r x + U_r h + b_r), z = s(W_z x + U_z h + b_z), n = tanh(W_n x + b_n + r (U_n h + c)), h' = (1 - z) n + z h; the
+    columns of the kernels are those of r, z and n; c is `recurrent_bias`.
 
     Source: Cho et al. (2014), EMNLP; the place of the reset gate: Chung et al. (2014), arXiv:1412.3555.
     """
@@ -96,7 +96,7 @@ class GRU(DenseCell):
 
 
 class LSTM(DenseCell):
-    """Long short-term memory with a forget gate, whose bias starts at 1.
+    """Long short-term memory with a forget gate, whose bias starts higher by 1 than the others.
 
     i, f, o = s(W x + U h + b), g = tanh(W_g x + U_g h + b_g), c' = f c + i g, h' = o tanh(c'); the columns of the kernels are
     those of i, f, g and o. The carry is (c, h).

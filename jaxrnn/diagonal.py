@@ -44,7 +44,7 @@ class LRU(Cell):
     complex units. The carry is their (real part, imaginary part). Other layers and the readout see gelu(C h + c): all would be
     linear in what was read without it.
 
-    Source: Orvieto et al. (2023), ICML, sections 3.3 and 3.4; without their skip connections and normalisation.
+    Source: Orvieto et al. (2023), ICML, sections 3.3 and 3.4; without their skip connections and batch normalisation.
     Raises:
       InputError: an odd `hidden_size`.
     """

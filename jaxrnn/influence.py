@@ -27,6 +27,7 @@ Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or somethin
 Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
 State: TypeAlias = Float[Array, " units"]  # the carry of one stream, all layers, as one vector
 MOST_BYTES = 2**31  # of a rule's memory, unless more are allowed
+ADVICE = "fewer units, streams or characters in the vocabulary need less, another rule mostly far less"
 
 
 class Local(NamedTuple):
@@ -50,12 +51,12 @@ def local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Loc
     return Local(grads, delta, new_carry, value[None])
 
 
-def paths(model: Model) -> tuple[str, ...]:
-    """Of the weights from which the carry can be reached, found in the program of one step."""
+def paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
+    """Of the weights from which the carry, or a part of it, can be reached, found in the program of one step."""
     params, carry = shapes(model)
     x = jax.ShapeDtypeStruct((), jnp.int32)
     with jax.enable_x64(False):  # as in `shapes`
-        program = jax.make_jaxpr(lambda *arguments: model.step(*arguments)[0])(params, carry, x).jaxpr
+        program = jax.make_jaxpr(lambda *arguments: part(model.step(*arguments)[0]))(params, carry, x).jaxpr
     _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # of each input
     leaves, _ = jax.tree.flatten_with_path(params)
     return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
@@ -162,7 +163,7 @@ def streams_of(carry: Carry) -> tuple[int, ...]:
     return () if number is None else (number,)
 
 
-def zeros(memory: PyTree, most_bytes: int, rule: str) -> Any:
+def zeros(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:
     """The memory before the first character, from its shapes.
 
     Raises:
@@ -170,7 +171,6 @@ def zeros(memory: PyTree, most_bytes: int, rule: str) -> Any:
     """
     size = num_bytes(memory)
     if size > most_bytes:
-        advice = "fewer units, streams or characters in the vocabulary need less, another rule mostly far less"
         raise InputError(f"{rule} needs {in_bytes(size)} of memory here, and may have {in_bytes(most_bytes)}: {advice}")
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), memory)
 

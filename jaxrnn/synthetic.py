@@ -114,7 +114,7 @@ def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
 
 
 def hmm(flip: float = 0.05, noise: float = 0.1) -> Source:
-    """A hidden bit, written as a or b; `noise`: the other letter is written. It then changes with probability `flip`."""
+    """A hidden bit, written as a or b, with probability `noise` as the other one. It then changes with probability `flip`."""
     rules = {
         state: [
             Rule((1 - noise if letter == state else noise) * (1 - flip if after == state else flip), letter, (after,))

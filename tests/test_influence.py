@@ -123,6 +123,31 @@ def test_weights_of_more_than_one_unit_are_refused(rule, way):
         rule(with_cell(Foreign(way), VOCAB, HIDDEN))
 
 
+def by_hand(*widths):
+    """A model whose weights have names of its own; its carry has as many arrays."""
+
+    def step(params, carry, x):
+        after = tuple(jnp.tanh(h * params[f"weights {number}"] + x.astype(h.dtype)) for number, h in enumerate(carry))
+        return after, after[0][:VOCAB]
+
+    return FLAX._replace(
+        init=lambda key: {f"weights {number}": jnp.ones(width) for number, width in enumerate(widths)},
+        initial_carry=lambda key, streams: tuple(jnp.zeros((*streams, width)) for width in widths),
+        step=step,
+    )
+
+
+def test_a_model_made_by_hand_is_followed_by_its_own_names():
+    params, carry = drawn(by_hand(VOCAB))
+    ((memory,),) = snap1(by_hand(VOCAB)).init(params, carry, jax.random.key(0))
+    assert set(memory) == {"weights 0"}
+
+
+def test_units_that_cannot_be_told_from_the_carry_are_refused():
+    with pytest.raises(InputError, match=r"snap1 needs as many numbers in each array of the carry, and there are \[7, 8\]"):
+        snap1(by_hand(VOCAB, 8))
+
+
 def test_gates_of_flax_are_taken():
     for cell in (nn.GRUCell, nn.MGUCell):
         assert snap1(with_cell(cell(HIDDEN), VOCAB, HIDDEN)).length == 1

@@ -12,7 +12,7 @@ from conftest import VOCAB, task_of
 from fixed import EACH_RULE, drawn
 from test_loop import primitives
 
-from jaxrnn import checkpoint, fast_driver, loop, network, online, rules, store
+from jaxrnn import checkpoint, fast_driver, influence, loop, network, online, rules, store
 from jaxrnn.advance import advance
 from jaxrnn.errors import InputError
 from jaxrnn.loop import advance_many
@@ -171,11 +171,12 @@ def test_the_memory_takes_as_many_bytes_as_is_written(name):
 def test_more_memory_than_allowed_is_refused_and_not_allocated(name, monkeypatch):
     arguments, (size, _) = (*drawn(model_of(name), (STREAMS,)), jax.random.key(0)), documented(name)
     LIMITED[name](model_of(name), size).init(*arguments)
+    rule = LIMITED[name](model_of(name), size - 1)
     with pytest.raises(InputError):
-        jax.eval_shape(LIMITED[name](model_of(name), size - 1).init, *arguments)
+        jax.eval_shape(rule.init, *arguments)
     monkeypatch.setattr(jnp, "zeros", None)
     with pytest.raises(InputError, match=f"{name} needs .* of memory here, and may have .*: fewer units") as error:
-        LIMITED[name](model_of(name), size - 1).init(*arguments)
+        rule.init(*arguments)
     assert "\n" not in str(error.value)
 
 
@@ -185,6 +186,20 @@ def test_without_a_limit_it_is_two_gibibytes():
     said = re.escape("rtrl needs 3.76 GiB of memory here, and may have 2 GiB: fewer units, streams or characters in the voc")
     with pytest.raises(InputError, match=said):
         jax.eval_shape(rules.rtrl(model).init, *shapes, jax.random.key(0))
+
+
+def test_snap_n_is_refused_before_its_mask_takes_as_much(monkeypatch):
+    monkeypatch.setattr(influence, "jacobians", None)
+    with pytest.raises(InputError, match=r"snap_n needs 3\.76 GiB of memory here"):
+        rules.snap_n(network("elman", VOCAB, 1_000), 2)
+
+
+def test_a_layer_remembers_nothing_of_weights_that_reach_other_layers_alone():
+    model = network("lru", VOCAB, HIDDEN, num_layers=2)
+    params, carry = drawn(model)
+    (lower, *_), (upper, *_) = rules.snap1(model).init(params, carry, jax.random.key(0))
+    for memory, name in ((lower, "cell"), (upper, "cell_2")):
+        assert set(memory) == {f"{name}/input_kernel", f"{name}/nu", f"{name}/theta"}
 
 
 def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):

@@ -268,6 +268,17 @@ def test_what_is_no_probability_is_an_error(make):
         make()
 
 
+@pytest.mark.parametrize("start", [{"a": 0.5}, {"a": float("nan")}])
+def test_a_first_state_without_a_distribution_is_an_error(start):
+    with pytest.raises(InputError, match=r"the probabilities of the first state are .* with sum 1"):
+        automaton.of_rules(start, {"a": [automaton.Rule(1.0, "a", ("a",))]})
+
+
+def test_a_state_without_rules_is_an_error():
+    with pytest.raises(InputError, match="state 'b' has no rules"):
+        automaton.of_rules({"a": 1.0}, {"a": [automaton.Rule(1.0, "a", ("b",))]})
+
+
 def test_strings_that_do_not_end_are_an_error():
     with pytest.raises(InputError, match=r"branching is 0\.5; it must be below 0\.5"):
         synthetic.pcfg(branching=0.5)

@@ -19,8 +19,8 @@ def rflo(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
 
     E <- I + B E, with B = dcarry'/dcarry at constant recurrent products: 1 - a of a leaky unit, z of a GRU, f for an LSTM's c
     (as the eligibility traces of e-prop). A unit that keeps nothing of its state by its gates has B = 0: for Elman, IndRNN and
-    LRU cells the rule is `one_step`. The error of a unit is its exact gradient at this character, not random feedback. Each
-    layer is followed by itself, and a learned embedding gets the gradient of `one_step`.
+    LRU cells the rule is `one_step`. The error of a unit is its exact gradient at this character, through the gates alone, not
+    random feedback. Each layer is followed by itself, and a learned embedding gets the gradient of `one_step`.
 
     Args:
       max_bytes: that the memory may take.

@@ -28,19 +28,21 @@ def snap_n(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> 
     Returns:
       A Rule of length 1. Memory: J, as large as that of `rtrl`, 4 B U P bytes; the program holds the mask. Time as `rtrl`.
     Raises:
-      InputError: n under 1; and by its `init`, if J would take more than `max_bytes`.
+      InputError: n under 1; J of one stream would take more than `max_bytes`; and by its `init`, if that of all would.
     Source: Menick et al. (2020), arXiv:2006.07232.
     """
     if length < 1:
         raise InputError(f"no influence within {length} steps; 1 or more")
     names = influence.paths(model)
+    shapes = functools.partial(influence.all_of, names=names)
+    # The mask is as large as the memory of one stream: whether there is room is asked before it is made.
+    jax.eval_shape(lambda *of_stream: influence.zeros(shapes(*of_stream), max_bytes, "snap_n"), *influence.shapes(model))
     mask = _within(model, names, length)
 
     def push(params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
         after = influence.pushed(model, params, memory, carry, x)
         return {name: jnp.where(mask[name], J, jnp.zeros_like(J)) for name, J in after.items()}
 
-    shapes = functools.partial(influence.all_of, names=names)
     return following("snap_n", shapes, functools.partial(influence.local, model), influence.follow(push), max_bytes)
 
 

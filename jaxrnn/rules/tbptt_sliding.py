@@ -1,6 +1,6 @@
 """Truncated backpropagation through time with an update after each character: a window that slides along."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,8 @@ class Window(NamedTuple):
 def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> Rule:
     """Gradient of the loss at each character, through the last k characters; exact for as long as there are no more.
 
-    dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated where it
-    was when it was read: its carry is that of the weights of its own time. `length` 1 is `one_step`.
+    dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at the
+    carry with which it was read, and at the weights of today. `length` 1 is `one_step`.
 
     Args:
       length: k, the characters of the window.
@@ -48,7 +48,8 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYT
             return ()
         carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length - 1, *leaf.shape), leaf.dtype), carry)
         ids = jax.ShapeDtypeStruct((length - 1, *influence.streams_of(carry)), jnp.int32)
-        return Window(jnp.int32(0), *influence.zeros((carries, ids), max_bytes, "tbptt_sliding"))
+        advice = "fewer units or streams, or a shorter window, need less"
+        return Window(jnp.int32(0), *influence.zeros((carries, ids), max_bytes, "tbptt_sliding", advice))
 
     def backward(params: Params, window: Window, delta: Carry) -> Theta:
         """J^T delta: from the newest character back."""
@@ -73,10 +74,10 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYT
         ring, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (window.carries, window.ids), (carry, x))
         return Window(window.num_read + 1, ring, ids)
 
-    def gradient(params: Params, memory: Window | tuple, carry: Carry, x: Block, y: Block) -> Gradient:
+    def gradient(params: Params, memory: Any, carry: Carry, x: Block, y: Block) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
         here = influence.local(model, params, carry, x, y)
-        if not isinstance(memory, Window):
+        if length == 1:
             return Gradient(here.grads, here.carry, memory, here.losses)
         grads = influence.corrected(here.grads, backward(params, memory, here.delta))
         return Gradient(grads, here.carry, remembered(memory, carry, x[0]), here.losses)
