@@ -11,8 +11,8 @@ Expected, in nats per character:
   one of 4 holds nothing that could be learned.
 - embedded-reber (an LSTM of 24 units, floor 0.4043; 0.4621 for who forgets the outer symbol): one_step 0.45 to 0.463, as if it
   had no long memory; snap1 and rflo at most 0.408. A window of 12 gets there, too, and loses it again as the rate falls: it
-  had kept the outer symbol in its weights, not in its state. Frozen after 450,000 characters (seed 0), when it loses 0.002 nats
-  above the floor while it learns, it would lose 0.86; snap1 0.17, rflo 0.005.
+  had kept the outer symbol in its weights, not in its state. Frozen after 450,000 characters, it loses 0.6 to 13 nats above the
+  floor on the rest of the stream; snap1 and rflo 0.006.
 - copy (a GRU of 24 units, the letter 6 back, floor 0.6886, 1.3863 without memory): snap1 fails here, worse than one_step: a
   letter must be handed on from unit to unit, and the paths between units are what snap1 leaves out.
 
