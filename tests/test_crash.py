@@ -143,8 +143,8 @@ def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost
 
 @pytest.mark.slow
 def test_killed_thirty_times_at_random_no_run_is_lost(tmp_path):
-    """The default network on the embedded text; saved as often as possible, so that many kills hit a save."""
-    flags = ["--epochs", "3", "--updates-per-call", "2000", "--save-every-seconds", "0", "--max-characters", "0"]
+    """The default network on a part of the embedded text; saved as often as possible, so that many kills hit a save."""
+    flags = ["--epochs", "3", "--updates-per-call", "2000", "--save-every-seconds", "0", "--max-characters", "20000"]
     finished(tmp_path, *flags, "--run-dir", "alone")
     rng, hits, num_runs = random.Random(0), 0, 0
     while hits < 30:
