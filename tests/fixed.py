@@ -10,7 +10,7 @@ import pytest
 from jaxrnn.rules import RULES, bptt
 
 # The others share the code of these: what holds for all rules is tested of them with -m slow.
-OFTEN_TESTED = ("one_step", "bptt", "snap1", "uoro")
+OFTEN_TESTED = ("one_step", "bptt", "tbptt_sliding", "snap1", "uoro")
 EACH_RULE = [name if name in OFTEN_TESTED else pytest.param(name, marks=pytest.mark.slow) for name in RULES]
 
 
