@@ -34,7 +34,8 @@ class Epoch(NamedTuple):
 
     epoch: int
     step: int  # updates so far
-    online_nats: float
+    characters: int  # read in it: fewer than the epoch has, where a timed run ends inside it
+    online_nats: float  # mean of the losses of these characters
     characters_per_second: float
     learning_rate: float
     validation_nats: float | None  # None without a validation part
