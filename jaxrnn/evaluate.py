@@ -230,6 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
         inside.enter_context(compiled.programs_kept(options.compilation_cache))
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
+        devices.start()
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 import tyro
 
-from jaxrnn import build, checkpoint, cli, folder, report
+from jaxrnn import build, checkpoint, cli, devices, folder, report
 from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.checkpoint import Which
@@ -105,6 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
         with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
             if options.file.exists():
                 raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
+        devices.start()
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         params = checkpoint.weights(run, options.weights)

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         run_dir = found(preset, config) if config.run.resume else None
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
+        devices.start()
         inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)

@@ -6,6 +6,7 @@ import io
 import math
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import events, task_of
@@ -97,7 +98,7 @@ def begin_again(machine, path, start):
 
 def learn(machine, task, path, screen):
     """The run, started again whenever it was stopped or killed."""
-    state = State(step=np.int32(0), params={}, opt_state=(), carry=(), memory=())
+    state = State(step=jnp.int32(0), params={}, opt_state=(), carry=(), memory=())
     start = snapshot = Snapshot(state, {}, Progress(Schedule(0.1), lowest_window=math.log(72)))
     for _ in range(20):
         try:
@@ -211,7 +212,7 @@ def test_a_few_characters_of_an_epoch_are_no_best_one(tmp_path):
 def test_a_checkpoint_that_does_not_count_goes_on_where_it_was():
     """Those that were written before the losses in the sum were counted."""
     task = made_up_task(100, 5, 1, False, 0.0, Machine(None, 5, [1.0], {}, set(), set()).drive)
-    state = State(step=np.int32(130), params={}, opt_state=(), carry=(), memory=())
+    state = State(step=jnp.int32(130), params={}, opt_state=(), carry=(), memory=())
     read = losses_of(100, 30, 5)
     old = Progress(Schedule(0.1), math.log(72), epochs=1, epoch_sum=float(read.sum(dtype=np.float64)), epoch_read=None)
     row = jaxrnn.run.advance(task, Snapshot(state, {}, old), 1_000).epoch
