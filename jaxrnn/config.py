@@ -6,11 +6,11 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from jaxrnn import paths
 from jaxrnn.errors import InputError
 from jaxrnn.text import NAMES
 
@@ -202,7 +202,7 @@ def to_keep(config: Config) -> Config:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(paths.expanded(path).absolute())
 
 
 def rate(config: Config) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn import automaton, synthetic
+from jaxrnn import automaton, paths, synthetic
 from jaxrnn.errors import InputError
 
 DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
@@ -63,7 +63,7 @@ def read(name_or_path: str) -> str:
     elif name_or_path in PUBLISHED:
         data = _published(name_or_path).read_bytes()
     else:
-        data = _file(Path(name_or_path or "no name"))
+        data = _file(paths.expanded(name_or_path or "no name"))
     return normalise(data, name_or_path)
 
 
@@ -80,7 +80,7 @@ def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
 def normalise(data: bytes, name: str) -> str:
     """UTF-8 -> text: a byte-order mark is dropped; CR LF and CR become one newline character."""
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        text = with_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(
             f"text {name!r} is not UTF-8: byte 0x{data[error.start]:02X} at offset {error.start} is not valid; "
@@ -88,7 +88,12 @@ def normalise(data: bytes, name: str) -> str:
         ) from None
     if not text:
         raise InputError(f"text {name!r} is empty")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
+
+
+def with_newlines(text: str) -> str:
+    """The text without a byte-order mark, with one newline character for each CR LF or CR."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_length(name: str, text: str) -> None:
@@ -111,7 +116,7 @@ def sha256(text: str) -> str:
 
 def _file(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        return path.read_bytes()
     except IsADirectoryError:
         raise InputError(f"text {str(path)!r} is a folder; name a text file") from None
     except (FileNotFoundError, NotADirectoryError):
@@ -122,7 +127,7 @@ def _file(path: Path) -> bytes:
 
 def _published(name: str) -> Path:
     folder = os.environ.get(DATA_DIR_VARIABLE)
-    copy = Path(folder, f"{name}.txt") if folder else None
+    copy = paths.expanded(folder) / f"{name}.txt" if folder else None
     if copy is None or not copy.is_file():
         return _download(name)
     if hashlib.sha256(copy.read_bytes()).hexdigest() != PUBLISHED[name].sha256:

@@ -59,7 +59,7 @@ def rtrl(of_steps, mask: np.ndarray | float = 1):
     return total
 
 
-def published_snap(of_steps, mask: np.ndarray):
+def published_snap(of_steps, mask: np.ndarray | float):
     """The sum of dL_t/dh_t . J_t, with J_t = mask (I_t + D_t J_{t-1}): SnAp of Menick et al. (2020).
 
     The readout's weights have their own gradient, what g holds beside I^T dL_t/dh_t. D must be invertible: dL_t/dh_t is found
