@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,14 @@ from jaxrnn.errors import InputError
 
 DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
 EMBEDDED = "comedie"
+
+
+SPECIAL_FILES = {
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device or terminal",
+    stat.S_ISBLK: "a device",
+}
 
 
 class Published(NamedTuple):
@@ -54,7 +63,7 @@ def read(name_or_path: str) -> str:
     The text of a synthetic source is always the same, and a million characters long.
 
     Raises:
-      InputError: no such text; not a file; empty; not UTF-8; a download that failed or does not match its digest.
+      InputError: no such text; no regular file; empty; not UTF-8; a download that failed or does not match its digest.
     """
     if name_or_path.startswith(SYNTHETIC):
         return synthetic.text_of(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
@@ -116,13 +125,24 @@ def sha256(text: str) -> str:
 
 def _file(path: Path) -> bytes:
     try:
+        _check_regular(path)
         return path.read_bytes()
-    except IsADirectoryError:
-        raise InputError(f"text {str(path)!r} is a folder; name a text file") from None
+    except InputError:  # a ValueError
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(NAMES)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _check_regular(path: Path) -> None:
+    """Raises `InputError` for what can be read only once, such as a pipe, or has no end, such as /dev/zero."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise InputError(f"text {str(path)!r} is a folder; name a text file")
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_one, kind in SPECIAL_FILES.items() if is_one(mode)), "a special file")
+        raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
 
 
 def _published(name: str) -> Path:
