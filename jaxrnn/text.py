@@ -105,16 +105,30 @@ def with_newlines(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
+class Lengths(NamedTuple):
+    """Characters in each part of a text."""
+
+    train: int
+    validation: int
+    heldout: int
+
+
 def check_length(name: str, text: str) -> None:
     """Raises `InputError` unless there is a character to predict from another one."""
     if len(text) < 2:
-        raise InputError(f"of text {name!r} only {len(text)} is read; two characters or more are needed")
+        number = "one character" if text else "no characters"
+        raise InputError(f"text {name!r} has {number}; two characters or more are needed")
+
+
+def lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
+    """How many characters each part gets."""
+    num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
+    return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
 
 
 def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
     """Cuts a text in three: most of it to train, then the validation part, then the held-out part at its end."""
-    num_validation, num_heldout = round(len(text) * validation_fraction), round(len(text) * heldout_fraction)
-    num_train = len(text) - num_validation - num_heldout
+    num_train, num_validation, num_heldout = lengths(len(text), validation_fraction, heldout_fraction)
     return Parts(text[:num_train], text[num_train : num_train + num_validation], text[len(text) - num_heldout :])
 
 

@@ -66,7 +66,7 @@ def test_a_pipe_that_has_a_writer_is_refused_too(folder):
     read_end, write_end = os.pipe()
     try:
         os.write(write_end, b"Bonjour.\n")
-        with pytest.raises(InputError, match="^text '/dev/fd/[0-9]+' is a pipe, and a text is read more than once"):
+        with pytest.raises(InputError, match=r"^text '/dev/fd/[0-9]+' is a pipe, and a text is read more than once"):
             text.read(f"/dev/fd/{read_end}")  # as the shell's <(command)
     finally:
         os.close(read_end)
