@@ -64,10 +64,15 @@ def remedies(config: Config, num_characters: int) -> list[str]:
 def _fewer(config: Config, num_characters: int) -> Iterator[str]:
     in_blocks = config.learning.rule == "bptt"
     for name in ("num_streams", "rule_length") if in_blocks else ("num_streams",):
-        now = getattr(config.learning, name)
-        less = _lowest(lambda less: _fits(_with(config, "learning", **{name: now - less}), num_characters), now - 1)
-        if less is not None:
-            yield f"--{name.replace('_', '-')} {now - less}"
+        fewer = _most_that_fit(config, name, num_characters)
+        if fewer is not None:
+            yield f"--{name.replace('_', '-')} {fewer}"
+
+
+def _most_that_fit(config: Config, name: str, num_characters: int) -> int | None:
+    now = getattr(config.learning, name)
+    less = _lowest(lambda less: _fits(_with(config, "learning", **{name: now - less}), num_characters), now - 1)
+    return None if less is None else now - less
 
 
 def _other_fractions(config: Config, num_characters: int) -> Iterator[str]:
