@@ -119,7 +119,7 @@ def newest(runs_dir: Path = Path("runs")) -> Path:
     Raises:
       InputError: there is none.
     """
-    runs = {path.parent.parent for path in runs_dir.glob(f"*/{store.FOLDER}/*") if path.name.isdigit()}
+    runs = [path.parent for path in runs_dir.glob(f"*/{store.FOLDER}") if store.holds_checkpoint(path.parent)]
     if not runs:
         raise InputError(f"no run in the folder {str(runs_dir)!r}; train one first (python -m jaxrnn.train) or name its folder")
     return max(runs, key=lambda run: (run / store.FOLDER).stat().st_mtime)

@@ -219,8 +219,8 @@ def test_what_is_no_run_is_told_and_nothing_is_made(folder, capsys, name):
 def test_settings_that_cannot_be_read_are_told(run_dir, capsys):
     shutil.rmtree(run_dir / "checkpoints")
     (run_dir / "config.json").write_text("{")
-    assert "config.json' cannot be read (JSONDecodeError)" in error_of(capsys, train.main, ["--resume", str(run_dir)])
-    (run_dir / "config.json").write_text(json.dumps({"more": {}}))
+    assert ": its config.json does not hold the settings of a run; " in error_of(capsys, train.main, ["--resume", str(run_dir)])
+    (run_dir / "config.json").write_text(json.dumps({"text": {}, "model": {}, "learning": {}, "more": {}}))
     assert "hold 'more'" in error_of(capsys, train.main, ["--resume", str(run_dir)])
 
 
