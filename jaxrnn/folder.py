@@ -243,8 +243,8 @@ def _check_free(path: Path) -> None:
     foreign = [name for name in OURS if os.path.lexists(path / name)]
     if foreign or not _may_lock(path / LOCK):
         raise InputError(
-            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not a run's and is not overwritten: name another "
-            "folder, or leave --run-dir out for a numbered one"
+            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not a run's and is not overwritten: "
+            "name another folder, or leave --run-dir out for a numbered one"
         )
 
 
