@@ -6,7 +6,6 @@ Without a terminal everything comes as plain lines, without progress bar and con
 import contextlib
 import io
 import math
-import shlex
 import sys
 import textwrap
 import warnings
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from jaxrnn import devices
+from jaxrnn import devices, paths
 from jaxrnn.folder import PICTURE
 from jaxrnn.progress import WINDOW
 from jaxrnn.store import Rejected
@@ -166,8 +165,8 @@ def show_end(screen: Console, numbers: FourNumbers, run_dir: Path, drawn: bool, 
         {
             **tested,
             **({"picture": str(run_dir / PICTURE)} if drawn else {}),
-            "write with it": f"python -m jaxrnn.sample {shlex.quote(str(run_dir))}",
-            "test it": f"python -m jaxrnn.evaluate {shlex.quote(str(run_dir))}",
+            "write with it": f"python -m jaxrnn.sample {paths.typed(run_dir)}",
+            "test it": f"python -m jaxrnn.evaluate {paths.typed(run_dir)}",
         },
     )
 

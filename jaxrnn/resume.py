@@ -1,11 +1,12 @@
 """Going on with a run: which one, and whether what is asked for now is what was begun."""
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
 
 from jaxrnn import config as configs
-from jaxrnn import folder, manifest, store
+from jaxrnn import folder, manifest
 from jaxrnn.build import Data
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import Config
@@ -27,24 +28,23 @@ def find(preset: str, config: Config) -> Path | None:
         if config.run.run_dir:
             raise InputError("--run-dir goes with --resume auto, or with a new run; --resume RUN names the folder itself")
         path = Path(config.run.resume)
-        if not holds_run(path):
-            raise InputError(f"no run in {str(path)!r}; --resume takes the folder of a run, or auto")
+        if not folder.holds_run(path):
+            raise InputError(f"no run in {str(path)!r}{_why_none(path)}; --resume takes the folder of a run, or auto")
         return path
     if config.run.run_dir:
         path = Path(config.run.run_dir)
-        return path if holds_run(path) else None
+        return path if folder.holds_run(path) else None
     first = folder.default_name(preset, config)
     numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
     named = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name)]
-    return max((path for path in named if holds_run(path) and _fits(config, path)), key=_begun, default=None)
+    return max((path for path in named if folder.holds_run(path) and _fits(config, path)), key=_begun, default=None)
 
 
-def holds_run(path: Path) -> bool:
-    """Whether a run was begun there."""
-    try:
-        return (path / folder.CONFIG).is_file() or bool(store.numbers(path))
-    except OSError:  # a name that no file can have
-        return False
+def _why_none(path: Path) -> str:
+    with contextlib.suppress(OSError):  # a name that no file can have
+        if (path / folder.CONFIG).is_file():
+            return f": its {folder.CONFIG} does not hold the settings of a run"
+    return ""
 
 
 def _fits(config: Config, path: Path) -> bool:

@@ -1,7 +1,6 @@
 """A run: the training text is read over and over; what is logged, saved and shown, and when; what happens if it diverges."""
 
 import math
-import shlex
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import jax
 from rich.console import Console
 
-from jaxrnn import checkpoint, devices, evaluate, folder, report, stop, store, vocabulary
+from jaxrnn import checkpoint, devices, evaluate, folder, paths, report, stop, store, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, characters_per_epoch, characters_read, num_epochs, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
@@ -312,4 +311,4 @@ def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str
 
 def how_to_resume(run_dir: Path) -> str:
     """The command."""
-    return f"Go on with: python -m jaxrnn.train --resume {shlex.quote(str(run_dir))}"
+    return f"Go on with: python -m jaxrnn.train --resume {paths.typed(run_dir)}"

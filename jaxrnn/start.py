@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import checkpoint, export, report, vocabulary
+from jaxrnn import checkpoint, export, paths, report, vocabulary
 from jaxrnn import config as configs
 from jaxrnn.advance import Task
 from jaxrnn.config import Config
@@ -23,6 +23,7 @@ from jaxrnn.vocabulary import Vocabulary
 
 def weights_of(source: Path) -> Weights:
     """Those of a run (`checkpoint.weights`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
+    source = paths.expanded(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
             return export.read(source)

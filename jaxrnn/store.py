@@ -24,6 +24,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
 from jaxrnn.quiet import quiet
 
+ITEMS = ("about", "arrays")  # the folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
 
@@ -189,6 +190,11 @@ def numbers(run_dir: Path) -> list[int]:
         if none and (error.errno == errno.ENAMETOOLONG or not folder.is_symlink()):
             return []
         raise InputError(f"the checkpoints in {str(folder)!r} cannot be listed: {error.strerror}") from None
+
+
+def holds_checkpoint(run_dir: Path) -> bool:
+    """Whether there is a checkpoint of ours, damaged or not: other programs number theirs, too."""
+    return any((path_of(run_dir, number) / item).is_dir() for number in numbers(run_dir) for item in ITEMS)
 
 
 def path_of(run_dir: Path, number: int) -> Path:

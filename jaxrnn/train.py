@@ -7,7 +7,6 @@ with the run's own settings.
 
 import contextlib
 import dataclasses
-import itertools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +53,6 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     Args:
       settings: these instead of the preset's.
     """
-    refuse_empty(arguments)
     named = is_preset_named(arguments)
     preset, flags = (arguments[0], arguments[1:]) if named else ("notebook", arguments)
     if preset not in PRESETS:
@@ -62,15 +60,8 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     try:
         return preset, cli.parse(Config, "train [PRESET]", __doc__, flags, settings or PRESETS[preset])
     except InputError as error:
-        misplaced = any(flag in PRESETS for flag in flags)
+        misplaced = "Unrecognized" in str(error) and any(flag in PRESETS for flag in flags)
         raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None
-
-
-def refuse_empty(arguments: list[str]) -> None:
-    """Raises `InputError` for an empty value: mostly a variable of the shell that is not set, and no wish for a new run."""
-    for flag, value in itertools.pairwise([*arguments, "end"]):
-        if value == "" or (flag.startswith("--") and flag.endswith("=")):
-            raise InputError(f"the value of {flag.rstrip('=')} is empty; give one, or leave the flag out")
 
 
 def is_preset_named(arguments: list[str]) -> bool:
@@ -89,7 +80,7 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
     check_config(config)
     origin = None
     if config.run.init_from:
-        origin = weights_of(Path(config.run.init_from).expanduser())
+        origin = weights_of(Path(config.run.init_from))
         _, config = parse(flags, with_model_of(origin.config, preset))
         check_model(config, origin)
     devices.check_precision(config.device)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, events, metrics
+from conftest import SMALL, but, events, metrics
 from test_cli_errors import error_of
 
 from jaxrnn import checkpoint, folder, resume, store, train
@@ -114,15 +114,14 @@ def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
     train.main([*SMALL, "--epochs", "1"])
     capsys.readouterr()
     os.utime(folder / "runs" / "notebook-comedie-0-2" / "config.json", (1, 1))
-    train.main([*command, "--epochs", "2"])
+    train.main(but(command, "--epochs", "2"))
     assert len(metrics(folder / "runs" / "notebook-comedie-0")) == 3
     assert len(metrics(folder / "runs" / "notebook-comedie-0-2")) == 2
     capsys.readouterr()
     train.main(command)  # with fewer epochs than it has been given since
     assert "is finished: it has read 2 epochs" in capsys.readouterr().out
-    assert "--seed is 3" in error_of(
-        capsys, train.main, [*command, "--epochs", "2", "--seed", "3", "--run-dir", "runs/notebook-comedie-0"]
-    )
+    elsewhere = but(command, "--epochs", "2", "--seed", "3", "--run-dir", "runs/notebook-comedie-0")
+    assert "--seed is 3" in error_of(capsys, train.main, elsewhere)
 
 
 def changed(run_dir, part, **values):
@@ -143,7 +142,7 @@ def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained
     assert resume.find(*parse([*command, "--learning-rate", "0.2"])) is None
     changed("runs/notebook-comedie-0-7", "learning", learning_rate=0.2)
     assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
-    some_width = [*command, "--hidden-size", "auto"]
+    some_width = ["notebook", *but(command, "--hidden-size", "auto")]
     assert resume.find(*parse(some_width)) is None  # nobody would have chosen 8
     changed("runs/notebook-comedie-0-6", "model", hidden_size=256)
     assert resume.find(*parse(some_width)) == Path("runs/notebook-comedie-0-6")
@@ -222,8 +221,8 @@ def test_what_is_no_run_is_told_and_nothing_is_made(folder, capsys, name):
 def test_settings_that_cannot_be_read_are_told(run_dir, capsys):
     shutil.rmtree(run_dir / "checkpoints")
     (run_dir / "config.json").write_text("{")
-    assert "config.json' cannot be read (JSONDecodeError)" in error_of(capsys, train.main, ["--resume", str(run_dir)])
-    (run_dir / "config.json").write_text(json.dumps({"more": {}}))
+    assert ": its config.json does not hold the settings of a run; " in error_of(capsys, train.main, ["--resume", str(run_dir)])
+    (run_dir / "config.json").write_text(json.dumps({"text": {}, "model": {}, "learning": {}, "more": {}}))
     assert "hold 'more'" in error_of(capsys, train.main, ["--resume", str(run_dir)])
 
 

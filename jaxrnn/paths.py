@@ -1,0 +1,25 @@
+"""Paths as a user types them: `~` for a home folder, and a leading `-`, which the command line takes for a flag."""
+
+import shlex
+from pathlib import Path
+
+from jaxrnn.errors import InputError
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` or `~user` replaced by that home folder.
+
+    Raises:
+      InputError: there is no such user, or no home folder is known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        home = Path(path).parts[0]
+        raise InputError(f"{str(path)!r} cannot be found: there is no home folder {home!r}; write the path in full") from None
+
+
+def typed(path: Path) -> str:
+    """The path as it can be typed into a shell, after a program's name."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
