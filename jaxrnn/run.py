@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 from rich.console import Console
 
-from jaxrnn import checkpoint, devices, evaluate, folder, paths, report, stop, store, vocabulary
+from jaxrnn import checkpoint, devices, evaluate, folder, paths, plot, report, stop, store, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, characters_per_epoch, characters_read, num_epochs, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
@@ -17,7 +17,7 @@ from jaxrnn.folder import Log
 from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_learning_rate
 from jaxrnn.pace import Pace, begin, is_time, is_up, laid_out, went_back, without
-from jaxrnn.progress import Snapshot, epoch_nats, guess_nats, is_doubtful
+from jaxrnn.progress import WINDOW, Snapshot, epoch_nats, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.stop import Received
 from jaxrnn.types import Params
@@ -224,7 +224,7 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
 
 
 def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: Received, screen: Console) -> None:
-    """Tests what was learned, shows the four numbers, draws the picture."""
+    """Test what was learned; the four numbers are shown and written before the picture is drawn, which may fail."""
     progress, tested = snapshot.progress, {}
     # With a validation part the best weights are known, and they are what a user wants.
     params = devices.here(snapshot.best_params if task.data.validation.size else snapshot.state.params)
@@ -238,26 +238,36 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
             end_if_asked(received(), task, snapshot, run_dir, disk)
     floor = evaluate.source_nats(task.config, task.data)
     of_source = {} if floor is None else {"source_nats": floor}
-    numbers, drawn = report.FourNumbers(progress.online_nats or math.nan, **tested), True
-    try:
-        picture = report.draw_losses(folder.read_events(run_dir), task.updates_per_epoch, numbers, title=run_dir.name)
-        folder.replace_file(run_dir / folder.PICTURE, picture)
-    except OSError as error:
-        disk, drawn = disk._replace(failed=True), False
-        screen.print(f"cannot draw the picture: {store.in_words(error)}")
-    final = Log(
-        folder.event(
-            "final", {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, "dynamic": found[-1]._asdict()}
-        )
-    )
-    unwritten = folder.append(run_dir, folder.joined(disk.unwritten, final))
-    told = how_tested(task, snapshot, found[-1], floor)
-    report.show_end(screen, numbers, run_dir, drawn, told)
+    numbers, how = report.FourNumbers(progress.online_nats or math.nan, **tested), {"dynamic": found[-1]._asdict()}
+    final = folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **how})
+    disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, Log(final))))
+    report.show_numbers(screen, numbers)
+    disk, drawn = draw(task, numbers, run_dir, disk, screen)
+    report.show_next(screen, run_dir, drawn, how_tested(task, snapshot, found[-1], floor))
     guess = guess_nats(len(task.data.vocabulary.characters))
     if not numbers.online_nats <= guess:
         screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
-    if disk.failed or any(unwritten):
+    if disk.failed or any(disk.unwritten):
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
+
+
+def draw(task: Task, numbers: report.FourNumbers, run_dir: Path, disk: Disk, screen: Console) -> tuple[Disk, bool]:
+    """Draw the picture, or say in a line why there is none; the result does not depend on it."""
+    if not devices.is_first():
+        return disk, True
+    try:
+        with report.busy(screen, "drawing"):
+            curves = plot.curves(folder.read_events(run_dir), task.updates_per_epoch)
+            picture = plot.draw_apart(curves, numbers._asdict(), WINDOW, report.printable(run_dir.name))
+    except Exception as error:  # whatever it is: the result is there
+        report.show_undrawn(screen, store.in_words(error))
+        return disk, False
+    try:
+        folder.replace_file(run_dir / folder.PICTURE, picture)
+    except OSError as error:
+        report.show_undrawn(screen, store.in_words(error))
+        return disk._replace(failed=True), False
+    return disk, True
 
 
 def how_tested(task: Task, snapshot: Snapshot, how: Dynamics, floor: float | None) -> dict[str, str]:

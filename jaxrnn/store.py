@@ -9,6 +9,7 @@ import contextlib
 import errno
 import gc
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -19,13 +20,14 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from jaxrnn import devices, seal
+from jaxrnn import devices, seal, temporary
 from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
 from jaxrnn.quiet import quiet
 
 ITEMS = ("about", "arrays")  # the folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
+OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # for temporary files
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
 
 
@@ -255,7 +257,19 @@ def _plain(path: Path) -> Iterator[Path]:
     if PLAIN_PATH.fullmatch(path.as_posix()):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder, FOLDER)
-        link.symlink_to(path, target_is_directory=True)
+    with contextlib.ExitStack() as inside:
+        try:
+            link = inside.enter_context(temporary.folder(_plain_place())) / FOLDER
+            link.symlink_to(path, target_is_directory=True)
+        except OSError:
+            needed = f"checkpoints in {str(path.parent)!r} need one because of its name"
+            raise InputError(f"no temporary folder can be written, set TMPDIR to one that can; {needed}") from None
         yield link
+
+
+def _plain_place() -> Path:
+    """Where temporary files go, or another such place if the name of that is not plain, either; `OSError` without any."""
+    for place in map(Path, (tempfile.gettempdir(), *OTHER_PLACES)):
+        if PLAIN_PATH.fullmatch(place.as_posix()) and os.access(place, os.W_OK):
+            return place
+    raise FileNotFoundError

@@ -150,7 +150,7 @@ def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
     data = build.data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
-    cli.import_meanwhile("orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg")
+    cli.import_meanwhile("orbax.checkpoint")
     task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
     return task, first_snapshot(task, origin)
 
