@@ -195,8 +195,9 @@ def numbers(run_dir: Path) -> list[int]:
 
 
 def holds_checkpoint(run_dir: Path) -> bool:
-    """Whether there is a checkpoint of ours, damaged or not: other programs number theirs, too."""
-    return any((path_of(run_dir, number) / item).is_dir() for number in numbers(run_dir) for item in ITEMS)
+    """Whether there is a checkpoint of ours, damaged or even emptied: other programs number theirs, too."""
+    found = [{path.name for path in path_of(run_dir, number).iterdir()} for number in numbers(run_dir)]
+    return any(not names or names & set(ITEMS) for names in found)
 
 
 def path_of(run_dir: Path, number: int) -> Path:
