@@ -28,8 +28,12 @@ def joined(settings: type, arguments: Sequence[str]) -> list[str]:
     """The arguments with each flag and its value as one `--flag=value`, so that a value may begin with a dash.
 
     Raises:
-      InputError: a flag that is given twice, has no value or an empty one; a switch with a value; an empty argument.
+      InputError: a flag that is given twice, has no value or an empty one; a switch with a value; an empty argument; a null
+        character, which no shell gives but a caller from Python may.
     """
+    for argument in arguments:
+        if "\0" in argument:
+            raise InputError(f"{argument!r} holds a null character, which no name or value may")
     flags, found, given = flags_of(settings), [], set()
     rest = iter(arguments)
     for argument in rest:
