@@ -256,6 +256,12 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
 
 
 def _own_data(run: checkpoint.Run, config: Config) -> Data:
+    if not texts.is_there(config.text.text):
+        rate = " --dynamic RATE" if config.evaluation.dynamic == configs.AUTO else ""  # auto chooses on the run's own text
+        raise InputError(
+            f"the text of this run is no longer at {config.text.text!r}; put it back, or test on any text with "
+            f"--text PATH{rate}"
+        )
     try:
         data = build.data(config, run.vocabulary)
     except InputError as error:

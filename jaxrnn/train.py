@@ -104,7 +104,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
             config = resume.with_epochs_wanted(config, run_dir)
         config = resume.with_chosen(config, begun)
         check_config(config)
-        resume.check_settings(configs.to_keep(config), begun, run_dir)
+        resume.check_settings(configs.to_keep(config), begun, run_dir, config.text.text)
         if saved is None:  # it was stopped before it had read anything
             if folder.read_events(run_dir):
                 raise InputError(
@@ -115,21 +115,23 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
             folder.cut(run_dir, {})
             show_and_run(task, snapshot, run_dir, inheritance(config, task, origin))
         else:
-            go_on_from(saved, configs.to_keep(config))
+            go_on_from(saved, config)
 
 
 def go_on_from(saved: Run, config: Config) -> None:
     """A run from its newest good checkpoint."""
-    data = build.data(config, saved.vocabulary)
-    resume.check_run(saved, data)
+    resume.check_run(saved)
+    resume.check_text(saved, config)
+    finished = saved.progress.schedule.finished
+    resume.check_longer(config, saved.config, finished, saved.path)
+    data, config = build.data(config, saved.vocabulary), configs.to_keep(config)
     report.show_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.chosen(config, saved.config)
     task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
-    more = "; its schedule ended" if saved.progress.schedule.finished else "; --epochs takes more"
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
-        finished = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}"
-        report.console().print(finished)
+        read = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs"
+        report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
     store.set_aside(saved.path, saved.rejected)
     folder.cut(saved.path, saved.about["log_sizes"])
