@@ -17,7 +17,7 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, compiled, devices, folder, mixture, report, vocabulary
+from jaxrnn import build, checkpoint, cli, compiled, devices, folder, mixture, report, verdict, vocabulary
 from jaxrnn import config as configs
 from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
@@ -246,6 +246,15 @@ def main(arguments: list[str] | None = None) -> None:
             weights = checkpoint.weights_in_words(run, options.weights)
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
+            names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")
+            helped = _verdict(config, how, *(numbers[name][0] for name in names))
+            if helped:
+                screen.print(helped)
+
+
+def _verdict(config: Config, how: Dynamics, frozen_nats: float, dynamic_nats: float) -> str:
+    chosen, auto = config.evaluation.dynamic == configs.AUTO, "--dynamic auto" if config.text.validation_fraction else ""
+    return verdict.on_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
 
 
 def _with_dynamics(config: Config, wanted: float | str | None) -> Config:

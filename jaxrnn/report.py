@@ -175,7 +175,7 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
     screen.print(Text("  nats    bits  perplexity  per character", style="bold"))
     for meaning, nats in losses.items():
         if not math.isfinite(nats):
-            screen.print(f"   no number, a lower rate is needed: {meaning}")
+            screen.print(f"{nats:>6.4f}  {nats:>6.4f}  {nats:>10.3f}  {meaning}".replace("nan", "NaN"))
             continue
         perplexity = math.exp(nats) if nats < 100 else math.inf
         screen.print(f"{nats:>6.4f}  {bits(nats):>6.4f}  {perplexity:>10.3f}  {meaning}")

@@ -11,6 +11,7 @@ from jaxrnn import text as texts
 from jaxrnn.checkpoint import Run
 from jaxrnn.config import Config, LearningConfig
 from jaxrnn.errors import InputError
+from jaxrnn.start import config_of
 from jaxrnn.suitable import HIDDEN_SIZES, suitable_rate
 from jaxrnn.text import NAMES
 
@@ -54,8 +55,9 @@ def _fits(config: Config, path: Path) -> bool:
         begun = folder.read_config(path)
     except InputError:  # going on with it will tell
         return True
-    if config.run.init_from:  # the network is then that of the weights
-        config = dataclasses.replace(config, model=begun.model)
+    if config.run.init_from and config_of(Path(config.run.init_from)) is None:  # what came from there can no longer be known
+        config = dataclasses.replace(config, text=dataclasses.replace(begun.text, text=config.text.text), model=begun.model)
+        config = dataclasses.replace(config, learning=begun.learning, evaluation=begun.evaluation)
     try:
         check_settings(with_chosen(with_epochs_wanted(configs.to_keep(config), path), begun), begun, path)
     except InputError:

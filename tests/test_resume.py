@@ -13,7 +13,7 @@ from test_cli_errors import error_of
 from jaxrnn import checkpoint, evaluate, folder, resume, store, train
 from jaxrnn.config import PRESETS, Config, LearningConfig
 from jaxrnn.errors import InputError
-from jaxrnn.train import parse
+from jaxrnn.train import parse, parse_after_origin
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_text_is_named_as_it_was_typed_where_the_run_is_on_a_known_one(run_dir
 
 
 def found(*flags):
-    return resume.find(*parse(but(SMALL, "--resume", "auto", "--epochs", "1", *flags)))
+    return resume.find(*parse_after_origin(but(SMALL, "--resume", "auto", "--epochs", "1", *flags)))
 
 
 def test_auto_tells_texts_of_one_name_apart(mine, capsys):
@@ -246,20 +246,31 @@ def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     command = ["notebook", *SMALL, "--resume", "auto"]
-    assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
-    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) is None
+    assert resume.find(*parse_after_origin(command)) == Path("runs/notebook-comedie-0")
+    assert resume.find(*parse_after_origin([*command, "--learning-rate", "0.2"])) is None
     changed("runs/notebook-comedie-0-7", "learning", learning_rate=0.2)
-    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
+    assert resume.find(*parse_after_origin([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
     some_width = ["notebook", *but(command, "--hidden-size", "auto")]
-    assert resume.find(*parse(some_width)) is None  # nobody would have chosen 8
+    assert resume.find(*parse_after_origin(some_width)) is None  # nobody would have chosen 8
     changed("runs/notebook-comedie-0-6", "model", hidden_size=256)
-    assert resume.find(*parse(some_width)) == Path("runs/notebook-comedie-0-6")
+    assert resume.find(*parse_after_origin(some_width)) == Path("runs/notebook-comedie-0-6")
     heir = [*command, "--init-from", "runs/mikolov2010-comedie-0"]  # whose network is not the preset's
-    assert resume.find(*parse(heir)) is None
+    assert resume.find(*parse_after_origin(heir)) is None
     changed("runs/notebook-comedie-0-8", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
     changed("runs/notebook-comedie-0-8", "model", initialisation="mikolov")
-    assert resume.find(*parse(heir)) == Path("runs/notebook-comedie-0-8")
-    assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
+    assert resume.find(*parse_after_origin(heir)) == Path("runs/notebook-comedie-0-8")
+    unnamed = heir[1:]  # no preset: learning and evaluation as there
+    assert resume.find(*parse_after_origin(unnamed)) is None
+    there = json.loads(Path("runs/mikolov2010-comedie-0/config.json").read_text())
+    changed("runs/notebook-comedie-0-9", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
+    changed("runs/notebook-comedie-0-9", "model", initialisation="mikolov")
+    changed("runs/notebook-comedie-0-9", "learning", **{**there["learning"], "learning_rate": 0.1})
+    changed("runs/notebook-comedie-0-9", "text", **there["text"])
+    assert resume.find(*parse_after_origin(unnamed)) == Path("runs/notebook-comedie-0-9")
+    assert resume.find(*parse_after_origin(heir)) == Path("runs/notebook-comedie-0-8")
+    shutil.move("runs/mikolov2010-comedie-0", "elsewhere")  # then the settings of the heirs tell
+    assert resume.find(*parse_after_origin(unnamed)) in (Path("runs/notebook-comedie-0-8"), Path("runs/notebook-comedie-0-9"))
+    assert resume.find(*parse_after_origin(command)) == Path("runs/notebook-comedie-0")
 
 
 def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
