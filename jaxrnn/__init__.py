@@ -6,23 +6,27 @@ Inside, losses are nats per character (natural logarithm); bits per character = 
 
 __version__ = "0.1.0"
 
-from jaxrnn import text, vocabulary
-from jaxrnn.learner import Learner, State, online
-from jaxrnn.loop import fast_driver, plain_driver
-from jaxrnn.model import Model, elman, nats, network, with_cell
-from jaxrnn.rules import (
-    Gradient,
-    Rule,
-    bptt,
-    one_step,
-    rflo,
-    rtrl,
-    rtrl_diagonal,
-    snap1,
-    snap_n,
-    tbptt_sliding,
-    uoro,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxrnn import text, vocabulary
+    from jaxrnn.learner import Learner, State, online
+    from jaxrnn.loop import fast_driver, plain_driver
+    from jaxrnn.model import Model, elman, nats, network, with_cell
+    from jaxrnn.rules import (
+        Gradient,
+        Rule,
+        bptt,
+        one_step,
+        rflo,
+        rtrl,
+        rtrl_diagonal,
+        snap1,
+        snap_n,
+        tbptt_sliding,
+        uoro,
+    )
 
 __all__ = [
     "Gradient",
@@ -50,3 +54,26 @@ __all__ = [
     "vocabulary",
     "with_cell",
 ]
+
+HOME = {  # of the public names; the other modules are found by their own
+    "learner": ("Learner", "State", "online"),
+    "loop": ("fast_driver", "plain_driver"),
+    "model": ("Model", "elman", "nats", "network", "with_cell"),
+    "rules": (
+        "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
+    ),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: a program can say that it starts before JAX is there, and the picture is drawn without JAX."""
+    for module, names in HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"jaxrnn.{module}"), name)
+    if name in ("text", "vocabulary", *HOME):
+        return importlib.import_module(f"jaxrnn.{name}")
+    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -230,6 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
         inside.enter_context(compiled.programs_kept(options.compilation_cache))
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
+        devices.start()
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)
@@ -247,14 +248,13 @@ def main(arguments: list[str] | None = None) -> None:
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
             names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")
-            helped = _verdict(config, how, *(numbers[name][0] for name in names))
-            if helped:
-                screen.print(helped)
+            report.show_verdicts(screen, _verdicts(config, how, *(numbers[name][0] for name in names)))
 
 
-def _verdict(config: Config, how: Dynamics, frozen_nats: float, dynamic_nats: float) -> str:
+def _verdicts(config: Config, how: Dynamics, frozen_nats: float, dynamic_nats: float) -> list[str]:
     chosen, auto = config.evaluation.dynamic == configs.AUTO, "--dynamic auto" if config.text.validation_fraction else ""
-    return verdict.on_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
+    line = verdict.on_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
+    return [line] if line else []
 
 
 def _with_dynamics(config: Config, wanted: float | str | None) -> Config:

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 import tyro
 
-from jaxrnn import build, checkpoint, cli, folder, report
+from jaxrnn import build, checkpoint, cli, devices, folder, report
 from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.checkpoint import Which
@@ -129,6 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.told_in_one_line():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
         check_file(options.file)
+        devices.start()
         run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         params = checkpoint.weights(run, options.weights)

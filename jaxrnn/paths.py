@@ -1,5 +1,6 @@
 """Paths as a user types them: `~` for a home folder, and a leading `-`, which the command line takes for a flag."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def expanded(path: str | Path) -> Path:
 
 
 def typed(path: Path) -> str:
-    """The path as it can be typed into a shell, after a program's name."""
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    """The path as it can be pasted into a shell after a program's name, also one whose name no screen can show."""
+    name = f"./{path}" if str(path).startswith("-") else str(path)
+    if name.isprintable():
+        return shlex.quote(name)
+    plain = [c if c.isprintable() and c not in "\\'" else "".join(map("\\x{:02x}".format, os.fsencode(c))) for c in name]
+    return f"$'{''.join(plain)}'"

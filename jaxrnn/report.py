@@ -1,26 +1,22 @@
-"""What one sees: the run in a few lines, progress, a table row for each epoch, the four numbers, the picture of the loss.
+"""What one sees: the run in a few lines, progress, a table row for each epoch, the four numbers.
 
 Without a terminal everything comes as plain lines, without progress bar and control codes.
 """
 
 import contextlib
-import io
 import math
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from jaxrnn import devices, paths
 from jaxrnn.folder import PICTURE
-from jaxrnn.progress import WINDOW
 from jaxrnn.store import Rejected
 from jaxrnn.vocabulary import Vocabulary
 
@@ -33,7 +29,8 @@ class Epoch(NamedTuple):
 
     epoch: int
     step: int  # updates so far
-    online_nats: float
+    characters: int  # read in it: fewer than the epoch has, where a timed run ends inside it
+    online_nats: float  # mean of the losses of these characters
     characters_per_second: float
     learning_rate: float
     validation_nats: float | None  # None without a validation part
@@ -73,7 +70,7 @@ def show_facts(screen: Console, facts: Mapping[str, str]) -> None:
     """Names and values, one a line."""
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
-        screen.print(Text(name.ljust(width), style="bold") + Text(value))
+        screen.print(Text(name.ljust(width), style="bold") + Text(printable(value)))
     screen.print()
 
 
@@ -149,16 +146,28 @@ def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
         screen.print(Text(f"       │ {printable(line)}", style="dim"))
 
 
-def show_end(screen: Console, numbers: FourNumbers, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
-    """The four numbers, and what can be done next.
+def show_numbers(screen: Console, numbers: FourNumbers) -> None:
+    """Show the four numbers."""
+    screen.print()
+    show_losses(screen, {MEANING[name]: nats for name, nats in numbers._asdict().items()})
+    screen.print()
+
+
+def show_verdicts(screen: Console, lines: Sequence[str]) -> None:
+    """Show what the numbers say, a line for each thing that should be changed."""
+    for line in lines:
+        screen.print(line)
+    if lines:
+        screen.print()
+
+
+def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
+    """Show how the run was tested, and what can be done next.
 
     Args:
       drawn: whether there is a picture.
       tested: what is to be said of the test, by name.
     """
-    screen.print()
-    show_losses(screen, {MEANING[name]: nats for name, nats in numbers._asdict().items()})
-    screen.print()
     show_facts(
         screen,
         {
@@ -200,47 +209,6 @@ def show_rejected(rejected: Iterable[Rejected]) -> None:
         print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; an older one is used", file=sys.stderr)
 
 
-def draw_losses(events: Sequence[Mapping[str, Any]], updates_per_epoch: int, numbers: FourNumbers, title: str) -> bytes:
-    """The picture of the loss, as PNG.
-
-    Args:
-      events: the lines of the metrics.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
-    from matplotlib.figure import Figure
-
-    # A line that was changed by hand is no reason to draw nothing.
-    epochs = [event for event in events if event["event"] == "epoch" and {"epoch", "online_nats"} <= event.keys()]
-    windows = [event for event in events if event["event"] == "progress" and {"step", "online_nats"} <= event.keys()]
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    across = [event["step"] / updates_per_epoch for event in windows]
-    label = f"online, mean of {WINDOW:,} characters"
-    axes.plot(across, [event["online_nats"] for event in windows], color="0.75", linewidth=0.8, label=label)
-    middles = [event["epoch"] + 0.5 for event in epochs]
-    axes.plot(middles, [event["online_nats"] for event in epochs], "o-", color="C0", label="online, mean of the epoch")
-    validated = [(event["epoch"] + 1, event["validation_nats"]) for event in epochs if event.get("validation_nats") is not None]
-    if validated:
-        axes.plot(*zip(*validated, strict=True), "s-", color="C4", label="validation")
-    levels = {
-        "training text, frozen": numbers.train_nats,
-        "held-out, frozen": numbers.heldout_nats,
-        "held-out, dynamic": numbers.heldout_dynamic_nats,
-    }
-    for (color, dashes), (name, level) in zip((("C2", "--"), ("C3", "--"), ("C1", ":")), levels.items(), strict=True):
-        axes.axhline(level, color=color, linestyle=dashes, linewidth=1.5, label=f"{name}: {level:.3f}")
-    shown = [nats for nats in (*numbers, *(event["online_nats"] for event in epochs)) if math.isfinite(nats)]
-    lowest, highest = min(shown, default=0.0), max(shown, default=1.0)
-    axes.set_title(title, parse_math=False)  # a folder's name may hold a dollar sign
-    axes.set(xlim=(0, max(len(epochs), 1)), ylim=(lowest - 0.25, highest + 0.5))
-    axes.set(xlabel="epochs", ylabel="nats per character")
-    right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
-    right.set_ylabel("bits per character")
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.2)
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font does not have is drawn as boxes
-        figure.savefig(picture, dpi=120)
-    return picture.getvalue()
+def show_undrawn(screen: Console, reason: str) -> None:
+    """Show a line for a picture that could not be drawn."""
+    screen.print(f"warning: the picture of the loss could not be drawn: {printable(reason)}")

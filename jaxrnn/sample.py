@@ -242,6 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         inside.enter_context(compiled.programs_kept(config.compilation_cache))
         check(config)
+        devices.start()
         run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)

@@ -1,5 +1,6 @@
 """A text by name or path, normalised, and its contiguous parts."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn import automaton, paths, synthetic
+from jaxrnn import automaton, cache, paths, synthetic, temporary
 from jaxrnn.errors import InputError
 
 DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
@@ -70,7 +71,7 @@ def read(name_or_path: str) -> str:
     if name_or_path == EMBEDDED:
         data = resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes()
     elif name_or_path in PUBLISHED:
-        data = _published(name_or_path).read_bytes()
+        data = _published(name_or_path)
     else:
         data = _file(paths.expanded(name_or_path or "no name"))
     return normalise(data, name_or_path)
@@ -164,27 +165,45 @@ def _check_regular(path: Path) -> None:
         raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
 
 
-def _published(name: str) -> Path:
+def _published(name: str) -> bytes:
     folder = os.environ.get(DATA_DIR_VARIABLE)
     copy = paths.expanded(folder) / f"{name}.txt" if folder else None
     if copy is None or not copy.is_file():
         return _download(name)
-    if hashlib.sha256(copy.read_bytes()).hexdigest() != PUBLISHED[name].sha256:
+    data = _file(copy)
+    if hashlib.sha256(data).hexdigest() != PUBLISHED[name].sha256:
         raise InputError(f"{copy} is not the published text {name!r}, whose SHA-256 is {PUBLISHED[name].sha256}; move it away")
-    return copy
+    return data
 
 
-def _download(name: str) -> Path:
-    import pooch  # here, because it takes a while to import and most runs do not download
-
-    url, digest = PUBLISHED[name]
-    pooch.get_logger().setLevel("WARNING")
+def _download(name: str) -> bytes:
+    kept = cache.folder()
     try:
-        return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", pooch.os_cache("jaxrnn")))
+        if kept is not None and ((kept / f"{name}.txt").is_file() or _can_write(kept)):
+            return _retrieve(name, kept)
+        with temporary.folder() as passing:  # a user without a home, or one that cannot be written
+            return _retrieve(name, passing)
     except (OSError, ValueError) as error:  # ValueError: a wrong digest; pooch has removed the file
         reason = type(error).__name__ if isinstance(error, OSError) else "its SHA-256 is wrong"
         folder = os.environ.get(DATA_DIR_VARIABLE)
         where = f"{folder!r}, as {DATA_DIR_VARIABLE} says" if folder else f"a folder that {DATA_DIR_VARIABLE} names"
+        url = PUBLISHED[name].url
         raise InputError(
             f"text {name!r} could not be downloaded from {url} ({reason}); put a copy named {name}.txt into {where}"
         ) from None
+
+
+def _retrieve(name: str, folder: Path) -> bytes:
+    """Read a text from this folder; it is downloaded if it is not there."""
+    import pooch  # here, because it takes a while to import and most runs do not download
+
+    url, digest = PUBLISHED[name]
+    pooch.get_logger().setLevel("WARNING")
+    return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", folder)).read_bytes()
+
+
+def _can_write(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
+    return False

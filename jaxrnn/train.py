@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         run_dir = found(preset, config) if config.run.resume else None
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
+        devices.start()
         inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
@@ -159,7 +160,7 @@ def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
     data = build.data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
-    cli.import_meanwhile("orbax.checkpoint", "matplotlib.figure", "matplotlib.backends.backend_agg")
+    cli.import_meanwhile("orbax.checkpoint")
     task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
     return task, first_snapshot(task, origin)
 

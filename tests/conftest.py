@@ -32,7 +32,11 @@ install_import_hook("jaxrnn", "beartype.beartype")
 import numpy as np
 import pytest
 
-from jaxrnn import advance, build, config, elman, start, suitable, train
+from jaxrnn import advance, build, config, elman, plot, start, suitable, train
+
+# A process of its own for the picture of each run would take half the time of the tests: `test_plot.py` tries it.
+APART = plot.draw_apart
+plot.draw_apart = plot.draw
 
 # What a run imports in a thread of its own is here before: Python 3.11 fails, if seldom, when two threads parse modules at once
 # ("AST constructor recursion depth mismatch"), and the checks of types import and parse some when they are first used.

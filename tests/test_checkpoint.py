@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -125,7 +126,7 @@ def test_if_all_are_damaged_that_is_one_error(copied):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(
-        InputError, match=r"every checkpoint of the run .* is damaged.* 2: its metadata is no JSON; 1: its metadata is"
+        InputError, match=r"every checkpoint of the run .* is damaged.* 2: its metadata is not JSON; 1: its metadata is"
     ) as error:
         checkpoint.load(copied)
     assert "\n" not in str(error.value)
@@ -137,7 +138,7 @@ def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(store, "arrays", fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(InputError, match="checkpoints/2' cannot be read here: not enough memory"):
         checkpoint.load(copied)
 
 
@@ -146,7 +147,7 @@ def test_what_may_not_be_read_is_not_taken_for_damage(copied, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(store, "arrays", fail)
-    with pytest.raises(InputError, match="checkpoints/2' cannot be read: Permission denied"):
+    with pytest.raises(InputError, match="checkpoints/2' cannot be read here: permission denied"):
         checkpoint.load(copied)
 
 
@@ -184,6 +185,25 @@ def test_a_folder_may_have_any_name(tmp_path, saved, task, name):
     run = checkpoint.load(str(tmp_path / name))
     assert (run.number, run.rejected) == (2, ())
     assert_same(run, saved[1][1])
+
+
+def test_where_temporary_files_go_may_have_any_name(tmp_path, saved, task, monkeypatch):
+    (tmp_path / "[x]").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[x]"))
+    checkpoint.save(tmp_path / "{y}", task.config, task.data, snapshot_of(saved, 0))
+    assert checkpoint.load(tmp_path / "{y}").rejected == ()
+
+
+def test_no_place_for_temporary_files_is_an_error_and_no_damage(tmp_path, saved, task, monkeypatch):
+    checkpoint.save(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 0))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setattr(store, "OTHER_PLACES", ())
+    with pytest.raises(InputError, match=r"no temporary folder can be written, set TMPDIR .*\[x\]"):
+        checkpoint.load(tmp_path / "[x]")
+    with pytest.raises(store.NotWritten, match="no temporary folder can be written, set TMPDIR"):
+        checkpoint.save(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 1))
+    monkeypatch.undo()
+    assert (store.numbers(tmp_path / "[x]"), checkpoint.load(tmp_path / "[x]").rejected) == ([1], ())
 
 
 def test_no_run_is_told(tmp_path):

@@ -1,14 +1,16 @@
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from jaxrnn import compiled, sample, train
+from jaxrnn import compiled, sample, temporary, train
 from jaxrnn.compiled import CACHE_DIR, programs_kept
 
 
@@ -75,6 +77,16 @@ def test_what_a_killed_process_has_left_is_removed(kept):
     assert not (kept / "jit_something-cache.123").exists()
 
 
+def test_a_file_that_another_process_is_writing_is_left_alone(kept):
+    num_read()
+    with (kept / "jit_something-cache.123").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert num_read() == 2
+        assert (kept / "jit_something-cache.123").exists()
+    num_read()
+    assert not (kept / "jit_something-cache.123").exists()
+
+
 def test_the_oldest_are_removed_when_there_are_too_many(kept, monkeypatch):
     num_read()
     files = list(kept.iterdir())
@@ -97,8 +109,40 @@ def test_a_folder_that_cannot_be_written_is_none(kept):
 
 
 def test_no_place_for_temporary_files_is_no_cache(kept, monkeypatch, tmp_path):
-    monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     assert [num_read(), num_read()] == [0, 0]
+
+
+def test_a_user_without_a_home_has_no_cache(kept, monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled, "default_folder", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert [num_read(), num_read()] == [0, 0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_only_half_of_a_file_keeps_none_of_it(kept, monkeypatch, tmp_path):
+    def take_half(file):
+        os.pwrite(file.fileno(), b"half", 0)
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "jit_something-cache").write_bytes(b"half of it is too much")
+    monkeypatch.setattr(temporary, "try_lock", take_half)
+    compiled.keep(tmp_path / "own", kept)
+    assert list(kept.iterdir()) == []
+
+
+def test_what_a_killed_process_has_copied_is_removed(kept, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = (
+        "import os, sys, tempfile; from jaxrnn import temporary; tempfile.tempdir = sys.argv[1]\n"
+        "with temporary.folder() as own: (own / 'half').touch(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    (left,) = tmp_path.glob("jaxrnn-*")
+    assert (left / "content" / "half").exists()
+    num_read()
+    assert not list(tmp_path.glob("jaxrnn-*"))
 
 
 def test_a_cache_of_jax_is_left_as_it_is(kept, tmp_path):

@@ -128,8 +128,9 @@ def test_only_settings_of_ours_make_a_run(tmp_path, content):
 
 
 def test_checkpoints_of_other_programs_are_not_taken_for_a_run_s(tmp_path):
-    (tmp_path / "runs" / "theirs" / "checkpoints" / "100").mkdir(parents=True)
     theirs = tmp_path / "runs" / "theirs"
+    (theirs / "checkpoints" / "100").mkdir(parents=True)
+    (theirs / "checkpoints" / "100" / "model.pt").write_bytes(b"theirs")
     assert not folder.holds_run(theirs)
     with pytest.raises(InputError, match="holds 'checkpoints', which is not a run's"):
         folder.choose("notebook", new_run_in(theirs))

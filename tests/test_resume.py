@@ -291,7 +291,9 @@ def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, 
     (run_dir / "checkpoints" / "77.orbax-checkpoint-tmp").mkdir()
     train.main(["--resume", str(run_dir)])
     out, err = capsys.readouterr()
-    assert err.startswith(f"warning: checkpoint '{run_dir}/checkpoints/{newest}' is damaged: its metadata is no JSON; an older")
+    assert err.startswith(
+        f"warning: checkpoint '{run_dir}/checkpoints/{newest}' is damaged: its metadata is not JSON; an older"
+    )
     assert err.count("\n") == 1
     assert "resumed     epoch " in out
     assert (run_dir / "damaged" / str(newest)).is_dir()

@@ -4,14 +4,17 @@ import hashlib
 import http.server
 import os
 import socket
+import tempfile
 import threading
 from collections import Counter
+from pathlib import Path
 
+import pooch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn import text
+from jaxrnn import cache, text
 from jaxrnn.errors import InputError
 
 
@@ -154,3 +157,33 @@ def test_a_local_copy_is_used_and_verified(published, monkeypatch):
     (published / "small.txt").write_text("Autre.\n", encoding="utf-8")
     with pytest.raises(InputError, match="is not the published text"):
         text.read("small")
+
+
+@pytest.mark.parametrize("home", ["none", "that cannot be written"])
+def test_without_a_cache_folder_a_text_is_downloaded_all_the_same(published, monkeypatch, home):
+    monkeypatch.chdir(published)
+    if home == "none":
+        monkeypatch.setattr(text.cache, "folder", lambda: None)
+    else:
+        (published / "cache").write_text("no folder")
+    monkeypatch.setattr(tempfile, "tempdir", str(published))
+    before = sorted(published.iterdir())
+    assert text.read("small") == "Bonjour.\n"
+    assert sorted(published.iterdir()) == before
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("no home"), KeyError("uid not found"), Path("~/.cache/jaxrnn")])
+def test_a_user_without_a_home_has_no_cache_folder(monkeypatch, answer):
+    def os_cache(project):
+        del project
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(pooch, "os_cache", os_cache)
+    assert cache.folder() is None
+
+
+def test_the_cache_folder_is_that_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.folder() == tmp_path / "jaxrnn"

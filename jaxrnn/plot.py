@@ -1,0 +1,155 @@
+"""The picture of the loss, drawn by a process of its own.
+
+So no setting of the user's matplotlib, no backend of a notebook and no failure of drawing reaches the run, and the run leaves
+nothing behind in a matplotlib that the same process may use for something else. This file imports nothing of JAX: the process
+that draws is there in half a second.
+"""
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
+
+import numpy as np
+
+SECONDS = 300.0  # at most; the first picture of a user takes long, because matplotlib looks for all fonts
+LEVELS = {  # a number -> what the picture calls it, its color and its dashes
+    "train_nats": ("training text, frozen", "C2", "--"),
+    "heldout_nats": ("held-out, frozen", "C3", "--"),
+    "heldout_dynamic_nats": ("held-out, dynamic", "C1", ":"),
+}
+# The paths are those of this process: it may run from a checkout, or from a notebook that has added some.
+PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn import plot; plot.main()"
+
+Points: TypeAlias = Sequence[Sequence[float]]  # (epochs read so far, nats)
+
+
+class NotDrawn(Exception):
+    """There is no picture: why."""
+
+
+class Curves(NamedTuple):
+    """What the picture shows of a run, each loss where its characters lie in the run."""
+
+    windows: Points  # at the end of the window
+    epochs: Points  # in the middle of the epoch, or of what was read of it
+    validation: Points  # after the epoch
+    end: float  # epochs read in all
+
+
+def curves(events: Iterable[Mapping[str, Any]], updates_per_epoch: int) -> Curves:
+    """Place the losses in a run's metrics at the updates that they belong to.
+
+    An epoch's `step` is its last update, so that one which was cut short takes the room of what was read of it. A line that was
+    changed by hand, or lacks a number, is left out.
+    """
+    windows, epochs, validation, before = [], [], [], 0.0
+    for event in events:
+        step, nats = event.get("step"), event.get("online_nats")
+        if event.get("event") not in ("progress", "epoch") or not _is_number(step) or not _is_number(nats):
+            continue
+        place = step / updates_per_epoch
+        if event["event"] == "progress":
+            windows.append((place, nats))
+            continue
+        epochs.append(((max(before, place - 1) + place) / 2, nats))
+        if _is_number(event.get("validation_nats")):
+            validation.append((place, event["validation_nats"]))
+        before = place
+    return Curves(windows, epochs, validation, max((place for place, _ in (*windows, (before, 0.0))), default=0.0))
+
+
+def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
+    """Draw the loss as PNG, in matplotlib's own style whatever the user's is.
+
+    Args:
+      numbers: the four numbers by name, in nats per character.
+      window: characters of which a point of `curves.windows` is the mean.
+      title: printable characters.
+    """
+    import matplotlib as mpl  # here, because it takes a while to import
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name in a script that the font does not have is drawn as boxes
+        mpl.rcdefaults()
+        figure = _figure(curves, numbers, window, title)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=120, format="png")
+    return picture.getvalue()
+
+
+def draw_apart(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
+    """Draw as `draw` does, in a process of its own.
+
+    Raises:
+      NotDrawn: why there is no picture.
+    """
+    paths = json.dumps([os.path.abspath(path) for path in sys.path])  # noqa: PTH100 (an empty path is the working folder)
+    given = {"curves": curves, "numbers": dict(numbers), "window": window, "title": title}
+    try:
+        done = subprocess.run(
+            [sys.executable or "python", "-P", "-c", PROGRAM, paths],
+            input=json.dumps(given).encode(),
+            capture_output=True,
+            timeout=SECONDS,
+            env={**os.environ, "MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull},
+            cwd=Path(__file__).parent,  # not the user's folder: matplotlib would read settings there
+        )
+    except subprocess.TimeoutExpired:
+        raise NotDrawn(f"it took over {SECONDS:g} seconds") from None
+    except Exception as error:  # no memory, no process to be had
+        raise NotDrawn(_in_one_line(str(error)) or type(error).__name__) from None
+    if done.returncode or not done.stdout:
+        raise NotDrawn(_in_one_line(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}")
+    return done.stdout
+
+
+def main() -> None:
+    """Draw what stdin describes to stdout."""
+    given = json.load(sys.stdin)
+    picture = draw(**{**given, "curves": Curves(*given["curves"])})
+    sys.stdout.buffer.write(picture)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _in_one_line(complaint: str) -> str:
+    """The last line of a traceback says what was wrong."""
+    lines = complaint.strip().splitlines()
+    return lines[-1][:200] if lines else ""
+
+
+def _figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(*_across(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
+    axes.plot(*_across(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
+    if curves.validation:
+        axes.plot(*_across(curves.validation), "s-", color="C4", label="validation")
+    for name, (words, color, dashes) in LEVELS.items():
+        axes.axhline(numbers[name], color=color, linestyle=dashes, linewidth=1.5, label=f"{words}: {numbers[name]:.3f}")
+    shown = [nats for nats in (*numbers.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
+    axes.set_title(title, parse_math=False)  # a folder's name may hold a dollar sign
+    axes.set(xlim=(0, curves.end or 1), ylim=(min(shown, default=0.0) - 0.25, max(shown, default=1.0) + 0.5))
+    axes.set(xlabel="epochs", ylabel="nats per character")
+    right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
+    right.set_ylabel("bits per character")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.2)
+    return figure
+
+
+def _across(points: Points) -> tuple[list[float], list[float]]:
+    return [place for place, _ in points], [nats for _, nats in points]

@@ -1,0 +1,29 @@
+"""`import jaxrnn`: all public names, and JAX only when one of them is asked for."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxrnn
+
+
+def test_every_public_name_is_there_and_in_its_module():
+    public = {name for name in jaxrnn.__all__ if name != "__version__"}
+    found = {name: getattr(jaxrnn, name) for name in public}
+    assert public == {name for names in jaxrnn.HOME.values() for name in names} | {"text", "vocabulary"}
+    for module, names in jaxrnn.HOME.items():
+        assert all(found[name] is getattr(importlib.import_module(f"jaxrnn.{module}"), name) for name in names)
+    assert dir(jaxrnn) == sorted(jaxrnn.__all__)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'jaxrnn' has no attribute 'nonsense'"):
+        _ = jaxrnn.nonsense
+
+
+def test_the_package_itself_imports_no_jax_and_prints_nothing():
+    program = "import sys, jaxrnn, jaxrnn.plot; assert 'jax' not in sys.modules; assert callable(jaxrnn.elman)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

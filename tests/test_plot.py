@@ -1,0 +1,119 @@
+"""The picture: where the losses lie in it, and that whatever happens to it, the result is there first."""
+
+import os
+import sys
+
+import matplotlib as mpl
+import pytest
+from conftest import APART, SMALL, events, metrics
+
+from jaxrnn import folder, plot, train
+from jaxrnn.plot import Curves
+
+NUMBERS = {"online_nats": 1.5, "train_nats": 1.4, "heldout_nats": float("nan"), "heldout_dynamic_nats": float("inf")}
+LINE = Curves(windows=[(0.5, 2.0)], epochs=[(0.5, 2.0)], validation=[(1.0, 1.9)], end=1.0)
+
+
+def epoch(number, step, nats: float | None = 2.0, **more):
+    return {"event": "epoch", "epoch": number, "step": step, "online_nats": nats, **more}
+
+
+def test_whole_epochs_lie_side_by_side():
+    found = plot.curves([epoch(0, 100, 3.0, validation_nats=2.5), epoch(1, 200, 2.0, validation_nats=1.5)], 100)
+    assert found == Curves([], [(0.5, 3.0), (1.5, 2.0)], [(1.0, 2.5), (2.0, 1.5)], 2.0)
+
+
+def test_an_epoch_that_was_cut_short_lies_where_it_was_read():
+    window = {"event": "progress", "step": 120, "online_nats": 2.2}
+    found = plot.curves([epoch(0, 100, 3.0), window, epoch(1, 130, 2.0, validation_nats=1.5)], 100)
+    assert found == Curves([(1.2, 2.2)], [(0.5, 3.0), (1.15, 2.0)], [(1.3, 1.5)], 1.3)
+
+
+def test_a_run_shorter_than_an_epoch_fills_the_picture():
+    assert plot.curves([epoch(0, 30)], 100) == Curves([], [(0.15, 2.0)], [], 0.3)
+
+
+def test_an_epoch_whose_predecessor_is_missing_is_no_longer_than_an_epoch():
+    assert plot.curves([epoch(4, 500)], 100).epochs == [(4.5, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "line", [{"event": "epoch"}, {}, epoch(0, None), epoch(0, "7"), epoch(0, 7, None), epoch(0, 7, float("nan"))]
+)
+def test_a_line_that_was_changed_by_hand_is_left_out(line):
+    assert plot.curves([line], 100) == Curves([], [], [], 0.0)
+
+
+def test_the_metrics_of_a_run_are_placed(trained):
+    found = plot.curves(events(trained / "runs" / "notebook-comedie-0"), 2_699)
+    assert [place for place, _ in found.epochs] == [0.5, 1.5]
+    assert (len(found.windows), found.validation, found.end) == (5, [], 2.0)
+
+
+def test_drawing_leaves_the_users_settings_as_they_are():
+    with mpl.rc_context({"lines.linewidth": 7.0, "figure.facecolor": "black"}):
+        before = dict(mpl.rcParams)
+        with_settings = plot.draw(LINE, NUMBERS, 1_000, "a run")
+        assert dict(mpl.rcParams) == before
+    assert plot.draw(LINE, NUMBERS, 1_000, "a run") == with_settings
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_no_setting_of_matplotlib_reaches_the_picture(tmp_path, monkeypatch, capfd, backend):
+    """Not that of a notebook, of a file of settings that cannot even be read, nor a folder that cannot be written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matplotlibrc").write_bytes(b"text.usetex: True\nlines.linewidth: wide\nfont.family: \xff\n")
+    monkeypatch.setenv("MPLBACKEND", backend)
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("MPLCONFIGDIR", "/proc/none")
+    before = dict(os.environ), list(sys.path)
+    assert APART(LINE, NUMBERS, 1_000, "名 $x_1") == plot.draw(LINE, NUMBERS, 1_000, "名 $x_1")
+    assert (dict(os.environ), sys.path) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_goes_wrong_is_said_in_one_line(monkeypatch, tmp_path):
+    with pytest.raises(plot.NotDrawn, match="KeyError: 'train_nats'"):
+        APART(LINE, {}, 1_000, "a run")
+    monkeypatch.setattr(plot, "SECONDS", 0.01)
+    with pytest.raises(plot.NotDrawn, match=r"it took over 0\.01 seconds"):
+        APART(LINE, NUMBERS, 1_000, "a run")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(plot.NotDrawn, match="No such file"):
+        APART(LINE, NUMBERS, 1_000, "a run")
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("no matplotlib"), MemoryError(), plot.NotDrawn("no font"), RuntimeError("\n\x1b")]
+)
+def test_the_result_is_there_before_the_picture_and_without_it(tmp_path, monkeypatch, capsys, error):
+    run_dir, seen = tmp_path / "run", []
+
+    def fail(*arguments):
+        seen.append((metrics(run_dir)[-1]["event"], capsys.readouterr().out))
+        raise error
+
+    monkeypatch.setattr(plot, "draw_apart", fail)
+    train.main([*SMALL, "--epochs", "1", "--run-dir", str(run_dir)])
+    out, err = capsys.readouterr()
+    ((event, before),) = seen
+    assert (event, err) == ("final", "")
+    assert "held-out text, dynamic" in before
+    warning, *facts = out.splitlines()
+    assert warning.startswith("warning: the picture of the loss could not be drawn: ")
+    assert [line.split("  ")[0] for line in facts if line] == ["write with it", "test it"]
+    assert not (run_dir / folder.PICTURE).exists()
+    train.main(["--resume", str(run_dir)])
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_a_folder_whose_name_no_screen_can_show_is_no_reason_to_lose_the_result(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"r\xff$x_1\n'\x1b[31m")
+    train.main([*SMALL, "--epochs", "1", "--run-dir", name])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert r"python -m jaxrnn.evaluate $'r\xff$x_1\x0a\x27\x1b[31m'" in out
+    assert "\x1b" not in out
+    assert metrics(tmp_path / name)[-1]["event"] == "final"
+    assert (tmp_path / name / folder.PICTURE).read_bytes().startswith(b"\x89PNG")
