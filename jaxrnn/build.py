@@ -60,8 +60,7 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
         none that is not merged.
     """
     settings = config.text
-    whole = texts.read(settings.text)
-    used = whole[: settings.max_characters] if settings.max_characters else whole
+    whole, used = read_text(config)
     if len(used) < len(whole):
         check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
     texts.check_length(settings.text, used)
@@ -77,6 +76,12 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
     return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))
+
+
+def read_text(config: Config) -> tuple[str, str]:
+    """The whole text, and its first characters, which are used; `InputError` as `text.read` raises it."""
+    whole = texts.read(config.text.text)
+    return whole, whole[: config.text.max_characters] if config.text.max_characters else whole
 
 
 def model(config: Config, vocabulary: Vocabulary) -> Model:

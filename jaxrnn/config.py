@@ -132,9 +132,10 @@ class RunConfig:
     run_dir: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: runs/PRESET-TEXT-SEED)")] = ""
     """Folder of the run, which must not hold one yet; the default name gets a number when it is taken."""
     resume: Annotated[str, tyro.conf.arg(metavar="RUN|auto", help_behavior_hint="(default: a new run)")] = ""
-    """Folder of a run to go on with, exactly where it stopped; auto = the run with these settings, or a new one."""
+    """Folder of a run to resume exactly where it stopped; auto = the run with these settings and this text, or a new one."""
     init_from: Annotated[str, tyro.conf.arg(metavar="RUN|FILE", help_behavior_hint="(default: random weights)")] = ""
-    """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from."""
+    """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from. Where no preset is named, it also
+    learns and is tested as that run, but for --minutes and a rate that is chosen anew."""
     seed: int = 0
     """Seed of all random numbers: initial weights, initial states, samples."""
     updates_per_call: int = 10_000

@@ -81,6 +81,19 @@ def read(path: Path) -> Weights:
     return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
 
 
+def config_of(path: Path) -> Config:
+    """The settings in a file of weights, which is not verified.
+
+    Raises:
+      InputError: there are none.
+    """
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            return configs.from_json(json.loads((file.metadata() or {})["config"]))
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{str(path)!r} holds no settings: {error}") from None
+
+
 def _name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 

@@ -7,7 +7,7 @@ import contextlib
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +153,14 @@ def show_numbers(screen: Console, numbers: FourNumbers) -> None:
     screen.print()
 
 
+def show_verdicts(screen: Console, lines: Sequence[str]) -> None:
+    """Show what the numbers say, a line for each thing that should be changed."""
+    for line in lines:
+        screen.print(line)
+    if lines:
+        screen.print()
+
+
 def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
     """Show how the run was tested, and what can be done next.
 
@@ -176,7 +184,7 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
     screen.print(Text("  nats    bits  perplexity  per character", style="bold"))
     for meaning, nats in losses.items():
         if not math.isfinite(nats):
-            screen.print(f"   no number, a lower rate is needed: {meaning}")
+            screen.print(f"{nats:>6.4f}  {nats:>6.4f}  {nats:>10.3f}  {meaning}".replace("nan", "NaN"))
             continue
         perplexity = math.exp(nats) if nats < 100 else math.inf
         screen.print(f"{nats:>6.4f}  {bits(nats):>6.4f}  {perplexity:>10.3f}  {meaning}")

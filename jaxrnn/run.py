@@ -2,13 +2,14 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 
-from jaxrnn import checkpoint, devices, evaluate, folder, paths, plot, report, stop, store, vocabulary
+from jaxrnn import checkpoint, devices, evaluate, folder, paths, plot, report, stop, store, verdict, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, characters_per_epoch, characters_read, num_epochs, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
@@ -242,13 +243,25 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
     final = folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **how})
     disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, Log(final))))
     report.show_numbers(screen, numbers)
+    report.show_verdicts(screen, verdicts(task, snapshot, numbers, found[-1], folder.read_events(run_dir)))
     disk, drawn = draw(task, numbers, run_dir, disk, screen)
     report.show_next(screen, run_dir, drawn, how_tested(task, snapshot, found[-1], floor))
-    guess = guess_nats(len(task.data.vocabulary.characters))
-    if not numbers.online_nats <= guess:
-        screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
     if disk.failed or any(disk.unwritten):
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
+
+
+def verdicts(
+    task: Task, snapshot: Snapshot, numbers: report.FourNumbers, how: Dynamics, events: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What the numbers say of the learning and of dynamic evaluation, where something should be changed."""
+    guess, rate = guess_nats(len(task.data.vocabulary.characters)), snapshot.progress.schedule.learning_rate
+    windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
+    learned = verdict.on_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate)
+    chosen = task.config.evaluation.dynamic == AUTO
+    flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
+    auto = "--dynamic auto" if task.config.text.validation_fraction else "--dynamic auto --validation-fraction 0.05"
+    helped = verdict.on_dynamic(numbers.heldout_nats, numbers.heldout_dynamic_nats, how.rates, chosen, flag, auto)
+    return [line for line in (learned, helped) if line]
 
 
 def draw(task: Task, numbers: report.FourNumbers, run_dir: Path, disk: Disk, screen: Console) -> tuple[Disk, bool]:

@@ -91,6 +91,16 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     raise NotWritten(reason)
 
 
+def about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
+    """What one of them says of itself, read without JAX and Orbax; None if it is not what was saved."""
+    try:
+        saved = json.loads((path_of(run_dir, number) / "about" / "metadata").read_text("utf-8"))
+        unchanged = digest((), saved["about"]) == saved.get("about_sha256") or saved["about"]["format"] == 1
+        return saved["about"] if unchanged else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 @contextlib.contextmanager
 def opened(run_dir: Path, number: int) -> Iterator[Opened]:
     """To read one of them: `about` is verified, the arrays are when `arrays` gets them.

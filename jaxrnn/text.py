@@ -77,6 +77,11 @@ def read(name_or_path: str) -> str:
     return normalise(data, name_or_path)
 
 
+def is_there(name_or_path: str) -> bool:
+    """Whether it is a known text, or something has this path."""
+    return name_or_path in NAMES or os.path.lexists(paths.expanded(name_or_path))
+
+
 def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
     """What the source of a synthetic text loses at each character, in nats: no model loses less in the mean.
 
