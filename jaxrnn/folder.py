@@ -1,14 +1,18 @@
 """The folder of a run: its name, its lock and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
 
 import contextlib
+import errno
 import itertools
 import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import filelock
 
 from jaxrnn import config as configs
 from jaxrnn import devices
@@ -17,6 +21,7 @@ from jaxrnn.errors import InputError
 
 CONFIG, METRICS, SAMPLES, PICTURE = FILES = ("config.json", "metrics.jsonl", "samples.txt", "loss.png")
 LOCK = "lock"
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class Log(NamedTuple):
@@ -95,20 +100,20 @@ def locked(path: Path) -> Iterator[None]:
     if not devices.is_first():
         yield
         return
-    import fcntl  # here, because Windows has none: there a run can be read, but not written
-
     with _writing(path):
         file = (path / LOCK).open("a+b", buffering=0)
     with file:
         with _writing(path):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it") from None
+            if not _lock(file, path):
+                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it")
         with contextlib.suppress(OSError):  # on a full disk it does not say by whom the run is used
             file.truncate(0)
-            file.write(str(os.getpid()).encode())
-        yield
+            file.write(f" {os.getpid()}".encode())  # the first byte is the one that Windows locks, so that nobody can read it
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a process that was forked meanwhile would hold the lock on
+                filelock.unlock_descriptor(file.fileno())
 
 
 def default_name(preset: str, config: Config) -> Path:
@@ -199,8 +204,20 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _lock(file: Any, path: Path) -> bool:
+    """Whether nobody else has the lock; where the file system knows no locks, that is taken for granted, and said."""
+    try:
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        line = f"warning: the file system of {str(path)!r} has no locks; make sure that no other process writes to this run"
+        print(line, file=sys.stderr)
+        return True
+
+
 def _holder(file: Any) -> str:
-    file.seek(0)
+    file.seek(1)
     number = file.read(20).decode(errors="replace").strip()
     return f"process {number}" if number else "another process"
 

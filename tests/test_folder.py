@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from jaxrnn import folder
+from jaxrnn.errors import InputError
 from jaxrnn.folder import Log
 
 
@@ -97,3 +99,36 @@ def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
 def test_what_goes_wrong_inside_a_lock_is_not_taken_for_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError), folder.locked(tmp_path):
         (tmp_path / "none").read_text()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gives_one_warning_and_the_run_goes_on(tmp_path, monkeypatch, capsys, number):
+    def fail(*arguments, **more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(filelock, "lock_descriptor", fail)
+    with folder.locked(tmp_path):
+        pass
+    assert capsys.readouterr().err == (
+        f"warning: the file system of {str(tmp_path)!r} has no locks; make sure that no other process writes to this run\n"
+    )
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
+    def fail(*arguments, **more):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(filelock, "lock_descriptor", fail)
+    with pytest.raises(InputError, match="cannot be written: Input/output error"), folder.locked(tmp_path):
+        pass
+
+
+def test_the_lock_ends_with_the_process_that_is_killed_though_a_child_of_it_lives_on(tmp_path):
+    program = (
+        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jaxrnn import folder\n"
+        "with folder.locked(Path(sys.argv[1])):\n"
+        "    subprocess.Popen(['sleep', '20'], close_fds=False)\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with folder.locked(tmp_path):
+        assert (tmp_path / "lock").read_text() == f" {os.getpid()}"
