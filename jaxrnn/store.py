@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from jaxrnn import devices
+from jaxrnn import devices, stop
 from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
-from jaxrnn.quiet import quiet
+from jaxrnn.quiet import check_readable, check_room, quiet
 
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
@@ -66,6 +66,8 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     with quiet():
         try:
             (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+            if jax.process_count() == 1:  # else the others would wait in vain for the one that has no room
+                check_room(run_dir / FOLDER, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + len(json.dumps(saved)))
             with _manager(run_dir, keep) as manager:
                 if not manager.save(max(numbers(run_dir), default=0) + 1, args=args):
                     raise NotWritten("Orbax did not take it")
@@ -90,6 +92,7 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
     with quiet():
         try:
             with _manager(run_dir, read_only=True) as manager:
+                check_readable(Path(manager.directory, str(number)))
                 saved = manager.restore(number, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
                 about = saved["about"]
                 if "about_sha256" not in saved and about["format"] != 1:  # the first format has one digest, over all
@@ -203,7 +206,7 @@ def _plain(path: Path) -> Iterator[Path]:
     if PLAIN_PATH.fullmatch(path.as_posix()):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=stop.temporary_prefix()) as folder:
         link = Path(folder, FOLDER)
         link.symlink_to(path, target_is_directory=True)
         yield link
