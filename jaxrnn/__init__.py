@@ -4,25 +4,38 @@ Axis names in signatures: time, streams, vocab, hidden; `*streams` is no axis fo
 Inside, losses are nats per character (natural logarithm); bits per character = nats / ln 2 are only shown.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
-from jaxrnn import text, vocabulary
-from jaxrnn.learner import Learner, State, online
-from jaxrnn.loop import fast_driver, plain_driver
-from jaxrnn.model import Model, elman, nats, network, with_cell
-from jaxrnn.rules import (
-    Gradient,
-    Rule,
-    bptt,
-    one_step,
-    rflo,
-    rtrl,
-    rtrl_diagonal,
-    snap1,
-    snap_n,
-    tbptt_sliding,
-    uoro,
-)
+if TYPE_CHECKING:
+    from jaxrnn import text, vocabulary
+    from jaxrnn.learner import Learner, State, online
+    from jaxrnn.loop import fast_driver, plain_driver
+    from jaxrnn.model import Model, elman, nats, network, with_cell
+    from jaxrnn.rules import (
+        Gradient,
+        Rule,
+        bptt,
+        one_step,
+        rflo,
+        rtrl,
+        rtrl_diagonal,
+        snap1,
+        snap_n,
+        tbptt_sliding,
+        uoro,
+    )
+
+FOUND_IN = {
+    "learner": ("Learner", "State", "online"),
+    "loop": ("fast_driver", "plain_driver"),
+    "model": ("Model", "elman", "nats", "network", "with_cell"),
+    "rules": (
+        "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
+    ),
+}  # fmt: skip
 
 __all__ = [
     "Gradient",
@@ -50,3 +63,20 @@ __all__ = [
     "vocabulary",
     "with_cell",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is first asked for: the programs start before JAX is imported."""
+    for module, names in FOUND_IN.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    try:
+        return import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,6 +17,8 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxrnn import stop
+
 MOST_BYTES = 64_000_000  # of all that is kept; a run leaves about two million
 CACHE_DIR = "jax_compilation_cache_dir"
 SETTINGS = {  # of JAX; by default only programs that took a second or more to compile are written
@@ -35,7 +37,9 @@ def programs_kept(wanted: bool = True) -> Iterator[None]:
     with contextlib.ExitStack() as inside:
         if wanted and getattr(jax.config, CACHE_DIR) is None:
             with contextlib.suppress(OSError):  # no place for temporary files
-                own = inside.enter_context(tempfile.TemporaryDirectory(prefix="jaxrnn-", ignore_cleanup_errors=True))
+                own = inside.enter_context(
+                    tempfile.TemporaryDirectory(prefix=stop.temporary_prefix(), ignore_cleanup_errors=True)
+                )
                 inside.enter_context(_kept_in(default_folder(), Path(own)))
         yield
 
