@@ -5,9 +5,10 @@ Inside, losses are nats per character (natural logarithm); bits per character = 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all else here
 
 if TYPE_CHECKING:
     from jaxrnn import text, vocabulary
@@ -65,7 +66,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what is asked for when it is first asked for: the programs start before JAX is imported."""
     for module, names in FOUND_IN.items():
         if name in names:

@@ -3,7 +3,6 @@
 Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a program's imports ends it in one line.
 """
 
-import difflib
 import importlib
 import sys
 from typing import NoReturn
@@ -31,6 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         elif name in ("--help", "-h"):
             print(overview())
         else:
+            import difflib
+
             similar = difflib.get_close_matches(name, PROGRAMS, 1)
             meant = f"did you mean {similar[0]}?" if similar else f"choose one of {', '.join(PROGRAMS)}"
             streams.say(f"error: no program {name!r}; {meant}")

@@ -4,15 +4,12 @@ Standard library only: a program catches signals before it imports anything that
 """
 
 import contextlib
-import glob
 import os
-import shutil
 import signal
-import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 # The last one comes when a terminal is closed; Windows has none.
@@ -28,6 +25,8 @@ def end_at_signals() -> None:
     For a program that is the whole process. XLA's threads may be at work, so Python does not get to tear itself down.
     """
     if threading.current_thread() is threading.main_thread():
+        for number in _wanted():
+            signal.signal(number, lambda number, frame: _end(number))  # until the imports of the next line are done
         _install(_end, _wait)
 
 
@@ -51,7 +50,7 @@ def noticed() -> Iterator[Received]:
             received.append(number)
             _tell(2, f"{CLEAR_LINE}stopping; once more ends it at once\n")
 
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         interrupted.append(number)
         if len(interrupted) > 1 and not whole_process:
             raise KeyboardInterrupt(number)
@@ -68,18 +67,18 @@ def temporary_prefix() -> str:
     return f"jaxrnn-{os.getpid()}-"
 
 
-def _install(act: Callable[[int], None], handler: Callable[[int, Any], None]) -> Callable[[], None]:
+def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
     """Calls `act` in a thread at each signal, and the handler as usual; returns the function that undoes that.
 
     While XLA compiles or computes, Python runs no handler: the thread reads the signals from a socket instead.
     """
+    import socket  # here, because a signal may come before it is imported
+
     reading, writing = socket.socketpair()  # Windows cannot make a pipe non-blocking
     writing.setblocking(False)
     watch = threading.Thread(target=_watch, args=(reading, writing, act), daemon=True)
     watch.start()
-    # What `nohup` has set to be ignored stays so.
-    wanted = [each for each in SIGNALS if each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in wanted}
+    before = {number: signal.signal(number, handler) for number in _wanted()}
     fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
 
     def uninstall() -> None:
@@ -93,11 +92,16 @@ def _install(act: Callable[[int], None], handler: Callable[[int, Any], None]) ->
     return uninstall
 
 
-def _wait(number: int, frame: Any) -> None:
+def _wanted() -> list[int]:
+    """What `nohup` has set to be ignored stays so."""
+    return [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _wait(number: int, frame: FrameType | None) -> None:
     """Does nothing: the thread that watches acts."""
 
 
-def _watch(reading: socket.socket, writing: socket.socket, act: Callable[[int], None]) -> None:
+def _watch(reading: Any, writing: Any, act: Callable[[int], None]) -> None:
     # `writing` is held here, so that it stays open as long as this thread lives.
     while number := int.from_bytes(reading.recv(1)):  # nothing more to read when the other end is closed
         if number in SIGNALS:
@@ -120,6 +124,10 @@ def _flush() -> None:
 
 
 def _remove_temporary_folders() -> None:
+    import glob
+    import shutil
+    import tempfile
+
     with contextlib.suppress(Exception):
         for path in glob.glob(glob.escape(os.path.join(tempfile.gettempdir(), temporary_prefix())) + "*"):  # noqa: PTH118, PTH207
             shutil.rmtree(path, ignore_errors=True)

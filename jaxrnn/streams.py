@@ -14,6 +14,10 @@ from typing import Any
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
+class Unread(Exception):
+    """Nobody reads what is printed."""
+
+
 class _Screen(io.FileIO):
     """What it cannot write it raises, or drops where that does not matter."""
 
@@ -22,10 +26,12 @@ class _Screen(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             return super().write(data) or 0
-        except OSError:
-            if self.needed:
-                raise
-            return len(data)
+        except OSError as error:
+            if not self.needed:
+                return len(data)
+            if isinstance(error, BrokenPipeError):  # Rich would end the program at that, with exit code 1
+                raise Unread from None
+            raise
 
 
 def reopen_closed() -> None:
@@ -40,6 +46,8 @@ def reopen_closed() -> None:
             stream = io.TextIOWrapper(io.BufferedWriter(_Screen(number, "w", closefd=False)), "utf-8", "replace")
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+            if name == "stderr":
+                _forgive(stream)
 
 
 @contextlib.contextmanager
@@ -69,7 +77,7 @@ def shown() -> Iterator[None]:
         with shown():  # --help
             pass
         raise
-    except BrokenPipeError:  # `| head` has seen enough
+    except (Unread, BrokenPipeError):  # `| head` has seen enough
         forgive()
         raise SystemExit(0) from None
     except OSError as error:

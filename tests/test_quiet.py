@@ -51,6 +51,17 @@ def test_a_program_does_not_show_what_orbax_has_left_and_nothing_else_is_lost(mo
     assert sys.unraisablehook == complaints.append
 
 
+class Records(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+
 def process_state():
     """What of the process a library must leave alone."""
     loggers = [logging.getLogger(name) for name in (*LOGGERS, "orbax")]
@@ -72,11 +83,10 @@ def run_dir(tmp_path_factory):
 
 def test_threads_that_read_runs_leave_the_process_and_what_others_say_alone(run_dir, capfd):
     before, going, said = process_state(), threading.Event(), [0, 0]
-    records, failed = [], []
+    failed = []
     host = logging.getLogger("host")
     host.setLevel(logging.INFO)
-    handler = logging.Handler()
-    handler.emit = records.append
+    handler = Records()
     host.addHandler(handler)
 
     def talk(number):
@@ -104,7 +114,7 @@ def test_threads_that_read_runs_leave_the_process_and_what_others_say_alone(run_
     host.removeHandler(handler)
     assert failed == []
     assert process_state() == before
-    assert len(records) == sum(said)
+    assert len(handler.records) == sum(said)
     err = capfd.readouterr().err.splitlines()
     assert (len(err), set(err)) == (sum(said), {"printed"})
 
