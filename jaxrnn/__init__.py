@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all else here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from jaxrnn import text, vocabulary
     from jaxrnn.learner import Learner, State, online
     from jaxrnn.loop import fast_driver, plain_driver
@@ -66,7 +68,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> "Any":
     """Import what is asked for when it is first asked for: the programs start before JAX is imported."""
     for module, names in FOUND_IN.items():
         if name in names:

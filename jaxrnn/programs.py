@@ -5,9 +5,12 @@ Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a
 
 import importlib
 import sys
-from typing import NoReturn
 
-from jaxrnn import __version__, stop, streams
+from jaxrnn import __version__, stop
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 PROGRAMS = {
     "train": "train a model on a text, or resume a run",
@@ -20,6 +23,8 @@ PROGRAMS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program that the first argument names."""
+    from jaxrnn import streams
+
     name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in PROGRAMS:
         importlib.import_module(f"jaxrnn.{name}").main(flags)
@@ -45,8 +50,11 @@ def overview() -> str:
     return "\n".join([*usage, "PROGRAM --help lists its flags; --version prints the version."])
 
 
-def console(*leading: str) -> NoReturn:
+def console(*leading: str) -> "NoReturn":
     """Run the program that the command line asks for, as the whole of this process."""
+    stop.end_at_signals_while_starting()
+    from jaxrnn import streams
+
     streams.reopen_closed()
     stop.end_at_signals()
     main([*leading, *sys.argv[1:]])

@@ -1,6 +1,6 @@
 """Signals: Ctrl-C, a closed terminal, the request to end. They are noticed at once, even while XLA compiles.
 
-Standard library only: a program catches signals before it imports anything that takes long.
+This file is the first that a program imports. So it imports little itself, not even `typing` or `socket`.
 """
 
 import contextlib
@@ -10,7 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False  # as in `typing`
+if TYPE_CHECKING:
+    import socket
 
 # The last one comes when a terminal is closed; Windows has none.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -25,9 +28,13 @@ def end_at_signals() -> None:
     For a program that is the whole process. XLA's threads may be at work, so Python does not get to tear itself down.
     """
     if threading.current_thread() is threading.main_thread():
-        for number in _wanted():
-            signal.signal(number, lambda number, frame: _end(number))  # until the imports of the next line are done
         _install(_end, _wait)
+
+
+def end_at_signals_while_starting() -> None:
+    """The same, where no other thread is at work yet: nothing has to be imported for it."""
+    for number in _wanted():
+        signal.signal(number, lambda number, frame: _end(number))
 
 
 @contextlib.contextmanager
@@ -101,7 +108,7 @@ def _wait(number: int, frame: FrameType | None) -> None:
     """Does nothing: the thread that watches acts."""
 
 
-def _watch(reading: Any, writing: Any, act: Callable[[int], None]) -> None:
+def _watch(reading: "socket.socket", writing: "socket.socket", act: Callable[[int], None]) -> None:
     # `writing` is held here, so that it stays open as long as this thread lives.
     while number := int.from_bytes(reading.recv(1)):  # nothing more to read when the other end is closed
         if number in SIGNALS:
