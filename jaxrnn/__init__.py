@@ -4,12 +4,15 @@ Axis names in signatures: time, streams, vocab, hidden; `*streams` is no axis fo
 Inside, losses are nats per character (natural logarithm); bits per character = nats / ln 2 are only shown.
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all else here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from jaxrnn import text, vocabulary
     from jaxrnn.learner import Learner, State, online
     from jaxrnn.loop import fast_driver, plain_driver
@@ -27,6 +30,15 @@ if TYPE_CHECKING:
         tbptt_sliding,
         uoro,
     )
+
+FOUND_IN = {
+    "learner": ("Learner", "State", "online"),
+    "loop": ("fast_driver", "plain_driver"),
+    "model": ("Model", "elman", "nats", "network", "with_cell"),
+    "rules": (
+        "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
+    ),
+}  # fmt: skip
 
 __all__ = [
     "Gradient",
@@ -55,25 +67,19 @@ __all__ = [
     "with_cell",
 ]
 
-HOME = {  # of the public names; the other modules are found by their own
-    "learner": ("Learner", "State", "online"),
-    "loop": ("fast_driver", "plain_driver"),
-    "model": ("Model", "elman", "nats", "network", "with_cell"),
-    "rules": (
-        "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
-    ),
-}  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: a program can say that it starts before JAX is there, and the picture is drawn without JAX."""
-    for module, names in HOME.items():
+def __getattr__(name: str) -> "Any":
+    """Import what is asked for when it is first asked for: the programs start before JAX is imported."""
+    for module, names in FOUND_IN.items():
         if name in names:
-            return getattr(importlib.import_module(f"jaxrnn.{module}"), name)
-    if name in ("text", "vocabulary", *HOME):
-        return importlib.import_module(f"jaxrnn.{name}")
-    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    try:
+        return import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

@@ -1,12 +1,10 @@
 """What the three programs share: flags from a dataclass, and errors told in one line."""
 
 import contextlib
-import errno
 import importlib
 import io
-import logging
-import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,11 +13,13 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
+from jaxrnn import __version__, streams
 from jaxrnn.arguments import joined, with_homes, without_defaults
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, Stopped
+from jaxrnn.quiet import orbax_silenced
+from jaxrnn.restored import restored
 
 Settings = TypeVar("Settings")
-NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 IN_OTHER_WORDS = {  # what Python says of a value, and what we say
     r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: ('.*?').*": r"\1 takes a whole number, not \2",
     r"Error parsing (\S+): .*could not convert string to float: ('.*?').*": r"\1 takes a number, not \2",
@@ -34,13 +34,16 @@ def parse(
     arguments: list[str] | None,
     default: Settings | None = None,
 ) -> Settings:
-    """The settings that the flags say; `--help` prints them and ends the program.
+    """The settings that the flags say; `--help` prints them, `--version` the version, and ends the program.
 
     Raises:
       InputError: a flag that does not exist or is given twice, or a value that it does not take.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
     flags = joined(settings, sys.argv[1:] if arguments is None else arguments)
+    if "--version" in flags:
+        print(f"jaxrnn {__version__}")
+        raise SystemExit(0)
     flags = without_defaults(settings if default is None else default, flags)
     told = io.StringIO()
     try:
@@ -48,7 +51,7 @@ def parse(
             parsed = tyro.cli(
                 settings,
                 prog=f"python -m jaxrnn.{program}",
-                description=description,
+                description=f"{description or ''}\n\n--version prints the version.",
                 args=flags,
                 config=(tyro.conf.FlagCreatePairsOff,),
                 **given,
@@ -81,37 +84,32 @@ def _in_one_line(box: str) -> str:
 
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Ends the program with the error's message on stderr and its exit code; after a signal, with 128 + its number."""
-    _silence_orbax()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a screen that cannot show a character shows a question mark
+    """Ends the program with the error's message on stderr and its exit code; after a signal, with 128 + its number.
+
+    Whatever the program changes in its process is then as it was: a notebook or a test may have called it.
+    """
+    with restored(), streams.guarded(), orbax_silenced(), streams.shown(), _one_line_for_errors():
+        yield
+
+
+@contextlib.contextmanager
+def _one_line_for_errors() -> Iterator[None]:
     try:
         yield
-        sys.stdout.flush()
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print("error: not enough memory on this device; try a smaller --hidden-size or fewer --num-streams", file=sys.stderr)
+        streams.say("error: not enough memory on this device; try a smaller --hidden-size or fewer --num-streams")
         raise SystemExit(2) from None
     except tuple(EXIT_CODES) as error:
-        print(f"error: {error}", file=sys.stderr)
+        streams.say(f"error: {error}")
         raise SystemExit(EXIT_CODES[type(error)]) from None
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        streams.say(str(stopped))
         raise SystemExit(128 + stopped.signal) from None
-    except BrokenPipeError:  # `| head` has seen enough
-        _drop_output()
-        raise SystemExit(0) from None
-    except OSError as error:
-        if error.filename is not None or error.errno not in NOT_WRITTEN:
-            raise
-        _drop_output()
-        print(f"error: the output cannot be written: {(error.strerror or '').lower()}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as interrupt:
+        streams.say("stopped")
+        raise SystemExit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)) from None
 
 
 def import_meanwhile(*modules: str) -> threading.Thread:
@@ -122,38 +120,7 @@ def import_meanwhile(*modules: str) -> threading.Thread:
             for module in modules:
                 importlib.import_module(module)
 
-    thread = threading.Thread(target=load, daemon=True)
+    # Not a daemon: Python must not tear itself down while this thread imports.
+    thread = threading.Thread(target=load)
     thread.start()
     return thread
-
-
-def _drop_output() -> None:
-    """What is still in the buffer goes nowhere: else Python complains of it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Screen(io.FileIO):
-    """What it cannot write is dropped."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError:
-            return len(data)
-
-
-@contextlib.contextmanager
-def unneeded_screen() -> Iterator[None]:
-    """Inside, the program goes on when the screen takes nothing more: a closed pipe, a terminal that is gone, a full disk."""
-    with contextlib.ExitStack() as redirected:
-        for redirect, stream in ((contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)):
-            if isinstance(stream, io.TextIOWrapper) and stream in (sys.__stdout__, sys.__stderr__):
-                buffer = io.BufferedWriter(_Screen(stream.fileno(), "w", closefd=False))
-                redirected.enter_context(redirect(io.TextIOWrapper(buffer, stream.encoding, line_buffering=True)))
-        yield
-
-
-def _silence_orbax() -> None:
-    """Orbax tells of each file that it cannot read or write. We tell once."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

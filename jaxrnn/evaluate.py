@@ -3,6 +3,11 @@
 `python -m jaxrnn.evaluate RUN` prints both for the parts of the run's own text, or for any other text.
 """
 
+if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
+    from jaxrnn.programs import console
+
+    console("evaluate")
+
 import contextlib
 import dataclasses
 import math
@@ -306,7 +311,3 @@ def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, ho
         "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),
         "dynamic_nats": (mean_nats(learning), f"{name}, dynamic: {in_words(how)}"),
     }
-
-
-if __name__ == "__main__":
-    main()

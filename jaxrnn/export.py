@@ -3,6 +3,11 @@
 `python -m jaxrnn.export RUN FILE`; `python -m jaxrnn.train --init-from FILE` starts from one.
 """
 
+if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
+    from jaxrnn.programs import console
+
+    console("export")
+
 import contextlib
 import json
 import os
@@ -17,7 +22,7 @@ import safetensors
 import safetensors.numpy
 import tyro
 
-from jaxrnn import build, checkpoint, cli, devices, folder, report
+from jaxrnn import build, checkpoint, cli, devices, folder, report, streams
 from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.checkpoint import Which
@@ -137,9 +142,6 @@ def main(arguments: list[str] | None = None) -> None:
             folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:
             raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
+        streams.forgive()  # the file is the result
         num_weights = sum(leaf.size for leaf in jax.tree.leaves(params))
         print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.weights)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,9 +7,12 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import filelock
 
 from jaxrnn import config as configs
 from jaxrnn import devices, paths, store
@@ -22,6 +25,7 @@ OURS = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its l
 PARTS = {"text", "model", "learning"}  # of the settings of every version
 MOST_BYTES_OF_NAME = 200  # that a text gives to the name of a folder; a name may have 255, and `-2` may come after it
 MOST_BYTES_OF_PATH = 4_096 - 200  # the system's limit, and what the longest path inside a run takes
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class Log(NamedTuple):
@@ -113,20 +117,20 @@ def locked(path: Path) -> Iterator[None]:
     if not devices.is_first():
         yield
         return
-    import fcntl  # here, because Windows has none: there a run can be read, but not written
-
     with _writing(path):
         file = (path / LOCK).open("a+b", buffering=0)
     with file:
         with _writing(path):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it") from None
+            if not _lock(file, path):
+                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it")
         with contextlib.suppress(OSError):  # on a full disk it does not say by whom the run is used
             file.truncate(0)
-            file.write(str(os.getpid()).encode())
-        yield
+            file.write(f" {os.getpid()}".encode())  # the first byte is the one that Windows locks, so that nobody can read it
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a process that was forked meanwhile would hold the lock on
+                filelock.unlock_descriptor(file.fileno())
 
 
 def default_name(preset: str, config: Config) -> Path:
@@ -218,8 +222,20 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _lock(file: Any, path: Path) -> bool:
+    """Whether nobody else has the lock; where the file system knows no locks, that is taken for granted, and said."""
+    try:
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        line = f"warning: the file system of {str(path)!r} has no locks; make sure that no other process writes to this run"
+        print(line, file=sys.stderr)
+        return True
+
+
 def _holder(file: Any) -> str:
-    file.seek(0)
+    file.seek(1)
     number = file.read(20).decode(errors="replace").strip()
     return f"process {number}" if number else "another process"
 
@@ -261,7 +277,7 @@ def _may_lock(file: Path) -> bool:
     """Whether a lock may be made there: there is no file, or one that a run left behind, with a process's number in it."""
     if not os.path.lexists(file):
         return True
-    return file.is_file() and re.fullmatch(rb"[0-9]*", file.read_bytes()[:100]) is not None
+    return file.is_file() and re.fullmatch(rb" ?[0-9]*", file.read_bytes()[:100]) is not None
 
 
 def _made(preset: str, config: Config) -> Path:

@@ -3,6 +3,11 @@
 `python -m jaxrnn.inspect RUN`; exit code 4 if a checkpoint is damaged.
 """
 
+if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
+    from jaxrnn.programs import console
+
+    console("inspect")
+
 import contextlib
 import dataclasses
 from dataclasses import dataclass
@@ -12,7 +17,7 @@ from typing import Annotated, NamedTuple
 import jax
 import tyro
 
-from jaxrnn import checkpoint, cli, devices, folder, report, store
+from jaxrnn import checkpoint, cli, devices, folder, report, store, streams
 from jaxrnn import config as configs
 from jaxrnn.checkpoint import Run
 from jaxrnn.errors import DamageFound
@@ -105,6 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
         devices.start()
         found = checked(options.run)
         good = [each.run for each in found if each.run is not None]
+        if len(good) < len(found):
+            streams.forgive()  # the exit code says what matters most
         if options.json:
             config = configs.to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
@@ -123,7 +130,3 @@ def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:
     if good:
         report.show_facts(screen, {**facts(good[-1]), "run": str(run_dir)})
     report.show_checkpoints(screen, [row(each) for each in found])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,38 +1,102 @@
-"""Orbax prints much when it meets damaged files or a full disk; we say it in one line."""
+"""Orbax logs much, and leaves coroutines unfinished when it fails, of which Python complains; we say it in one line.
+
+So a checkpoint is looked at before Orbax reads it, and the disk before Orbax writes, and what Orbax logs meanwhile is dropped.
+None of this touches the rest of the process. What may still come, when a disk fills up or a file goes just then, only a program
+that owns its process can drop: `orbax_silenced`.
+"""
 
 import contextlib
-import io
+import gc
+import json
 import logging
+import os
+import shutil
 import sys
+import tempfile
+import threading
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+LOGGERS = ("absl", "asyncio")
+NUM_FILES, BLOCK_SIZE = 24, 4096  # of a checkpoint; of a file system: each file takes a block at least
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Swallows what Orbax prints when it meets damaged files or a full disk."""
-    _ignore_unfinished()
-    unraisable, logged = sys.unraisablehook, logging.root.manager.disable
-    sys.unraisablehook = lambda complaint: None
-    logging.disable()
+    """Drops what Orbax logs for the thread that calls this, and in threads that it starts meanwhile; nobody else's records."""
+    here = threading.get_ident()
+    others = {thread.ident for thread in threading.enumerate()} - {here}
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread in others or not (record.thread == here or "orbax" in record.pathname)
+
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addFilter(keep)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
-        sys.unraisablehook = unraisable
-        logging.disable(logged)
+        for logger in loggers:
+            logger.removeFilter(keep)
 
 
-def _ignore_unfinished() -> None:
-    """A thread or a coroutine of Orbax may outlive a failed read or write, and complain at any time when it is collected."""
-    told = sys.unraisablehook
-    if getattr(told, "__name__", "") == "unless_unfinished":
-        return
+def check_readable(folder: Path) -> None:
+    """Read all files of a checkpoint that Orbax needs, and drop them; raises what that raises, of many kinds."""
+    json.loads((folder / "about" / "metadata").read_bytes())
+    for metadata in folder.glob("*/_METADATA"):
+        json.loads(metadata.read_bytes())
+        _check_arrays(metadata.parent)
+
+
+def _check_arrays(folder: Path) -> None:
+    import tensorstore  # with Orbax, which reads and writes by it
+
+    base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder.absolute()}/"}}
+    names = {key.rpartition(b"/")[0].decode() for key in tensorstore.KvStore.open(base).result().list().result()}
+    for name in sorted(names):
+        tensorstore.open({"driver": "zarr", "kvstore": {**base, "path": name}}, open=True).result().read().result()
+    for path in (folder / "array_metadatas").glob("*"):
+        described = {entry["array_metadata"]["param_name"] for entry in json.loads(path.read_bytes())["array_metadatas"]}
+        if not described <= names:
+            raise ValueError(f"DATA_LOSS: {path} and the arrays differ in their names")
+
+
+def check_room(folder: Path, num_bytes: int) -> None:
+    """Raises `OSError` if the disk does not take so many bytes more in the files of a checkpoint."""
+    needed = num_bytes + NUM_FILES * BLOCK_SIZE
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, needed)
+        elif shutil.disk_usage(folder).free < needed:
+            raise OSError(28, "No space left on device")
+
+
+@contextlib.contextmanager
+def orbax_silenced() -> Iterator[None]:
+    """For a program: what Orbax logs, warns of and leaves unfinished is not shown, whoever meets it."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels, hook, dropped = [logger.level for logger in loggers], sys.unraisablehook, []
 
     def unless_unfinished(complaint: Any) -> None:
         code = getattr(complaint.object, "cr_code", None)  # of a coroutine
         of_orbax = code is not None and "orbax" in code.co_filename
-        if not of_orbax and str(complaint.exc_value) != "Event loop is closed":
-            told(complaint)
+        if of_orbax or str(complaint.exc_value) == "Event loop is closed":
+            dropped.append(1)
+        else:
+            hook(complaint)
 
     sys.unraisablehook = unless_unfinished
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            yield
+            if dropped:
+                gc.collect()
+    finally:
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -3,6 +3,11 @@
 `python -m jaxrnn.sample [RUN]` prints it as it is drawn.
 """
 
+if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
+    from jaxrnn.programs import console
+
+    console("sample")
+
 import contextlib
 import functools
 import itertools
@@ -266,7 +271,3 @@ def _print_sample(
     for left in range(config.length, 0, -BLOCK):
         print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)
     print()
-
-
-if __name__ == "__main__":
-    main()

@@ -23,7 +23,7 @@ from jaxtyping import PyTree
 from jaxrnn import devices, seal, temporary
 from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
-from jaxrnn.quiet import quiet
+from jaxrnn.quiet import check_readable, check_room, quiet
 
 ITEMS = ("about", "arrays")  # the folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
@@ -77,6 +77,8 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     with quiet():
         try:
             (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+            if jax.process_count() == 1:  # else the others would wait in vain for the one that has no room
+                check_room(run_dir / FOLDER, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + len(json.dumps(saved)))
             with _manager(run_dir, keep) as manager:
                 number = max(numbers(run_dir), default=0) + 1
                 if not manager.save(number, args=args):
@@ -114,6 +116,7 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
             import orbax.checkpoint as ocp
 
             with _manager(run_dir, read_only=True) as manager:
+                check_readable(Path(manager.directory, str(number)))
                 saved = manager.restore(number, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
                 if not isinstance(saved, dict) or not {"about", "sha256"} <= saved.keys():
                     raise Damaged("its metadata is incomplete")

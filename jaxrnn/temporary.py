@@ -32,7 +32,7 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(parent)
-    own = Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
+    own = Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-", dir=parent))
     try:
         with _held(own):
             (own / CONTENT).mkdir()
@@ -51,6 +51,13 @@ def remove_abandoned(parent: Path) -> None:
                     if try_lock(file):
                         shutil.rmtree(path / CONTENT, ignore_errors=True)
                         shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_own() -> None:
+    """Remove this process's folders where temporary files go; for a process that ends without coming back from `folder`."""
+    with contextlib.suppress(OSError):
+        for path in Path(tempfile.gettempdir()).glob(f"{_prefix()}{os.getpid()}-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def try_lock(file: IO[bytes]) -> bool:

@@ -5,6 +5,11 @@ Every flag overrides the preset's value, which is the default shown here. `--res
 with the run's own settings.
 """
 
+if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
+    from jaxrnn.programs import console
+
+    console("train")
+
 import contextlib
 import sys
 from collections.abc import Mapping
@@ -12,7 +17,7 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, resume, store, suitable
+from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, resume, store, streams, suitable
 from jaxrnn import config as configs
 from jaxrnn.advance import Task, over, prepare
 from jaxrnn.check import BENT, check_config
@@ -27,10 +32,10 @@ from jaxrnn.start import check_model, config_of, first_snapshot, settings_after,
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    # What is learned is worth more than what is shown.
-    with cli.unneeded_screen(), cli.told_in_one_line(), contextlib.ExitStack() as inside:
+    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse_after_origin(flags)
+        streams.forgive()  # what is learned is worth more than what is shown
         devices.check(config.device)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -228,7 +233,3 @@ def learning_in_words(config: Config, rate: float) -> str:
     clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
     time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
     return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}"
-
-
-if __name__ == "__main__":
-    main()

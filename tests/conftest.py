@@ -1,7 +1,6 @@
 """Strict from the first import on: shapes and types checked at each call, no silent promotion, eight simulated CPU devices."""
 
 import dataclasses
-import fcntl
 import importlib
 import itertools
 import json
@@ -22,6 +21,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # For a process that may end in the middle of a write: it reads what was compiled and leaves nothing.
 READS_COMPILED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000000"}
 
+import filelock
 import jax
 from jaxtyping import install_import_hook
 
@@ -75,8 +75,7 @@ def trained(tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:  # each of them has a folder inside the common one
         shared = shared.parent
     path = shared / "trained"
-    with (shared / "trained.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(shared / "trained.lock"):
         if not path.exists():
             path.mkdir()
             os.chdir(path)

@@ -115,7 +115,7 @@ def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, 
 
 BLOCKED = """
 import sys, time
-from jaxrnn import checkpoint, store, train
+from jaxrnn import checkpoint, programs, store, train
 save = checkpoint.save
 def blocked(run_dir, *arguments):
     if store.numbers(run_dir):
@@ -123,12 +123,12 @@ def blocked(run_dir, *arguments):
         time.sleep(100)
     save(run_dir, *arguments)
 checkpoint.save = blocked
-train.main(sys.argv[1:])
 """
 
 
-def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost(tmp_path):
-    process = started(tmp_path, *FLAGS, "--run-dir", "run", program=("-c", BLOCKED))
+@pytest.mark.parametrize("start", ["train.main(sys.argv[1:])", "programs.console('train')"])
+def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost(tmp_path, start):
+    process = started(tmp_path, *FLAGS, "--run-dir", "run", program=("-c", BLOCKED + start))
     wait_until_it_learns(process, tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
@@ -136,7 +136,7 @@ def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (130, "")
+    assert (process.returncode, said) == (130, "stopped\n")
     run = checkpoint.load(tmp_path / "run")
     assert (int(run.state.step), run.rejected) == (0, ())
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 import jaxrnn.folder
@@ -145,7 +146,7 @@ def test_checkpoints_of_other_programs_are_not_taken_for_a_run_s(tmp_path):
 
 def test_a_folder_with_other_files_or_an_old_lock_takes_a_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "lock").write_text("123")
+    (tmp_path / "lock").write_text(" 123")
     assert folder.choose("notebook", new_run_in(tmp_path)) == tmp_path
 
 
@@ -169,3 +170,36 @@ def test_a_folder_whose_name_is_too_long_is_told_and_not_made(folder, name):
     with pytest.raises(InputError, match="cannot be written: File name too long"):
         jaxrnn.folder.choose("notebook", new_run_in(name))
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gives_one_warning_and_the_run_goes_on(tmp_path, monkeypatch, capsys, number):
+    def fail(*arguments, **more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(filelock, "lock_descriptor", fail)
+    with folder.locked(tmp_path):
+        pass
+    assert capsys.readouterr().err == (
+        f"warning: the file system of {str(tmp_path)!r} has no locks; make sure that no other process writes to this run\n"
+    )
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
+    def fail(*arguments, **more):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(filelock, "lock_descriptor", fail)
+    with pytest.raises(InputError, match="cannot be written: Input/output error"), folder.locked(tmp_path):
+        pass
+
+
+def test_the_lock_ends_with_the_process_that_is_killed_though_a_child_of_it_lives_on(tmp_path):
+    program = (
+        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jaxrnn import folder\n"
+        "with folder.locked(Path(sys.argv[1])):\n"
+        "    subprocess.Popen(['sleep', '20'], close_fds=False)\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with folder.locked(tmp_path):
+        assert (tmp_path / "lock").read_text() == f" {os.getpid()}"

@@ -1,0 +1,61 @@
+"""The programs by name, and how the command line starts one.
+
+Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a program's imports ends it in one line.
+"""
+
+import importlib
+import sys
+
+from jaxrnn import __version__, stop
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+PROGRAMS = {
+    "train": "train a model on a text, or resume a run",
+    "sample": "draw text from a model",
+    "evaluate": "measure how well a model predicts a text",
+    "export": "write the weights as a safetensors file",
+    "inspect": "list a run's settings and verify its checkpoints",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program that the first argument names."""
+    from jaxrnn import streams
+
+    name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in PROGRAMS:
+        importlib.import_module(f"jaxrnn.{name}").main(flags)
+        return
+    with streams.guarded(), streams.shown():
+        if name == "--version":
+            print(f"jaxrnn {__version__}")
+        elif name in ("--help", "-h"):
+            print(overview())
+        else:
+            import difflib
+
+            similar = difflib.get_close_matches(name, PROGRAMS, 1)
+            meant = f"did you mean {similar[0]}?" if similar else f"choose one of {', '.join(PROGRAMS)}"
+            streams.say(f"error: no program {name!r}; {meant}")
+            raise SystemExit(2)
+
+
+def overview() -> str:
+    """The programs, one a line."""
+    lines = [f"  {name.ljust(10)}{what}" for name, what in PROGRAMS.items()]
+    usage = ["usage: python -m jaxrnn PROGRAM [--flags]", "", *lines, ""]
+    return "\n".join([*usage, "PROGRAM --help lists its flags; --version prints the version."])
+
+
+def console(*leading: str) -> "NoReturn":
+    """Run the program that the command line asks for, as the whole of this process."""
+    stop.end_at_signals_while_starting()
+    from jaxrnn import streams
+
+    streams.reopen_closed()
+    stop.end_at_signals()
+    main([*leading, *sys.argv[1:]])
+    raise SystemExit(0)

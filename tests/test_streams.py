@@ -1,0 +1,148 @@
+"""Streams that are closed, full or read by nobody: the result or one line, and the exit code of the work itself."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import READS_COMPILED, SMALL, metrics
+from test_programs import MAINS, ended
+
+from jaxrnn import checkpoint, export, inspect, programs, sample, streams, train
+
+FULL, CLOSED = "no space left on device", "bad file descriptor"
+
+
+def stream(kind):
+    """A stream that takes nothing: its disk is full, its reader has gone, or it was closed."""
+    if kind == "unread":
+        reading, number = os.pipe()
+        os.close(reading)
+    else:
+        number = os.open("/dev/full", os.O_WRONLY if kind == "full" else os.O_RDONLY)
+    return io.TextIOWrapper(io.BufferedWriter(streams._Screen(number, "w")), "utf-8")
+
+
+def drop(*opened):
+    """Closes them, whatever they have not written."""
+    for each in opened:
+        each.buffer.raw.needed = False
+        each.close()
+
+
+@pytest.fixture
+def damaged(trained, tmp_path):
+    """A run with a damaged checkpoint."""
+    path = shutil.copytree(trained / "runs" / "notebook-comedie-0", tmp_path / "damaged")
+    (path / "checkpoints" / "2" / "about" / "metadata").write_text("x")
+    return str(path)
+
+
+@pytest.mark.parametrize(("kind", "code", "said"), [("full", 1, FULL), ("closed", 1, CLOSED), ("unread", 0, "")])
+def test_a_result_that_cannot_be_written_is_an_error_of_one_line_and_one_that_nobody_reads_is_none(
+    trained, monkeypatch, capsys, kind, code, said
+):
+    run_dir = str(trained / "runs" / "notebook-comedie-0")
+    for main, *arguments in (
+        (sample.main, run_dir, "--length", "10"),
+        (inspect.main, run_dir),
+        (inspect.main, run_dir, "--json"),
+        *((module.main, flag) for module in MAINS.values() for flag in ("--help", "--version")),
+        (programs.main, "--help"),
+        (programs.main, "--version"),
+    ):
+        out = stream(kind)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert ended(main, *arguments) == code
+        monkeypatch.undo()
+        drop(out)
+        assert capsys.readouterr().err == (f"error: the output cannot be written: {said}\n" if said else "")
+
+
+@pytest.mark.parametrize("kind", ["full", "closed", "unread"])
+def test_damage_that_was_found_is_the_exit_code_whoever_reads_of_it(damaged, monkeypatch, capsys, kind):
+    out = stream(kind)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert ended(inspect.main, damaged) == 4
+    monkeypatch.undo()
+    drop(out)
+    assert capsys.readouterr().err == f"error: 1 of 3 checkpoints in {damaged!r} is damaged\n"
+
+
+@pytest.mark.parametrize("kind", ["full", "closed", "unread"])
+def test_an_error_keeps_its_exit_code_where_stderr_takes_nothing(monkeypatch, capsys, kind):
+    for main, *arguments in ((sample.main, "none"), (programs.main, "smaple")):
+        err = stream(kind)
+        monkeypatch.setattr(sys, "stderr", err)
+        assert ended(main, *arguments) == 2
+        monkeypatch.undo()
+        drop(err)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_weights_are_exported_whoever_reads_of_it(trained, tmp_path, monkeypatch):
+    for kind in ("full", "closed", "unread"):
+        out, err = stream(kind), stream(kind)
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        export.main([str(trained / "runs" / "notebook-comedie-0"), str(tmp_path / kind)])
+        monkeypatch.undo()
+        drop(out, err)
+        assert export.read(tmp_path / kind).vocabulary
+
+
+def test_a_program_leaves_the_streams_as_they_were(trained, capsys):
+    before = sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors
+    inspect.main([str(trained / "runs" / "notebook-comedie-0")])
+    ended(inspect.main, "none")
+    assert (sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors) == before
+
+
+def test_a_character_that_the_screen_does_not_know_is_a_question_mark(tmp_path, monkeypatch):
+    with (tmp_path / "out").open("w", encoding="ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with streams.guarded():
+            print("é")
+        assert out.errors == "strict"
+    assert (tmp_path / "out").read_text() == "?\n"
+
+
+# 0, 1 and 2 as the shell would close them, one after the other and all together.
+@pytest.mark.parametrize(
+    ("closed", "code", "said"), [("<&-", 0, ""), (">&-", 1, CLOSED), ("2>&-", 0, ""), ("<&- >&- 2>&-", 1, "")]
+)
+def test_streams_that_were_closed_before_the_program_began(closed, code, said):
+    command = f'"{sys.executable}" -m jaxrnn --version {closed}'
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert result.returncode == code
+    assert result.stderr == (f"error: the output cannot be written: {said}\n" if said else "")
+
+
+def test_a_file_never_gets_the_number_of_a_closed_stream_so_that_nothing_is_printed_into_it(tmp_path):
+    program = (
+        "from jaxrnn import streams; import os, sys; streams.reopen_closed(); "
+        f"file = open({str(tmp_path / 'file')!r}, 'w'); file.write(str(file.fileno() > 2)); "
+        "streams.say('said'); file.close()"
+    )
+    subprocess.run(["sh", "-c", f'"{sys.executable}" -c "$0" <&- >&- 2>&-', program], check=True)
+    assert (tmp_path / "file").read_text() == "True"
+
+
+@pytest.mark.slow
+def test_a_run_with_all_streams_closed_ends_and_is_saved(tmp_path):
+    flags = " ".join([*SMALL, "--epochs", "1", "--run-dir", "run"])
+    command = f'"{sys.executable}" -m jaxrnn.train {flags} <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, env={**os.environ, **READS_COMPILED})
+    assert metrics(tmp_path / "run")[-1]["event"] == "final"
+    assert checkpoint.load(tmp_path / "run").progress.epochs == 1
+
+
+def test_training_goes_on_when_nobody_reads(folder, monkeypatch):
+    out = stream("unread")
+    monkeypatch.setattr(sys, "stdout", out)
+    train.main([*SMALL, "--epochs", "1", "--run-dir", "run"])
+    monkeypatch.undo()
+    drop(out)
+    assert metrics(folder / "run")[-1]["event"] == "final"
