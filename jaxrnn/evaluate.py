@@ -277,15 +277,15 @@ def _own_data(run: checkpoint.Run, config: Config) -> Data:
             f"--text PATH{rate}"
         )
     try:
-        data = build.data(config, run.vocabulary)
+        sha256 = texts.sha256(build.read_text(config)[1])
     except InputError as error:
         raise InputError(f"the text of this run: {error}; test on another one with --text") from None
-    if data.sha256 != run.about["text"]["sha256"]:
+    if sha256 != run.about["text"]["sha256"]:
         raise InputError(
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
             "seen; to test on it all the same, name it with --text"
         )
-    return data
+    return build.data(config, run.vocabulary)
 
 
 def _own_text(run: checkpoint.Run, config: Config, data: Data, params: Params, how: Dynamics) -> dict[str, tuple[float, str]]:

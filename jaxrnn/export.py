@@ -95,7 +95,7 @@ def config_of(path: Path) -> Config:
     try:
         with safetensors.safe_open(path, "np") as file:
             return configs.from_json(json.loads((file.metadata() or {})["config"]))
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} holds no settings: {error}") from None
 
 

@@ -144,7 +144,8 @@ def go_on_from(saved: Run, config: Config) -> None:
     config = devices.chosen(config, saved.config)
     task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
-        read = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs"
+        epochs = "1 epoch" if saved.progress.epochs == 1 else f"{saved.progress.epochs} epochs"
+        read = f"the run in {str(saved.path)!r} is finished: it has read {epochs}"
         report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
     store.set_aside(saved.path, saved.rejected)

@@ -307,6 +307,7 @@ def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
     mine.write_text(changed)
     message = error_of(capsys, train.main, ["--resume", "mine", "--epochs", "2"])
     assert f"text {str(mine)!r} is not what it was when the run in 'mine' was begun: its SHA-256 is " in message
+    assert "is not the one that this run was trained on" in error_of(capsys, evaluate.main, ["mine"])
     mine.unlink()
 
 
