@@ -3,6 +3,11 @@
 `python -m jaxrnn.export RUN FILE`; `python -m jaxrnn.train --init-from FILE` starts from one.
 """
 
+from jaxrnn import starting
+
+if __name__ == "__main__":
+    starting.show()  # before the imports, which take a second or more
+
 import contextlib
 import json
 from dataclasses import dataclass
@@ -105,7 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
         with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
             if options.file.exists():
                 raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
-        run = checkpoint.load(options.run)
+        with report.busy(report.console(), "reading the checkpoint"):
+            run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         params = checkpoint.weights(run, options.weights)
         try:
@@ -117,4 +123,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    starting.clear()
     main()

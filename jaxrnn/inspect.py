@@ -3,6 +3,11 @@
 `python -m jaxrnn.inspect RUN`; exit code 4 if a checkpoint is damaged.
 """
 
+from jaxrnn import starting
+
+if __name__ == "__main__":
+    starting.show()  # before the imports, which take a second or more
+
 import contextlib
 import dataclasses
 from dataclasses import dataclass
@@ -102,7 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
-        found = checked(options.run)
+        with report.busy(report.console(), "reading the checkpoints"):
+            found = checked(options.run)
         good = [each.run for each in found if each.run is not None]
         if options.json:
             config = configs.to_json(good[-1].config) if good else None
@@ -125,4 +131,5 @@ def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:
 
 
 if __name__ == "__main__":
+    starting.clear()
     main()

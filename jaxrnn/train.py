@@ -5,6 +5,11 @@ Every flag overrides the preset's value, which is the default shown here. `--res
 with the run's own settings.
 """
 
+from jaxrnn import starting
+
+if __name__ == "__main__":
+    starting.show()  # before the imports, which take a second or more
+
 import contextlib
 import dataclasses
 import itertools
@@ -26,6 +31,8 @@ from jaxrnn.progress import Snapshot
 from jaxrnn.run import run, where
 from jaxrnn.start import check_model, first_snapshot, weights_of
 
+STARTING = "starting"  # shown on a terminal until there is something to see
+
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
@@ -40,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
         run_dir = found(preset, config) if config.run.resume else None
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
-        inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
+        with report.busy(report.console(), STARTING):
+            inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
         else:
@@ -88,7 +96,8 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
     check_config(config)
     origin = None
     if config.run.init_from:
-        origin = weights_of(Path(config.run.init_from).expanduser())
+        with report.busy(report.console(), STARTING):
+            origin = weights_of(Path(config.run.init_from).expanduser())
         _, config = parse(flags, with_model_of(origin.config, preset))
         check_model(config, origin)
     devices.check_precision(config.device)
@@ -103,7 +112,8 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
     """A run that was begun, from where it stopped."""
     with folder.locked(run_dir):
         store.remove_leftovers(run_dir)
-        saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
+        with report.busy(report.console(), STARTING):
+            saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != configs.AUTO and not is_preset_named(flags):
             _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
@@ -129,12 +139,14 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
 
 def go_on_from(saved: Run, config: Config) -> None:
     """A run from its newest good checkpoint."""
-    data = build.data(config, saved.vocabulary)
+    with report.busy(report.console(), STARTING):
+        data = build.data(config, saved.vocabulary)
     resume.check_run(saved, data)
     report.show_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.chosen(config, saved.config)
-    task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
+    with report.busy(report.console(), STARTING):
+        task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     more = "; its schedule ended" if saved.progress.schedule.finished else "; --epochs takes more"
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
         finished = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}"
@@ -156,11 +168,13 @@ def go_on_from(saved: Run, config: Config) -> None:
 
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
-    data = build.data(config, origin.vocabulary if origin else None)
+    with report.busy(report.console(), STARTING):
+        data = build.data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint")
-    task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
-    return task, first_snapshot(task, origin)
+    with report.busy(report.console(), "compiling the network"):
+        task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
+        return task, first_snapshot(task, origin)
 
 
 def with_model_of(config: Config, preset: str) -> Config:
@@ -228,4 +242,5 @@ def learning_in_words(config: Config, rate: float) -> str:
 
 
 if __name__ == "__main__":
+    starting.clear()
     main()
