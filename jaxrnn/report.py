@@ -115,9 +115,12 @@ def progress(screen: Console, num_characters: int, num_epochs: int | None) -> It
 
     What does not fit the terminal is left out. Call what it gives with what `Show` says.
     """
+    if not screen.is_terminal:
+        yield lambda epoch, num_read, nats, speed: None
+        return
     chosen = fitting(bar_widths(num_epochs), BAR_IMPORTANCE, screen.width, gap=1)
     parts = bar_parts()
-    bar = Progress(*(parts[name] for name in chosen), console=screen, transient=True, disable=not screen.is_terminal)
+    bar = Progress(*(parts[name] for name in chosen), console=screen, transient=True)
     task = bar.add_task("", total=num_characters * (num_epochs or 1), epoch="", nats=0.0, bits=0.0, speed=0.0)
 
     with contextlib.ExitStack() as shown:
