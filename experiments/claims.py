@@ -8,6 +8,12 @@ from pathlib import Path
 from jaxrnn import train
 from jaxrnn.folder import read_events
 
+# Under each table that names them.
+SNAP_NOTE = """
+`snap1` and `snap_n` take one exact step back before the mask: g + J~_{t-1}^T delta, with delta = dL_t/dh_{t-1} through all of
+D_t. They are not SnAp-1 and SnAp-n of Menick et al. (2020), whose gradient is dL_t/dh_t . J~_t.
+"""
+
 
 def run(*flags: str) -> list[dict]:
     """What `python -m jaxrnn.train FLAGS` writes of each epoch, and its final numbers."""

@@ -7,6 +7,7 @@ measured in turn, the shortest of several repeats counts. Beside the ratios stan
 order that theory gives, H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k,
 H^2 P for rtrl. P grows as H^2 by the recurrent weights and as H by the others. Expected at 128 units: snap1 at most 6 times
 one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
+snap1 and snap_n are not SnAp-1 and SnAp-n of Menick et al. (2020); see their files in `jaxrnn/rules/`.
 Writes results/cost_of_rules.json, results/cost_of_rules.md and results/cost_of_rules.png.
 """
 
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import tyro
-from claims import expect
+from claims import SNAP_NOTE, expect
 
 from jaxrnn import fast_driver, influence, online, text, vocabulary
 from jaxrnn.loop import copy
@@ -131,7 +132,7 @@ def write(found: Sequence[Sequence[Cost]]) -> None:
     (RESULTS / "cost_of_rules.json").write_text(json.dumps(rows, indent=1) + "\n")
     sizes = " | ".join(f"H = {hidden}" for hidden in SIZES)
     head = f"| cell | rule | {sizes} | µs at {SIZES[-1]} | memory there | exponent | of memory | theory |\n"
-    table = head + "|---" * (7 + len(SIZES)) + "|\n" + "\n".join(map(in_words, found)) + "\n"
+    table = head + "|---" * (7 + len(SIZES)) + "|\n" + "\n".join(map(in_words, found)) + "\n" + SNAP_NOTE
     (RESULTS / "cost_of_rules.md").write_text(table, "utf-8")
 
 

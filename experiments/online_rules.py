@@ -14,8 +14,9 @@ Expected, in nats per character:
   had kept the outer symbol in its weights, not in its state. Frozen after 450,000 characters, it loses 0.6 to 13 nats above the
   floor on the rest of the stream; snap1 and rflo 0.006.
 - copy (a GRU of 24 units, the letter 6 back, floor 0.6886, 1.3863 without memory): snap1 fails here, worse than one_step: a
-  letter must be handed on from unit to unit, and the paths between units are what snap1 leaves out.
+  letter must be handed on from unit to unit, and of the paths between units snap1 sees the last step alone.
 
+snap1 is one exact step back, then each unit by itself, and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`.
 Writes results/online_rules.json, results/online_rules.md and results/online_rules.png.
 """
 
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from claims import expect
+from claims import SNAP_NOTE, expect
 
 from jaxrnn import automaton, evaluate, fast_driver, online, synthetic, vocabulary
 from jaxrnn.loop import copy
@@ -151,7 +152,9 @@ def write(runs: list[Run]) -> None:
         "| stream | rule | " + " | ".join(f"nats, seed {seed}" for seed in range(num_seeds)) + " | regret | frozen regret |\n"
     )
     rows = [in_words(runs[start : start + num_seeds]) for start in range(0, len(runs), num_seeds)]
-    (RESULTS / "online_rules.md").write_text(head + "|---" * (4 + num_seeds) + "|\n" + "\n".join(rows) + "\n", "utf-8")
+    (RESULTS / "online_rules.md").write_text(
+        head + "|---" * (4 + num_seeds) + "|\n" + "\n".join(rows) + "\n" + SNAP_NOTE, "utf-8"
+    )
 
 
 def draw(runs: list[Run]) -> None:

@@ -6,6 +6,7 @@ Takes three minutes; downloads 1.7 MB once. Networks of 128 units read the first
 and again until each rule has had 10 seconds. Expected: at equal characters every rule that looks back is better than one_step
 with the same cell; snap1, at a quarter of the time of a window of 8 characters, gains about as much. What comes of equal time
 depends on the machine, and by 0.1 nats on the place in the text where it is over; seen twice: snap1 best with Elman and GRU.
+snap1 is one exact step back, then each unit by itself, and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`.
 Writes results/rules_on_text.json, results/rules_on_text.md and results/rules_on_text.png.
 """
 
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from claims import expect
+from claims import SNAP_NOTE, expect
 
 from jaxrnn import evaluate, fast_driver, online, text, vocabulary
 from jaxrnn.loop import copy
@@ -107,7 +108,9 @@ def write(runs: list[Run]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "rules_on_text.json").write_text(json.dumps([run._asdict() for run in runs]) + "\n")
     head = "| cell | rule | read once: online | held out, frozen | after equal time: held out, frozen | readings |\n"
-    (RESULTS / "rules_on_text.md").write_text(head + "|---" * 6 + "|\n" + "\n".join(map(in_words, runs)) + "\n", "utf-8")
+    (RESULTS / "rules_on_text.md").write_text(
+        head + "|---" * 6 + "|\n" + "\n".join(map(in_words, runs)) + "\n" + SNAP_NOTE, "utf-8"
+    )
 
 
 def draw(runs: list[Run]) -> None:

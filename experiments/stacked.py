@@ -6,8 +6,9 @@ Takes a minute and a half for GRU (`--cells elman lru` for others). Networks wit
 comedy at fixed weights; the gradients of all characters, summed, are compared with the gradient of the summed loss, in
 float64: the cosine of the angle between the two, the mean of five draws of the weights. Expected: rtrl 1.0000 whatever the
 number of layers; snap1 and rflo lose some with each layer, as they leave out what a layer does to the states of those above;
-one_step loses most. The mean of uoro is rtrl, but a single draw is mostly noise. Writes results/stacked.json and
-results/stacked.md.
+one_step loses most. The mean of uoro is rtrl, but a single draw is mostly noise. snap1 is one exact
+step back, then each unit by itself, and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`. Writes
+results/stacked.json and results/stacked.md.
 """
 
 import functools
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from claims import expect
+from claims import SNAP_NOTE, expect
 
 from jaxrnn import network, text, vocabulary
 from jaxrnn.model import Model
@@ -101,9 +102,8 @@ def write(rows: list[dict]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "stacked.json").write_text(json.dumps(rows, indent=1) + "\n")
     head = "| cell | rule | " + " | ".join(f"{n} layers" if n > 1 else "1 layer" for n in LAYERS) + " |\n"
-    (RESULTS / "stacked.md").write_text(
-        head + "|---" * (2 + len(LAYERS)) + "|\n" + "\n".join(map(in_words, rows)) + "\n", "utf-8"
-    )
+    table = head + "|---" * (2 + len(LAYERS)) + "|\n" + "\n".join(map(in_words, rows)) + "\n"
+    (RESULTS / "stacked.md").write_text(table + SNAP_NOTE, "utf-8")
 
 
 if __name__ == "__main__":

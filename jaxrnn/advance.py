@@ -16,7 +16,7 @@ from jaxrnn.learner import Learner, State
 from jaxrnn.loop import Driver, copy, driver
 from jaxrnn.model import Model
 from jaxrnn.optimizer import num_clipped, schedule_factor, with_learning_rate, with_num_updates
-from jaxrnn.progress import DIVERGED, WINDOW, Snapshot, Window, add, first_diverged
+from jaxrnn.progress import DIVERGED, WINDOW, Progress, Snapshot, Window, add, epoch_nats, first_diverged
 from jaxrnn.report import Epoch
 from jaxrnn.schedule import halve_on_validation
 from jaxrnn.stream import to_streams, updates_per_epoch
@@ -84,6 +84,8 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     position = step % task.updates_per_epoch
     if position == 0:
         state = task.restart(state, jax.random.fold_in(task.keys.epochs, progress.epochs))
+    if progress.epoch_read is None:
+        progress = progress._replace(epoch_read=position * task.learner.length if progress.epoch_sum else 0)
     left = task.updates_per_epoch - position
     if progress.num_updates is not None:
         left = min(left, progress.num_updates - step)
@@ -104,12 +106,12 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
         return Advanced(snapshot, windows, None, f"{words} ({best:.3g}) and worse than guessing")
     if len(losses) < left * task.learner.length:
         return Advanced(snapshot, windows, None, None)
-    return _end_of_epoch(task, snapshot, position + left, windows)
+    return _end_of_epoch(task, snapshot, windows)
 
 
-def _end_of_epoch(task: Task, snapshot: Snapshot, num_updates: int, windows: list[Window]) -> Advanced:
+def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:
     state, best_params, progress = snapshot
-    online_nats = progress.epoch_sum / (num_updates * task.learner.length)
+    online_nats, num_read = epoch_nats(progress), characters_read(task, progress)
     validation_nats = task.validate(state.params) if task.data.validation.size else None
     nats = online_nats if validation_nats is None else validation_nats
     if not math.isfinite(nats):
@@ -117,14 +119,16 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, num_updates: int, windows: lis
     row = Epoch(
         epoch=progress.epochs,
         step=int(state.step),
+        characters=num_read,
         online_nats=online_nats,
-        characters_per_second=num_updates * task.characters_per_update / progress.epoch_seconds,
+        characters_per_second=num_read / progress.epoch_seconds,
         learning_rate=progress.schedule.learning_rate * schedule_factor(state.opt_state),
         validation_nats=validation_nats,
         clipped_fraction=clipped_fraction(state),
     )
     halving = task.config.learning.schedule == "halving"
-    if progress.best_nats is None or nats <= progress.best_nats:
+    comparable = validation_nats is not None or num_read >= min(WINDOW, characters_per_epoch(task))
+    if progress.best_nats is None or (comparable and nats <= progress.best_nats):
         best_params = copy(state.params)  # the next update overwrites the state
         progress = progress._replace(best_nats=nats, best_step=int(state.step))
     elif halving:  # a worse epoch is taken back
@@ -133,8 +137,20 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, num_updates: int, windows: lis
         schedule = halve_on_validation(progress.schedule, validation_nats)
         state = state._replace(opt_state=with_learning_rate(state.opt_state, schedule.learning_rate))
         progress = progress._replace(schedule=schedule)
-    progress = progress._replace(epochs=progress.epochs + 1, epoch_sum=0.0, epoch_seconds=0.0, online_nats=online_nats)
+    progress = progress._replace(
+        epochs=progress.epochs + 1, epoch_sum=0.0, epoch_read=0, epoch_seconds=0.0, online_nats=online_nats
+    )
     return Advanced(Snapshot(state, best_params, progress), windows, row, None)
+
+
+def characters_per_epoch(task: Task) -> int:
+    """Characters that all streams read in a whole epoch."""
+    return task.updates_per_epoch * task.characters_per_update
+
+
+def characters_read(task: Task, progress: Progress) -> int:
+    """Characters that all streams have read in this epoch so far."""
+    return (progress.epoch_read or 0) // task.learner.length * task.characters_per_update
 
 
 def over(task: Task, snapshot: Snapshot) -> bool:

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxrnn import config as configs
-from jaxrnn import suitable
+from jaxrnn import lengths, suitable
 from jaxrnn import text as texts
 from jaxrnn import vocabulary as vocabularies
+from jaxrnn.check import check_value
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 from jaxrnn.learner import Learner, online
@@ -19,7 +20,6 @@ from jaxrnn.rules import RULES
 from jaxrnn.types import RandomKey
 from jaxrnn.vocabulary import Vocabulary
 
-PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
 MOST_UPDATES = 2**31 - 1  # the step number is an i32
 
 
@@ -60,20 +60,28 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
         none that is not merged.
     """
     settings = config.text
-    whole = texts.read(settings.text)
-    used = whole[: settings.max_characters] if settings.max_characters else whole
+    whole, used = read_text(config)
+    if len(used) < len(whole):
+        check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
     texts.check_length(settings.text, used)
     vocabulary = vocabularies.of_text(used, known)
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
     parts = texts.split(used, suitable.validation_fraction(config, len(used)), settings.heldout_fraction)
-    _check_lengths(parts, config)
+    lengths.check(config, len(whole))
+    _check_num_updates(config, len(parts.train))
     train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
     if known is None and settings.rare_threshold:
         vocabulary = vocabularies.merging(vocabulary, train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
     return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))
+
+
+def read_text(config: Config) -> tuple[str, str]:
+    """The whole text, and its first characters, which are used; `InputError` as `text.read` raises it."""
+    whole = texts.read(config.text.text)
+    return whole, whole[: config.text.max_characters] if config.text.max_characters else whole
 
 
 def model(config: Config, vocabulary: Vocabulary) -> Model:
@@ -108,18 +116,10 @@ def streams(config: Config) -> tuple[int, ...]:
     return () if config.learning.num_streams == 1 else (config.learning.num_streams,)
 
 
-def _check_lengths(parts: texts.Parts, config: Config) -> None:
+def _check_num_updates(config: Config, num_train: int) -> None:
     block = configs.characters_per_update(config) * config.learning.num_streams
-    updates = config.learning.epochs * (len(parts.train) // block)
+    updates = config.learning.epochs * (num_train // block)
     if updates > MOST_UPDATES:
         raise InputError(
             f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MOST_UPDATES:,} can be counted"
         )
-    wanted = {"train": block + 1, "heldout": 2}
-    if config.text.validation_fraction:
-        wanted["validation"] = 2
-    for name, least in wanted.items():
-        found = len(parts._asdict()[name])
-        if found < least:
-            part = f"the {PART_NAMES[name]} part gets {found} of its characters and needs {least} or more"
-            raise InputError(f"text {config.text.text!r} is too short: {part}")

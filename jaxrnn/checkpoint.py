@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax
 import optax
 
-from jaxrnn import build, store
+from jaxrnn import build, paths, store
 from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.build import Data
@@ -60,7 +60,7 @@ def load(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> 
     Raises:
       InputError: no run there; saved by another version; all checkpoints damaged.
     """
-    run_dir, rejected = Path(run_dir), []
+    run_dir, rejected = paths.expanded(run_dir), []
     found = numbers_of_run(run_dir)
     for number in reversed(found):
         try:
@@ -119,7 +119,7 @@ def newest(runs_dir: Path = Path("runs")) -> Path:
     Raises:
       InputError: there is none.
     """
-    runs = {path.parent.parent for path in runs_dir.glob(f"*/{store.FOLDER}/*") if path.name.isdigit()}
+    runs = [path.parent for path in runs_dir.glob(f"*/{store.FOLDER}") if store.holds_checkpoint(path.parent)]
     if not runs:
         raise InputError(f"no run in the folder {str(runs_dir)!r}; train one first (python -m jaxrnn.train) or name its folder")
     return max(runs, key=lambda run: (run / store.FOLDER).stat().st_mtime)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
+from jaxrnn.arguments import joined, with_homes, without_defaults
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, Stopped
 
 Settings = TypeVar("Settings")
@@ -36,17 +37,19 @@ def parse(
     """The settings that the flags say; `--help` prints them and ends the program.
 
     Raises:
-      InputError: a flag that does not exist or a value that it does not take.
+      InputError: a flag that does not exist or is given twice, or a value that it does not take.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
+    flags = joined(settings, sys.argv[1:] if arguments is None else arguments)
+    flags = without_defaults(settings if default is None else default, flags)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            return tyro.cli(
+            parsed = tyro.cli(
                 settings,
                 prog=f"python -m jaxrnn.{program}",
                 description=description,
-                args=arguments,
+                args=flags,
                 config=(tyro.conf.FlagCreatePairsOff,),
                 **given,
             )
@@ -54,6 +57,7 @@ def parse(
         if not ended.code:
             raise
         raise InputError(_in_one_line(told.getvalue())) from None
+    return with_homes(parsed)
 
 
 def _in_one_line(box: str) -> str:

@@ -6,11 +6,11 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from jaxrnn import paths
 from jaxrnn.errors import InputError
 from jaxrnn.text import NAMES
 
@@ -72,8 +72,9 @@ class LearningConfig:
     """How a gradient is obtained. one_step: from one character. bptt: from a block of --rule-length characters, the state
     carried on from block to block, an update after each block. All others look back at each character, and update after it:
     tbptt_sliding: at the last --rule-length characters. rtrl: at all of them, exactly, in far more time and memory; exactly and
-    cheaply rtrl_diagonal, for indrnn and lru units. snap1: through each unit by itself. snap_n: as rtrl, where a weight reaches
-    within --rule-length steps. rflo: through what units keep. uoro: as rtrl in the mean, with much noise."""
+    cheaply rtrl_diagonal, for indrnn and lru units. snap1: one exact step back, then through each unit by itself. snap_n: one
+    exact step back, then where a weight reaches within --rule-length steps; both share the mask, not the gradient, of SnAp by
+    Menick et al. rflo: through what units keep. uoro: as rtrl in the mean, with much noise."""
     rule_length: int = 1
     """Characters in a block of bptt, in the window of tbptt_sliding; steps of snap_n."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
@@ -131,9 +132,10 @@ class RunConfig:
     run_dir: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: runs/PRESET-TEXT-SEED)")] = ""
     """Folder of the run, which must not hold one yet; the default name gets a number when it is taken."""
     resume: Annotated[str, tyro.conf.arg(metavar="RUN|auto", help_behavior_hint="(default: a new run)")] = ""
-    """Folder of a run to go on with, exactly where it stopped; auto = the run with these settings, or a new one."""
+    """Folder of a run to resume exactly where it stopped; auto = the run with these settings and this text, or a new one."""
     init_from: Annotated[str, tyro.conf.arg(metavar="RUN|FILE", help_behavior_hint="(default: random weights)")] = ""
-    """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from."""
+    """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from. Where no preset is named, it also
+    learns and is tested as that run, but for --minutes and a rate that is chosen anew."""
     seed: int = 0
     """Seed of all random numbers: initial weights, initial states, samples."""
     updates_per_call: int = 10_000
@@ -201,7 +203,7 @@ def to_keep(config: Config) -> Config:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(paths.expanded(path).absolute())
 
 
 def rate(config: Config) -> float:

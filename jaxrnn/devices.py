@@ -49,6 +49,23 @@ def join(settings: DeviceConfig) -> None:
     _make_cpu_devices(max(1, settings.num_devices // max(1, settings.num_processes)))
 
 
+def start() -> None:
+    """Start JAX's backend before anything depends on it; `InputError` if that fails."""
+    try:
+        jax.devices()
+    except Exception as error:  # RuntimeError, or an assertion where this installation lacks the backend
+        name = platforms()
+        said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0].rpartition(f"backend {name!r}: ")[2]
+        reason = said[:200].rstrip(". ") or "this installation of JAX does not have it"
+        instead = "" if name == "cpu" else "; JAX_PLATFORMS=cpu uses the CPU"
+        raise InputError(f"JAX cannot start the backend {name!r}: {reason}{instead}") from None
+
+
+def platforms() -> str:
+    """The backends that JAX was told to use."""
+    return getattr(jax.config, "jax_platforms", None) or "default"
+
+
 def use_cores(rule: str, num_devices: int) -> None:
     """Makes devices of the cores of a CPU, as many as may be wanted; before anything is computed.
 

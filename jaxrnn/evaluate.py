@@ -22,7 +22,7 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, compiled, devices, folder, mixture, report, vocabulary
+from jaxrnn import build, checkpoint, cli, compiled, devices, folder, mixture, report, verdict, vocabulary
 from jaxrnn import config as configs
 from jaxrnn import optimizer as optimizers
 from jaxrnn import text as texts
@@ -234,6 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
+        devices.start()
         screen = report.console()
         with report.busy(screen, "starting"):
             inside.enter_context(compiled.programs_kept(options.compilation_cache))
@@ -253,6 +254,14 @@ def main(arguments: list[str] | None = None) -> None:
             weights = checkpoint.weights_in_words(run, options.weights)
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
+            names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")
+            report.show_verdicts(screen, _verdicts(config, how, *(numbers[name][0] for name in names)))
+
+
+def _verdicts(config: Config, how: Dynamics, frozen_nats: float, dynamic_nats: float) -> list[str]:
+    chosen, auto = config.evaluation.dynamic == configs.AUTO, "--dynamic auto" if config.text.validation_fraction else ""
+    line = verdict.on_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
+    return [line] if line else []
 
 
 def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
@@ -263,6 +272,12 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
 
 
 def _own_data(run: checkpoint.Run, config: Config) -> Data:
+    if not texts.is_there(config.text.text):
+        rate = " --dynamic RATE" if config.evaluation.dynamic == configs.AUTO else ""  # auto chooses on the run's own text
+        raise InputError(
+            f"the text of this run is no longer at {config.text.text!r}; put it back, or test on any text with "
+            f"--text PATH{rate}"
+        )
     try:
         data = build.data(config, run.vocabulary)
     except InputError as error:

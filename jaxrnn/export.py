@@ -10,9 +10,10 @@ if __name__ == "__main__":
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ import safetensors
 import safetensors.numpy
 import tyro
 
-from jaxrnn import build, checkpoint, cli, folder, report
+from jaxrnn import build, checkpoint, cli, devices, folder, report
 from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.checkpoint import Which
@@ -31,6 +32,7 @@ from jaxrnn.manifest import digest
 from jaxrnn.types import Params
 from jaxrnn.vocabulary import Vocabulary
 
+SUFFIX = ".safetensors"
 KIND = "jaxrnn 1"  # of file; the number goes up when what older programs read changes
 
 
@@ -84,6 +86,19 @@ def read(path: Path) -> Weights:
     return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
 
 
+def config_of(path: Path) -> Config:
+    """The settings in a file of weights, which is not verified.
+
+    Raises:
+      InputError: there are none.
+    """
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            return configs.from_json(json.loads((file.metadata() or {})["config"]))
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{str(path)!r} holds no settings: {error}") from None
+
+
 def _name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
@@ -95,21 +110,31 @@ class ExportConfig:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """File to write, which must not exist yet."""
-    to: Literal["safetensors"] = "safetensors"
-    """Kind of file."""
+    """File to write, which must not exist yet; its name ends in .safetensors, or has no ending."""
     weights: Which = "auto"
     """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
     if there is a validation part."""
+
+
+def check_file(file: Path) -> None:
+    """Raises `InputError` unless a new file of this kind can be made there."""
+    if file.name == "-":
+        raise InputError(f"FILE is '-'; weights go into a file and not to the screen: name one, for example weights{SUFFIX}")
+    if file.suffix not in ("", SUFFIX):
+        raise InputError(f"{str(file)!r} would be a safetensors file; name it {str(file.with_suffix(SUFFIX))!r}")
+    with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
+        if os.path.lexists(file):
+            raise InputError(f"{str(file)!r} exists already and is not overwritten; name another file")
+        if not file.parent.is_dir():
+            raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; make it first")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
-        with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
-            if options.file.exists():
-                raise InputError(f"{str(options.file)!r} exists already and is not overwritten; name another file")
+        check_file(options.file)
+        devices.start()
         with report.busy(report.console(), "reading the checkpoint"):
             run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)

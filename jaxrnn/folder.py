@@ -1,6 +1,7 @@
 """The folder of a run: its name, its lock and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn import config as configs
-from jaxrnn import devices
+from jaxrnn import devices, paths, store
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
 
 CONFIG, METRICS, SAMPLES, PICTURE = FILES = ("config.json", "metrics.jsonl", "samples.txt", "loss.png")
 LOCK = "lock"
+OURS = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its lock
+PARTS = {"text", "model", "learning"}  # of the settings of every version
+MOST_BYTES_OF_NAME = 200  # that a text gives to the name of a folder; a name may have 255, and `-2` may come after it
+MOST_BYTES_OF_PATH = 4_096 - 200  # the system's limit, and what the longest path inside a run takes
 
 
 class Log(NamedTuple):
@@ -26,11 +31,24 @@ class Log(NamedTuple):
     samples: str = ""
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a run was begun there, and not something else that has a `config.json`.
+
+    Raises:
+      InputError: its checkpoints cannot be listed.
+    """
+    try:
+        return _are_settings(path / CONFIG) or store.holds_checkpoint(path)
+    except OSError:  # a name that no file can have
+        return False
+
+
 def choose(preset: str, config: Config) -> Path:
     """Makes the folder of a new run: the one that was asked for, or the next free default name. All processes then know it.
 
     Raises:
-      InputError: the folder that was asked for holds a run, or is no folder, or cannot be written.
+      InputError: the folder that was asked for holds a run, or something else that a run would overwrite, or is no folder, or
+        cannot be written.
     """
     return Path(devices.by_first(lambda: str(_made(preset, config))))
 
@@ -114,7 +132,8 @@ def locked(path: Path) -> Iterator[None]:
 def default_name(preset: str, config: Config) -> Path:
     """The folder of a run that was not given one; a second one with this name gets `-2` after it, and so on."""
     text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
-    return Path("runs", f"{preset}-{text}-{config.run.seed}")
+    shortened = text.encode()[:MOST_BYTES_OF_NAME].decode(errors="ignore")
+    return Path("runs", f"{preset}-{shortened}-{config.run.seed}")
 
 
 def to_json_line(values: Mapping[str, Any]) -> str:
@@ -216,17 +235,41 @@ def _writing(path: Path) -> Iterator[None]:
 def _check_free(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"--run-dir {str(path)!r} is a file; name a folder")
-    if any((path / name).exists() for name in (*FILES, "checkpoints")):
+    if holds_run(path):
         raise InputError(
-            f"--run-dir {str(path)!r} already holds a run, which is never overwritten: go on with it by --resume, name another "
-            "folder, leave --run-dir out for a numbered one, or remove that folder first"
+            f"--run-dir {str(path)!r} already holds a run, which is never overwritten: resume it with --resume "
+            f"{paths.typed(path)}, name another folder, or leave --run-dir out for a numbered one"
         )
+    foreign = [name for name in OURS if os.path.lexists(path / name)]
+    if foreign or not _may_lock(path / LOCK):
+        raise InputError(
+            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not a run's and is not overwritten: "
+            "name another folder, or leave --run-dir out for a numbered one"
+        )
+
+
+def _are_settings(file: Path) -> bool:
+    """Whether this is a run's `config.json`, of whatever version."""
+    try:
+        settings = json.loads(file.read_text("utf-8", "surrogateescape")) if file.is_file() else None
+    except ValueError:
+        return False
+    return isinstance(settings, dict) and settings.keys() >= PARTS and all(isinstance(part, dict) for part in settings.values())
+
+
+def _may_lock(file: Path) -> bool:
+    """Whether a lock may be made there: there is no file, or one that a run left behind, with a process's number in it."""
+    if not os.path.lexists(file):
+        return True
+    return file.is_file() and re.fullmatch(rb"[0-9]*", file.read_bytes()[:100]) is not None
 
 
 def _made(preset: str, config: Config) -> Path:
     path = Path(config.run.run_dir)
     with _writing(path):
         if config.run.run_dir:
+            if len(os.fsencode(path.absolute())) > MOST_BYTES_OF_PATH:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
             _check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             return path

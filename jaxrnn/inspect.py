@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple
 import jax
 import tyro
 
-from jaxrnn import checkpoint, cli, folder, report, store
+from jaxrnn import checkpoint, cli, devices, folder, report, store
 from jaxrnn import config as configs
 from jaxrnn.checkpoint import Run
 from jaxrnn.errors import DamageFound
@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
+        devices.start()
         with report.busy(report.console(), "reading the checkpoints"):
             found = checked(options.run)
         good = [each.run for each in found if each.run is not None]

@@ -89,7 +89,8 @@ def saved_config(about: Mapping[str, Any]) -> Config:
 
 def saved_progress(about: Mapping[str, Any]) -> Progress:
     """Where the run stood."""
-    return Progress(**{**about["progress"], "schedule": Schedule(**about["progress"]["schedule"])})
+    saved = {"epoch_read": None, **about["progress"]}  # older checkpoints do not count the losses in the epoch's sum
+    return Progress(**{**saved, "schedule": Schedule(**saved["schedule"])})
 
 
 def check_layout(expected: Mapping[str, str], about: Mapping[str, Any]) -> None:

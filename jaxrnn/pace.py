@@ -19,6 +19,7 @@ class Pace(NamedTuple):
     moments: tuple[float, ...]  # when the run is to be laid out
     since: float  # the last time that it was
     step: int  # updates until then
+    seconds_starting: float  # from the beginning of the run until it learned: compiling, most of it
     of_epoch: float = 0.0  # what is done between two epochs takes so long
 
 
@@ -26,12 +27,17 @@ def begin(task: Task, snapshot: Snapshot, begun: float) -> Pace:
     """That of a run whose time began then. One that is gone on with was laid out before, and needs no clock any more."""
     now, minutes = time.perf_counter(), task.config.learning.minutes
     end = begun + 60 * minutes if minutes else math.inf
-    return Pace(end, _moments(now, end, snapshot), now, int(snapshot.state.step))
+    return Pace(end, _moments(now, end, snapshot), now, int(snapshot.state.step), now - begun)
 
 
 def is_time(pace: Pace) -> bool:
     """Whether the run is to be laid out (anew)."""
     return bool(pace.moments) and time.perf_counter() >= pace.moments[0]
+
+
+def is_up(pace: Pace) -> bool:
+    """Whether no time is left."""
+    return time.perf_counter() >= pace.end
 
 
 def without(pace: Pace, seconds: float) -> Pace:
@@ -47,14 +53,16 @@ def went_back(pace: Pace, snapshot: Snapshot) -> Pace:
 
 
 def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace]:
-    """The same moment of a run that ends on time, if it goes on as fast as since it was laid out the last time.
+    """Plan the number of updates that fit into the time left, at the speed since the last plan.
 
-    Whoever saves it at once goes on with it as was planned, whatever the speed is then.
+    Where no time is left, the run ends here, or with the next update if that is needed to close an epoch that was begun.
+    Save the result at once: a resumed run then follows the same plan, whatever its speed.
     """
     now, step = time.perf_counter(), int(snapshot.state.step)
     per_update = (now - pace.since) / max(1, step - pace.step) + pace.of_epoch / task.updates_per_epoch
-    (num_updates,) = devices.highest(step + max(1, int((pace.end - now - pace.of_epoch) / per_update)))
-    return of_length(snapshot, num_updates), Pace(pace.end, pace.moments[1:], now, step, pace.of_epoch)
+    least = 1 if snapshot.progress.epoch_read else 0
+    (num_updates,) = devices.highest(step + max(least, int((pace.end - now - pace.of_epoch) / per_update)))
+    return of_length(snapshot, num_updates), pace._replace(moments=pace.moments[1:], since=now, step=step)
 
 
 def _moments(now: float, end: float, snapshot: Snapshot) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ class Progress(NamedTuple):
     lowest_window: float  # mean of the best window so far; that of a guess before the first one
     epochs: int = 0  # finished
     epoch_sum: float = 0.0  # of the losses in this epoch so far
+    epoch_read: int | None = 0  # how many losses are in that sum; None in a checkpoint that does not say
     epoch_seconds: float = 0.0  # spent learning in it
     window_sum: float = 0.0  # of the losses in this window so far
     online_nats: float | None = None  # of the last epoch
@@ -47,6 +48,11 @@ class Window(NamedTuple):
 
     step: int  # after its last update
     online_nats: float
+
+
+def epoch_nats(progress: Progress) -> float:
+    """Mean loss of what was read of this epoch, in nats per character; NaN if that is nothing."""
+    return progress.epoch_sum / progress.epoch_read if progress.epoch_read else math.nan
 
 
 def guess_nats(vocab_size: int) -> float:
@@ -78,6 +84,7 @@ def add(
         lowest_window=min([progress.lowest_window, *windows]),
         window_sum=window_sum,
         epoch_sum=_carried_on(progress.epoch_sum, losses),
+        epoch_read=(progress.epoch_read or 0) + len(losses),
         epoch_seconds=progress.epoch_seconds + seconds,
     )
     return progress, complete

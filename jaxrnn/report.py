@@ -5,8 +5,6 @@ Without a terminal everything comes as plain lines, without progress bar and con
 
 import contextlib
 import math
-import os
-import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from jaxrnn import devices
+from jaxrnn import devices, paths
 from jaxrnn.folder import PICTURE
 from jaxrnn.layout import LEAST_ROOM, columns_of, fitting, hang, hang_whole, wrap
 from jaxrnn.store import Rejected
@@ -33,7 +31,8 @@ class Epoch(NamedTuple):
 
     epoch: int
     step: int  # updates so far
-    online_nats: float
+    characters: int  # read in it: fewer than the epoch has, where a timed run ends inside it
+    online_nats: float  # mean of the losses of these characters
     characters_per_second: float
     learning_rate: float
     validation_nats: float | None  # None without a validation part
@@ -211,6 +210,14 @@ def show_numbers(screen: Console, numbers: FourNumbers) -> None:
     screen.print()
 
 
+def show_verdicts(screen: Console, lines: Sequence[str]) -> None:
+    """Show what the numbers say, a line for each thing that should be changed."""
+    for line in lines:
+        screen.print(line)
+    if lines:
+        screen.print()
+
+
 def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
     """Show how the run was tested, and what can be done next.
 
@@ -223,19 +230,10 @@ def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, 
         {
             **tested,
             **({"picture": str(run_dir / PICTURE)} if drawn else {}),
-            "write with it": f"python -m jaxrnn.sample {quoted(run_dir)}",
-            "test it": f"python -m jaxrnn.evaluate {quoted(run_dir)}",
+            "write with it": f"python -m jaxrnn.sample {paths.typed(run_dir)}",
+            "test it": f"python -m jaxrnn.evaluate {paths.typed(run_dir)}",
         },
     )
-
-
-def quoted(path: Path) -> str:
-    """Quote a path so that it can be pasted into a shell, also one whose name no screen can show."""
-    name = str(path)
-    if name.isprintable():
-        return shlex.quote(name)
-    plain = [c if c.isprintable() and c not in "\\'" else "".join(map("\\x{:02x}".format, os.fsencode(c))) for c in name]
-    return f"$'{''.join(plain)}'"
 
 
 def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
@@ -245,7 +243,7 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
     screen.print(Text(f"  nats    bits  {'perplexity  ' * whole}per character", style="bold"))
     for meaning, nats in losses.items():
         if not math.isfinite(nats):
-            screen.print(f"   no number, a lower rate is needed: {meaning}")
+            screen.print(f"{nats:>6.4f}  {nats:>6.4f}  {nats:>10.3f}  {meaning}".replace("nan", "NaN"))
             continue
         perplexity = math.exp(nats) if nats < 100 else math.inf
         numbers = f"{nats:>6.4f}  {bits(nats):>6.4f}  " + (f"{perplexity:>10.3f}  " if whole else "")

@@ -2,22 +2,23 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 
-from jaxrnn import checkpoint, devices, evaluate, folder, plot, report, stop, store, vocabulary
-from jaxrnn.advance import Advanced, Task, advance, num_epochs, over
+from jaxrnn import checkpoint, devices, evaluate, folder, paths, plot, report, stop, store, verdict, vocabulary
+from jaxrnn.advance import Advanced, Task, advance, characters_per_epoch, characters_read, num_epochs, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.evaluate import Dynamics
 from jaxrnn.folder import Log
 from jaxrnn.loop import copy
 from jaxrnn.optimizer import with_learning_rate
-from jaxrnn.pace import Pace, begin, is_time, laid_out, went_back, without
-from jaxrnn.progress import WINDOW, Snapshot, guess_nats, is_doubtful
+from jaxrnn.pace import Pace, begin, is_time, is_up, laid_out, went_back, without
+from jaxrnn.progress import WINDOW, Snapshot, epoch_nats, guess_nats, is_doubtful
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.stop import Received
 from jaxrnn.types import Params
@@ -60,8 +61,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
         task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)
     now = time.perf_counter()
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
-    characters, most = task.updates_per_epoch * task.characters_per_update, num_epochs(task.config)
-    with report.progress(screen, characters, most) as show:
+    with report.progress(screen, characters_per_epoch(task), num_epochs(task.config)) as show:
         if not disk.anything_saved:
             disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
         pace = begin(task, snapshot, begun)
@@ -76,7 +76,10 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
                 snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
                 speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
                 num_updates = max(1, int(SECONDS_PER_LOOK * speed))
-            num_updates, planned = devices.highest(num_updates, is_time(pace) and not advanced.problem)
+            ended = bool(advanced.problem) or over(
+                task, snapshot
+            )  # a run that is over is not planned anew, whatever time is left
+            num_updates, planned = devices.highest(num_updates, is_time(pace) and not ended)
             if planned:
                 snapshot, pace, plan_log = plan(task, snapshot, pace, screen)
                 log = folder.joined(log, plan_log)
@@ -95,18 +98,30 @@ def first_updates(task: Task) -> int:
 
 
 def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[Snapshot, Pace, Log]:
-    """The run laid out so that it ends on time, which is said at the first time; and the event for the metrics."""
+    """Plan the run so that it ends on time, say so the first time and when the time is up; and the event for the metrics."""
     first = snapshot.progress.num_updates is None
-    if first:
+    if first and not is_up(pace):
         started = time.perf_counter()
         pace = pace._replace(of_epoch=seconds_between_epochs(task, snapshot))
         pace = without(pace, time.perf_counter() - started)
+    ended = is_up(pace)
     snapshot, pace = laid_out(task, snapshot, pace)
     step, num_updates = int(snapshot.state.step), snapshot.progress.num_updates or 0
-    if first:
-        epochs, minutes = num_updates / task.updates_per_epoch, task.config.learning.minutes
-        screen.print(f"planned: {num_updates:,} updates, {epochs:.2f} epochs, to end {minutes:g} minutes after the beginning")
+    if first or ended:
+        screen.print(plan_in_words(task, num_updates, pace, ended))
     return snapshot, pace, Log(folder.event("plan", {"step": step, "num_updates": num_updates}))
+
+
+def plan_in_words(task: Task, num_updates: int, pace: Pace, ended: bool) -> str:
+    """One line on how much of the text there is time for."""
+    minutes, length = (
+        task.config.learning.minutes,
+        f"{num_updates:,} updates, {num_updates / task.updates_per_epoch:.2f} epochs",
+    )
+    if not ended:
+        return f"planned: {length}, to end {minutes:g} minutes after the beginning"
+    starting = f"starting took {pace.seconds_starting:.1f} s of --minutes {minutes:g}"
+    return f"time is up: training ends after {length} ({starting})"
 
 
 def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
@@ -126,13 +141,11 @@ def told(task: Task, advanced: Advanced, screen: Console, show: report.Show) -> 
     (state, _, progress), row = advanced.snapshot, advanced.epoch
     metrics = "".join(folder.event("progress", window._asdict()) for window in advanced.windows)
     if row is None:
-        updates = int(state.step) % task.updates_per_epoch
-        num_read = updates * task.characters_per_update
-        nats = progress.epoch_sum / (updates * task.learner.length)
-        show(progress.epochs, num_read, nats, num_read / progress.epoch_seconds)
+        num_read = characters_read(task, progress)
+        show(progress.epochs, num_read, epoch_nats(progress), num_read / progress.epoch_seconds)
         return Log(metrics)
     text = epoch_sample(task, state.params, row.epoch)
-    show(row.epoch, task.updates_per_epoch * task.characters_per_update, row.online_nats, row.characters_per_second)
+    show(row.epoch, row.characters, row.online_nats, row.characters_per_second)
     report.show_epoch(screen, row, text)
     title = f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online"
     return Log(metrics + folder.event("epoch", row._asdict()), folder.titled(title, text))
@@ -231,13 +244,25 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
     final = folder.event("final", {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **how})
     disk = disk._replace(unwritten=folder.append(run_dir, folder.joined(disk.unwritten, Log(final))))
     report.show_numbers(screen, numbers)
+    report.show_verdicts(screen, verdicts(task, snapshot, numbers, found[-1], folder.read_events(run_dir)))
     disk, drawn = draw(task, numbers, run_dir, disk, screen)
     report.show_next(screen, run_dir, drawn, how_tested(task, snapshot, found[-1], floor))
-    guess = guess_nats(len(task.data.vocabulary.characters))
-    if not numbers.online_nats <= guess:
-        screen.print(f"learning failed: guessing evenly costs {guess:.4f} nats; start again with a lower --learning-rate")
     if disk.failed or any(disk.unwritten):
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
+
+
+def verdicts(
+    task: Task, snapshot: Snapshot, numbers: report.FourNumbers, how: Dynamics, events: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What the numbers say of the learning and of dynamic evaluation, where something should be changed."""
+    guess, rate = guess_nats(len(task.data.vocabulary.characters)), snapshot.progress.schedule.learning_rate
+    windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
+    learned = verdict.on_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate)
+    chosen = task.config.evaluation.dynamic == AUTO
+    flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
+    auto = "--dynamic auto" if task.config.text.validation_fraction else "--dynamic auto --validation-fraction 0.05"
+    helped = verdict.on_dynamic(numbers.heldout_nats, numbers.heldout_dynamic_nats, how.rates, chosen, flag, auto)
+    return [line for line in (learned, helped) if line]
 
 
 def draw(task: Task, numbers: report.FourNumbers, run_dir: Path, disk: Disk, screen: Console) -> tuple[Disk, bool]:
@@ -263,10 +288,18 @@ def how_tested(task: Task, snapshot: Snapshot, how: Dynamics, floor: float | Non
     """With which weights, and how learning went on, where that was chosen; and the floor, where it is known."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {
+        **part_of_epoch(task, snapshot),
         **({"tested": f"the best weights, after {snapshot.progress.best_step:,} updates"} if best else {}),
         **({"dynamic": f"{evaluate.in_words(how)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better in the mean"}),
     }
+
+
+def part_of_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
+    """How much of its last epoch a run has read that ended inside it."""
+    updates, whole = int(snapshot.state.step) % task.updates_per_epoch, characters_per_epoch(task)
+    read = f"the first {updates * task.characters_per_update:,} of {whole:,} characters, then the time was up"
+    return {"last epoch": read} if updates else {}
 
 
 def end_if_asked(signal: int, task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> None:
@@ -289,8 +322,7 @@ def where(task: Task, snapshot: Snapshot) -> str:
     if over(task, snapshot):
         return f"after epoch {snapshot.progress.epochs}, the last one"
     read = int(snapshot.state.step) % task.updates_per_epoch * task.characters_per_update
-    characters = task.updates_per_epoch * task.characters_per_update
-    return f"epoch {snapshot.progress.epochs + 1}, character {read:,} of {characters:,}"
+    return f"epoch {snapshot.progress.epochs + 1}, character {read:,} of {characters_per_epoch(task):,}"
 
 
 def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str:
@@ -303,4 +335,4 @@ def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str
 
 def how_to_resume(run_dir: Path) -> str:
     """The command."""
-    return f"Go on with: python -m jaxrnn.train --resume {report.quoted(run_dir)}"
+    return f"Go on with: python -m jaxrnn.train --resume {paths.typed(run_dir)}"

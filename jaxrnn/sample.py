@@ -24,6 +24,7 @@ import tyro
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn import checkpoint, cli, compiled, devices, report, vocabulary
+from jaxrnn import text as texts
 from jaxrnn.check import check_seed, check_value
 from jaxrnn.checkpoint import Which
 from jaxrnn.errors import InputError
@@ -195,7 +196,7 @@ class SampleConfig:
     ] = None
     """Folder of the run; without one, the newest in runs/."""
     prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(default: a full stop)")] = None
-    """Text that the model reads before it writes; it may be long."""
+    """Text that the model reads before it writes; it may be long, and begin with a dash."""
     length: int = 500
     """Characters to write."""
     temperature: float = TEMPERATURE
@@ -223,12 +224,13 @@ def check(config: SampleConfig) -> None:
     check_drawing(config.temperature, config.top_k, config.top_p)
     check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
     check_seed(config.seed)
-    if config.prompt == "":
+    if config.prompt is not None and not texts.with_newlines(config.prompt):
         raise InputError("--prompt is empty; give at least one character")
 
 
 def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, " prompt"]:
-    """The ids of a prompt; what the vocabulary does not hold is left out or an `InputError`."""
+    """The ids of a prompt, normalised as a text is; what the vocabulary does not hold is left out or an `InputError`."""
+    prompt = texts.with_newlines(prompt)
     if skip_unknown:
         prompt = vocabulary.without_unknown(known, prompt)
         if not prompt:
@@ -244,6 +246,7 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check(config)
+        devices.start()
         with report.busy(report.console(), "starting"):
             inside.enter_context(compiled.programs_kept(config.compilation_cache))
             run = checkpoint.load(config.run or checkpoint.newest())

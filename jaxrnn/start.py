@@ -1,19 +1,21 @@
 """Where a run starts: from random weights, or from those of another run or file, whose vocabulary may grow."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import checkpoint, export, report, vocabulary
+from jaxrnn import checkpoint, export, paths, report, store, vocabulary
 from jaxrnn import config as configs
 from jaxrnn.advance import Task
-from jaxrnn.config import Config
+from jaxrnn.config import AUTO, PRESETS, Config
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
 from jaxrnn.loop import copy
+from jaxrnn.manifest import saved_config
 from jaxrnn.optimizer import with_num_updates
 from jaxrnn.progress import Progress, Snapshot, guess_nats
 from jaxrnn.schedule import Schedule
@@ -23,12 +25,43 @@ from jaxrnn.vocabulary import Vocabulary
 
 def weights_of(source: Path) -> Weights:
     """Those of a run (`checkpoint.weights`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
+    source = paths.expanded(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
             return export.read(source)
     run = checkpoint.load(source)
     report.show_rejected(run.rejected)
     return Weights(run.config, run.vocabulary, checkpoint.weights(run))
+
+
+def config_of(source: Path) -> Config | None:
+    """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains."""
+    with contextlib.suppress(OSError, InputError):
+        if source.is_file():
+            return export.config_of(source)
+        found = (store.about(source, number) for number in reversed(store.numbers(source)))
+        return next((saved_config(about) for about in found if about is not None), None)
+    return None
+
+
+def settings_after(origin: Config, preset: str | None) -> Config:
+    """What no flag says, in a run that starts from the weights of `origin`.
+
+    With a preset it is the preset's, but for the network. Without one a run learns and is tested as the origin did and was,
+    with a rate and a dropout that suit it; the name of the text, --minutes and where it is computed and saved are not taken.
+    """
+    if preset is not None:
+        return dataclasses.replace(PRESETS[preset], model=origin.model)
+    text, learning, default = origin.text, origin.learning, Config()
+    validation = AUTO if text.validation_fraction else 0.0
+    dropout = AUTO if learning.dropout else 0.0
+    return dataclasses.replace(
+        default,
+        text=dataclasses.replace(text, text=default.text.text, validation_fraction=validation, rare_threshold=0),
+        model=origin.model,
+        learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),
+        evaluation=origin.evaluation,
+    )
 
 
 def check_model(config: Config, origin: Weights) -> None:

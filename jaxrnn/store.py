@@ -20,14 +20,23 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from jaxrnn import devices, temporary
+from jaxrnn import devices, seal, temporary
 from jaxrnn.errors import InputError
 from jaxrnn.manifest import digest
 from jaxrnn.quiet import quiet
 
+ITEMS = ("about", "arrays")  # the folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
 OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # for temporary files
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
+
+
+# What TensorStore, which verifies the index of the arrays by checksums of its own, says of files that are not whole.
+PROOFS = {
+    "DATA_LOSS": "the checksum of its arrays differs from when it was saved",
+    "OUT_OF_RANGE": "a file of its arrays is cut short",
+    "NOT_FOUND": "a file of its arrays is missing",
+}
 
 
 class Opened(NamedTuple):
@@ -69,8 +78,11 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
         try:
             (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
             with _manager(run_dir, keep) as manager:
-                if not manager.save(max(numbers(run_dir), default=0) + 1, args=args):
+                number = max(numbers(run_dir), default=0) + 1
+                if not manager.save(number, args=args):
                     raise NotWritten("Orbax did not take it")
+            if devices.is_first():
+                seal.write(path_of(run_dir, number))
             remove_leftovers(run_dir)  # what is no longer kept
             return
         except InputError as error:
@@ -81,20 +93,32 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     raise NotWritten(reason)
 
 
+def about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
+    """What one of them says of itself, read without JAX and Orbax; None if it is not what was saved."""
+    try:
+        saved = json.loads((path_of(run_dir, number) / "about" / "metadata").read_text("utf-8"))
+        unchanged = digest((), saved["about"]) == saved.get("about_sha256") or saved["about"]["format"] == 1
+        return saved["about"] if unchanged else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 @contextlib.contextmanager
 def opened(run_dir: Path, number: int) -> Iterator[Opened]:
     """To read one of them: `about` is verified, the arrays are when `arrays` gets them.
 
     Raises:
-      Damaged: it is not what was saved.
-      InputError: it may not be read.
+      Damaged: reading it has proved that it is not what was saved.
+      InputError: it cannot be read here, whatever the reason: permissions, memory, the backend.
     """
-    import orbax.checkpoint as ocp
-
     with quiet():
         try:
+            import orbax.checkpoint as ocp
+
             with _manager(run_dir, read_only=True) as manager:
                 saved = manager.restore(number, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+                if not isinstance(saved, dict) or not {"about", "sha256"} <= saved.keys():
+                    raise Damaged("its metadata is incomplete")
                 about = saved["about"]
                 if "about_sha256" not in saved and about["format"] != 1:  # the first format has one digest, over all
                     raise Damaged("its metadata has no SHA-256")
@@ -102,18 +126,51 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
                     raise Damaged("the SHA-256 of its metadata is another one than when it was saved")
                 yield Opened(manager, number, about, saved["sha256"])
             return
-        except (Damaged, InputError, MemoryError, jax.errors.JaxRuntimeError):
-            raise  # with too little memory what was saved may be good
-        except PermissionError as error:
-            raise InputError(f"checkpoint {str(path_of(run_dir, number))!r} cannot be read: {error.strerror}") from None
-        except FileNotFoundError:
-            reason = "a file of it is missing"
-        except json.JSONDecodeError:
-            reason = "its metadata is no JSON"
-        except Exception:  # Orbax meets damage with many kinds of them, and many words
-            reason = "it cannot be read"
+        except (Damaged, InputError):
+            raise
+        except Exception as error:  # Orbax meets damage with many kinds of them, and many words
+            failed = _failure(path_of(run_dir, number), error)
         gc.collect()  # what it has left unfinished complains when it is collected
-    raise Damaged(reason)
+    raise failed
+
+
+def _failure(path: Path, error: Exception) -> Damaged | InputError:
+    """Decide whether a checkpoint that could not be read is damaged, which only its files prove, or unreadable here."""
+    try:
+        listed = seal.read(path)
+        broken = seal.damage(path, listed) if listed else None
+    except OSError as unreadable:
+        listed, broken, error = None, None, unreadable
+    proved = damage_in(error) if broken or not listed else None
+    if broken or proved:
+        return Damaged(proved or broken)
+    return InputError(f"checkpoint {str(path)!r} cannot be read here: {why_unreadable(error, whole=bool(listed))}")
+
+
+def damage_in(error: Exception) -> str | None:
+    """Say what reading a checkpoint has proved to be damaged, None if nothing is: the cause may lie outside of its files."""
+    if isinstance(error, FileNotFoundError):
+        return "a file of it is missing"
+    if isinstance(error, json.JSONDecodeError):
+        return "its metadata is not JSON"
+    words = " ".join(str(each) for each in (error, error.__cause__, error.__context__))
+    return next((reason for status, reason in PROOFS.items() if status in words), None)
+
+
+def why_unreadable(error: Exception, whole: bool) -> str:
+    """Say in a few words why a checkpoint could not be read, and what to do.
+
+    Args:
+      whole: whether all its files are known to be as they were written.
+    """
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files; raise their number with ulimit -n"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    reason = str(error).partition("\n")[0][:200] or type(error).__name__
+    return reason if whole else f"{reason}; to use an older one, move it out of its folder"
 
 
 def arrays(saved: Opened, item: str, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
@@ -147,6 +204,12 @@ def numbers(run_dir: Path) -> list[int]:
         if none and (error.errno == errno.ENAMETOOLONG or not folder.is_symlink()):
             return []
         raise InputError(f"the checkpoints in {str(folder)!r} cannot be listed: {error.strerror}") from None
+
+
+def holds_checkpoint(run_dir: Path) -> bool:
+    """Whether there is a checkpoint of ours, damaged or even emptied: other programs number theirs, too."""
+    found = [{path.name for path in path_of(run_dir, number).iterdir()} for number in numbers(run_dir)]
+    return any(not names or names & set(ITEMS) for names in found)
 
 
 def path_of(run_dir: Path, number: int) -> Path:

@@ -22,7 +22,9 @@ def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int
     """
     length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
     if length < 1:
-        raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {num_streams + 1} are needed")
+        most = f", or at most {len(ids) - 1} streams" if 2 <= len(ids) <= num_streams else ""
+        least = max(num_streams, 1) + 1
+        raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {least} are needed{most}")
     if num_streams == 1:
         return ids
     starts = length * np.arange(num_streams)

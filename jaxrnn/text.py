@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import stat
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn import automaton, cache, synthetic, temporary
+from jaxrnn import automaton, cache, paths, synthetic, temporary
 from jaxrnn.errors import InputError
 
 DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
 EMBEDDED = "comedie"
+
+
+SPECIAL_FILES = {
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device or terminal",
+    stat.S_ISBLK: "a device",
+}
 
 
 class Published(NamedTuple):
@@ -55,7 +64,7 @@ def read(name_or_path: str) -> str:
     The text of a synthetic source is always the same, and a million characters long.
 
     Raises:
-      InputError: no such text; not a file; empty; not UTF-8; a download that failed or does not match its digest.
+      InputError: no such text; no regular file; empty; not UTF-8; a download that failed or does not match its digest.
     """
     if name_or_path.startswith(SYNTHETIC):
         return synthetic.text_of(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
@@ -64,8 +73,13 @@ def read(name_or_path: str) -> str:
     elif name_or_path in PUBLISHED:
         data = _published(name_or_path)
     else:
-        data = _file(Path(name_or_path or "no name"))
+        data = _file(paths.expanded(name_or_path or "no name"))
     return normalise(data, name_or_path)
+
+
+def is_there(name_or_path: str) -> bool:
+    """Whether it is a known text, or something has this path."""
+    return name_or_path in NAMES or os.path.lexists(paths.expanded(name_or_path))
 
 
 def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
@@ -81,7 +95,7 @@ def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
 def normalise(data: bytes, name: str) -> str:
     """UTF-8 -> text: a byte-order mark is dropped; CR LF and CR become one newline character."""
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        text = with_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(
             f"text {name!r} is not UTF-8: byte 0x{data[error.start]:02X} at offset {error.start} is not valid; "
@@ -89,19 +103,38 @@ def normalise(data: bytes, name: str) -> str:
         ) from None
     if not text:
         raise InputError(f"text {name!r} is empty")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
+
+
+def with_newlines(text: str) -> str:
+    """The text without a byte-order mark, with one newline character for each CR LF or CR."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Lengths(NamedTuple):
+    """Characters in each part of a text."""
+
+    train: int
+    validation: int
+    heldout: int
 
 
 def check_length(name: str, text: str) -> None:
     """Raises `InputError` unless there is a character to predict from another one."""
     if len(text) < 2:
-        raise InputError(f"of text {name!r} only {len(text)} is read; two characters or more are needed")
+        number = "one character" if text else "no characters"
+        raise InputError(f"text {name!r} has {number}; two characters or more are needed")
+
+
+def lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
+    """How many characters each part gets."""
+    num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
+    return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
 
 
 def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
     """Cuts a text in three: most of it to train, then the validation part, then the held-out part at its end."""
-    num_validation, num_heldout = round(len(text) * validation_fraction), round(len(text) * heldout_fraction)
-    num_train = len(text) - num_validation - num_heldout
+    num_train, num_validation, num_heldout = lengths(len(text), validation_fraction, heldout_fraction)
     return Parts(text[:num_train], text[num_train : num_train + num_validation], text[len(text) - num_heldout :])
 
 
@@ -112,18 +145,29 @@ def sha256(text: str) -> str:
 
 def _file(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
-    except IsADirectoryError:
-        raise InputError(f"text {str(path)!r} is a folder; name a text file") from None
+        _check_regular(path)
+        return path.read_bytes()
+    except InputError:  # a ValueError
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(NAMES)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
+def _check_regular(path: Path) -> None:
+    """Raises `InputError` for what can be read only once, such as a pipe, or has no end, such as /dev/zero."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise InputError(f"text {str(path)!r} is a folder; name a text file")
+    if not stat.S_ISREG(mode):
+        kind = next((kind for is_one, kind in SPECIAL_FILES.items() if is_one(mode)), "a special file")
+        raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
+
+
 def _published(name: str) -> bytes:
     folder = os.environ.get(DATA_DIR_VARIABLE)
-    copy = Path(folder, f"{name}.txt") if folder else None
+    copy = paths.expanded(folder) / f"{name}.txt" if folder else None
     if copy is None or not copy.is_file():
         return _download(name)
     data = _file(copy)

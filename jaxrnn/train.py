@@ -11,8 +11,6 @@ if __name__ == "__main__":
     starting.show()  # before the imports, which take a second or more
 
 import contextlib
-import dataclasses
-import itertools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +27,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
 from jaxrnn.progress import Snapshot
 from jaxrnn.run import run, where
-from jaxrnn.start import check_model, first_snapshot, weights_of
+from jaxrnn.start import check_model, config_of, first_snapshot, settings_after, weights_of
 
 STARTING = "starting"  # shown on a terminal until there is something to see
 
@@ -39,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     # What is learned is worth more than what is shown.
     with cli.unneeded_screen(), cli.told_in_one_line(), contextlib.ExitStack() as inside:
         flags = sys.argv[1:] if arguments is None else arguments
-        preset, config = parse(flags)
+        preset, config = parse_after_origin(flags)
         devices.check(config.device)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -47,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         run_dir = found(preset, config) if config.run.resume else None
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
+        devices.start()
         with report.busy(report.console(), STARTING):
             inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
@@ -61,7 +60,6 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     Args:
       settings: these instead of the preset's.
     """
-    refuse_empty(arguments)
     named = is_preset_named(arguments)
     preset, flags = (arguments[0], arguments[1:]) if named else ("notebook", arguments)
     if preset not in PRESETS:
@@ -69,15 +67,17 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     try:
         return preset, cli.parse(Config, "train [PRESET]", __doc__, flags, settings or PRESETS[preset])
     except InputError as error:
-        misplaced = any(flag in PRESETS for flag in flags)
+        misplaced = "Unrecognized" in str(error) and any(flag in PRESETS for flag in flags)
         raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None
 
 
-def refuse_empty(arguments: list[str]) -> None:
-    """Raises `InputError` for an empty value: mostly a variable of the shell that is not set, and no wish for a new run."""
-    for flag, value in itertools.pairwise([*arguments, "end"]):
-        if value == "" or (flag.startswith("--") and flag.endswith("=")):
-            raise InputError(f"the value of {flag.rstrip('=')} is empty; give one, or leave the flag out")
+def parse_after_origin(flags: list[str]) -> tuple[str, Config]:
+    """The preset's name and the settings; those of a run from other weights are known only when theirs are."""
+    preset, config = parse(flags)
+    if not config.run.init_from or config.run.resume not in ("", configs.AUTO):
+        return preset, config
+    origin = config_of(Path(config.run.init_from))
+    return (preset, config) if origin is None else parse(flags, defaults(origin, flags))
 
 
 def is_preset_named(arguments: list[str]) -> bool:
@@ -93,19 +93,19 @@ def found(preset: str, config: Config) -> Path | None:
 
 def begin(preset: str, config: Config, flags: list[str]) -> None:
     """A new run, in a folder of its own."""
-    check_config(config)
     origin = None
     if config.run.init_from:
         with report.busy(report.console(), STARTING):
-            origin = weights_of(Path(config.run.init_from).expanduser())
-        _, config = parse(flags, with_model_of(origin.config, preset))
+            origin = weights_of(Path(config.run.init_from))
+        _, config = parse(flags, defaults(origin.config, flags))
         check_model(config, origin)
+    check_config(config)
     devices.check_precision(config.device)
     task, snapshot = prepared(config, origin)
     run_dir = folder.choose(preset, config)
     with folder.locked(run_dir):
         folder.begin(run_dir, task.config)
-        show_and_run(task, snapshot, run_dir, inheritance(config, task, origin))
+        show_and_run(task, snapshot, run_dir, inheritance(config, task, origin, flags))
 
 
 def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
@@ -118,12 +118,12 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
         if config.run.resume != configs.AUTO and not is_preset_named(flags):
             _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
         elif config.run.init_from:
-            _, config = parse(flags, with_model_of(begun, preset))
+            _, config = parse(flags, defaults(begun, flags))  # its origin may be gone
         if config.run.resume == configs.AUTO:  # the same command again, after the run was given more epochs
             config = resume.with_epochs_wanted(config, run_dir)
         config = resume.with_chosen(config, begun)
         check_config(config)
-        resume.check_settings(configs.to_keep(config), begun, run_dir)
+        resume.check_settings(configs.to_keep(config), begun, run_dir, config.text.text)
         if saved is None:  # it was stopped before it had read anything
             if folder.read_events(run_dir):
                 raise InputError(
@@ -132,25 +132,27 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
             origin = weights_of(Path(begun.run.init_from)) if begun.run.init_from else None
             task, snapshot = prepared(config, origin)
             folder.cut(run_dir, {})
-            show_and_run(task, snapshot, run_dir, inheritance(config, task, origin))
+            show_and_run(task, snapshot, run_dir, inheritance(config, task, origin, flags))
         else:
-            go_on_from(saved, configs.to_keep(config))
+            go_on_from(saved, config)
 
 
 def go_on_from(saved: Run, config: Config) -> None:
     """A run from its newest good checkpoint."""
     with report.busy(report.console(), STARTING):
-        data = build.data(config, saved.vocabulary)
-    resume.check_run(saved, data)
+        resume.check_run(saved)
+        resume.check_text(saved, config)
+        finished = saved.progress.schedule.finished
+        resume.check_longer(config, saved.config, finished, saved.path)
+        data, config = build.data(config, saved.vocabulary), configs.to_keep(config)
     report.show_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.chosen(config, saved.config)
     with report.busy(report.console(), STARTING):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
-    more = "; its schedule ended" if saved.progress.schedule.finished else "; --epochs takes more"
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
-        finished = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs{more}"
-        report.console().print(finished)
+        read = f"the run in {str(saved.path)!r} is finished: it has read {saved.progress.epochs} epochs"
+        report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
     store.set_aside(saved.path, saved.rejected)
     folder.cut(saved.path, saved.about["log_sizes"])
@@ -177,18 +179,19 @@ def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
         return task, first_snapshot(task, origin)
 
 
-def with_model_of(config: Config, preset: str) -> Config:
-    """The preset, but its network that of these settings: that of weights which are there already is no matter of choice."""
-    return dataclasses.replace(PRESETS[preset], model=config.model)
+def defaults(origin: Config, flags: list[str]) -> Config:
+    """What no flag says, in a run from the weights of `origin`."""
+    return settings_after(origin, flags[0] if is_preset_named(flags) and flags[0] in PRESETS else None)
 
 
-def inheritance(config: Config, task: Task, origin: Weights | None) -> dict[str, str]:
+def inheritance(config: Config, task: Task, origin: Weights | None, flags: list[str]) -> dict[str, str]:
     """What a new run has from another one, in words."""
     if origin is None:
         return {}
     new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))
     grown = f"; {len(new)} new characters: {report.visible(new)}" if new else "; no new characters"
-    return {"weights": f"those of {config.run.init_from}{grown}"}
+    settings = {} if is_preset_named(flags) else {"settings": "how it learns and is tested: as there, since no preset is named"}
+    return {"weights": f"those of {config.run.init_from}{grown}", **settings}
 
 
 def show_and_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str]) -> None:

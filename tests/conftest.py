@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import importlib
+import itertools
 import json
 import os
 import tempfile
@@ -83,6 +84,13 @@ def trained(tmp_path_factory):
             train.main(["mikolov2010", *SMALL, "--num-streams", "2", "--epochs", "20", "--learning-rate", "0.5"])
             os.chdir(before)
     return path
+
+
+def but(arguments, *flags):
+    """The arguments with other values for flags that they hold, and with these flags besides: each may be given once."""
+    pairs = dict(zip(flags[::2], flags[1::2], strict=True))
+    kept = [pair for pair in itertools.pairwise(arguments) if pair[0].startswith("--") and pair[0] not in pairs]
+    return [*(argument for pair in kept for argument in pair), *flags]
 
 
 def task_of(preset="notebook", streams=1, updates_per_call=10_000, device=None, **learning):

@@ -59,6 +59,19 @@ def rtrl(of_steps, mask: np.ndarray | float = 1):
     return total
 
 
+def published_snap(of_steps, mask: np.ndarray | float):
+    """The sum of dL_t/dh_t . J_t, with J_t = mask (I_t + D_t J_{t-1}): SnAp of Menick et al. (2020).
+
+    The readout's weights have their own gradient, what g holds beside I^T dL_t/dh_t. D must be invertible: dL_t/dh_t is found
+    from delta = D^T dL_t/dh_t.
+    """
+    total, J = 0, 0 * of_steps[0][0]
+    for now, D, g, delta in of_steps:
+        dh, J = np.linalg.solve(D.T, delta), mask * (now + D @ J)
+        total = total + g - now.T @ dh + J.T @ dh
+    return total
+
+
 def window(of_steps, length):
     """The sum of the gradients of each loss through the last characters."""
     total = 0

@@ -126,7 +126,7 @@ def test_if_all_are_damaged_that_is_one_error(copied):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(
-        InputError, match=r"every checkpoint of the run .* is damaged.* 2: its metadata is no JSON; 1: its metadata is"
+        InputError, match=r"every checkpoint of the run .* is damaged.* 2: its metadata is not JSON; 1: its metadata is"
     ) as error:
         checkpoint.load(copied)
     assert "\n" not in str(error.value)
@@ -138,7 +138,7 @@ def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(store, "arrays", fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(InputError, match="checkpoints/2' cannot be read here: not enough memory"):
         checkpoint.load(copied)
 
 
@@ -147,7 +147,7 @@ def test_what_may_not_be_read_is_not_taken_for_damage(copied, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(store, "arrays", fail)
-    with pytest.raises(InputError, match="checkpoints/2' cannot be read: Permission denied"):
+    with pytest.raises(InputError, match="checkpoints/2' cannot be read here: permission denied"):
         checkpoint.load(copied)
 
 

@@ -138,7 +138,7 @@ def test_a_damaged_run_is_told_in_one_line(trained, tmp_path, capsys, program):
     program.main([str(run_dir)])
     out, err = capsys.readouterr()
     assert len(out) > 100
-    assert err.startswith(f"warning: checkpoint {str(newest)!r} is damaged: its metadata is no JSON; an older one is used\n")
+    assert err.startswith(f"warning: checkpoint {str(newest)!r} is damaged: its metadata is not JSON; an older one is used\n")
     assert err.count("\n") == 1
     for about in run_dir.rglob("about/metadata"):
         about.unlink()

@@ -47,7 +47,7 @@ def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):
 
 def test_the_best_weights_may_be_wanted(trained, tmp_path):
     run = checkpoint.load(trained / "runs" / "mikolov2010-comedie-0")
-    export.main([str(run.path), str(tmp_path / "best"), "--to", "safetensors", "--weights", "best"])
+    export.main([str(run.path), str(tmp_path / "best"), "--weights", "best"])
     jax.tree.map(np.testing.assert_array_equal, export.read(tmp_path / "best").params, run.best_params)
 
 
@@ -65,7 +65,6 @@ def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
     assert "exists already" in error_of(capsys, export.main, [str(run.path), str(file)])
     assert "cannot be written" in error_of(capsys, export.main, [str(run.path), str(tmp_path / "none" / "x")])
     assert "no run in" in error_of(capsys, export.main, [str(tmp_path), str(tmp_path / "x")])
-    assert "--to" in error_of(capsys, export.main, [str(run.path), str(tmp_path / "x"), "--to", "onnx"])
     safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "foreign")
     with pytest.raises(InputError, match="was not written by jaxrnn"):
         export.read(tmp_path / "foreign")
@@ -73,6 +72,29 @@ def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
     (tmp_path / "more").write_bytes(export.to_bytes(Weights(run.config, run.vocabulary, more)))
     with pytest.raises(InputError, match="holds other arrays"):
         export.read(tmp_path / "more")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("-", "FILE is '-'; weights go into a file"),
+        ("weights.npz", "name it 'weights.safetensors'"),
+        ("weights.pt", "name it 'weights.safetensors'"),
+        ("none/weights", "there is no folder 'none'"),
+        ("file/weights", "there is no folder 'file'"),
+        ("folder", "exists already"),
+        ("link", "exists already"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_in_one_line(run, folder, capsys, name, said):
+    (folder / "file").write_text("mine")
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to("nowhere")
+    before = sorted(folder.rglob("*"))
+    assert said in error_of(capsys, export.main, [str(run.path), name])
+    assert sorted(folder.rglob("*")) == before
+    assert (folder / "file").read_text() == "mine"
 
 
 def test_the_reader_in_the_readme_samples_what_the_model_holds_likely(run, file, capsys, monkeypatch):

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import io
 import json
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn import folder
+import jaxrnn.folder
+from jaxrnn import checkpoint, folder
+from jaxrnn.config import Config, RunConfig, TextConfig
+from jaxrnn.errors import InputError
 from jaxrnn.folder import Log
 
 
@@ -97,3 +101,71 @@ def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
 def test_what_goes_wrong_inside_a_lock_is_not_taken_for_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError), folder.locked(tmp_path):
         (tmp_path / "none").read_text()
+
+
+def new_run_in(run_dir):
+    return dataclasses.replace(Config(), run=RunConfig(run_dir=str(run_dir)))
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "samples.txt", "loss.png", "lock"])
+def test_somebody_else_s_file_is_never_taken_for_a_run_s_nor_overwritten(tmp_path, name):
+    (tmp_path / name).write_text('{"text": "mine"}')
+    assert not folder.holds_run(tmp_path)
+    with pytest.raises(InputError, match=f"holds '{name}', which is not a run's and is not overwritten: name another") as told:
+        folder.choose("notebook", new_run_in(tmp_path))
+    assert "remove" not in str(told.value)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"text": "mine"}')]
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "1", "null", "{}", '{"text": {}, "model": {}}', '{"text": 1, "model": 2, "learning": 3}']
+)
+def test_only_settings_of_ours_make_a_run(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    assert not folder.holds_run(tmp_path)
+    folder.write_config(tmp_path, Config())
+    assert folder.holds_run(tmp_path)
+
+
+def test_checkpoints_of_other_programs_are_not_taken_for_a_run_s(tmp_path):
+    theirs = tmp_path / "runs" / "theirs"
+    (theirs / "checkpoints" / "100").mkdir(parents=True)
+    (theirs / "checkpoints" / "100" / "model.pt").write_bytes(b"theirs")
+    assert not folder.holds_run(theirs)
+    with pytest.raises(InputError, match="holds 'checkpoints', which is not a run's"):
+        folder.choose("notebook", new_run_in(theirs))
+    with pytest.raises(InputError, match="no run in the folder"):
+        checkpoint.newest(tmp_path / "runs")
+    (theirs / "checkpoints" / "100" / "about").mkdir()
+    assert folder.holds_run(theirs)
+    with pytest.raises(InputError, match="already holds a run, which is never overwritten: resume it with --resume") as told:
+        folder.choose("notebook", new_run_in(theirs))
+    assert "remove" not in str(told.value)
+
+
+def test_a_folder_with_other_files_or_an_old_lock_takes_a_run(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "lock").write_text("123")
+    assert folder.choose("notebook", new_run_in(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "书" * 83, "é" * 120, "$" * 200, "...", ".hidden", "--x", "a" * 199 + "书"])
+def test_the_default_name_of_a_run_fits_whatever_the_text_is_called(folder, stem):
+    config = dataclasses.replace(Config(), text=TextConfig(text=f"{stem}.txt"))
+    first, second = (jaxrnn.folder.choose("mikolov2010", config) for _ in range(2))
+    assert first.is_dir()
+    assert second.is_dir()
+    assert second.name == f"{first.name}-2"
+    (second / ".metrics.jsonl.unfinished").write_text("")
+
+
+def test_names_that_were_short_enough_stay():
+    config = dataclasses.replace(Config(), text=TextConfig(text="a b.txt"))
+    assert folder.default_name("gru", config) == Path("runs/gru-a_b-0")
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "x/" * 1_990])
+def test_a_folder_whose_name_is_too_long_is_told_and_not_made(folder, name):
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        jaxrnn.folder.choose("notebook", new_run_in(name))
+    assert list(folder.iterdir()) == []

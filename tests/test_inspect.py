@@ -52,7 +52,7 @@ def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
     out, err = capsys.readouterr()
     number = len(store.numbers(run_dir))
     assert err == f"error: 1 of {number} checkpoints in '{run_dir}' is damaged\n"
-    assert ("DAMAGED: its metadata is no JSON" in out) == (not flags)
+    assert ("DAMAGED: its metadata is not JSON" in out) == (not flags)
     assert not flags or not json.loads(out)["checkpoints"][-1]["good"]
 
 

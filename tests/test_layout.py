@@ -73,7 +73,10 @@ def test_a_narrow_table_leaves_out_what_matters_least():
     assert fitting(widths, "cab", 11) == ["c"]
 
 
-ROW = Epoch(0, 2_699, 2.8402, 1_372_628.0, 0.00031622, 2.7, 0.125)
+ROW = Epoch(
+    epoch=0, step=2_699, characters=2_699, online_nats=2.8402, characters_per_second=1_372_628.0, learning_rate=0.00031622,
+    validation_nats=2.7, clipped_fraction=0.125,
+)  # fmt: skip
 SAMPLE = "Que pour hout anside à juine lut des marquis, monsieur Colas, venez ici avec Bichon.\n\n" * 3
 FACTS = {"text": "comedie, the first 30,000 of 73,879 characters (--max-characters)", "learning": PROSE, "x" * 19: "0.1"}
 LOSSES = {"held-out text, its source itself: none is better in the mean": 1.5, "training text, weights frozen": 2.5}

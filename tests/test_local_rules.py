@@ -71,6 +71,22 @@ def test_snap1_keeps_what_a_weight_does_to_its_own_unit(name):
     assert apart(grads, dense.rtrl(steps(name), 0)) > 1e-3
 
 
+@pytest.mark.parametrize("rule", [snap1, functools.partial(snap_n, length=1)])
+@pytest.mark.parametrize(("name", "distance"), [("elman", 0.035), ("gru", 0.121)])
+def test_snap1_and_snap_n_of_1_take_one_exact_step_before_the_mask_which_the_paper_s_snap_1_does_not(rule, name, distance):
+    """g + J~_{t-1}^T delta beside dL_t/dh_t . J~_t, both with J~_t = mask (I_t + D_t J~_{t-1})."""
+    cell, readout = ([leaf.size for leaf in jax.tree.leaves(given(name)[0][part])] for part in ("cell", "readout"))
+    own = [np.tile(np.eye(HIDDEN), size // HIDDEN) for size in cell]  # a weight's unit is its last axis modulo their number
+    mask = np.concatenate([*own, np.zeros((HIDDEN, sum(readout)))], axis=1)  # the readout does not reach the carry
+    ours, J = 0, 0 * mask
+    for now, D, g, delta in steps(name):
+        ours, J = ours + g + J.T @ delta, mask * (now + D @ J)
+    grads = summed(rule(KNOWN[name]), *given(name))
+    assert apart(grads, ours) < 1e-12
+    assert apart(grads, dense.published_snap(steps(name), mask)) == pytest.approx(distance, abs=0.001)
+    assert apart(dense.published_snap(steps(name), 1), dense.rtrl(steps(name))) < 1e-12  # with all of J both are exact
+
+
 @pytest.mark.parametrize("name", [name for name in [*MODELS, *FOREIGN] if name.startswith(DIAGONAL)])
 def test_rtrl_diagonal_is_rtrl_where_units_reach_themselves_alone(name):
     assert apart(summed(rtrl_diagonal(KNOWN[name]), *given(name)), dense.rtrl(steps(name))) < 1e-12

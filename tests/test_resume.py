@@ -1,17 +1,19 @@
 """Going on with a run: what is allowed, and what is refused."""
 
+import dataclasses
 import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, events, metrics
+from conftest import SMALL, but, events, metrics
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, folder, resume, store, train
-from jaxrnn.config import PRESETS
-from jaxrnn.train import parse
+from jaxrnn import checkpoint, evaluate, folder, resume, store, train
+from jaxrnn.config import PRESETS, Config, LearningConfig
+from jaxrnn.errors import InputError
+from jaxrnn.train import parse, parse_after_origin
 
 
 @pytest.fixture
@@ -71,13 +73,76 @@ def test_more_epochs_are_not_forgotten_when_the_run_is_killed_before_it_saves(ru
     assert checkpoint.load(run_dir).progress.epochs == 3
 
 
-@pytest.mark.slow
-def test_a_text_may_have_been_moved(folder):
-    (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
-    train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])
-    (folder / "mine.txt").rename(folder / "yours.txt")
+@pytest.fixture(scope="module")
+def on_file(tmp_path_factory):
+    """A folder with a text and a run on it."""
+    path = tmp_path_factory.mktemp("on_file")
+    (path / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
+    flags = but(SMALL, "--text", str(path / "mine.txt"), "--epochs", "1", "--run-dir", str(path / "mine"))
+    train.main(flags)
+    return path
+
+
+@pytest.fixture
+def mine(on_file, tmp_path, monkeypatch):
+    """The working folder: the run, and its text at another place than it was."""
+    shutil.copytree(on_file / "mine", tmp_path / "mine")
+    shutil.copy(on_file / "mine.txt", tmp_path / "yours.txt")
+    (on_file / "mine.txt").rename(on_file / "gone.txt")
+    monkeypatch.chdir(tmp_path)
+    yield on_file / "mine.txt"
+    (on_file / "gone.txt").rename(on_file / "mine.txt")
+
+
+def test_a_text_may_have_been_moved_which_the_error_says(mine, capsys):
+    said = f"is no longer at {str(mine)!r}; if it was moved, add its new path: --resume mine --text PATH"
+    assert said in error_of(capsys, train.main, ["--resume", "mine"])
+    said = f"the text of this run is no longer at {str(mine)!r}; put it back, or test on any text with --text PATH\n"
+    assert said in error_of(capsys, evaluate.main, ["mine"])
     train.main(["--resume", "mine", "--text", "yours.txt", "--epochs", "2"])
-    assert checkpoint.load(folder / "mine").config.text.text == str(folder / "yours.txt")
+    assert checkpoint.load("mine").config.text.text == str(Path("yours.txt").absolute())
+
+
+def test_another_text_is_named_as_it_was_typed(mine, capsys):
+    Path("short.txt").write_text("ab")
+    Path("other.txt").write_text("Il fait jour. Il fait nuit.\n" * 30)
+    for name in ("other.txt", "short.txt"):
+        message = error_of(capsys, train.main, ["--resume", "mine", "--text", name, "--epochs", "2"])
+        assert f"--text {name!r} is not the text of the run in 'mine': its SHA-256 is " in message
+        assert "; --init-from mine starts a new run on it from the old weights" in message
+    assert "no text 'none.txt'" in error_of(capsys, train.main, ["--resume", "mine", "--text", "none.txt"])
+    assert "--text is 'comedie', and the run" in error_of(capsys, train.main, ["--resume", "mine", "--text", "comedie"])
+
+
+def test_a_text_is_named_as_it_was_typed_where_the_run_is_on_a_known_one(run_dir, folder, capsys):
+    Path("other.txt").write_text("Il fait jour. Il fait nuit.\n" * 30)
+    assert "--text is 'other.txt', and" in error_of(capsys, train.main, ["--resume", str(run_dir), "--text", "other.txt"])
+
+
+def found(*flags):
+    return resume.find(*parse_after_origin(but(SMALL, "--resume", "auto", "--epochs", "1", *flags)))
+
+
+def test_auto_tells_texts_of_one_name_apart(mine, capsys):
+    for folder_of_text, text in (("a", Path("yours.txt").read_text()), ("b", "Il fait jour. Il fait nuit.\n" * 30)):
+        Path(folder_of_text).mkdir()
+        Path(folder_of_text, "mine.txt").write_text(text)
+    Path("runs").mkdir()
+    first = Path("mine").rename("runs/notebook-mine-0")
+    assert found("--text", "a/mine.txt") == first
+    assert found("--text", "b/mine.txt") is None
+    Path("a", "mine.txt").write_text("Il fait jour. Il fait jour.\n" * 30)  # the same path, but not the same text
+    assert found("--text", "a/mine.txt") is None
+    with pytest.raises(InputError, match=r"^no text 'c/mine\.txt'"):
+        found("--text", "c/mine.txt")
+    sha256 = resume.saved_sha256(first)
+    (first / "checkpoints" / str(store.numbers(first)[-1]) / "about" / "metadata").write_text("{")
+    assert resume.saved_sha256(first) == sha256 != ""  # from the checkpoint before
+    shutil.rmtree(first / "checkpoints")  # stopped before it saved anything: its text is known by its path alone
+    assert found("--text", "a/mine.txt") is None
+    mine.write_text("anything")
+    assert found("--text", str(mine)) == first
+    mine.unlink()
 
 
 def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(run_dir, capsys):
@@ -105,6 +170,49 @@ def test_a_run_that_is_over_is_left_alone(run_dir, capsys):
     assert not left.exists()
 
 
+@pytest.mark.parametrize(
+    ("schedule", "minutes", "schedule_finished", "why_not"),
+    [
+        ("constant", 0.0, False, ""),
+        ("constant", 5.0, False, "it was planned to end after 5 minutes"),
+        ("halving", 0.0, False, ""),
+        ("halving", 0.0, True, "its schedule has ended"),
+        ("halving", 5.0, False, "it was planned to end after 5 minutes"),
+        ("halving", 5.0, True, "it was planned to end after 5 minutes"),
+        ("cosine", 0.0, False, "its rate falls to nothing at the end of epoch 2"),
+        ("cosine", 5.0, False, "it was planned to end after 5 minutes"),
+    ],
+)
+def test_a_finished_run_offers_what_would_be_accepted(schedule, minutes, schedule_finished, why_not):
+    begun, wanted = (
+        dataclasses.replace(Config(), learning=LearningConfig(schedule=schedule, minutes=minutes, epochs=epochs))
+        for epochs in (2, 3)
+    )
+    offered = resume.more_in_words(begun.learning, schedule_finished, Path("run"))
+    resume.check_longer(begun, begun, schedule_finished, Path("run"))
+    if not why_not:
+        assert offered == "--epochs takes more"
+        resume.check_settings(wanted, begun, Path("run"))
+        resume.check_longer(wanted, begun, schedule_finished, Path("run"))
+        return
+    assert offered.startswith(why_not)
+    assert offered.endswith("; start a new run from its weights: --init-from run")
+    refused = f"--epochs is 3, but the run in 'run' takes no more: {why_not}.*--init-from run"
+    with pytest.raises(InputError, match=refused):
+        resume.check_longer(wanted, begun, schedule_finished, Path("run"))
+    if not schedule_finished:  # else that is not known from the settings
+        with pytest.raises(InputError, match=refused):
+            resume.check_settings(wanted, begun, Path("run"))
+
+
+def test_a_run_whose_schedule_has_ended_says_so_and_takes_no_more_epochs(trained, tmp_path, capsys):
+    run_dir = shutil.copytree(trained / "runs" / "mikolov2010-comedie-0", tmp_path / "run")
+    train.main(["--resume", str(run_dir)])
+    said = f"its schedule has ended, as the validation loss no longer improved; {resume.new_from_weights(run_dir)}"
+    assert said in capsys.readouterr().out
+    assert said in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "30"])
+
+
 def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
     command = [*SMALL, "--epochs", "1", "--resume", "auto"]
     train.main(command)
@@ -114,15 +222,14 @@ def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
     train.main([*SMALL, "--epochs", "1"])
     capsys.readouterr()
     os.utime(folder / "runs" / "notebook-comedie-0-2" / "config.json", (1, 1))
-    train.main([*command, "--epochs", "2"])
+    train.main(but(command, "--epochs", "2"))
     assert len(metrics(folder / "runs" / "notebook-comedie-0")) == 3
     assert len(metrics(folder / "runs" / "notebook-comedie-0-2")) == 2
     capsys.readouterr()
     train.main(command)  # with fewer epochs than it has been given since
     assert "is finished: it has read 2 epochs" in capsys.readouterr().out
-    assert "--seed is 3" in error_of(
-        capsys, train.main, [*command, "--epochs", "2", "--seed", "3", "--run-dir", "runs/notebook-comedie-0"]
-    )
+    elsewhere = but(command, "--epochs", "2", "--seed", "3", "--run-dir", "runs/notebook-comedie-0")
+    assert "--seed is 3" in error_of(capsys, train.main, elsewhere)
 
 
 def changed(run_dir, part, **values):
@@ -139,20 +246,31 @@ def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     command = ["notebook", *SMALL, "--resume", "auto"]
-    assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
-    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) is None
+    assert resume.find(*parse_after_origin(command)) == Path("runs/notebook-comedie-0")
+    assert resume.find(*parse_after_origin([*command, "--learning-rate", "0.2"])) is None
     changed("runs/notebook-comedie-0-7", "learning", learning_rate=0.2)
-    assert resume.find(*parse([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
-    some_width = [*command, "--hidden-size", "auto"]
-    assert resume.find(*parse(some_width)) is None  # nobody would have chosen 8
+    assert resume.find(*parse_after_origin([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
+    some_width = ["notebook", *but(command, "--hidden-size", "auto")]
+    assert resume.find(*parse_after_origin(some_width)) is None  # nobody would have chosen 8
     changed("runs/notebook-comedie-0-6", "model", hidden_size=256)
-    assert resume.find(*parse(some_width)) == Path("runs/notebook-comedie-0-6")
+    assert resume.find(*parse_after_origin(some_width)) == Path("runs/notebook-comedie-0-6")
     heir = [*command, "--init-from", "runs/mikolov2010-comedie-0"]  # whose network is not the preset's
-    assert resume.find(*parse(heir)) is None
+    assert resume.find(*parse_after_origin(heir)) is None
     changed("runs/notebook-comedie-0-8", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
     changed("runs/notebook-comedie-0-8", "model", initialisation="mikolov")
-    assert resume.find(*parse(heir)) == Path("runs/notebook-comedie-0-8")
-    assert resume.find(*parse(command)) == Path("runs/notebook-comedie-0")
+    assert resume.find(*parse_after_origin(heir)) == Path("runs/notebook-comedie-0-8")
+    unnamed = heir[1:]  # no preset: learning and evaluation as there
+    assert resume.find(*parse_after_origin(unnamed)) is None
+    there = json.loads(Path("runs/mikolov2010-comedie-0/config.json").read_text())
+    changed("runs/notebook-comedie-0-9", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
+    changed("runs/notebook-comedie-0-9", "model", initialisation="mikolov")
+    changed("runs/notebook-comedie-0-9", "learning", **{**there["learning"], "learning_rate": 0.1})
+    changed("runs/notebook-comedie-0-9", "text", **there["text"])
+    assert resume.find(*parse_after_origin(unnamed)) == Path("runs/notebook-comedie-0-9")
+    assert resume.find(*parse_after_origin(heir)) == Path("runs/notebook-comedie-0-8")
+    shutil.move("runs/mikolov2010-comedie-0", "elsewhere")  # then the settings of the heirs tell
+    assert resume.find(*parse_after_origin(unnamed)) in (Path("runs/notebook-comedie-0-8"), Path("runs/notebook-comedie-0-9"))
+    assert resume.find(*parse_after_origin(command)) == Path("runs/notebook-comedie-0")
 
 
 def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
@@ -173,7 +291,9 @@ def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, 
     (run_dir / "checkpoints" / "77.orbax-checkpoint-tmp").mkdir()
     train.main(["--resume", str(run_dir)])
     out, err = capsys.readouterr()
-    assert err.startswith(f"warning: checkpoint '{run_dir}/checkpoints/{newest}' is damaged: its metadata is no JSON; an older")
+    assert err.startswith(
+        f"warning: checkpoint '{run_dir}/checkpoints/{newest}' is damaged: its metadata is not JSON; an older"
+    )
     assert err.count("\n") == 1
     assert "resumed     epoch " in out
     assert (run_dir / "damaged" / str(newest)).is_dir()
@@ -182,13 +302,12 @@ def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, 
     assert checkpoint.load(run_dir).rejected == ()
 
 
-def test_a_text_that_has_changed_is_refused(folder, capsys):
-    (folder / "mine.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
-    train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "mine"])
-    (folder / "mine.txt").write_text("Il fait jour. Il fait nuit.\n" * 30, encoding="utf-8")
-    capsys.readouterr()
+@pytest.mark.parametrize("changed", ["Il fait jour. Il fait nuit.\n" * 30, "ab"])
+def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
+    mine.write_text(changed)
     message = error_of(capsys, train.main, ["--resume", "mine", "--epochs", "2"])
-    assert "mine.txt' is not what it was when the run in 'mine' was begun: its SHA-256 is " in message
+    assert f"text {str(mine)!r} is not what it was when the run in 'mine' was begun: its SHA-256 is " in message
+    mine.unlink()
 
 
 def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, capsys, monkeypatch):
@@ -207,7 +326,7 @@ def test_a_run_of_the_first_format_is_refused_with_what_to_do(tmp_path, capsys):
 
     run_dir = shutil.copytree(FORMAT_1, tmp_path / "old")
     message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "2"])
-    assert f"start a new one from its weights: --init-from {run_dir}" in message
+    assert f"start a new run from its weights: --init-from {run_dir}" in message
 
 
 @pytest.mark.parametrize("name", ["none", "x" * 5_000, "empty"])
@@ -220,8 +339,8 @@ def test_what_is_no_run_is_told_and_nothing_is_made(folder, capsys, name):
 def test_settings_that_cannot_be_read_are_told(run_dir, capsys):
     shutil.rmtree(run_dir / "checkpoints")
     (run_dir / "config.json").write_text("{")
-    assert "config.json' cannot be read (JSONDecodeError)" in error_of(capsys, train.main, ["--resume", str(run_dir)])
-    (run_dir / "config.json").write_text(json.dumps({"more": {}}))
+    assert ": its config.json does not hold the settings of a run; " in error_of(capsys, train.main, ["--resume", str(run_dir)])
+    (run_dir / "config.json").write_text(json.dumps({"text": {}, "model": {}, "learning": {}, "more": {}}))
     assert "hold 'more'" in error_of(capsys, train.main, ["--resume", str(run_dir)])
 
 

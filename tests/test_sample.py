@@ -11,6 +11,7 @@ from jaxrnn import elman
 from jaxrnn import sample as sampling
 from jaxrnn.errors import InputError
 from jaxrnn.sample import BLOCK, nucleus, sample
+from jaxrnn.vocabulary import Vocabulary
 
 PROMPT = np.array([1, 2, 3], np.int32)
 
@@ -102,3 +103,12 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_probability(order, top_k
     margin = np.abs(cumulated - top_p).min()
     if margin > 1e-5:  # else rounding decides
         assert set(np.flatnonzero(kept)) == set(ranked[:count])
+
+
+def test_a_prompt_is_normalised_as_a_text_is():
+    known = Vocabulary("\nabc")
+    expected = sampling.encode_prompt(known, "a\nb\nc", skip_unknown=False)
+    for prompt in ("\ufeffa\r\nb\rc", "a\rb\r\nc"):
+        np.testing.assert_array_equal(sampling.encode_prompt(known, prompt, skip_unknown=False), expected)
+    with pytest.raises(InputError, match="--prompt is empty"):
+        sampling.check(sampling.SampleConfig(prompt="\ufeff"))

@@ -1,5 +1,6 @@
 """A new run from the weights of an old one."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -9,8 +10,9 @@ import pytest
 from conftest import SMALL
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, elman, export, start, train, vocabulary
-from jaxrnn.config import PRESETS
+from jaxrnn import checkpoint, elman, export, start, suitable, train, vocabulary
+from jaxrnn.check import check_config
+from jaxrnn.config import PRESETS, DeviceConfig, RunConfig
 from jaxrnn.export import Weights
 from jaxrnn.vocabulary import Vocabulary
 
@@ -57,7 +59,50 @@ def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsy
     rows = vocabulary.encode(run.vocabulary, old.vocabulary.characters)
     np.testing.assert_array_equal(first.state.params["readout"]["kernel"][rows], old.state.params["readout"]["kernel"])
     assert int(first.state.step) == 0
-    assert (run.config.model, run.config.learning.schedule) == (old.config.model, "constant")
+    assert (run.config.model, run.config.learning.schedule) == (old.config.model, "halving")
+    assert "settings    how it learns and is tested: as there, since no preset is named" in out
+
+
+@pytest.fixture
+def gated():
+    """The settings of a GRU as they are when a run of ten minutes has chosen them."""
+    config = PRESETS["gru"]
+    return dataclasses.replace(
+        suitable.chosen(config, 1_000_000),
+        learning=dataclasses.replace(config.learning, learning_rate=0.01, dropout=0.1, minutes=10.0),
+        run=RunConfig(run_dir="old", seed=7),
+    )
+
+
+def test_without_a_preset_a_run_learns_and_is_tested_as_the_one_it_starts_from(gated):
+    settings = start.settings_after(gated, None)
+    assert settings.learning == dataclasses.replace(PRESETS["gru"].learning, dropout="auto", learning_rate="auto")
+    assert settings.evaluation == PRESETS["gru"].evaluation
+    assert (settings.model, settings.text) == (gated.model, PRESETS["gru"].text)
+    assert (settings.run, settings.device) == (RunConfig(), DeviceConfig())
+
+
+def test_with_a_preset_only_the_network_is_that_of_the_weights(gated):
+    settings = start.settings_after(gated, "notebook")
+    assert settings == dataclasses.replace(PRESETS["notebook"], model=gated.model)
+
+
+def test_what_a_flag_says_is_taken_and_the_rate_suits_it(gated):
+    flags = ["--optimizer", "sgd", "--text", "new.txt", "--epochs", "1"]
+    _, config = train.parse(flags, start.settings_after(gated, None))
+    check_config(config)
+    assert (config.learning.rule, config.learning.epochs, config.text.text) == ("bptt", 1, "new.txt")
+    assert suitable.chosen(config, 10_000).learning.learning_rate == 1.0
+
+
+def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):
+    origin = trained / "runs" / "mikolov2010-comedie-0"
+    export.main([str(origin), str(tmp_path / "weights")])
+    expected = checkpoint.load(origin).config
+    assert start.config_of(origin) == start.config_of(tmp_path / "weights") == expected
+    assert start.config_of(tmp_path / "none") is None
+    (tmp_path / "text").write_text("no weights")
+    assert start.config_of(tmp_path / "text") is None
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def test_streams_are_contiguous_parts_that_predict_each_character_once(num_strea
 
 
 def test_too_few_characters_for_the_streams_is_an_error():
-    with pytest.raises(InputError, match="3 characters are too few for 3 streams: at least 4"):
+    with pytest.raises(InputError, match="3 characters are too few for 3 streams: at least 4 are needed, or at most 2 streams"):
         to_streams(np.zeros(3, np.int32), 3)
 
 

@@ -2,6 +2,8 @@ import bz2
 import functools
 import hashlib
 import http.server
+import os
+import socket
 import tempfile
 import threading
 from collections import Counter
@@ -48,6 +50,30 @@ def test_missing_files_and_folders_are_errors(tmp_path):
         text.read(str(tmp_path / "none.txt"))
     with pytest.raises(InputError, match="is a folder"):
         text.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("fifo", "a pipe"), ("socket", "a socket"), ("/dev/zero", "a device"), ("/dev/null", "a device"), ("link", "a pipe")],
+)
+def test_what_is_no_regular_file_is_refused_and_not_read(folder, name, kind):
+    os.mkfifo("fifo")  # without a writer, to open it would take forever
+    (folder / "link").symlink_to("fifo")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+        with pytest.raises(InputError, match=f"^text '{name}' is {kind}.*save it to a file first"):
+            text.read(name)
+
+
+def test_a_pipe_that_has_a_writer_is_refused_too(folder):
+    read_end, write_end = os.pipe()
+    try:
+        os.write(write_end, b"Bonjour.\n")
+        with pytest.raises(InputError, match=r"^text '/dev/fd/[0-9]+' is a pipe, and a text is read more than once"):
+            text.read(f"/dev/fd/{read_end}")  # as the shell's <(command)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
 
 
 def test_the_course_splits_45000_to_5000():

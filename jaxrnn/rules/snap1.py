@@ -1,4 +1,4 @@
-"""Gradients through each unit's own past: the sparse n-step approximation with n = 1, unit by unit."""
+"""Gradients through each unit's own past, after one exact step back."""
 
 import functools
 
@@ -8,10 +8,14 @@ from jaxrnn.rules.base import Rule, following
 
 
 def snap1(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
-    """Gradient of `rtrl` with each weight's influence kept for the unit that it drives, and no other.
+    """Gradient of `rtrl` with J replaced by E: each weight's influence on the unit that it drives, and on no other.
 
-    E <- I + B E, unit by unit; grads = g + E^T delta: exact where units reach themselves alone, as in IndRNN and LRU cells.
-    All states of a unit, as c and h of an LSTM, are followed (in the paper the pattern of I, which is less for such cells).
+    E <- I + B E, unit by unit, where B is the part of D that leads from a unit to itself; grads = g + E^T delta. It is exact
+    where units reach themselves alone, as in IndRNN and LRU cells.
+
+    This is not SnAp-1 of Menick et al. (2020), which uses the masked influence of the current step, dL_t/dh_t . E_t. Here
+    delta = dL_t/dh_{t-1} goes back through all of D_t: one exact step, and the mask only before that. All states of a unit,
+    as c and h of an LSTM, are followed, where the paper keeps the pattern of I, which is less for such cells.
 
     Each layer is followed by itself: what it did to layers above in the past is left out, and a learned embedding gets the
     gradient of `one_step`.
@@ -24,7 +28,7 @@ def snap1(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
     Raises:
       InputError: a foreign cell with a weight that drives more than one unit; and by its `init`, if E would take more than
         `max_bytes`.
-    Source: Menick et al. (2020), arXiv:2006.07232, SnAp-1; for layers: Zucchet et al. (2023), NeurIPS.
+    Source: the mask is that of Menick et al. (2020), arXiv:2006.07232; layers as in Zucchet et al. (2023), NeurIPS.
     """
     paths = blocks.paths_of_layers(model)
     blocks.check_units(model, paths, "snap1")

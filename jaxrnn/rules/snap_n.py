@@ -1,4 +1,4 @@
-"""Gradients through the influences that weights can have within n steps: the sparse n-step approximation."""
+"""Gradients through the influences that weights can have within n steps, after one exact step back."""
 
 import functools
 
@@ -18,9 +18,12 @@ from jaxrnn.types import Carry, Ids, Params
 def snap_n(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> Rule:
     """Gradient of `rtrl`, where J keeps what a weight can do to a number of the carry within n steps, and nothing else.
 
-    J <- mask (dcarry'/dtheta + (dcarry'/dcarry) J); grads = g + J^T delta. Of a dense cell the mask is full at n = 2, which is
-    `rtrl`, also for several layers; of diagonal cells in several layers it is not. For n = 1 it is what the paper calls SnAp-1;
-    `snap1` is cheaper, and keeps more of cells with several states.
+    J <- mask (I + D J); grads = g + J^T delta. For a dense cell the mask is full at n = 2, which is `rtrl`, also for several
+    layers; for diagonal cells in several layers it is not. `snap1` is cheaper than n = 1, and keeps more of cells with several
+    states.
+
+    Where the mask is not full this is not SnAp-n of Menick et al. (2020), which uses the masked influence of the current step,
+    dL_t/dh_t . J_t. Here delta = dL_t/dh_{t-1} goes back through all of D_t: one exact step, and the mask only before that.
 
     Args:
       length: n.
@@ -29,7 +32,7 @@ def snap_n(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> 
       A Rule of length 1. Memory: J, as large as that of `rtrl`, 4 B U P bytes; the program holds the mask. Time as `rtrl`.
     Raises:
       InputError: n under 1; J of one stream would take more than `max_bytes`; and by its `init`, if that of all would.
-    Source: Menick et al. (2020), arXiv:2006.07232.
+    Source: the mask is that of Menick et al. (2020), arXiv:2006.07232.
     """
     if length < 1:
         raise InputError(f"no influence within {length} steps; 1 or more")

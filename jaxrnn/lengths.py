@@ -1,0 +1,106 @@
+"""Whether a text is long enough for its parts, and which flags would make it fit."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jaxrnn import config as configs
+from jaxrnn import suitable
+from jaxrnn import text as texts
+from jaxrnn.config import AUTO, Config
+from jaxrnn.errors import InputError
+
+PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
+FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # that are suggested
+MOST_CHARACTERS = 10**12  # that a text is asked to have
+
+
+def check(config: Config, num_characters: int) -> None:
+    """Raises `InputError` for a text that is too short, with the flags of which each would make it fit.
+
+    Args:
+      num_characters: of the whole text, before --max-characters.
+    """
+    part = too_short(config, num_characters)
+    if part:
+        *others, last = remedies(config, num_characters)
+        fitting = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(f"text {config.text.text!r} is too short: {part}; to make it fit: {fitting}")
+
+
+def too_short(config: Config, num_characters: int) -> str:
+    """The first part that is too short, in words; "" if none is."""
+    settings = config.text
+    used = num_used(config, num_characters)
+    found = texts.lengths(used, suitable.validation_fraction(config, used), settings.heldout_fraction)
+    wanted = {"train": configs.characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
+    if settings.validation_fraction:
+        wanted["validation"] = 2
+    for name, least in wanted.items():
+        if found._asdict()[name] < least:
+            return f"the {PART_NAMES[name]} part gets {found._asdict()[name]:,} of its characters and needs {least:,} or more"
+    return ""
+
+
+def num_used(config: Config, num_characters: int) -> int:
+    """How many characters of a text of that length are used."""
+    return min(num_characters, config.text.max_characters or num_characters)
+
+
+def remedies(config: Config, num_characters: int) -> list[str]:
+    """What makes a text fit that is too short, each by itself: flags with the nearest value, else a longer text."""
+    found = [*_fewer(config, num_characters), *_other_fractions(config, num_characters)]
+    if num_characters > num_used(config, num_characters):
+        most = _lowest(lambda most: _fits(_with(config, "text", max_characters=most), num_characters), num_characters)
+        found += [] if most is None else [f"--max-characters {most}"]
+    if not any(remedy.startswith("--max-characters") for remedy in found):
+        needed = _lowest(lambda number: _fits(_with(config, "text", max_characters=0), number), MOST_CHARACTERS)
+        if needed is not None:
+            longer = f"a text of {needed:,} characters or more"
+            found += [longer if num_used(config, needed) == needed else f"{longer} with --max-characters 0"]
+    return found or ["another --heldout-fraction and --validation-fraction"]
+
+
+def _fewer(config: Config, num_characters: int) -> Iterator[str]:
+    in_blocks = config.learning.rule == "bptt"
+    for name in ("num_streams", "rule_length") if in_blocks else ("num_streams",):
+        fewer = _most_that_fit(config, name, num_characters)
+        if fewer is not None:
+            yield f"--{name.replace('_', '-')} {fewer}"
+
+
+def _most_that_fit(config: Config, name: str, num_characters: int) -> int | None:
+    now = getattr(config.learning, name)
+    less = _lowest(lambda less: _fits(_with(config, "learning", **{name: now - less}), num_characters), now - 1)
+    return None if less is None else now - less
+
+
+def _other_fractions(config: Config, num_characters: int) -> Iterator[str]:
+    for name in ("heldout_fraction", "validation_fraction"):
+        now = getattr(config.text, name)
+        number = suitable.validation_fraction(config, num_used(config, num_characters)) if now == AUTO else now
+        for fraction in sorted(FRACTIONS, key=lambda fraction: abs(fraction - number)) if number else ():
+            changed = _with(config, "text", **{name: fraction})
+            whole = suitable.validation_fraction(changed, num_used(config, num_characters)) + changed.text.heldout_fraction
+            if whole < 1 and _fits(changed, num_characters):
+                yield f"--{name.replace('_', '-')} {fraction}"
+                break
+
+
+def _fits(config: Config, num_characters: int) -> bool:
+    return not too_short(config, num_characters)
+
+
+def _with(config: Config, part: str, **values: Any) -> Config:
+    return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **values)})
+
+
+def _lowest(fits: Callable[[int], bool], highest: int) -> int | None:
+    """A number from 1 that fits while the one before it does not; None if the highest one does not fit."""
+    if highest < 1 or not fits(highest):
+        return None
+    low, high = 0, highest
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high

@@ -1,0 +1,29 @@
+"""Paths as a user types them: `~` for a home folder, and a leading `-`, which the command line takes for a flag."""
+
+import os
+import shlex
+from pathlib import Path
+
+from jaxrnn.errors import InputError
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` or `~user` replaced by that home folder.
+
+    Raises:
+      InputError: there is no such user, or no home folder is known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        home = Path(path).parts[0]
+        raise InputError(f"{str(path)!r} cannot be found: there is no home folder {home!r}; write the path in full") from None
+
+
+def typed(path: Path) -> str:
+    """The path as it can be pasted into a shell after a program's name, also one whose name no screen can show."""
+    name = f"./{path}" if str(path).startswith("-") else str(path)
+    if name.isprintable():
+        return shlex.quote(name)
+    plain = [c if c.isprintable() and c not in "\\'" else "".join(map("\\x{:02x}".format, os.fsencode(c))) for c in name]
+    return f"$'{''.join(plain)}'"

@@ -1,0 +1,67 @@
+"""What is said of the final numbers."""
+
+import math
+
+import pytest
+
+from jaxrnn import report, verdict
+
+GUESS = math.log(72)  # 4.2767
+
+
+@pytest.mark.parametrize(
+    ("online", "windows", "num_updates", "said"),
+    [
+        (2.0, [3.0, 2.0], 45_000, ""),
+        (4.5, [8.0, 4.0], 2_000, ""),  # a bad beginning, then it learned
+        (math.nan, [3.0, 2.0], 2_000, ""),  # no epoch was finished
+        (math.nan, [], 10, ""),  # nothing is known
+        (4.2, [4.0, 4.5], 45_000, ""),  # the last thousand are no better than a guess, the epoch is
+        (9.0, [3.0, 9.0], 45_000, "learning failed: the loss rose to 9.0000 nats from 3.0000"),
+        (9.0, [9.5, 9.0], 45_000, "learning failed: the loss rose to 9.0000 nats from 4.2767"),
+        (9.0, [], 300, "learning failed: the loss rose to 9.0000 nats from 4.2767"),
+        (4.5, [3.0, 4.4], 45_000, "learning failed: the loss rose to 4.4000 nats from 3.0000"),
+        (math.inf, [3.0, math.inf], 45_000, "learning failed: the loss rose to inf nats"),
+        (4.3, [], 40, "too short to learn: after 40 updates the loss is 4.3000 nats, and guessing evenly costs 4.2767; read"),
+        (4.45, [4.5, 4.4], 20, "too short to learn: after 20 updates"),
+        (4.3, [4.3, 4.3], 45_000, "nothing was learned: after 45,000 updates the loss is 4.3000 nats"),
+    ],
+)
+def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_updates, said):
+    line = verdict.on_learning(online, windows, GUESS, num_updates, 0.1)
+    assert line.startswith(said)
+    assert bool(line) == bool(said)
+    assert ("lower than 0.1" in line) == ("rose" in said)
+    assert ("higher than 0.1" in line) == ("nothing" in said)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "dynamic", "chosen", "auto", "said"),
+    [
+        (2.0, 1.9, False, "--dynamic auto", ""),
+        (2.0, 2.00004, False, "--dynamic auto", ""),
+        (2.0, 2.1, False, "--dynamic auto", "worse than frozen by 0.1000 nats; set --rate lower than 0.1, or --dynamic auto"),
+        (2.0, 2.1, False, "", "worse than frozen by 0.1000 nats; set --rate lower than 0.1"),
+        (
+            2.0,
+            2.1,
+            True,
+            "--dynamic auto",
+            "by 0.1000 nats; the rates chosen on the validation part do not suit this text: set --rate",
+        ),
+        (2.0, math.nan, False, "", "of no use: the loss diverged; set --rate lower than 0.1"),
+        (2.0, math.inf, False, "", "of no use: the loss diverged; set --rate lower than 0.1"),
+    ],
+)
+def test_dynamic_evaluation_that_makes_it_worse_is_told_with_the_flag(frozen, dynamic, chosen, auto, said):
+    line = verdict.on_dynamic(frozen, dynamic, (0.1, 0.2), chosen, "--rate", auto)
+    assert line == (f"dynamic evaluation is {said}" if "worse" in said or "use" in said else line)
+    assert line.endswith(said)
+    assert bool(line) == bool(said)
+
+
+def test_a_loss_that_is_no_number_blames_nothing(capsys):
+    report.show_losses(report.console(), {"one": math.nan, "two": 2.0})
+    title, one, two = capsys.readouterr().out.splitlines()
+    assert one.split() == ["NaN", "NaN", "NaN", "one"]
+    assert one.index("one") == two.index("two") == title.index("per character")
