@@ -232,23 +232,25 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
-        inside.enter_context(compiled.programs_kept(options.compilation_cache))
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
         devices.start()
-        run = checkpoint.load(options.run)
+        screen = report.console()
+        with report.busy(screen, "starting"):
+            inside.enter_context(compiled.programs_kept(options.compilation_cache))
+            run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params, config = checkpoint.weights(run, options.weights), _with_dynamics(run.config, options.dynamic)
         needed = not options.text or config.evaluation.dynamic == configs.AUTO
-        data = _own_data(run, config) if needed else None
-        *_, how = dynamics(config, data, run.model, params)
-        own = None if options.text else data
-        numbers = _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how)
+        with report.busy(screen, "compiling and testing"):
+            data = _own_data(run, config) if needed else None
+            *_, how = dynamics(config, data, run.model, params)
+            own = None if options.text else data
+            numbers = _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how)
         if options.json:
             print(folder.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
         else:
-            screen = report.console()
             weights = checkpoint.weights_in_words(run, options.weights)
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})

@@ -135,7 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
         check_file(options.file)
         devices.start()
-        run = checkpoint.load(options.run)
+        with report.busy(report.console(), "reading the checkpoint"):
+            run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         params = checkpoint.weights(run, options.weights)
         try:

@@ -108,7 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.told_in_one_line():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
         devices.start()
-        found = checked(options.run)
+        with report.busy(report.console(), "reading the checkpoints"):
+            found = checked(options.run)
         good = [each.run for each in found if each.run is not None]
         if len(good) < len(found):
             streams.forgive()  # the exit code says what matters most

@@ -6,7 +6,7 @@ Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a
 import importlib
 import sys
 
-from jaxrnn import __version__, stop
+from jaxrnn import __version__, starting, stop
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in PROGRAMS:
-        importlib.import_module(f"jaxrnn.{name}").main(flags)
+        program = importlib.import_module(f"jaxrnn.{name}")
+        starting.clear()
+        program.main(flags)
         return
+    starting.clear()
     with streams.guarded(), streams.shown():
         if name == "--version":
             print(f"jaxrnn {__version__}")
@@ -53,6 +56,7 @@ def overview() -> str:
 def console(*leading: str) -> "NoReturn":
     """Run the program that the command line asks for, as the whole of this process."""
     stop.end_at_signals_while_starting()
+    starting.show()
     from jaxrnn import streams
 
     streams.reopen_closed()

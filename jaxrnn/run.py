@@ -57,7 +57,8 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
-    task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)  # compiles: the speed shown is that of learning
+    with report.busy(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
+        task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)
     now = time.perf_counter()
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     with report.progress(screen, characters_per_epoch(task), num_epochs(task.config)) as show:

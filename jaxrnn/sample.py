@@ -245,10 +245,11 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
-        inside.enter_context(compiled.programs_kept(config.compilation_cache))
         check(config)
         devices.start()
-        run = checkpoint.load(config.run or checkpoint.newest())
+        with report.busy(report.console(), "starting"):
+            inside.enter_context(compiled.programs_kept(config.compilation_cache))
+            run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params = checkpoint.weights(run, config.weights)
@@ -266,8 +267,10 @@ def _print_sample(
     run: checkpoint.Run, params: Params, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey
 ) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
+    with report.busy(report.console(), "compiling"):
+        blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
+        blocks = itertools.chain([next(blocks)], blocks)  # the first one, which takes long
     print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
-    blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
     for left in range(config.length, 0, -BLOCK):
         print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)
     print()

@@ -114,6 +114,7 @@ def _end(number: int) -> None:
     flush = threading.Thread(target=_flush, daemon=True)
     flush.start()
     flush.join(0.2)  # the program may hold the stream, waiting for a reader
+    _tell(1, CLEAR_LINE)
     with contextlib.suppress(OSError):
         os.write(2, b"stopped\n")
     with contextlib.suppress(Exception):

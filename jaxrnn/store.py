@@ -87,6 +87,8 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
                 seal.write(path_of(run_dir, number))
             remove_leftovers(run_dir)  # what is no longer kept
             return
+        except InputError as error:
+            reason = str(error)
         except Exception as error:  # Orbax meets a full disk with many kinds of them
             reason = in_words(error)
         gc.collect()  # what it has left unfinished complains when it is collected

@@ -32,7 +32,7 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(parent)
-    own = Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-", dir=parent))
+    own = Path(tempfile.mkdtemp(prefix=f"jaxrnn-{os.getpid()}-{_machine()}-", dir=parent))
     try:
         with _held(own):
             (own / CONTENT).mkdir()
@@ -45,7 +45,7 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
 def remove_abandoned(parent: Path) -> None:
     """Remove the folders whose processes are gone."""
     with contextlib.suppress(OSError):
-        for path in parent.glob(f"{_prefix()}*"):
+        for path in parent.glob(f"jaxrnn-*-{_machine()}-*"):
             if _is_ours(path):
                 with contextlib.suppress(OSError), (path / LOCK).open("r+b") as file:
                     if try_lock(file):
@@ -56,7 +56,7 @@ def remove_abandoned(parent: Path) -> None:
 def remove_own() -> None:
     """Remove this process's folders where temporary files go; for a process that ends without coming back from `folder`."""
     with contextlib.suppress(OSError):
-        for path in Path(tempfile.gettempdir()).glob(f"{_prefix()}{os.getpid()}-*"):
+        for path in Path(tempfile.gettempdir()).glob(f"jaxrnn-{os.getpid()}-{_machine()}-*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -81,12 +81,11 @@ def _held(own: Path) -> Iterator[None]:
         yield
 
 
-def _prefix() -> str:
+def _machine() -> str:
     boot = ""
     with contextlib.suppress(OSError):
         boot = BOOT.read_text()
-    machine = hashlib.sha256(f"{platform.node()} {boot}".encode(errors="replace")).hexdigest()[:12]
-    return f"jaxrnn-{machine}-"
+    return hashlib.sha256(f"{platform.node()} {boot}".encode(errors="replace")).hexdigest()[:12]
 
 
 def _is_ours(path: Path) -> bool:

@@ -29,6 +29,8 @@ from jaxrnn.progress import Snapshot
 from jaxrnn.run import run, where
 from jaxrnn.start import check_model, config_of, first_snapshot, settings_after, weights_of
 
+STARTING = "starting"  # shown on a terminal until there is something to see
+
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
@@ -44,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
         devices.start()
-        inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
+        with report.busy(report.console(), STARTING):
+            inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
         else:
@@ -92,7 +95,8 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
     """A new run, in a folder of its own."""
     origin = None
     if config.run.init_from:
-        origin = weights_of(Path(config.run.init_from))
+        with report.busy(report.console(), STARTING):
+            origin = weights_of(Path(config.run.init_from))
         _, config = parse(flags, defaults(origin.config, flags))
         check_model(config, origin)
     check_config(config)
@@ -108,7 +112,8 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
     """A run that was begun, from where it stopped."""
     with folder.locked(run_dir):
         store.remove_leftovers(run_dir)
-        saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
+        with report.busy(report.console(), STARTING):
+            saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != configs.AUTO and not is_preset_named(flags):
             _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
@@ -134,15 +139,17 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
 
 def go_on_from(saved: Run, config: Config) -> None:
     """A run from its newest good checkpoint."""
-    resume.check_run(saved)
-    resume.check_text(saved, config)
-    finished = saved.progress.schedule.finished
-    resume.check_longer(config, saved.config, finished, saved.path)
-    data, config = build.data(config, saved.vocabulary), configs.to_keep(config)
+    with report.busy(report.console(), STARTING):
+        resume.check_run(saved)
+        resume.check_text(saved, config)
+        finished = saved.progress.schedule.finished
+        resume.check_longer(config, saved.config, finished, saved.path)
+        data, config = build.data(config, saved.vocabulary), configs.to_keep(config)
     report.show_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.chosen(config, saved.config)
-    task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
+    with report.busy(report.console(), STARTING):
+        task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
         epochs = "1 epoch" if saved.progress.epochs == 1 else f"{saved.progress.epochs} epochs"
         read = f"the run in {str(saved.path)!r} is finished: it has read {epochs}"
@@ -164,11 +171,13 @@ def go_on_from(saved: Run, config: Config) -> None:
 
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
-    data = build.data(config, origin.vocabulary if origin else None)
+    with report.busy(report.console(), STARTING):
+        data = build.data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint")
-    task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
-    return task, first_snapshot(task, origin)
+    with report.busy(report.console(), "compiling the network"):
+        task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
+        return task, first_snapshot(task, origin)
 
 
 def defaults(origin: Config, flags: list[str]) -> Config:

@@ -17,7 +17,7 @@ def place(tmp_path, monkeypatch):
 
 def abandoned(place):
     """What a killed process has left: its lock ended with it."""
-    left = Path(tempfile.mkdtemp(prefix=temporary._prefix(), dir=place))
+    left = Path(tempfile.mkdtemp(prefix=f"jaxrnn-7-{temporary._machine()}-", dir=place))
     (left / temporary.CONTENT).mkdir()
     (left / temporary.CONTENT / "file").touch()
     (left / temporary.LOCK).touch()
