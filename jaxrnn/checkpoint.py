@@ -105,7 +105,7 @@ def numbers_of_run(run_dir: Path) -> list[int]:
       InputError: no run there.
     """
     found = store.numbers(run_dir)
-    if found:
+    if store.holds_checkpoint(run_dir):
         return found
     with contextlib.suppress(OSError):  # a name that no file can have
         if run_dir.is_file():

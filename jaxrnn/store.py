@@ -211,8 +211,17 @@ def numbers(run_dir: Path) -> list[int]:
 
 def holds_checkpoint(run_dir: Path) -> bool:
     """Whether there is a checkpoint of ours, damaged or even emptied: other programs number theirs, too."""
-    found = [{path.name for path in path_of(run_dir, number).iterdir()} for number in numbers(run_dir)]
-    return any(not names or names & set(ITEMS) for names in found)
+    return any(_may_be_ours(path_of(run_dir, number)) for number in numbers(run_dir))
+
+
+def _may_be_ours(checkpoint: Path) -> bool:
+    try:
+        names = {path.name for path in checkpoint.iterdir()}
+    except PermissionError:  # reading it will tell
+        return True
+    except OSError:  # a file, or gone by now
+        return False
+    return not names or bool(names & set(ITEMS))
 
 
 def path_of(run_dir: Path, number: int) -> Path:

@@ -84,7 +84,8 @@ def shown() -> Iterator[None]:
         if error.filename is not None or error.errno not in NOT_WRITTEN:
             raise
         forgive()
-        say(f"error: the output cannot be written: {(error.strerror or '').lower()}")
+        reason = "it is closed" if error.errno == errno.EBADF else (error.strerror or "").lower()
+        say(f"error: the output cannot be written: {reason}")
         raise SystemExit(1) from None
 
 

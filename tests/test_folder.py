@@ -137,6 +137,8 @@ def test_checkpoints_of_other_programs_are_not_taken_for_a_run_s(tmp_path):
         folder.choose("notebook", new_run_in(theirs))
     with pytest.raises(InputError, match="no run in the folder"):
         checkpoint.newest(tmp_path / "runs")
+    with pytest.raises(InputError, match="there is no checkpoint in it"):
+        checkpoint.load(theirs)
     (theirs / "checkpoints" / "100" / "about").mkdir()
     assert folder.holds_run(theirs)
     with pytest.raises(InputError, match="already holds a run, which is never overwritten: resume it with --resume") as told:

@@ -12,7 +12,7 @@ from test_programs import MAINS, ended
 
 from jaxrnn import checkpoint, export, inspect, programs, sample, streams, train
 
-FULL, CLOSED = "no space left on device", "bad file descriptor"
+FULL, CLOSED = "no space left on device", "it is closed"
 
 
 def stream(kind):
