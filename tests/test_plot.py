@@ -84,7 +84,11 @@ def test_what_goes_wrong_is_said_in_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [ImportError("no matplotlib"), MemoryError(), plot.NotDrawn("no font"), RuntimeError("\n\x1b")]
+    "error",
+    [
+        RuntimeError("\n\x1b"),
+        *(pytest.param(e, marks=pytest.mark.slow) for e in (ImportError("no matplotlib"), MemoryError(), plot.NotDrawn("x"))),
+    ],
 )
 def test_the_result_is_there_before_the_picture_and_without_it(tmp_path, monkeypatch, capsys, error):
     run_dir, seen = tmp_path / "run", []
