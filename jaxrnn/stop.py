@@ -118,9 +118,8 @@ def _end(number: int) -> None:
     with contextlib.suppress(OSError):
         os.write(2, b"stopped\n")
     with contextlib.suppress(Exception):
-        from jaxrnn import temporary  # here, because a signal may come before it could be imported
-
-        temporary.remove_own()
+        # An import here would disturb those of the program. Before it has made this one, there is nothing to remove.
+        sys.modules["jaxrnn.temporary"].remove_own()
     os._exit(128 + number)
 
 
