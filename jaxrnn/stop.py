@@ -3,6 +3,7 @@
 This file is the first that a program imports. So it imports little itself, not even `typing` or `socket`.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -29,6 +30,7 @@ def end_at_signals() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         _install(_end, _wait)
+        atexit.register(_ignore)  # the first to be registered is the last to be called
 
 
 def end_at_signals_while_starting() -> None:
@@ -97,6 +99,12 @@ def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | Non
 def _wanted() -> list[int]:
     """What `nohup` has set to be ignored stays so."""
     return [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _ignore() -> None:
+    """While Python tears itself down: the program is done, and its exit code stands."""
+    for number in _wanted():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _wait(number: int, frame: FrameType | None) -> None:

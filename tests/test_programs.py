@@ -122,6 +122,15 @@ def test_a_signal_during_the_imports_ends_a_program_in_one_line(name):
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "stopped\n")
 
 
+def test_a_signal_that_comes_when_a_program_is_done_changes_nothing():
+    program = (
+        "import atexit, os; atexit.register(lambda: os.kill(os.getpid(), 2)); from jaxrnn import stop; "
+        "stop.end_at_signals(); print('done')"
+    )
+    result = python("-c", program)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "done\n", "")
+
+
 def test_ending_a_program_imports_nothing_because_it_may_be_importing_itself():
     program = (
         "import os, sys; from jaxrnn import stop; os._exit = lambda code: None; before = set(sys.modules); stop._end(2); "
