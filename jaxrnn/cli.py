@@ -15,7 +15,7 @@ import tyro
 
 from jaxrnn import __version__, streams
 from jaxrnn.arguments import joined, with_homes, without_defaults
-from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, Stopped
+from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, out_of_memory
 from jaxrnn.quiet import orbax_silenced
 from jaxrnn.restored import restored
 
@@ -24,7 +24,7 @@ IN_OTHER_WORDS = {  # what Python says of a value, and what we say
     r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: ('.*?').*": r"\1 takes a whole number, not \2",
     r"Error parsing (\S+): .*could not convert string to float: ('.*?').*": r"\1 takes a number, not \2",
 }
-EXIT_CODES = {NotSaved: 1, InputError: 2, Diverged: 3, DamageFound: 4}
+EXIT_CODES = {NotSaved: 1, OutOfMemory: 1, InputError: 2, Diverged: 3, DamageFound: 4}
 
 
 def parse(
@@ -97,13 +97,13 @@ def _one_line_for_errors() -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if not out_of_memory(error):
             raise
-        streams.say("error: not enough memory on this device; try a smaller --hidden-size or fewer --num-streams")
+        streams.say("error: not enough memory on this device")
         raise SystemExit(2) from None
     except tuple(EXIT_CODES) as error:
         streams.say(f"error: {error}")
-        raise SystemExit(EXIT_CODES[type(error)]) from None
+        raise SystemExit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))) from None
     except Stopped as stopped:
         streams.say(str(stopped))
         raise SystemExit(128 + stopped.signal) from None

@@ -179,7 +179,12 @@ def whole(tree: PyTree) -> Any:
     """Arrays of which other processes have parts, as they are together; all processes must call it."""
     if not jax.distributed.is_initialized():
         return tree
-    return jax.tree.map(lambda x: x if x.is_fully_replicated else multihost_utils.process_allgather(x, tiled=True), tree)
+
+    def of(leaf: Any) -> Any:
+        is_whole = not isinstance(leaf, jax.Array) or leaf.is_fully_replicated
+        return leaf if is_whole else multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(of, tree)
 
 
 def is_first() -> bool:

@@ -13,6 +13,15 @@ class NotSaved(Exception):
     """The run is over, but what it learned last could not be written."""
 
 
+class OutOfMemory(Exception):
+    """A run has begun, and does not fit into the memory of its device."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python or JAX says that there is too little memory."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 class DamageFound(Exception):
     """A file is not what was saved."""
 

@@ -20,8 +20,8 @@ import tyro
 from jaxrnn import checkpoint, cli, devices, folder, report, store, streams
 from jaxrnn import config as configs
 from jaxrnn.checkpoint import Run
-from jaxrnn.errors import DamageFound
-from jaxrnn.store import Damaged
+from jaxrnn.errors import DamageFound, InputError
+from jaxrnn.store import Damaged, Unreadable
 
 
 class Checked(NamedTuple):
@@ -29,8 +29,9 @@ class Checked(NamedTuple):
 
     number: int
     num_bytes: int
-    run: Run | None  # None if it is damaged
+    run: Run | None  # None if it is damaged, or cannot be read here
     reason: str = ""
+    damaged: bool = False
 
 
 def checked(run_dir: Path) -> list[Checked]:
@@ -52,7 +53,9 @@ def _checked(run_dir: Path, number: int) -> Checked:
     try:
         return Checked(number, num_bytes, checkpoint.read(run_dir, number))
     except Damaged as damaged:
-        return Checked(number, num_bytes, None, str(damaged))
+        return Checked(number, num_bytes, None, str(damaged), damaged=True)
+    except Unreadable as unreadable:
+        return Checked(number, num_bytes, None, unreadable.reason)
 
 
 def facts(run: Run) -> dict[str, str]:
@@ -77,7 +80,12 @@ def facts(run: Run) -> dict[str, str]:
 def row(found: Checked) -> dict[str, object]:
     """A checkpoint in numbers, losses in nats per character."""
     if found.run is None:
-        return {"number": found.number, "bytes": found.num_bytes, "good": False, "reason": found.reason}
+        return {
+            "number": found.number,
+            "bytes": found.num_bytes,
+            "good": False if found.damaged else None,  # None: unknown
+            "reason": found.reason,
+        }
     progress = found.run.progress
     return {
         "number": found.number,
@@ -119,10 +127,13 @@ def main(arguments: list[str] | None = None) -> None:
             print(folder.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
         else:
             show(options.run, found, good)
-        if len(good) < len(found):
-            damaged = len(found) - len(good)
+        damaged = sum(each.damaged for each in found)
+        if damaged:
             are = "is" if damaged == 1 else "are"
             raise DamageFound(f"{damaged} of {len(found)} checkpoints in {str(options.run)!r} {are} damaged")
+        if len(good) < len(found):
+            unreadable, (reason, *_) = len(found) - len(good), [each.reason for each in found if each.run is None]
+            raise InputError(f"{unreadable} of {len(found)} checkpoints in {str(options.run)!r} cannot be read here: {reason}")
 
 
 def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:

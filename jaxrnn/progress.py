@@ -22,7 +22,7 @@ class Progress(NamedTuple):
     """Plain numbers, saved with the arrays as JSON. Losses in nats per character."""
 
     schedule: Schedule  # for what is read next
-    lowest_window: float  # mean of the best window so far; that of a guess before the first one
+    lowest_window: float  # mean of the best window so far; before the first one that of a guess, infinite for old weights
     epochs: int = 0  # finished
     epoch_sum: float = 0.0  # of the losses in this epoch so far
     epoch_read: int | None = 0  # how many losses are in that sum; None in a checkpoint that does not say

@@ -261,7 +261,8 @@ def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None
         if row["good"]:
             cells |= {"step": f"{row['step']:,}", "epochs": f"{row['epochs']}", "rate": f"{row['learning_rate']:.6g}"}
             cells |= {title: "–" if row[key] is None else f"{row[key]:.4f}" for title, key in LOSSES.items()}
-        found = "good" if row["good"] else f"DAMAGED: {row['reason']}"
+        bad = "cannot be read here" if row["good"] is None else "DAMAGED"
+        found = "good" if row["good"] else f"{bad}: {row['reason']}"
         numbers = "  ".join(f"{cells[title]:>{CHECKPOINT_WIDTHS[title]}}" for title in titles)
         for line in hang(f"{numbers}  ", found, columns):
             screen.print(line, soft_wrap=True)

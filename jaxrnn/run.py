@@ -1,8 +1,9 @@
 """A run: the training text is read over and over; what is logged, saved and shown, and when; what happens if it diverges."""
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from jaxrnn import checkpoint, devices, evaluate, folder, paths, plot, report, stop, store, verdict, vocabulary
 from jaxrnn.advance import Advanced, Task, advance, characters_per_epoch, characters_read, num_epochs, over
 from jaxrnn.config import AUTO
-from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
+from jaxrnn.errors import Diverged, InputError, NotSaved, OutOfMemory, Stopped, out_of_memory
 from jaxrnn.evaluate import Dynamics
 from jaxrnn.folder import Log
 from jaxrnn.loop import copy
@@ -44,14 +45,26 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
     """Trains to the end: shows what happens; leaves metrics, samples, checkpoints and a picture in the run's folder.
 
     Raises:
-      Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it.
+      Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it. OutOfMemory.
     """
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
     state, best_params, progress = snapshot
     snapshot = Snapshot(devices.place(state, task.mesh), devices.everywhere(best_params, task.mesh), progress)
-    with stop.noticed() as received:
+    with stop.noticed() as received, fitting_memory(run_dir):
         snapshot, disk = learn(task, snapshot, run_dir, received, screen)
         finish(task, snapshot, run_dir, disk, received, screen)
+
+
+@contextlib.contextmanager
+def fitting_memory(run_dir: Path) -> Iterator[None]:
+    """Raises `OutOfMemory` for what JAX and Python say: the run's folder is there, so that the input is not to blame alone."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        smaller = "a smaller --hidden-size or fewer --num-streams need less"
+        raise OutOfMemory(f"not enough memory on this device; {smaller}. {how_to_resume(run_dir)}") from None
 
 
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
@@ -257,7 +270,8 @@ def verdicts(
     """What the numbers say of the learning and of dynamic evaluation, where something should be changed."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), snapshot.progress.schedule.learning_rate
     windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
-    learned = verdict.on_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate)
+    fresh = not task.config.run.init_from
+    learned = verdict.on_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh)
     chosen = task.config.evaluation.dynamic == AUTO
     flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
     auto = "--dynamic auto" if task.config.text.validation_fraction else "--dynamic auto --validation-fraction 0.05"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from pathlib import Path
 
 import jax
@@ -82,8 +83,9 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
     if not task.config.learning.minutes:  # else that is known when the speed is
         opt_state = with_num_updates(state.opt_state, task.config.learning.epochs * task.updates_per_epoch)
         state = state._replace(opt_state=opt_state)
-    vocab_size = len(task.data.vocabulary.characters)
-    progress = Progress(Schedule(configs.rate(task.config)), lowest_window=guess_nats(vocab_size))
+    # Old weights may begin far above a guess, on another text: only their own first window tells where they stand.
+    lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
+    progress = Progress(Schedule(configs.rate(task.config)), lowest_window=lowest)
     return Snapshot(state, copy(state.params), progress)
 
 

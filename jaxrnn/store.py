@@ -36,6 +36,7 @@ PROOFS = {
     "DATA_LOSS": "the checksum of its arrays differs from when it was saved",
     "OUT_OF_RANGE": "a file of its arrays is cut short",
     "NOT_FOUND": "a file of its arrays is missing",
+    "FAILED_PRECONDITION": "a file of its arrays is missing or cut short",
 }
 
 
@@ -57,6 +58,14 @@ class Rejected(NamedTuple):
 
 class Damaged(Exception):
     """It is not what was saved: how that was noticed."""
+
+
+class Unreadable(InputError):
+    """A checkpoint that cannot be read here, damaged or not."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"checkpoint {str(path)!r} cannot be read here: {reason}")
+        self.reason = reason
 
 
 class NotWritten(Exception):
@@ -137,7 +146,7 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
     raise failed
 
 
-def _failure(path: Path, error: Exception) -> Damaged | InputError:
+def _failure(path: Path, error: Exception) -> Damaged | Unreadable:
     """Decide whether a checkpoint that could not be read is damaged, which only its files prove, or unreadable here."""
     try:
         listed = seal.read(path)
@@ -147,7 +156,7 @@ def _failure(path: Path, error: Exception) -> Damaged | InputError:
     proved = damage_in(error) if broken or not listed else None
     if broken or proved:
         return Damaged(proved or broken)
-    return InputError(f"checkpoint {str(path)!r} cannot be read here: {why_unreadable(error, whole=bool(listed))}")
+    return Unreadable(path, why_unreadable(error, whole=bool(listed)))
 
 
 def damage_in(error: Exception) -> str | None:

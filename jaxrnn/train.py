@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
         devices.join(config.device)
+        if config.device.coordinator:  # the processes agree on the folder, for which they compute
+            devices.start()
         run_dir = found(preset, config) if config.run.resume else None
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)

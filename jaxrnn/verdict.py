@@ -7,20 +7,23 @@ ROSE = 1.1, 0.3  # a loss has risen that is so many times its lowest, and so man
 FEW_UPDATES = 1_000
 
 
-def on_learning(online_nats: float, window_nats: Sequence[float], guess_nats: float, num_updates: int, rate: float) -> str:
+def on_learning(
+    online_nats: float, window_nats: Sequence[float], guess_nats: float, num_updates: int, rate: float, fresh: bool
+) -> str:
     """Say why a run that ends no better than a guess has not learned, and what to change; "" if it has.
 
     Args:
       online_nats: of the last epoch; NaN if none was finished.
       window_nats: of each thousand characters, in their order.
       guess_nats: the loss of guessing evenly among all characters.
+      fresh: whether the weights were random at first, so that the loss began near that of a guess.
     """
     end = window_nats[-1] if window_nats else online_nats
     if online_nats <= guess_nats or end <= guess_nats or (not window_nats and math.isnan(online_nats)):
         return ""
-    lowest = min([guess_nats, *window_nats])
-    times, more = ROSE
-    if not end <= max(times * lowest, lowest + more):  # NaN, too
+    before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
+    lowest, (times, more) = min(before, default=math.inf), ROSE
+    if before and not end <= max(times * lowest, lowest + more):  # NaN, too
         return (
             f"learning failed: the loss rose to {end:.4f} nats from {lowest:.4f}, and guessing evenly costs {guess_nats:.4f}; "
             f"start again with a --learning-rate lower than {rate:g}"
