@@ -82,15 +82,14 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     state, best_params, progress = snapshot
     step = int(state.step)
     position = step % task.updates_per_epoch
-    if position == 0:
-        state = task.restart(state, jax.random.fold_in(task.keys.epochs, progress.epochs))
+    state = begin_epoch(task, snapshot)
     if progress.epoch_read is None:
         progress = progress._replace(epoch_read=position * task.learner.length if progress.epoch_sum else 0)
     left = task.updates_per_epoch - position
     if progress.num_updates is not None:
         left = min(left, progress.num_updates - step)
     started = time.perf_counter()
-    state, losses = task.drive(devices.place(state, task.mesh), task.stream, min(most_updates, left))
+    state, losses = task.drive(state, task.stream, min(most_updates, left))
     seconds = time.perf_counter() - started
     after, windows = add(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
     snapshot = Snapshot(state, best_params, after)
@@ -107,6 +106,14 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     if len(losses) < left * task.learner.length:
         return Advanced(snapshot, windows, None, None)
     return _end_of_epoch(task, snapshot, windows)
+
+
+def begin_epoch(task: Task, snapshot: Snapshot) -> State:
+    """The state that reads on: with a new carry where an epoch begins. The state that it is given is used up."""
+    state = snapshot.state
+    if int(state.step) % task.updates_per_epoch == 0:
+        state = task.restart(state, jax.random.fold_in(task.keys.epochs, snapshot.progress.epochs))
+    return devices.place(state, task.mesh)
 
 
 def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:

@@ -293,7 +293,7 @@ def _own_data(run: checkpoint.Run, config: Config) -> Data:
 def _own_text(run: checkpoint.Run, config: Config, data: Data, params: Params, how: Dynamics) -> dict[str, tuple[float, str]]:
     numbers = three_numbers(config, data, run.model, params, how)
     floor = source_nats(config, data)
-    least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better in the mean")}
+    least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
     return {name: (value, report.MEANING[name]) for name, value in numbers} | least
 
 

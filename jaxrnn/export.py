@@ -73,7 +73,7 @@ def read(path: Path) -> Weights:
     if about.get("kind") != KIND:
         raise InputError(f"{str(path)!r} was not written by jaxrnn.export of this version")
     if digest(arrays, about) != sha256:
-        raise InputError(f"{str(path)!r} is damaged: its SHA-256 is another one than when it was written")
+        raise InputError(f"{str(path)!r} is damaged: its SHA-256 differs from when it was written")
     known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
     config, vocabulary = configs.from_json(json.loads(about["config"])), vocabularies.from_json(known)
     shapes = jax.eval_shape(build.model(config, vocabulary).init, build.keys(0).init)

@@ -39,10 +39,12 @@ def holds_run(path: Path) -> bool:
     """Whether a run was begun there, and not something else that has a `config.json`.
 
     Raises:
-      InputError: its checkpoints cannot be listed.
+      InputError: its checkpoints cannot be listed, or its settings may not be read.
     """
     try:
         return _are_settings(path / CONFIG) or store.holds_checkpoint(path)
+    except PermissionError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from None
     except OSError:  # a name that no file can have
         return False
 

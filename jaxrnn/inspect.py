@@ -119,6 +119,9 @@ def main(arguments: list[str] | None = None) -> None:
         with report.busy(report.console(), "reading the checkpoints"):
             found = checked(options.run)
         good = [each.run for each in found if each.run is not None]
+        damaged = sum(each.damaged for each in found)
+        if not good and not damaged:  # what keeps all of them from being read is worth one line, not a table
+            raise InputError(unreadable_in_words(options.run, found))
         if len(good) < len(found):
             streams.forgive()  # the exit code says what matters most
         if options.json:
@@ -127,13 +130,17 @@ def main(arguments: list[str] | None = None) -> None:
             print(folder.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
         else:
             show(options.run, found, good)
-        damaged = sum(each.damaged for each in found)
         if damaged:
             are = "is" if damaged == 1 else "are"
             raise DamageFound(f"{damaged} of {len(found)} checkpoints in {str(options.run)!r} {are} damaged")
         if len(good) < len(found):
-            unreadable, (reason, *_) = len(found) - len(good), [each.reason for each in found if each.run is None]
-            raise InputError(f"{unreadable} of {len(found)} checkpoints in {str(options.run)!r} cannot be read here: {reason}")
+            raise InputError(unreadable_in_words(options.run, found))
+
+
+def unreadable_in_words(run_dir: Path, found: list[Checked]) -> str:
+    """How many checkpoints cannot be read here, and why the newest of them cannot."""
+    *_, reason = reasons = [each.reason for each in found if each.run is None and not each.damaged]
+    return f"{len(reasons)} of {len(found)} checkpoints in {str(run_dir)!r} cannot be read here: {reason}"
 
 
 def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:

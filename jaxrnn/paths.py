@@ -8,14 +8,18 @@ from jaxrnn.errors import InputError
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with a leading `~` or `~user` replaced by that home folder.
+    """The path with a leading `~` or `~user` replaced by that home folder; `./~x`, and a file that there is, are themselves.
 
     Raises:
       InputError: there is no such user, or no home folder is known.
     """
+    if not str(path).startswith("~"):
+        return Path(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:
+        if os.path.lexists(path):  # a name such as `~$novel.txt`
+            return Path(path)
         home = Path(path).parts[0]
         raise InputError(f"{str(path)!r} cannot be found: there is no home folder {home!r}; write the path in full") from None
 

@@ -10,7 +10,7 @@ from jaxrnn import __version__, starting, stop
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 PROGRAMS = {
     "train": "train a model on a text, or resume a run",
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in PROGRAMS:
-        program = importlib.import_module(f"jaxrnn.{name}")
+        program = _loaded(name)
         starting.clear()
         program.main(flags)
         return
@@ -44,6 +44,19 @@ def main(arguments: list[str] | None = None) -> None:
             meant = f"did you mean {similar[0]}?" if similar else f"choose one of {', '.join(PROGRAMS)}"
             streams.say(f"error: no program {name!r}; {meant}")
             raise SystemExit(2)
+
+
+def _loaded(name: str) -> "Any":
+    """Import a program; too little memory, too few threads or a wrong variable for JAX is one line."""
+    try:
+        return importlib.import_module(f"jaxrnn.{name}")
+    except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        from jaxrnn import streams
+
+        starting.clear()
+        reason = "not enough memory" if isinstance(error, MemoryError) else str(error).partition("\n")[0][:200]
+        streams.say(f"error: {name} cannot start here: {reason or type(error).__name__}")
+        raise SystemExit(2) from None
 
 
 def overview() -> str:

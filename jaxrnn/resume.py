@@ -122,8 +122,10 @@ def check_settings(wanted: Config, saved: Config, run_dir: Path, text: str | Non
                 )
     check_longer(wanted, saved, schedule_finished=False, run_dir=run_dir)
     if wanted.learning.epochs < saved.learning.epochs:
-        epochs = f"{wanted.learning.epochs} are fewer than the {saved.learning.epochs} of the run in {str(run_dir)!r}"
-        raise InputError(f"--epochs may grow, but {epochs}")
+        raise InputError(
+            f"--epochs is {wanted.learning.epochs}, but the run in {str(run_dir)!r} was begun with {saved.learning.epochs}; "
+            "it may only grow"
+        )
 
 
 def check_longer(wanted: Config, saved: Config, schedule_finished: bool, run_dir: Path) -> None:

@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from jaxrnn import checkpoint, devices, evaluate, folder, paths, plot, report, stop, store, verdict, vocabulary
-from jaxrnn.advance import Advanced, Task, advance, characters_per_epoch, characters_read, num_epochs, over
+from jaxrnn.advance import Advanced, Task, advance, begin_epoch, characters_per_epoch, characters_read, num_epochs, over
 from jaxrnn.config import AUTO
 from jaxrnn.errors import Diverged, InputError, NotSaved, OutOfMemory, Stopped, out_of_memory
 from jaxrnn.evaluate import Dynamics
@@ -71,7 +71,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
     with report.busy(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
-        task.drive(devices.place(copy(snapshot.state), task.mesh), task.stream, 1)
+        task.drive(begin_epoch(task, snapshot._replace(state=copy(snapshot.state))), task.stream, 1)
     now = time.perf_counter()
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     with report.progress(screen, characters_per_epoch(task), num_epochs(task.config)) as show:
@@ -127,10 +127,8 @@ def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[S
 
 def plan_in_words(task: Task, num_updates: int, pace: Pace, ended: bool) -> str:
     """One line on how much of the text there is time for."""
-    minutes, length = (
-        task.config.learning.minutes,
-        f"{num_updates:,} updates, {num_updates / task.updates_per_epoch:.2f} epochs",
-    )
+    minutes, epochs = task.config.learning.minutes, num_updates / task.updates_per_epoch
+    length = f"{report.counted(num_updates, 'update')}, {epochs:.2f} epochs"
     if not ended:
         return f"planned: {length}, to end {minutes:g} minutes after the beginning"
     starting = f"starting took {pace.seconds_starting:.1f} s of --minutes {minutes:g}"
@@ -303,9 +301,9 @@ def how_tested(task: Task, snapshot: Snapshot, how: Dynamics, floor: float | Non
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {
         **part_of_epoch(task, snapshot),
-        **({"tested": f"the best weights, after {snapshot.progress.best_step:,} updates"} if best else {}),
+        **({"tested": f"the best weights, after {report.counted(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
         **({"dynamic": f"{evaluate.in_words(how)}, the best on the validation part"} if chosen else {}),
-        **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better in the mean"}),
+        **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }
 
 

@@ -135,7 +135,7 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
                 if "about_sha256" not in saved and about["format"] != 1:  # the first format has one digest, over all
                     raise Damaged("its metadata has no SHA-256")
                 if digest((), about) != saved.get("about_sha256", digest((), about)):
-                    raise Damaged("the SHA-256 of its metadata is another one than when it was saved")
+                    raise Damaged("the SHA-256 of its metadata differs from when it was saved")
                 yield Opened(manager, number, about, saved["sha256"])
             return
         except (Damaged, InputError):
@@ -198,7 +198,7 @@ def arrays(saved: Opened, item: str, like: PyTree, sharding: jax.sharding.Shardi
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
     restored = saved.manager.restore(saved.number, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)}))[item]
     if digest(restored, saved.about) != saved.sha256:
-        raise Damaged("its SHA-256 is another one than when it was saved")
+        raise Damaged("its SHA-256 differs from when it was saved")
     return restored
 
 
@@ -210,7 +210,7 @@ def numbers(run_dir: Path) -> list[int]:
     """
     folder = run_dir / FOLDER
     try:
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and not path.is_file())
     except OSError as error:
         none = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
         if none and (error.errno == errno.ENAMETOOLONG or not folder.is_symlink()):
@@ -281,7 +281,7 @@ def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Iterator[
         # An old checkpoint is renamed before it is removed: killed in between, no half of it is taken for a whole one.
         todelete_subdir=None if read_only else TRASH,
     )
-    with _plain((run_dir / FOLDER).absolute()) as path, ocp.CheckpointManager(path, options=options) as manager:
+    with _plain((run_dir / FOLDER).resolve()) as path, ocp.CheckpointManager(path, options=options) as manager:
         yield manager
 
 

@@ -193,8 +193,13 @@ def inheritance(config: Config, task: Task, origin: Weights | None, flags: list[
         return {}
     new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))
     grown = f"; {len(new)} new characters: {report.visible(new)}" if new else "; no new characters"
-    settings = {} if is_preset_named(flags) else {"settings": "how it learns and is tested: as there, since no preset is named"}
-    return {"weights": f"those of {config.run.init_from}{grown}", **settings}
+    weights = {"weights": f"those of {config.run.init_from}{grown}"}
+    if not is_preset_named(flags):
+        return {**weights, "settings": "learning and evaluation as there, since no preset is named"}
+    cell = PRESETS[flags[0]].model.cell
+    return (
+        weights if cell == config.model.cell else {**weights, "cell": f"{config.model.cell}, as there, not the preset's {cell}"}
+    )
 
 
 def show_and_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str]) -> None:

@@ -24,17 +24,20 @@ def on_learning(
     before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
     lowest, (times, more) = min(before, default=math.inf), ROSE
     if before and not end <= max(times * lowest, lowest + more):  # NaN, too
+        start = f"the {lowest:.4f} of guessing evenly" if lowest == guess_nats else f"{lowest:.4f}"
         return (
-            f"learning failed: the loss rose to {end:.4f} nats from {lowest:.4f}, and guessing evenly costs {guess_nats:.4f}; "
+            f"learning failed: the loss rose from {start} to {end:.4f} nats in the last thousand characters; "
             f"start again with a --learning-rate lower than {rate:g}"
         )
-    ended = f"after {num_updates:,} updates the loss is {end:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
+    count = "1 update" if num_updates == 1 else f"{num_updates:,} updates"
+    loss = end if math.isnan(online_nats) else online_nats
+    ended = f"after {count} the online loss is {loss:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
     if num_updates < FEW_UPDATES:
         return (
             f"too short to learn: {ended}; read more text (--max-characters 0), more often (--epochs), or make more updates of "
             "it (fewer --num-streams, a shorter --rule-length)"
         )
-    return f"nothing was learned: {ended}; a --learning-rate higher than {rate:g} is needed, or a text that can be predicted"
+    return f"too little was learned: {ended}; try a --learning-rate higher than {rate:g}, or a text that can be predicted"
 
 
 def on_dynamic(frozen_nats: float, dynamic_nats: float, rates: Sequence[float], chosen: bool, flag: str, auto: str) -> str:

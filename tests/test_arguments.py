@@ -148,3 +148,10 @@ def test_a_tilde_is_the_home_folder_in_the_folder_of_texts_too(tmp_path, monkeyp
 def test_a_home_folder_that_does_not_exist_is_one_line(folder, capsys, main, given):
     assert "there is no home folder '~nobody-here'" in error_of(capsys, main, given)
     assert list(folder.iterdir()) == []
+
+
+def test_a_tilde_in_a_file_s_name_is_no_home(folder):
+    for name in ("~$novel.txt", "~nobody-here"):
+        (folder / name).write_text("x")
+        assert paths.expanded(name) == Path(name)
+        assert paths.expanded(f"./{name}") == Path(name)

@@ -106,7 +106,7 @@ def test_changed_metadata_is_damage(copied, saved):
     run = checkpoint.load(copied)
     assert_same(run, saved[1][0])
     ((path, reason),) = run.rejected
-    assert (path, reason) == (copied / "checkpoints" / "2", "the SHA-256 of its metadata is another one than when it was saved")
+    assert (path, reason) == (copied / "checkpoints" / "2", "the SHA-256 of its metadata differs from when it was saved")
 
 
 def test_a_flipped_bit_is_damage_and_the_checkpoint_before_is_used(copied, saved, capfd):
@@ -117,7 +117,7 @@ def test_a_flipped_bit_is_damage_and_the_checkpoint_before_is_used(copied, saved
     largest.write_bytes(data)
     run = checkpoint.load(copied)
     assert_same(run, saved[1][0])
-    assert [reason for _, reason in run.rejected] == ["its SHA-256 is another one than when it was saved"]
+    assert [reason for _, reason in run.rejected] == ["its SHA-256 differs from when it was saved"]
     assert capfd.readouterr().err == ""
 
 
@@ -315,3 +315,17 @@ def test_damage_to_a_run_of_the_first_format_is_found(tmp_path):
     about.write_text(about.read_text().replace('"epochs": 1', '"epochs": 2'))
     with pytest.raises(InputError, match=r"every checkpoint .* is damaged"):
         checkpoint.load(run_dir)
+
+
+def test_a_path_may_go_up_and_down_and_through_links(copied, monkeypatch):
+    (copied / "below").mkdir()
+    monkeypatch.chdir(copied / "below")
+    Path("link").symlink_to(copied)
+    for path in ("..", f"../../{copied.name}", copied / "below" / "..", "link"):
+        assert checkpoint.load(path).number == 2
+
+
+def test_a_stray_file_among_the_checkpoints_is_none(copied):
+    (copied / "checkpoints" / "100").write_text("mine")
+    assert store.numbers(copied) == [1, 2]
+    assert checkpoint.load(copied).number == 2

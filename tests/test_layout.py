@@ -79,9 +79,9 @@ ROW = Epoch(
 )  # fmt: skip
 SAMPLE = "Que pour hout anside à juine lut des marquis, monsieur Colas, venez ici avec Bichon.\n\n" * 3
 FACTS = {"text": "comedie, the first 30,000 of 73,879 characters (--max-characters)", "learning": PROSE, "x" * 19: "0.1"}
-LOSSES = {"held-out text, its source itself: none is better in the mean": 1.5, "training text, weights frozen": 2.5}
+LOSSES = {"held-out text, its source itself: none is better on average": 1.5, "training text, weights frozen": 2.5}
 ROWS = [
-    {**inspect.row(inspect.Checked(1, 23_000, None, "its SHA-256 is another one than when it was saved"))},
+    {**inspect.row(inspect.Checked(1, 23_000, None, "its SHA-256 differs from when it was saved", damaged=True))},
     {
         "number": 2,
         "bytes": 1,

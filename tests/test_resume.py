@@ -37,7 +37,7 @@ def content(path):
         (["--seed", "1"], "--seed is 1"),
         (["--updates-per-call", "1"], "--updates-per-call is 1"),
         (["--sample-length", "31"], "--sample-length is 31"),
-        (["--epochs", "1"], "--epochs may grow, but 1 are fewer than the 2 of the run in"),
+        (["--epochs", "1"], "was begun with 2; it may only grow"),
         (["--epochs", "0"], "--epochs is 0; it must be 1 or more"),
         (["--run-dir", "other"], "--run-dir goes with --resume auto"),
     ],

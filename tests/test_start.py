@@ -2,12 +2,13 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import SMALL, events
 from test_cli_errors import error_of
 
 from jaxrnn import checkpoint, elman, export, start, suitable, train, vocabulary
@@ -60,7 +61,7 @@ def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsy
     np.testing.assert_array_equal(first.state.params["readout"]["kernel"][rows], old.state.params["readout"]["kernel"])
     assert int(first.state.step) == 0
     assert (run.config.model, run.config.learning.schedule) == (old.config.model, "halving")
-    assert "settings    how it learns and is tested: as there, since no preset is named" in out
+    assert "settings    learning and evaluation as there, since no preset is named" in out
 
 
 @pytest.fixture
@@ -144,3 +145,20 @@ def test_what_cannot_be_started_from_is_told(trained, folder, capsys):
     assert "no run in 'none'" in error_of(capsys, train.main, ["--init-from", "none"])
     assert "cannot be read as a safetensors file" in error_of(capsys, train.main, ["--init-from", "text.txt"])
     assert [path.name for path in folder.iterdir()] == ["text.txt"]
+
+
+def test_old_weights_far_above_a_guess_do_not_diverge_before_they_have_begun(trained, folder, capsys):
+    """Sure of themselves, and wrong on another text: their loss is high at first, at any rate."""
+    run = checkpoint.load(trained / "runs" / "notebook-comedie-0")
+    sure = jax.tree.map(lambda leaf: 30 * leaf, run.state.params)
+    Path("sure.safetensors").write_bytes(export.to_bytes(Weights(run.config, run.vocabulary, sure)))
+    other = "".join(np.random.default_rng(0).permutation(list("zqx!;:" * 500)))
+    Path("other.txt").write_text(other, encoding="utf-8")
+    flags = ["--text", "other.txt", "--epochs", "1", "--learning-rate", "1e-6", "--run-dir", "new"]
+    train.main(["--init-from", "sure.safetensors", *flags])
+    first = next(event["online_nats"] for event in events(folder / "new") if event["event"] == "progress")
+    assert first > 3 * np.log(len(run.vocabulary.characters))
+    out = capsys.readouterr().out
+    assert "times its best" not in out
+    assert "rose" not in out
+    assert checkpoint.load("new").progress.lowest_window <= first

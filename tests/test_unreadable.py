@@ -8,6 +8,7 @@ import pytest
 from conftest import SMALL
 from test_cli_errors import error_of
 
+import jaxrnn.run
 from jaxrnn import checkpoint, devices, evaluate, export, inspect, sample, seal, store, train
 from jaxrnn.errors import InputError
 from jaxrnn.store import Damaged
@@ -48,6 +49,46 @@ def test_what_this_machine_cannot_read_is_not_called_damaged(run_dir, monkeypatc
     assert "cannot be read here" in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert not (run_dir / "damaged").exists()
     assert store.numbers(run_dir)[-1] == newest
+
+
+def test_one_that_cannot_be_read_does_not_hide_the_others(run_dir, monkeypatch, capsys):
+    newest, read = store.numbers(run_dir)[-1], checkpoint.read
+
+    def read_others(path, number):
+        if number == newest:
+            raise store.Unreadable(store.path_of(path, number), "permission denied")
+        return read(path, number)
+
+    monkeypatch.setattr(checkpoint, "read", read_others)
+    with pytest.raises(SystemExit) as exit_:
+        inspect.main([str(run_dir)])
+    out, err = capsys.readouterr()
+    number = len(store.numbers(run_dir))
+    assert (exit_.value.code, err.count("\n")) == (2, 1)
+    assert f"1 of {number} checkpoints in '{run_dir}' cannot be read here: permission denied" in err
+    assert out.count("  good\n") == number - 1
+    assert "  cannot be read here: permission denied\n" in out
+    assert "DAMAGED" not in out
+
+
+@pytest.mark.parametrize("name", ["arrays/_METADATA", "arrays/manifest.ocdbt", "about/metadata", "arrays/ocdbt.process_0"])
+def test_a_missing_file_is_damage_without_a_list_of_files_too(run_dir, name):
+    """A checkpoint of an earlier version has no list."""
+    newest, before = store.numbers(run_dir)[:-3:-1]
+    path = store.path_of(run_dir, newest)
+    (path / seal.NAME).unlink()
+    shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
+    run = checkpoint.load(run_dir)
+    assert run.number == before
+    assert [rejected.path for rejected in run.rejected] == [path]
+
+
+def test_memory_that_ends_when_a_run_has_begun_is_no_wrong_input(folder, monkeypatch, capsys):
+    monkeypatch.setattr(jaxrnn.run, "learn", failing_with(MemoryError()))
+    with pytest.raises(SystemExit) as exit_:
+        train.main([*SMALL, "--run-dir", "run"])
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err.startswith("error: not enough memory on this device; a smaller --hidden-size or fewer")
 
 
 def test_without_a_list_of_files_only_proofs_count(run_dir, monkeypatch):

@@ -17,14 +17,19 @@ GUESS = math.log(72)  # 4.2767
         (math.nan, [3.0, 2.0], 2_000, ""),  # no epoch was finished
         (math.nan, [], 10, ""),  # nothing is known
         (4.2, [4.0, 4.5], 45_000, ""),  # the last thousand are no better than a guess, the epoch is
-        (9.0, [3.0, 9.0], 45_000, "learning failed: the loss rose to 9.0000 nats from 3.0000"),
-        (9.0, [9.5, 9.0], 45_000, "learning failed: the loss rose to 9.0000 nats from 4.2767"),
-        (9.0, [], 300, "too short to learn: after 300 updates the loss is 9.0000 nats"),  # nothing was measured before
-        (4.5, [3.0, 4.4], 45_000, "learning failed: the loss rose to 4.4000 nats from 3.0000"),
-        (math.inf, [3.0, math.inf], 45_000, "learning failed: the loss rose to inf nats"),
-        (4.3, [], 40, "too short to learn: after 40 updates the loss is 4.3000 nats, and guessing evenly costs 4.2767; read"),
+        (9.0, [3.0, 9.0], 45_000, "learning failed: the loss rose from 3.0000 to 9.0000 nats in the last"),
+        (9.0, [9.5, 9.0], 45_000, "learning failed: the loss rose from the 4.2767 of guessing evenly to 9.0000 nats"),
+        (9.0, [], 300, "too short to learn: after 300 updates the online loss is 9.0000 nats"),  # nothing was measured before
+        (4.5, [3.0, 4.4], 45_000, "learning failed: the loss rose from 3.0000 to 4.4000 nats in the last"),
+        (math.inf, [3.0, math.inf], 45_000, "learning failed: the loss rose from 3.0000 to inf nats"),
+        (
+            4.3,
+            [],
+            40,
+            "too short to learn: after 40 updates the online loss is 4.3000 nats, and guessing evenly costs 4.2767; read",
+        ),
         (4.45, [4.5, 4.4], 20, "too short to learn: after 20 updates"),
-        (4.3, [4.3, 4.3], 45_000, "nothing was learned: after 45,000 updates the loss is 4.3000 nats"),
+        (4.3, [4.3, 4.3], 45_000, "too little was learned: after 45,000 updates the online loss is 4.3000 nats"),
     ],
 )
 def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_updates, said):
@@ -32,7 +37,7 @@ def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_u
     assert line.startswith(said)
     assert bool(line) == bool(said)
     assert ("lower than 0.1" in line) == ("rose" in said)
-    assert ("higher than 0.1" in line) == ("nothing" in said)
+    assert ("higher than 0.1" in line) == ("too little" in said)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_u
 def test_old_weights_are_blamed_for_their_own_loss_alone(windows, rose):
     """On another text they may begin far above a guess."""
     line = verdict.on_learning(9.2, windows, GUESS, 5_000, 0.1, fresh=False)
-    assert line.startswith("learning failed: the loss rose" if rose else "nothing was learned: after 5,000 updates")
+    assert line.startswith("learning failed: the loss rose" if rose else "too little was learned: after 5,000 updates")
 
 
 @pytest.mark.parametrize(
