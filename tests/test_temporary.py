@@ -77,9 +77,10 @@ def test_what_a_process_killed_while_it_removes_has_left_is_removed(place, monke
         files[0].unlink()
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
-        remove(place)
+        with pytest.raises(Killed):
+            remove(place)
     assert len(list(place.iterdir())) == 1
     temporary.remove_abandoned(place)
     assert list(place.iterdir()) == []
