@@ -1,6 +1,7 @@
 """Whether a text is long enough for its parts, and which flags would make it fit."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,12 +49,12 @@ def num_used(config: Config, num_characters: int) -> int:
 
 
 def remedies(config: Config, num_characters: int) -> list[str]:
-    """What makes a text fit that is too short, each by itself: flags with the nearest value, else a longer text."""
-    found = [*_fewer(config, num_characters), *_other_fractions(config, num_characters)]
-    if num_characters > num_used(config, num_characters):
-        most = _lowest(lambda most: _fits(_with(config, "text", max_characters=most), num_characters), num_characters)
-        found += [] if most is None else [f"--max-characters {most}"]
-    if not any(remedy.startswith("--max-characters") for remedy in found):
+    """List what makes a text fit that is too short, each by itself: flags with the nearest value, else a longer text.
+
+    Two flags together are the first such pair, and only where no single flag is enough.
+    """
+    found = list(_single_flags(config, num_characters)) or list(itertools.islice(_two_flags(config, num_characters), 1))
+    if not any("--max-characters" in remedy for remedy in found):
         needed = _lowest(lambda number: _fits(_with(config, "text", max_characters=0), number), MOST_CHARACTERS)
         if needed is not None:
             longer = f"a text of {needed:,} characters or more"
@@ -61,12 +62,39 @@ def remedies(config: Config, num_characters: int) -> list[str]:
     return found or ["another --heldout-fraction and --validation-fraction"]
 
 
+def _single_flags(config: Config, num_characters: int) -> Iterator[str]:
+    yield from _fewer(config, num_characters)
+    yield from _other_fractions(config, num_characters)
+    if num_characters > num_used(config, num_characters):
+        most = _lowest(lambda most: _fits(_with(config, "text", max_characters=most), num_characters), num_characters)
+        if most is not None:
+            yield f"--max-characters {most}"
+
+
+def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
+    """The first one at the value that helps most, the second one at the nearest that is then enough."""
+    for name in _blocks(config):
+        for second in _single_flags(_with(config, "learning", **{name: 1}), num_characters):
+            yield f"{_flag(name)} 1 {second}"
+    if num_characters > num_used(config, num_characters):
+        for second in _single_flags(_with(config, "text", max_characters=0), num_characters):
+            yield f"--max-characters 0 {second}"
+    for name in ("heldout_fraction", "validation_fraction"):
+        for fraction, changed in _with_fractions(config, name, num_characters):
+            for second in _single_flags(changed, num_characters):
+                yield f"{_flag(name)} {fraction} {second}"
+
+
+def _blocks(config: Config) -> tuple[str, ...]:
+    """Settings that multiply the characters of an update."""
+    return ("num_streams", "rule_length") if config.learning.rule == "bptt" else ("num_streams",)
+
+
 def _fewer(config: Config, num_characters: int) -> Iterator[str]:
-    in_blocks = config.learning.rule == "bptt"
-    for name in ("num_streams", "rule_length") if in_blocks else ("num_streams",):
+    for name in _blocks(config):
         fewer = _most_that_fit(config, name, num_characters)
         if fewer is not None:
-            yield f"--{name.replace('_', '-')} {fewer}"
+            yield f"{_flag(name)} {fewer}"
 
 
 def _most_that_fit(config: Config, name: str, num_characters: int) -> int | None:
@@ -77,14 +105,24 @@ def _most_that_fit(config: Config, name: str, num_characters: int) -> int | None
 
 def _other_fractions(config: Config, num_characters: int) -> Iterator[str]:
     for name in ("heldout_fraction", "validation_fraction"):
-        now = getattr(config.text, name)
-        number = suitable.validation_fraction(config, num_used(config, num_characters)) if now == AUTO else now
-        for fraction in sorted(FRACTIONS, key=lambda fraction: abs(fraction - number)) if number else ():
-            changed = _with(config, "text", **{name: fraction})
-            whole = suitable.validation_fraction(changed, num_used(config, num_characters)) + changed.text.heldout_fraction
-            if whole < 1 and _fits(changed, num_characters):
-                yield f"--{name.replace('_', '-')} {fraction}"
+        for fraction, changed in _with_fractions(config, name, num_characters):
+            if _fits(changed, num_characters):
+                yield f"{_flag(name)} {fraction}"
                 break
+
+
+def _with_fractions(config: Config, name: str, num_characters: int) -> Iterator[tuple[float, Config]]:
+    """Other fractions of a part that leave something to train on, the nearest first; none where there is no such part."""
+    used, now = num_used(config, num_characters), getattr(config.text, name)
+    number = suitable.validation_fraction(config, used) if now == AUTO else now
+    for fraction in sorted(FRACTIONS, key=lambda fraction: abs(fraction - number)) if number else ():
+        changed = _with(config, "text", **{name: fraction})
+        if suitable.validation_fraction(changed, used) + changed.text.heldout_fraction < 1:
+            yield fraction, changed
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _fits(config: Config, num_characters: int) -> bool:

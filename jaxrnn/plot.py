@@ -1,8 +1,8 @@
-"""The picture of the loss, drawn by a process of its own.
+"""Picture of the loss, drawn by a process of its own.
 
 So no setting of the user's matplotlib, no backend of a notebook and no failure of drawing reaches the run, and the run leaves
-nothing behind in a matplotlib that the same process may use for something else. This file imports nothing of JAX: the process
-that draws is there in half a second.
+nothing behind in a matplotlib that the same process may use for something else. This file imports nothing of JAX, so that the
+process that draws starts in half a second.
 """
 
 import io
@@ -31,11 +31,11 @@ Points: TypeAlias = Sequence[Sequence[float]]  # (epochs read so far, nats)
 
 
 class NotDrawn(Exception):
-    """There is no picture: why."""
+    """The picture could not be drawn; the message says why."""
 
 
 class Curves(NamedTuple):
-    """What the picture shows of a run, each loss where its characters lie in the run."""
+    """Losses of a run, each at the place of its characters in the run."""
 
     windows: Points  # at the end of the window
     epochs: Points  # in the middle of the epoch, or of what was read of it
@@ -85,10 +85,10 @@ def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) 
 
 
 def draw_apart(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
-    """Draw as `draw` does, in a process of its own.
+    """Draw as `draw` does, in a process of its own, which no Ctrl-C reaches.
 
     Raises:
-      NotDrawn: why there is no picture.
+      NotDrawn: the picture could not be drawn.
     """
     paths = json.dumps([os.path.abspath(path) for path in sys.path])  # noqa: PTH100 (an empty path is the working folder)
     given = {"curves": curves, "numbers": dict(numbers), "window": window, "title": title}
@@ -100,6 +100,9 @@ def draw_apart(curves: Curves, numbers: Mapping[str, float], window: int, title:
             timeout=SECONDS,
             env={**os.environ, "MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull},
             cwd=Path(__file__).parent,  # not the user's folder: matplotlib would read settings there
+            # Ctrl-C goes to all processes of a terminal; the run itself decides what becomes of the picture.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
     except subprocess.TimeoutExpired:
         raise NotDrawn(f"it took over {SECONDS:g} seconds") from None

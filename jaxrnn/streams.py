@@ -7,11 +7,16 @@ import contextlib
 import errno
 import io
 import os
+import select
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+
+SECONDS_PER_TRY = 0.05  # where the system cannot say when a stream takes more
 
 
 class Unread(Exception):
@@ -19,23 +24,51 @@ class Unread(Exception):
 
 
 class _Screen(io.FileIO):
-    """What it cannot write it raises, or drops where that does not matter."""
+    """File that raises what it cannot write, or drops it where that does not matter."""
 
     needed = True
 
     def write(self, data: Any) -> int:
         try:
-            return super().write(data) or 0
+            while (written := super().write(data)) is None:  # non-blocking, and full
+                _wait_for_room(self)
+            return written
         except OSError as error:
             if not self.needed:
                 return len(data)
-            if isinstance(error, BrokenPipeError):  # Rich would end the program at that, with exit code 1
+            if is_reader_gone(error):  # Rich would end the program at that, with exit code 1
                 raise Unread from None
             raise
 
 
+class _Closed(io.RawIOBase):
+    """File in the place of a stream that Python does not have, or no longer."""
+
+    needed = True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.needed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return len(data)
+
+
+def is_reader_gone(error: OSError, system: str = os.name) -> bool:
+    """Whether a write failed because its reader has closed the pipe, which Windows calls an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (system == "nt" and error.errno == errno.EINVAL)
+
+
+def _wait_for_room(file: io.FileIO) -> None:
+    try:
+        select.select([], [file], [])
+    except (OSError, ValueError):  # Windows selects sockets only; others no number over 1,023
+        time.sleep(SECONDS_PER_TRY)
+
+
 def reopen_closed() -> None:
-    """Put a file that takes nothing where a standard stream is closed: the next file opened would get its number."""
+    """Put a file that takes nothing in the place of each closed standard stream: the next file opened would get its number."""
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         try:
             os.fstat(number)
@@ -52,7 +85,7 @@ def reopen_closed() -> None:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, a character that a stream cannot encode becomes a question mark, and nothing printed to stderr raises."""
+    """Replace characters that a stream cannot encode by question marks, and drop what stderr cannot take."""
     with contextlib.redirect_stdout(_screen(sys.stdout)), contextlib.redirect_stderr(_screen(sys.stderr)):
         _forgive(sys.stderr)
         try:
@@ -63,10 +96,10 @@ def guarded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
-    """What is printed inside is the program's result.
+    """End the program if its result, which is printed inside, cannot be written.
 
     Raises:
-      SystemExit: with 0, nobody reads on; with 1 and a line that says why, it cannot be written.
+      SystemExit: with 0 if the reader has gone, else with 1 and a line that says why.
     """
     try:
         yield
@@ -90,7 +123,7 @@ def shown() -> Iterator[None]:
 
 
 def forgive() -> None:
-    """From now on, what stdout cannot take is dropped: the exit code or a file holds the result."""
+    """Drop what stdout cannot take from now on: the exit code or a file holds the result."""
     _forgive(sys.stdout)
 
 
@@ -103,13 +136,15 @@ def say(line: str) -> None:
 
 def _forgive(stream: Any) -> None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    if isinstance(raw, _Screen):
+    if isinstance(raw, _Screen | _Closed):
         raw.needed = False
         stream.flush()
 
 
 def _screen(stream: Any) -> Any:
-    """The same stream, ours to write to; one that is no file, as in a notebook, is left alone."""
+    """Open the stream again, ours to write to; one that is no file, as in a notebook, is left alone."""
+    if stream is None or getattr(stream, "closed", False):  # None: closed before Python began, or a program without a console
+        return io.TextIOWrapper(io.BufferedWriter(_Closed()), "utf-8", "replace")
     try:
         number, is_console = stream.fileno(), os.name == "nt" and stream.isatty()  # a console of Windows is no file, either
         stream.flush()

@@ -1,4 +1,4 @@
-"""Folders that a process has for itself; what a killed one has left is removed by the next one.
+"""Temporary folders of one process; those that a killed process left are removed by the next one.
 
 A folder holds a lock file, locked by its process for as long as that lives, however it ends. The file gets its name only when
 it is locked: whoever finds it free knows that the process is gone. Only this user's folders are removed, and only those of
@@ -37,9 +37,8 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
         with _held(own):
             (own / CONTENT).mkdir()
             yield own / CONTENT
-            shutil.rmtree(own / CONTENT, ignore_errors=True)  # the lock goes last: killed here, the rest is found again
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        _remove(own)
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -49,15 +48,14 @@ def remove_abandoned(parent: Path) -> None:
             if _is_ours(path):
                 with contextlib.suppress(OSError), (path / LOCK).open("r+b") as file:
                     if try_lock(file):
-                        shutil.rmtree(path / CONTENT, ignore_errors=True)
-                        shutil.rmtree(path, ignore_errors=True)
+                        _remove(path)
 
 
 def remove_own() -> None:
     """Remove this process's folders where temporary files go; for a process that ends without coming back from `folder`."""
     with contextlib.suppress(OSError):
         for path in Path(tempfile.gettempdir()).glob(f"jaxrnn-{os.getpid()}-{_machine()}-*"):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
 
 
 def try_lock(file: IO[bytes]) -> bool:
@@ -72,9 +70,16 @@ def try_lock(file: IO[bytes]) -> bool:
     return False
 
 
+def _remove(own: Path) -> None:
+    """Remove a folder, its lock last: by the lock, the next process finds what a kill or an error has left."""
+    shutil.rmtree(own / CONTENT, ignore_errors=True)
+    if not (own / CONTENT).exists():
+        shutil.rmtree(own, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _held(own: Path) -> Iterator[None]:
-    """Where files cannot be locked there is no lock file, and nobody removes the folder."""
+    """Hold the folder's lock. Where files cannot be locked there is no lock file, and nobody removes the folder."""
     with (own / f"{LOCK}.new").open("wb") as file:
         if try_lock(file):
             (own / f"{LOCK}.new").rename(own / LOCK)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli_errors import error_of
 
-from jaxrnn import lengths, train
+from jaxrnn import lengths, suitable, train
 from jaxrnn.config import PRESETS
 from jaxrnn.train import parse
 
@@ -29,6 +29,12 @@ def remedies(arguments, num_characters):
         (["--max-characters", "4"], 100, ["--heldout-fraction 0.4", "--max-characters 15"]),
         (["--validation-fraction", "0.05"], 20, ["--validation-fraction 0.1", "a text of 30 characters or more"]),
         (["gru"], 1_500, ["--num-streams 19", "--rule-length 39", "a text of 2,410 characters or more"]),
+        (["gru"], 30, ["--num-streams 1 --rule-length 24", "a text of 2,410 characters or more"]),
+        (
+            ["--num-streams", "9", "--heldout-fraction", "0.9"],
+            10,
+            ["--num-streams 1 --heldout-fraction 0.5", "a text of 96 characters or more"],
+        ),
         ([], 2, ["a text of 15 characters or more"]),
     ],
 )
@@ -36,27 +42,45 @@ def test_the_flags_that_make_a_text_fit_come_with_their_values(arguments, num_ch
     assert remedies(arguments, num_characters) == expected
 
 
-@settings(deadline=None, max_examples=200)
+def mended(config, flag, value):
+    name = flag.removeprefix("--").replace("-", "_")
+    part = "text" if hasattr(config.text, name) else "learning"
+    return changed(config, part, **{name: float(value) if "fraction" in name else int(value)})
+
+
+def fits(config, num_characters, remedy):
+    """Whether a text of that length fits with the flags, or a text of the length that the remedy names."""
+    if longer := re.match(r"a text of ([\d,]+) characters or more(?: with )?", remedy):
+        num_characters, remedy = int(longer[1].replace(",", "")), remedy.removeprefix(longer[0])
+    words = remedy.split()
+    for flag, value in zip(words[::2], words[1::2], strict=True):
+        config = mended(config, flag, value)
+    fractions = config.text.heldout_fraction + suitable.validation_fraction(config, lengths.num_used(config, num_characters))
+    return fractions < 1 and not lengths.too_short(config, num_characters)
+
+
+@settings(deadline=None, max_examples=300)
 @given(
     st.sampled_from(list(PRESETS)),
-    st.integers(2, 5_000),
+    st.integers(2, 5_000) | st.integers(2, 60),
     st.integers(1, 600),
     st.integers(1, 100),
     st.integers(0, 3_000),
     st.floats(0.0001, 0.6),
+    st.none() | st.floats(0.0001, 0.39),
 )
-def test_each_remedy_is_enough(preset, num_characters, num_streams, rule_length, most, heldout):
+def test_each_remedy_is_enough(preset, num_characters, num_streams, rule_length, most, heldout, validation):
     config = changed(PRESETS[preset], "learning", num_streams=num_streams, rule_length=rule_length)
     config = changed(config, "text", max_characters=most, heldout_fraction=heldout)
-    for remedy in lengths.remedies(config, num_characters) if lengths.too_short(config, num_characters) else ():
-        number, mended = num_characters, config
-        if longer := re.match(r"a text of ([\d,]+) characters", remedy):
-            number = int(longer[1].replace(",", ""))
-            remedy = "--max-characters 0" if "--max" in remedy else f"--max-characters {most}"
-        flag, value = remedy.removeprefix("--").replace("-", "_").split()
-        part = "text" if hasattr(config.text, flag) else "learning"
-        mended = changed(config, part, **{flag: float(value) if "fraction" in flag else int(value)})
-        assert not lengths.too_short(mended, number), remedy
+    config = config if validation is None else changed(config, "text", validation_fraction=validation)
+    found = lengths.remedies(config, num_characters) if lengths.too_short(config, num_characters) else []
+    for remedy in found:
+        assert remedy.startswith("another") or fits(config, num_characters, remedy), remedy
+    flags = [remedy.count("--") for remedy in found if remedy.startswith("--")]
+    assert flags in ([2], [1] * len(flags))
+    in_blocks = config.learning.rule == "bptt"
+    fewest = changed(config, "learning", num_streams=1, rule_length=1 if in_blocks else rule_length)
+    assert flags or not found or lengths.too_short(fewest, num_characters)
 
 
 def test_the_message_names_them(folder, capsys):

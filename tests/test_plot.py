@@ -72,6 +72,13 @@ def test_no_setting_of_matplotlib_reaches_the_picture(tmp_path, monkeypatch, cap
     assert capfd.readouterr() == ("", "")
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_the_process_that_draws(monkeypatch):
+    monkeypatch.setattr(plot, "PROGRAM", "import os; print(os.getsid(0), os.getpgrp())")
+    session, group = APART(LINE, NUMBERS, 1_000, "a run").split()
+    assert int(session) != os.getsid(0)
+    assert int(group) != os.getpgrp()
+
+
 def test_what_goes_wrong_is_said_in_one_line(monkeypatch, tmp_path):
     with pytest.raises(plot.NotDrawn, match="KeyError: 'train_nats'"):
         APART(LINE, {}, 1_000, "a run")

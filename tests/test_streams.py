@@ -1,10 +1,14 @@
 """Streams that are closed, full or read by nobody: the result or one line, and the exit code of the work itself."""
 
+import contextlib
+import errno
 import io
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from conftest import READS_COMPILED, SMALL, metrics
@@ -23,6 +27,77 @@ def stream(kind):
     else:
         number = os.open("/dev/full", os.O_WRONLY if kind == "full" else os.O_RDONLY)
     return io.TextIOWrapper(io.BufferedWriter(streams._Screen(number, "w")), "utf-8")
+
+
+@pytest.mark.parametrize("missing", [lambda: None, lambda: closed_stream()], ids=["none", "closed"])
+def test_a_program_called_where_python_has_no_streams_is_as_one_with_closed_streams(trained, monkeypatch, missing, capsys):
+    run_dir = str(trained / "runs" / "notebook-comedie-0")
+    for names in (["stdout"], ["stderr"], ["stdout", "stderr"]):
+        for main, code, *arguments in (
+            (inspect.main, 1, run_dir),
+            (sample.main, 1, run_dir, "--length", "10"),
+            (train.main, 1, "--help"),
+            (programs.main, 1, "--help"),
+            (programs.main, 2, "smaple"),
+            (sample.main, 2, "none"),
+        ):
+            with monkeypatch.context() as patch:
+                for name in names:
+                    patch.setattr(sys, name, missing())
+                found = exit_code(main, *arguments)
+            assert found == (0 if code == 1 and "stdout" not in names else code)
+    errors = set(capsys.readouterr().err.splitlines())
+    assert f"error: the output cannot be written: {CLOSED}" in errors
+
+
+def exit_code(main, *arguments):
+    try:
+        main(list(arguments))
+    except SystemExit as exit_:
+        return exit_.code or 0
+    return 0
+
+
+def closed_stream():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def test_a_slow_reader_that_never_waits_is_waited_for_without_work():
+    """What does not fit into the pipe was tried again and again."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    text, read = "x" * 300_000, []
+
+    def read_slowly():
+        time.sleep(0.5)
+        with os.fdopen(reading, "rb") as file:
+            read.append(file.read())
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out), streams.guarded():
+        before = time.process_time()
+        print(text, flush=True)
+        seconds = time.process_time() - before
+    reader.join()
+    assert read == [f"{text}\n".encode()]
+    assert seconds < 0.2
+
+
+def test_where_the_system_cannot_say_when_there_is_room_it_is_tried_again(monkeypatch):
+    monkeypatch.setattr(streams.select, "select", lambda *files: (_ for _ in ()).throw(OSError("not a socket")))
+    test_a_slow_reader_that_never_waits_is_waited_for_without_work()
+
+
+@pytest.mark.parametrize(
+    ("number", "system", "gone"),
+    [(errno.EPIPE, "posix", True), (errno.EPIPE, "nt", True), (errno.EINVAL, "nt", True), (errno.EINVAL, "posix", False),
+     (errno.ENOSPC, "nt", False)],
+)  # fmt: skip
+def test_a_closed_pipe_is_an_invalid_argument_on_windows(number, system, gone):
+    assert streams.is_reader_gone(OSError(number, "x"), system) == gone
 
 
 def drop(*opened):

@@ -1,6 +1,7 @@
 """Folders for the time of a process: gone at its end; the next process removes those of killed ones, and no others."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,9 +16,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def abandoned(place):
+def abandoned(place, process=7):
     """What a killed process has left: its lock ended with it."""
-    left = Path(tempfile.mkdtemp(prefix=f"jaxrnn-7-{temporary._machine()}-", dir=place))
+    left = Path(tempfile.mkdtemp(prefix=f"jaxrnn-{process}-{temporary._machine()}-", dir=place))
     (left / temporary.CONTENT).mkdir()
     (left / temporary.CONTENT / "file").touch()
     (left / temporary.LOCK).touch()
@@ -42,6 +43,57 @@ def test_what_a_killed_process_has_left_is_removed(place):
     left = abandoned(place)
     with temporary.folder():
         assert not left.exists()
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def left_at_the_end(place):
+    with temporary.folder() as own:
+        (own / "file").touch()
+
+
+def left_by_an_error(place):
+    with temporary.folder() as own:
+        (own / "file").touch()
+        raise KeyError
+
+
+def removed_as_own(place):
+    abandoned(place, os.getpid())
+    temporary.remove_own()
+
+
+def removed_as_abandoned(place):
+    abandoned(place)
+    temporary.remove_abandoned(place)
+
+
+@pytest.mark.parametrize("remove", [left_at_the_end, left_by_an_error, removed_as_own, removed_as_abandoned])
+def test_what_a_process_killed_while_it_removes_has_left_is_removed(place, monkeypatch, remove):
+    def killed(path, ignore_errors):
+        files = sorted((each for each in path.rglob("*") if each.is_file()), key=lambda file: file.name != temporary.LOCK)
+        files[0].unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(Killed):
+            remove(place)
+    assert len(list(place.iterdir())) == 1
+    temporary.remove_abandoned(place)
+    assert list(place.iterdir()) == []
+
+
+def test_what_could_not_be_removed_is_removed_by_the_next_process(place, monkeypatch):
+    with monkeypatch.context() as patch:
+        rmtree = shutil.rmtree
+        patch.setattr(shutil, "rmtree", lambda path, **how: path.name == temporary.CONTENT or rmtree(path, **how))
+        left_at_the_end(place)
+    assert len(list(place.rglob("file"))) == 1
+    temporary.remove_abandoned(place)
+    assert list(place.iterdir()) == []
 
 
 def test_the_folder_of_a_live_process_stays(place):
