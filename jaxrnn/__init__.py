@@ -73,12 +73,14 @@ def __getattr__(name: str) -> "Any":
     for module, names in FOUND_IN.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)
+    path = f"{__name__}.{name}"
     try:
-        return import_module(f"{__name__}.{name}")
+        if name.isidentifier():  # not `x.y`
+            return import_module(path)
     except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{name}":
+        if error.name != path:
             raise
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

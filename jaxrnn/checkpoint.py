@@ -23,6 +23,7 @@ from jaxrnn.schedule import Schedule
 from jaxrnn.store import Damaged, Opened, Rejected
 from jaxrnn.types import Params
 from jaxrnn.vocabulary import Vocabulary
+from jaxrnn.words import counted
 
 Which: TypeAlias = Literal["auto", "newest", "best"]
 
@@ -139,8 +140,8 @@ def weights(run: Run, which: Which = "auto") -> Params:
 def weights_in_words(run: Run, which: Which) -> str:
     """Which ones these are."""
     if _best(run, which):
-        return f"the best, after {run.progress.best_step:,} updates"
-    return f"the newest, after {int(run.state.step):,} updates"
+        return f"the best, after {counted(run.progress.best_step, 'update')}"
+    return f"the newest, after {counted(int(run.state.step), 'update')}"
 
 
 def _best(run: Run, which: Which) -> bool:

@@ -22,6 +22,7 @@ from jaxrnn.config import AUTO, Config, DeviceConfig
 from jaxrnn.errors import InputError
 from jaxrnn.learner import State
 from jaxrnn.types import Stream
+from jaxrnn.words import counted
 
 AXIS = "streams"
 LEAST_STREAMS = 16  # on each device, where the number of devices is left to choose: with fewer the products are too small
@@ -238,7 +239,7 @@ def in_words(config: Config) -> str:
     precision = "" if config.device.precision == "float32" else f", {config.device.precision} products"
     if number == 1:
         return f"{kind}{precision}"
-    return f"{number} of {kind}{processes}, {num_streams // number} streams on each{precision}"
+    return f"{number} of {kind}{processes}, {counted(num_streams // number, 'stream')} on each{precision}"
 
 
 def _are_here(number: int) -> bool:

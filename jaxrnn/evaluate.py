@@ -37,6 +37,7 @@ from jaxrnn.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.stream import to_streams
 from jaxrnn.types import Params, RandomKey
+from jaxrnn.words import counted
 
 UPDATES_PER_CALL = 10_000
 MOST_TRIED = 100_000  # characters, to choose optimizer and rate
@@ -301,7 +302,7 @@ def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, ho
     text, name = texts.read(options.text), options.text
     if options.skip_unknown:
         known = vocabulary.without_unknown(run.vocabulary, text)
-        text, name = known, f"{name} without {len(text) - len(known)} unknown characters"
+        text, name = known, f"{name} without {counted(len(text) - len(known), 'unknown character')}"
     texts.check_length(name, text)
     try:
         ids = vocabulary.encode(run.vocabulary, text)

@@ -78,11 +78,6 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-def counted(number: int, thing: str) -> str:
-    """A number of things, one or several."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def show_facts(screen: Console, facts: Mapping[str, str]) -> None:
     """Show names and values, one a line; on a terminal a long value hangs beside its name."""
     width, columns = max(map(len, facts)) + 2, columns_of(screen)

@@ -23,6 +23,7 @@ from jaxrnn.progress import WINDOW, Snapshot, epoch_nats, guess_nats, is_doubtfu
 from jaxrnn.sample import TEMPERATURE, default_prompt, sample
 from jaxrnn.stop import Received
 from jaxrnn.types import Params
+from jaxrnn.words import counted
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known
 SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the signals
@@ -128,7 +129,7 @@ def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[S
 def plan_in_words(task: Task, num_updates: int, pace: Pace, ended: bool) -> str:
     """One line on how much of the text there is time for."""
     minutes, epochs = task.config.learning.minutes, num_updates / task.updates_per_epoch
-    length = f"{report.counted(num_updates, 'update')}, {epochs:.2f} epochs"
+    length = f"{counted(num_updates, 'update')}, {epochs:.2f} epochs"
     if not ended:
         return f"planned: {length}, to end {minutes:g} minutes after the beginning"
     starting = f"starting took {pace.seconds_starting:.1f} s of --minutes {minutes:g}"
@@ -301,7 +302,7 @@ def how_tested(task: Task, snapshot: Snapshot, how: Dynamics, floor: float | Non
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {
         **part_of_epoch(task, snapshot),
-        **({"tested": f"the best weights, after {report.counted(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
+        **({"tested": f"the best weights, after {counted(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
         **({"dynamic": f"{evaluate.in_words(how)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }

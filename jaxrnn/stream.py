@@ -6,6 +6,7 @@ from jaxtyping import Array, Int
 
 from jaxrnn.errors import InputError
 from jaxrnn.types import Block, Stream
+from jaxrnn.words import counted
 
 
 def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int[np.ndarray, " time *streams"]:
@@ -22,7 +23,7 @@ def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int
     """
     length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
     if length < 1:
-        most = f", or at most {len(ids) - 1} streams" if 2 <= len(ids) <= num_streams else ""
+        most = f", or at most {counted(len(ids) - 1, 'stream')}" if 2 <= len(ids) <= num_streams else ""
         least = max(num_streams, 1) + 1
         raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {least} are needed{most}")
     if num_streams == 1:

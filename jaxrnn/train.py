@@ -28,6 +28,7 @@ from jaxrnn.export import Weights
 from jaxrnn.progress import Snapshot
 from jaxrnn.run import run, where
 from jaxrnn.start import check_model, config_of, first_snapshot, settings_after, weights_of
+from jaxrnn.words import counted
 
 STARTING = "starting"  # shown on a terminal until there is something to see
 
@@ -153,7 +154,7 @@ def go_on_from(saved: Run, config: Config) -> None:
     with report.busy(report.console(), STARTING):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
-        epochs = "1 epoch" if saved.progress.epochs == 1 else f"{saved.progress.epochs} epochs"
+        epochs = counted(saved.progress.epochs, "epoch")
         read = f"the run in {str(saved.path)!r} is finished: it has read {epochs}"
         report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
@@ -192,7 +193,7 @@ def inheritance(config: Config, task: Task, origin: Weights | None, flags: list[
     if origin is None:
         return {}
     new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))
-    grown = f"; {len(new)} new characters: {report.visible(new)}" if new else "; no new characters"
+    grown = f"; {counted(len(new), 'new character')}: {report.visible(new)}" if new else "; no new characters"
     weights = {"weights": f"those of {config.run.init_from}{grown}"}
     if not is_preset_named(flags):
         return {**weights, "settings": "learning and evaluation as there, since no preset is named"}

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from jaxrnn.words import counted
+
 ROSE = 1.1, 0.3  # a loss has risen that is so many times its lowest, and so many nats above it: new weights differ by less
 FEW_UPDATES = 1_000
 
@@ -29,9 +31,10 @@ def on_learning(
             f"learning failed: the loss rose from {start} to {end:.4f} nats in the last thousand characters; "
             f"start again with a --learning-rate lower than {rate:g}"
         )
-    count = "1 update" if num_updates == 1 else f"{num_updates:,} updates"
     loss = end if math.isnan(online_nats) else online_nats
-    ended = f"after {count} the online loss is {loss:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
+    ended = (
+        f"after {counted(num_updates, 'update')} the online loss is {loss:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
+    )
     if num_updates < FEW_UPDATES:
         return (
             f"too short to learn: {ended}; read more text (--max-characters 0), more often (--epochs), or make more updates of "

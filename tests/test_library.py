@@ -23,6 +23,11 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         _ = jaxrnn.nonsense
 
 
+@pytest.mark.parametrize("name", ["x.y", "text.y", "text.", ".text", "..", "", "a\0b", "é"])
+def test_what_is_no_name_is_no_attribute(name):
+    assert not hasattr(jaxrnn, name)
+
+
 def test_the_package_itself_imports_no_jax_and_prints_nothing():
     program = "import sys, jaxrnn, jaxrnn.plot; assert 'jax' not in sys.modules; assert callable(jaxrnn.elman)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL, events
+from conftest import SMALL, events, task_of
 from test_cli_errors import error_of
 
 from jaxrnn import checkpoint, elman, export, start, suitable, train, vocabulary
@@ -43,6 +43,15 @@ def test_the_same_vocabulary_takes_the_weights_as_they_are(model, params):
     known = Vocabulary("abcdefg")
     same = start.inherited(model.init(jax.random.key(5)), known, Weights(PRESETS["notebook"], known, params))
     jax.tree.map(np.testing.assert_array_equal, same, params)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"), [(-1, "1 new character: "), (-2, "2 new characters: "), (None, "no new characters")]
+)
+def test_new_characters_are_counted_in_english(params, known, said):
+    task = task_of()
+    origin = Weights(task.config, Vocabulary(task.data.vocabulary.characters[:known]), params)
+    assert said in train.inheritance(task.config, task, origin, [])["weights"]
 
 
 def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsys):
