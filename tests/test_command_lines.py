@@ -108,8 +108,9 @@ def surroundings(path, trained):
 
 
 def listed(path):
-    """Every file but locks, and when it was written."""
-    return {str(each): each.lstat().st_mtime_ns for each in path.rglob("*") if not each.is_dir() and each.name != "lock"}
+    """Every file but locks, with the time it was written, and every folder, whose own time a lock inside it changes."""
+    found = [each for each in path.rglob("*") if each.name != "lock"]
+    return {str(each): None if each.is_dir() else each.lstat().st_mtime_ns for each in found}
 
 
 @pytest.mark.slow
