@@ -75,7 +75,7 @@ def prepare(config: Config, data: Data) -> Task:
 
 
 def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
-    """Reads on, but not beyond the end of the epoch. The snapshot that it is given is used up.
+    """Read on, but not beyond the end of the epoch. The given snapshot is used up.
 
     However the updates are divided among calls, the same snapshots, windows and epochs come of them, to the last bit.
     """
@@ -95,9 +95,9 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     snapshot = Snapshot(state, best_params, after)
     exploded = first_diverged(windows, progress.lowest_window, len(task.data.vocabulary.characters))
     if not np.isfinite(losses).all():
-        return Advanced(snapshot, windows, None, "the loss is no longer a number")
+        return Advanced(snapshot, windows, None, "the loss is no longer finite")
     if not task.finite(state.params):
-        return Advanced(snapshot, windows, None, "a weight is no longer a number")
+        return Advanced(snapshot, windows, None, "a weight is no longer finite")
     if exploded:
         before = [window.online_nats for window in windows if window.step < exploded.step]
         best = min([progress.lowest_window, *before])
@@ -122,7 +122,7 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
     validation_nats = task.validate(state.params) if task.data.validation.size else None
     nats = online_nats if validation_nats is None else validation_nats
     if not math.isfinite(nats):
-        return Advanced(snapshot, windows, None, "the validation loss is no number")
+        return Advanced(snapshot, windows, None, "the validation loss is not finite")
     row = Epoch(
         epoch=progress.epochs,
         step=int(state.step),

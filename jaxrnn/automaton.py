@@ -62,7 +62,7 @@ def of_rules(start: dict[str, float], rules: dict[str, list[Rule]]) -> Source:
 
 
 def _check_distribution(name: str, probabilities: list[float]) -> None:
-    if not (min(probabilities, default=0) >= 0 and abs(sum(probabilities) - 1) <= 1e-12):  # also where one is no number
+    if not (min(probabilities, default=0) >= 0 and abs(sum(probabilities) - 1) <= 1e-12):  # also where one is NaN
         raise InputError(f"the probabilities {name} are {probabilities}; they must be >= 0 with sum 1")
 
 

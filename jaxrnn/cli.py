@@ -1,4 +1,4 @@
-"""What the three programs share: flags from a dataclass, and errors told in one line."""
+"""Shared by all programs: flags from a dataclass, errors on one line."""
 
 import contextlib
 import importlib
@@ -34,7 +34,7 @@ def parse(
     arguments: list[str] | None,
     default: Settings | None = None,
 ) -> Settings:
-    """The settings that the flags say; `--help` prints them, `--version` the version, and ends the program.
+    """Parse the flags into settings; `--help` prints them, `--version` the version, and ends the program.
 
     Raises:
       InputError: a flag that does not exist or is given twice, or a value that it does not take.
@@ -64,7 +64,7 @@ def parse(
 
 
 def _in_one_line(box: str) -> str:
-    """tyro draws a box of several sections: the first says what is wrong, another one may say what was meant."""
+    """Extract the error from the box that tyro draws: its first section says what is wrong, another may say what was meant."""
     sections = [[]]
     for line in box.splitlines()[1:]:
         words = line.strip("│╰╯|+ ")
@@ -84,7 +84,7 @@ def _in_one_line(box: str) -> str:
 
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Ends the program with the error's message on stderr and its exit code; after a signal, with 128 + its number.
+    """End the program with the error's message on stderr and its exit code; after a signal, with 128 + its number.
 
     Whatever the program changes in its process is then as it was: a notebook or a test may have called it.
     """
@@ -113,10 +113,10 @@ def _one_line_for_errors() -> Iterator[None]:
 
 
 def import_meanwhile(*modules: str) -> threading.Thread:
-    """Imports what will be needed on another core, while this one waits for XLA; whoever needs it before then waits for it."""
+    """Import modules on another core while this one waits for XLA; whoever needs one before then waits for it."""
 
     def load() -> None:
-        with contextlib.suppress(Exception):  # whoever needs it will tell
+        with contextlib.suppress(Exception):  # whoever needs it will raise it
             for module in modules:
                 importlib.import_module(module)
 

@@ -149,7 +149,7 @@ class RunConfig:
     on_divergence: Literal["rollback", "stop"] = "rollback"
     """When the loss explodes. rollback: go back to the last checkpoint, halve the rate, 5 times at most. stop: end the run."""
     compilation_cache: bool = True
-    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
+    """Disable the on-disk cache of compiled programs, which makes the next start quick."""
 
 
 @dataclass(frozen=True)

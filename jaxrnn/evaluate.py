@@ -151,7 +151,7 @@ def while_learning(model: Model, how: Dynamics) -> Evaluation:
 
 
 def mixed(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
-    """The nats of a mixture of models, from theirs; one that has run away, whose loss is no number, is as good as left out."""
+    """The nats of a mixture of models, from theirs; one that has diverged, with a loss of NaN, is as good as left out."""
     return mixture.weighted_online(np.nan_to_num(np.stack(members), nan=NOTHING_KNOWN, posinf=NOTHING_KNOWN))
 
 
@@ -226,7 +226,7 @@ class EvaluateConfig:
     json: bool = False
     """Print one JSON object, in nats per character, instead of a table."""
     compilation_cache: bool = True
-    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
+    """Disable the on-disk cache of compiled programs, which makes the next start quick."""
 
 
 def main(arguments: list[str] | None = None) -> None:

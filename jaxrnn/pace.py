@@ -1,4 +1,4 @@
-"""How a run that has so many minutes keeps to them: its speed is measured, and its number of updates follows."""
+"""Plans for a run of so many minutes: its speed is measured, and its number of updates follows."""
 
 import math
 import time
@@ -13,25 +13,25 @@ PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)
 
 
 class Pace(NamedTuple):
-    """How it gets on. Times are of a clock that means nothing by itself, in seconds."""
+    """Clock and plan of a run. Times are seconds of a clock whose zero means nothing."""
 
     end: float  # infinite if the run has a number of epochs instead
-    moments: tuple[float, ...]  # when the run is to be laid out
-    since: float  # the last time that it was
+    moments: tuple[float, ...]  # when the run is to be planned
+    since: float  # the last plan
     step: int  # updates until then
     seconds_starting: float  # from the beginning of the run until it learned: compiling, most of it
     of_epoch: float = 0.0  # what is done between two epochs takes so long
 
 
 def begin(task: Task, snapshot: Snapshot, begun: float) -> Pace:
-    """That of a run whose time began then. One that is gone on with was laid out before, and needs no clock any more."""
+    """Start the clock of a run. A resumed run keeps its plan."""
     now, minutes = time.perf_counter(), task.config.learning.minutes
     end = begun + 60 * minutes if minutes else math.inf
     return Pace(end, _moments(now, end, snapshot), now, int(snapshot.state.step), now - begun)
 
 
 def is_time(pace: Pace) -> bool:
-    """Whether the run is to be laid out (anew)."""
+    """Whether it is time to plan the run (again)."""
     return bool(pace.moments) and time.perf_counter() >= pace.moments[0]
 
 
@@ -41,12 +41,12 @@ def is_up(pace: Pace) -> bool:
 
 
 def without(pace: Pace, seconds: float) -> Pace:
-    """The same, of a run that has just done something else for so long."""
+    """Leave out of the measured time what was just spent on something else than learning."""
     return pace._replace(since=pace.since + seconds)
 
 
 def went_back(pace: Pace, snapshot: Snapshot) -> Pace:
-    """The same, of a run that goes on from an earlier moment: its speed is measured from here on."""
+    """Measure the speed from here on, after a return to an earlier moment of the run."""
     now = time.perf_counter()
     moments = _moments(now, pace.end, snapshot) or pace.moments  # before its first plan a run has no end
     return pace._replace(moments=moments, since=now, step=int(snapshot.state.step))
@@ -66,6 +66,6 @@ def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace
 
 
 def _moments(now: float, end: float, snapshot: Snapshot) -> tuple[float, ...]:
-    """Parts of what is left: to compile may have taken long, and of one update alone no speed can be told."""
+    """Times to plan at, as parts of the time left: compiling may have taken long, and one update alone tells no speed."""
     needs_none = snapshot.progress.num_updates is not None or end == math.inf
     return () if needs_none else tuple(now + (end - now) * part for part in PLANNED_AT)

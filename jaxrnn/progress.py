@@ -91,7 +91,7 @@ def add(
 
 
 def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int) -> Window | None:
-    """The first window over three times the best one before it, and worse than a guess; or that is no number.
+    """Find the first window that is NaN, or over three times the best one before it and worse than a guess.
 
     Worse than a guess, because a text that repeats itself for a while makes any loss after that look high.
     """

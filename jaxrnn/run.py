@@ -149,7 +149,7 @@ def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
 
 
 def told(task: Task, advanced: Advanced, screen: Console, show: report.Show) -> Log:
-    """Shows what came of reading on; returns it as lines for the run's files."""
+    """Show what was read and return its log lines."""
     (state, _, progress), row = advanced.snapshot, advanced.epoch
     metrics = "".join(folder.event("progress", window._asdict()) for window in advanced.windows)
     if row is None:

@@ -215,7 +215,7 @@ class SampleConfig:
     skip_unknown: bool = False
     """Leave out what the vocabulary does not hold from the prompt, instead of an error."""
     compilation_cache: bool = True
-    """Compiled programs are kept in the user's cache folder, which makes the next start quick; with this flag they are not."""
+    """Disable the on-disk cache of compiled programs, which makes the next start quick."""
 
 
 def check(config: SampleConfig) -> None:

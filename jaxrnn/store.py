@@ -1,4 +1,4 @@
-"""Arrays and what is to be said of them, in numbered folders: Orbax for the arrays, JSON for the rest, SHA-256 over both.
+"""Checkpoint storage: numbered folders of arrays (Orbax) and a description of them (JSON), with SHA-256 over both.
 
 Orbax does not notice changed bytes in the arrays, so that the JSON part carries a SHA-256 over itself and one over all,
 which are verified whenever they are read. This file knows nothing of runs but their folder, `RUN/checkpoints/NUMBER`,
@@ -50,14 +50,14 @@ class Opened(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """What was passed over."""
+    """A checkpoint that was passed over."""
 
     path: Path
     reason: str
 
 
 class Damaged(Exception):
-    """It is not what was saved: how that was noticed."""
+    """The checkpoint is not what was saved; the message says how that was noticed."""
 
 
 class Unreadable(InputError):
@@ -69,11 +69,11 @@ class Unreadable(InputError):
 
 
 class NotWritten(Exception):
-    """It could not be saved: why."""
+    """The checkpoint could not be saved; the message says why."""
 
 
 def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) -> None:
-    """Writes them as the newest; of the older ones all but the last few are then removed.
+    """Write a checkpoint as the newest, then remove all but the last few.
 
     Raises:
       NotWritten: why they could not be written; what was saved before is as good as ever.

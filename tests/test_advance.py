@@ -89,14 +89,14 @@ def test_what_is_no_number_is_a_problem():
     first = task.data.vocabulary.characters[0]
     unread = task._replace(stream=jnp.where(task.stream == 0, 1, task.stream))  # whose weights are never used
     assert first == "\n"
-    assert advance(task, broken(first_snapshot(task), "bias", np.nan), 50).problem == "the loss is no longer a number"
-    assert advance(unread, broken(first_snapshot(task), "input_kernel", np.inf), 50).problem == "a weight is no longer a number"
+    assert advance(task, broken(first_snapshot(task), "bias", np.nan), 50).problem == "the loss is no longer finite"
+    assert advance(unread, broken(first_snapshot(task), "input_kernel", np.inf), 50).problem == "a weight is no longer finite"
     assert advance(unread, first_snapshot(task), 50).problem is None
 
 
 def test_a_validation_loss_that_is_no_number_is_a_problem():
     task = with_validation_nats(task_of("mikolov2010"), [np.nan])
-    assert advance(task, first_snapshot(task), 10**6).problem == "the validation loss is no number"
+    assert advance(task, first_snapshot(task), 10**6).problem == "the validation loss is not finite"
 
 
 def test_a_loss_that_explodes_is_a_problem():

@@ -91,7 +91,7 @@ def test_a_loss_that_explodes_brings_the_run_back_at_half_the_rate(tmp_path, cap
     assert [event["rollbacks"] for event in found] == list(range(1, len(found) + 1))
     assert [event["learning_rate"] for event in found] == [50 / 2**n for n in range(1, len(found) + 1)]
     assert out.count("of at most 5 times)") == len(found)
-    assert out.count("is no longer a number") + out.count("times its best") == len(found)
+    assert out.count("is no longer finite") + out.count("times its best") == len(found)
     run = checkpoint.load(run_dir)
     rate = found[-1]["learning_rate"]
     assert optax.tree_utils.tree_get(run.state.opt_state, "learning_rate") == rate
@@ -174,7 +174,7 @@ def test_on_request_the_run_ends_at_once(tmp_path, capsys):
     assert exit_code([*arguments, "--run-dir", str(tmp_path / "run")]) == 3
     message = capsys.readouterr().err
     assert message == (
-        "error: the loss is no longer a number in epoch 1: rate 1e+06 is too high for this model; "
+        "error: the loss is no longer finite in epoch 1: rate 1e+06 is too high for this model; "
         "start again with a lower --learning-rate\n"
     )
 
