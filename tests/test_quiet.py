@@ -84,14 +84,16 @@ def run_dir(tmp_path_factory):
 def test_threads_that_read_runs_leave_the_process_and_what_others_say_alone(run_dir, capfd):
     before, going, said = process_state(), threading.Event(), [0, 0]
     failed = []
-    host = logging.getLogger("host")
+    host, absl = logging.getLogger("host"), logging.getLogger("absl")
     host.setLevel(logging.INFO)
-    handler = Records()
-    host.addHandler(handler)
+    handlers = {host: Records(), absl: Records()}
+    for logger, handler in handlers.items():
+        logger.addHandler(handler)
 
     def talk(number):
         while not going.wait(0.001):
             host.info("logged")
+            absl.error("logged")
             os.write(2, b"printed\n") if number else sys.stderr.write("printed\n")
             said[number] += 1
 
@@ -111,10 +113,13 @@ def test_threads_that_read_runs_leave_the_process_and_what_others_say_alone(run_
     going.set()
     for thread in talkers:
         thread.join()
-    host.removeHandler(handler)
+    for logger, handler in handlers.items():
+        logger.removeHandler(handler)
     assert failed == []
     assert process_state() == before
-    assert len(handler.records) == sum(said)
+    for handler in handlers.values():
+        ours = [record for record in handler.records if record.pathname == __file__]
+        assert len(ours) == sum(said)
     err = capfd.readouterr().err.splitlines()
     assert (len(err), set(err)) == (sum(said), {"printed"})
 
