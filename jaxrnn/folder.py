@@ -67,7 +67,11 @@ def begin(path: Path, config: Config) -> None:
     """
     if devices.is_first():
         _check_free(path)
-        write_config(path, config)
+        try:
+            write_config(path, config)
+        except InputError:
+            _remove_if_empty(path)
+            raise
 
 
 def write_config(path: Path, config: Config) -> None:
@@ -292,6 +296,14 @@ def _made(preset: str, config: Config) -> Path:
             path.mkdir(parents=True, exist_ok=True)
             return path
         return _next_free(preset, config)
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Remove the folder of a run that could not begin, if it holds nothing but the lock."""
+    with contextlib.suppress(OSError):
+        if [inside.name for inside in path.iterdir()] == [LOCK]:
+            (path / LOCK).unlink()
+            path.rmdir()
 
 
 def _next_free(preset: str, config: Config) -> Path:

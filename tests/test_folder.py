@@ -205,3 +205,14 @@ def test_the_lock_ends_with_the_process_that_is_killed_though_a_child_of_it_live
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with folder.locked(tmp_path):
         assert (tmp_path / "lock").read_text() == f" {os.getpid()}"
+
+
+def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(path, data):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+
+    monkeypatch.setattr(jaxrnn.folder, "replace_file", fail)
+    with pytest.raises(InputError, match="File too large"), jaxrnn.folder.locked(tmp_path):
+        jaxrnn.folder.begin(tmp_path, Config())
+    assert not tmp_path.exists()
+    tmp_path.mkdir()
