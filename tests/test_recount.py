@@ -17,6 +17,7 @@ from rich.console import Console
 import jaxrnn.run
 from jaxrnn import folder, pace, report
 from jaxrnn.errors import Stopped
+from jaxrnn.folder import Log
 from jaxrnn.learner import State
 from jaxrnn.progress import Progress, Snapshot
 from jaxrnn.schedule import Schedule
@@ -56,9 +57,10 @@ def made_up_task(updates_per_epoch, length, streams, validated, minutes, drive):
 class Machine:
     """A clock, a disk and a screen that only this test moves."""
 
-    def __init__(self, path, length, seconds_per_update, pauses, kills, signals):
+    def __init__(self, path, length, seconds_per_update, pauses, kills, signals, divergences=()):
         self.path, self.length, self.now = path, length, 1_000.0
         self.seconds_per_update, self.pauses, self.kills, self.signals = seconds_per_update, pauses, kills, signals
+        self.divergences = divergences
         self.num_calls, self.seconds_learning, self.saved, self.shown = 0, 0.0, None, []
 
     def drive(self, state, stream, num_updates):
@@ -69,7 +71,10 @@ class Machine:
         seconds = num_updates * self.seconds_per_update[self.num_calls % len(self.seconds_per_update)]
         self.now += seconds + self.pauses.get(self.num_calls, 0.0)
         first = int(state.step)
-        return state._replace(step=np.int32(first + num_updates)), losses_of(first, num_updates, self.length)
+        losses = losses_of(first, num_updates, self.length)
+        if self.num_calls in self.divergences:
+            losses[-1] = math.nan
+        return state._replace(step=np.int32(first + num_updates)), losses
 
     def clock(self):
         self.now += 1e-6
@@ -79,6 +84,15 @@ class Machine:
         del task, screen
         self.saved = (snapshot, folder.log_sizes(run_dir))
         return disk._replace(last_try=self.now, unwritten=folder.append(run_dir, disk.unwritten), anything_saved=True)
+
+    def roll_back(self, task, before, problem, run_dir, screen):
+        """As the run's own, but the checkpoint is in memory and there is no optimizer whose rate could be halved."""
+        del task, screen
+        saved, sizes = self.saved or pytest.fail("nothing was saved")
+        folder.cut(run_dir, sizes)
+        rollbacks = before.progress.rollbacks + 1
+        event = {"step": int(saved.state.step), "problem": problem, "rollbacks": rollbacks}
+        return saved._replace(progress=saved.progress._replace(rollbacks=rollbacks)), Log(folder.event("divergence", event))
 
     def received(self):
         return 15 if self.num_calls in self.signals else 0
@@ -150,8 +164,9 @@ def test_every_number_shown_is_that_of_a_recount(tmp_path_factory, data):
     calls = st.integers(1, 30)
     pauses = data.draw(st.dictionaries(calls, st.floats(1, 200), max_size=2))
     kills, signals = data.draw(st.sets(calls, max_size=2)), data.draw(st.sets(calls, max_size=2))
+    divergences = data.draw(st.sets(calls, max_size=3))
     path, minutes = tmp_path_factory.mktemp("run"), data.draw(st.sampled_from([0.0, 0.001, 0.1, 1.0]))
-    machine = Machine(path, length, speeds, pauses, kills, signals)
+    machine = Machine(path, length, speeds, pauses, kills, signals, divergences)
     task = made_up_task(updates_per_epoch, length, streams, data.draw(st.booleans()), minutes, machine.drive)
     run_recounted(machine, task, path)
 
@@ -163,11 +178,26 @@ def run_recounted(machine, task, path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pace.time, "perf_counter", machine.clock)
         patch.setattr(jaxrnn.run, "save", machine.save)
+        patch.setattr(jaxrnn.run, "roll_back", machine.roll_back)
         patch.setattr(jaxrnn.run, "epoch_sample", lambda task, params, epoch: "")
         patch.setattr(report, "progress", machine.progress)
         snapshot = learn(machine, task, path, screen)
     check(machine, task, snapshot, path, text.getvalue())
     return text.getvalue(), snapshot, jaxrnn.run.part_of_epoch(task, snapshot)
+
+
+def test_a_run_that_went_back_is_planned_at_the_speed_from_there_on(tmp_path):
+    """Neither the lost time nor the lost updates count."""
+    machine = Machine(tmp_path, 1, [0.01], pauses={8: 20.0}, kills=set(), signals=set(), divergences={8})
+    task = made_up_task(100_000, 1, 1, False, minutes=1.0, drive=machine.drive)
+    _, snapshot, _ = run_recounted(machine, task, tmp_path)
+    logged = [event for event in events(tmp_path) if event["event"] in ("plan", "divergence")]
+    diverged = [event["event"] for event in logged].index("divergence")
+    assert 0 < diverged < len(logged) - 1
+    assert logged[diverged]["step"] == logged[diverged - 1]["step"]
+    for plan in logged[diverged + 1 :]:
+        assert plan["num_updates"] == pytest.approx(int(snapshot.state.step), rel=0.02)
+    assert machine.now == pytest.approx(1_060, abs=1)
 
 
 @pytest.mark.parametrize("seconds_per_update", [0.001, 0.5, 30.0])
