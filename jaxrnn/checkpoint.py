@@ -140,7 +140,7 @@ def weights(run: Run, which: Which = "auto") -> Params:
 def weights_in_words(run: Run, which: Which) -> str:
     """Which ones these are."""
     if _best(run, which):
-        return f"the best, after {counted(run.progress.best_step, 'update')}"
+        return f"the best, after {counted(run.progress.best_step or 0, 'update')}"
     return f"the newest, after {counted(int(run.state.step), 'update')}"
 
 
