@@ -74,7 +74,7 @@ def paths_of_layers(model: Model) -> tuple[tuple[str, ...], ...]:
 
 
 def shapes(params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
-    """Of the memory E: [*streams, *shape of the weights] for each layer, state and weights."""
+    """Shapes of the memory E: [*streams, *shape of the weights] for each layer, state and weights."""
     streams = influence.streams_of(carry)
 
     def of_layer(theta: Theta, carry: Carry) -> tuple[Shapes, ...]:

@@ -30,7 +30,7 @@ class TextConfig:
     validation_fraction: float | Literal["auto"] = 0.0
     """Part of the text, before the held-out part, that choices are made on; auto = 0.05, at most 30,000 characters."""
     heldout_fraction: float = 0.1
-    """Part at the end of the text that is never trained on and takes part in no choice."""
+    """Part at the end of the text that is never trained on, nor used for model selection."""
     rare_threshold: int = 0
     """Characters seen fewer times than this in the training part share one place in the network; 0 = each has its own."""
 
@@ -51,7 +51,7 @@ class ModelConfig:
     tied_readout: bool = False
     """The readout's weights are those of the embedding, which must be as wide as the hidden layer."""
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
-    """Of elman, leaky and indrnn units. sigmoid is the one that trains well at one character per update."""
+    """Activation of elman, leaky and indrnn units. sigmoid is the one that trains well at one character per update."""
     leak: float = 0.5
     """Part of its state that a leaky unit replaces at each character."""
     initialisation: Literal["pytorch", "mikolov", "orthogonal"] = "pytorch"
@@ -66,7 +66,7 @@ class LearningConfig:
     epochs: int = 10
     """Readings of the training text, at most."""
     minutes: float = 0.0
-    """Time for training, instead of a number of epochs: the speed is measured, and the run laid out to end on time;
+    """Time for training, instead of a number of epochs: the speed is measured, and the run planned to end on time;
     0 = as many epochs as --epochs says."""
     rule: Literal["one_step", "bptt", "tbptt_sliding", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "rflo", "uoro"] = "one_step"
     """How a gradient is obtained. one_step: from one character. bptt: from a block of --rule-length characters, the state
@@ -82,7 +82,7 @@ class LearningConfig:
     learning_rate: float | Literal["auto"] = AUTO
     """Step size of the optimizer; auto = one that suits it, the cell and the rule: 0.1 for the course's network."""
     weight_decay: float = 0.0
-    """Of adamw: the part of the weights that is taken away by each update, times the rate."""
+    """Weight decay of adamw: the part of the weights that each update takes away, times the rate."""
     dropout: float | Literal["auto"] = 0.0
     """Part of the hidden units that is left out, drawn anew for each character; auto = the less the more text there is."""
     schedule: Literal["constant", "halving", "cosine"] = "constant"
@@ -116,7 +116,7 @@ class DeviceConfig:
     num_devices: int = 0
     """Devices (GPUs, TPU cores, CPU cores) that share the streams out, of all processes together; 0 = as many as gain."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """Of the factors of a product, on a GPU or TPU: fewer bits are faster. A CPU knows float32 only."""
+    """Precision of the factors of a product, on a GPU or TPU: fewer bits are faster. A CPU has float32 only."""
     coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT|auto", help_behavior_hint="(default: a single process)")] = ""
     """Where the first of several processes is found by the others; auto = as the cluster's environment says."""
     num_processes: int = 0
@@ -212,7 +212,7 @@ def rate(config: Config) -> float:
 
 
 def characters_per_update(config: Config) -> int:
-    """Of each stream."""
+    """Characters of each stream that one update reads."""
     return config.learning.rule_length if config.learning.rule == "bptt" else 1
 
 

@@ -98,7 +98,7 @@ def chosen(config: Config, begun: Config | None = None) -> Config:
     """The settings with a number of devices, where that is left to choose.
 
     Args:
-      begun: those of the run that is gone on with; if there are fewer devices here than it had, that is left to choose, too.
+      begun: settings of the run that is resumed; if it had more devices than there are here, their number is chosen anew.
     """
     number = config.device.num_devices
     as_begun = begun is not None and number == begun.device.num_devices
