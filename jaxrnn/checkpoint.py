@@ -6,20 +6,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
-import optax
 
 from jaxrnn import build, paths, store
-from jaxrnn import config as configs
 from jaxrnn import vocabulary as vocabularies
 from jaxrnn.build import Data
 from jaxrnn.config import Config
 from jaxrnn.errors import InputError
-from jaxrnn.learner import State, online
+from jaxrnn.learner import State
 from jaxrnn.manifest import FORMAT, check_layout, layout, manifest, saved_config, saved_progress
 from jaxrnn.model import Model
-from jaxrnn.progress import Progress, Snapshot, guess_nats
-from jaxrnn.rules import one_step
-from jaxrnn.schedule import Schedule
+from jaxrnn.progress import Progress, Snapshot
 from jaxrnn.store import Damaged, Opened, Rejected
 from jaxrnn.types import Params
 from jaxrnn.vocabulary import Vocabulary
@@ -85,16 +81,13 @@ def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = No
     """
     with store.opened(run_dir, number) as saved:
         about = saved.about
-        snapshot_in = _snapshot_of_format_1 if about["format"] == 1 else _snapshot
         try:
-            if about["format"] not in (1, FORMAT):
-                raise InputError(f"it is of format {about['format']}, and this jaxrnn reads formats 1 and {FORMAT}")
+            if about["format"] != FORMAT:
+                raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
             config, vocabulary = saved_config(about), vocabularies.from_json(about["vocabulary"])
             model = build.model(config, vocabulary)
-            snapshot = snapshot_in(saved, config, model, sharding)
+            snapshot = _snapshot(saved, config, model, sharding)
         except InputError as error:
-            if about["format"] == 1:  # whether this is what was saved is not known yet
-                raise Damaged(str(error)) from None
             raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
     return Run(run_dir, number, config, vocabulary, model, *snapshot, about)
 
@@ -152,15 +145,5 @@ def _best(run: Run, which: Which) -> bool:
 def _snapshot(saved: Opened, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
     start = jax.eval_shape(build.learner(config, model).init, build.keys(0).init)
     check_layout(layout((start, start.params)), saved.about)
-    state, best_params = store.arrays(saved, "arrays", (start, start.params), sharding)
+    state, best_params = store.arrays(saved, (start, start.params), sharding)
     return Snapshot(state, best_params, saved_progress(saved.about))
-
-
-def _snapshot_of_format_1(saved: Opened, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
-    """The first format has the rate in the state only if it changed, and no best weights."""
-    sgd = optax.sgd if config.learning.schedule == "constant" else optax.inject_hyperparams(optax.sgd)
-    learner = online(model, one_step(model), sgd(learning_rate=configs.rate(config)), build.streams(config))
-    state = store.arrays(saved, "state", jax.eval_shape(learner.init, build.keys(0).init), sharding)
-    lowest = guess_nats(len(saved.about["vocabulary"]))
-    progress = Progress(Schedule(**saved.about["schedule"]), lowest, epochs=saved.about["epochs"])
-    return Snapshot(state, state.params, progress)

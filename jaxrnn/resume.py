@@ -210,11 +210,6 @@ def check_text(run: Run, config: Config) -> None:
 
 def check_run(run: Run) -> None:
     """Raises `InputError` if the run cannot be resumed with this version and its random numbers."""
-    if run.about["format"] == 1:
-        raise InputError(
-            f"the run in {str(run.path)!r} was saved by the first version of jaxrnn and lacks what is needed to go on; "
-            + new_from_weights(run.path)
-        )
     if run.about["random_keys"] != manifest.random_keys():
         raise InputError(
             f"the random numbers of the run in {str(run.path)!r} are drawn by {run.about['random_keys']}, and here by "

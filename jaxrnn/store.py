@@ -108,8 +108,7 @@ def about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
     """What one of them says of itself, read without JAX and Orbax; None if it is not what was saved."""
     try:
         saved = json.loads((path_of(run_dir, number) / "about" / "metadata").read_text("utf-8"))
-        unchanged = digest((), saved["about"]) == saved.get("about_sha256") or saved["about"]["format"] == 1
-        return saved["about"] if unchanged else None
+        return saved["about"] if digest((), saved["about"]) == saved["about_sha256"] else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -129,12 +128,10 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
             with _manager(run_dir, read_only=True) as manager:
                 check_readable(Path(manager.directory, str(number)))
                 saved = manager.restore(number, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-                if not isinstance(saved, dict) or not {"about", "sha256"} <= saved.keys():
+                if not isinstance(saved, dict) or not {"about", "about_sha256", "sha256"} <= saved.keys():
                     raise Damaged("its metadata is incomplete")
                 about = saved["about"]
-                if "about_sha256" not in saved and about["format"] != 1:  # the first format has one digest, over all
-                    raise Damaged("its metadata has no SHA-256")
-                if digest((), about) != saved.get("about_sha256", digest((), about)):
+                if digest((), about) != saved["about_sha256"]:
                     raise Damaged("the SHA-256 of its metadata differs from when it was saved")
                 yield Opened(manager, number, about, saved["sha256"])
             return
@@ -185,7 +182,7 @@ def why_unreadable(error: Exception, whole: bool) -> str:
     return reason if whole else f"{reason}; to use an older one, move it out of its folder"
 
 
-def arrays(saved: Opened, item: str, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
+def arrays(saved: Opened, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
     """The arrays in the structure of `like`; `Damaged` if they are not those that were saved.
 
     Args:
@@ -196,7 +193,7 @@ def arrays(saved: Opened, item: str, like: PyTree, sharding: jax.sharding.Shardi
     target = sharding or devices.anywhere()
     # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
-    restored = saved.manager.restore(saved.number, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)}))[item]
+    restored = saved.manager.restore(saved.number, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))["arrays"]
     if digest(restored, saved.about) != saved.sha256:
         raise Damaged("its SHA-256 differs from when it was saved")
     return restored

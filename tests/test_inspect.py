@@ -3,10 +3,10 @@ import os
 import shutil
 
 import pytest
-from test_checkpoint import FORMAT_1
+from conftest import task_of
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, evaluate, export, inspect, sample, store
+from jaxrnn import checkpoint, evaluate, export, inspect, sample, start, store
 
 
 @pytest.fixture
@@ -56,15 +56,12 @@ def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
     assert not flags or not json.loads(out)["checkpoints"][-1]["good"]
 
 
-def test_there_is_no_best_before_the_first_epoch_is_over(capsys, tmp_path):
-    assert "no best epoch" in error_of(capsys, export.main, [str(FORMAT_1), str(tmp_path / "x"), "--weights", "best"])
-    assert "no best epoch" in error_of(capsys, evaluate.main, [str(FORMAT_1), "--weights", "best"])
-    assert "no best epoch" in error_of(capsys, sample.main, [str(FORMAT_1), "--weights", "best"])
-
-
-def test_a_run_of_the_first_format_is_shown(capsys):
-    inspect.main([str(FORMAT_1)])
-    assert "1,799" in capsys.readouterr().out
+def test_there_is_no_best_before_the_first_epoch_is_over(tmp_path, capsys):
+    task, run_dir = task_of(), tmp_path / "begun"
+    checkpoint.save(run_dir, task.config, task.data, start.first_snapshot(task))
+    assert "no best epoch" in error_of(capsys, export.main, [str(run_dir), str(tmp_path / "x"), "--weights", "best"])
+    assert "no best epoch" in error_of(capsys, evaluate.main, [str(run_dir), "--weights", "best"])
+    assert "no best epoch" in error_of(capsys, sample.main, [str(run_dir), "--weights", "best"])
 
 
 def test_what_is_no_run_is_told(tmp_path, capsys):

@@ -132,7 +132,7 @@ def test_a_state_comes_back_from_a_file_bit_for_bit(name, tmp_path):
     state, here = restored(name), jax.sharding.SingleDeviceSharding(jax.devices()[0])
     store.write(tmp_path, state, {}, keep=1)
     with store.opened(tmp_path, 1) as saved:
-        again = store.arrays(saved, "arrays", begun(name), here)
+        again = store.arrays(saved, begun(name), here)
     assert jax.tree.structure(again) == jax.tree.structure(state)
     assert same(again, state)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, but, events, metrics
+from test_checkpoint import FORMAT_2
 from test_cli_errors import error_of
 
 from jaxrnn import checkpoint, evaluate, folder, resume, store, train
@@ -322,12 +323,10 @@ def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, c
     assert resume.other_versions(older).startswith("jax 0.9 then and 0.1")
 
 
-def test_a_run_of_the_first_format_is_refused_with_what_to_do(tmp_path, capsys):
-    from test_checkpoint import FORMAT_1
-
-    run_dir = shutil.copytree(FORMAT_1, tmp_path / "old")
-    message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "2"])
-    assert f"start a new run from its weights: --init-from {run_dir}" in message
+def test_a_run_of_an_older_version_reads_on(tmp_path, capsys):
+    run_dir = shutil.copytree(FORMAT_2, tmp_path / "old")
+    train.main(["--resume", str(run_dir), "--epochs", "2"])
+    assert checkpoint.load(run_dir).progress.epochs == 2
 
 
 @pytest.mark.parametrize("name", ["none", "x" * 5_000, "empty"])

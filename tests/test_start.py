@@ -138,14 +138,6 @@ def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, cap
     assert "no new characters" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_the_first_format_is_a_start_too(folder, capsys):
-    from test_checkpoint import FORMAT_1
-
-    train.main(["--max-characters", "2000", "--init-from", str(FORMAT_1), "--epochs", "1", "--run-dir", "new"])
-    assert checkpoint.load(folder / "new").config.model.hidden_size == 4
-
-
 def test_what_cannot_be_started_from_is_told(trained, folder, capsys):
     origin = str(trained / "runs" / "notebook-comedie-0")
     (folder / "text.txt").write_text("no weights")
