@@ -29,14 +29,17 @@ import numpy as np
 import torch_peers
 import tyro
 
-from jaxrnn import State, build, devices, fast_driver, online, plain_driver, text, vocabulary
-from jaxrnn.config import Config, LearningConfig, ModelConfig
-from jaxrnn.loop import copy
-from jaxrnn.model import Model, network
-from jaxrnn.optimizer import optimizer
+from jaxrnn import State, fast_driver, online, plain_driver
+from jaxrnn.config import build
+from jaxrnn.config.settings import Config, LearningConfig, ModelConfig
+from jaxrnn.data import text, vocabulary
+from jaxrnn.data.streams import to_streams
+from jaxrnn.models.model import Model, network
 from jaxrnn.rules import bptt, one_step
+from jaxrnn.runtime import devices
 from jaxrnn.sample import sample
-from jaxrnn.stream import to_streams
+from jaxrnn.training.drivers import copy
+from jaxrnn.training.optimizers import optimizer
 
 REPEATS, SECONDS = 7, 0.4  # of each repeat, about
 RATE, CHECKED = 0.1, 2_000

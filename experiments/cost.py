@@ -21,14 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxrnn import devices, fast_driver, online, text, vocabulary
-from jaxrnn.config import Config, LearningConfig
-from jaxrnn.learner import Learner
-from jaxrnn.loop import copy
-from jaxrnn.model import network
-from jaxrnn.optimizer import optimizer
+from jaxrnn import fast_driver, online
+from jaxrnn.config.settings import Config, LearningConfig
+from jaxrnn.data import text, vocabulary
+from jaxrnn.data.streams import to_streams
+from jaxrnn.models.model import network
 from jaxrnn.rules import bptt, one_step
-from jaxrnn.stream import to_streams
+from jaxrnn.runtime import devices
+from jaxrnn.training.drivers import copy
+from jaxrnn.training.learner import Learner
+from jaxrnn.training.optimizers import optimizer
 
 REPEATS, SECONDS = 9, 0.2  # of each repeat, about
 RESULTS = Path(__file__).with_name("results")

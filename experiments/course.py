@@ -9,7 +9,7 @@ calls 1.7731 its test loss; its loop reads the training text again, with frozen 
 
 from claims import expect, run
 
-from jaxrnn.report import MEANING
+from jaxrnn.console.report import MEANING
 
 SEEDS = (0, 1, 2)
 COURSE = (2.6395, 2.1646, 2.0085, 1.9167, 1.8444, 1.7899, 1.7492, 1.7171, 1.6879, 1.6622)

@@ -18,9 +18,10 @@ import numpy as np
 import tyro
 from claims import expect
 
-from jaxrnn import elman, evaluate, fast_driver, one_step, online, text, vocabulary
+from jaxrnn import elman, evaluate, fast_driver, one_step, online
+from jaxrnn.data import text, vocabulary
 from jaxrnn.evaluate import Dynamics
-from jaxrnn.optimizer import optimizer
+from jaxrnn.training.optimizers import optimizer
 
 RESULTS = Path(__file__).with_name("results")
 NUM_CHARACTERS, NUM_TRAIN, EPOCHS = 200_000, 180_000, 5

@@ -24,9 +24,9 @@ import numpy as np
 from claims import expect
 
 from jaxrnn import Model, Rule, fast_driver, online
-from jaxrnn.optimizer import optimizer
+from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
 from jaxrnn.rules import rtrl, tbptt_sliding, uoro
-from jaxrnn.types import Carry, Ids, Logits, Params, RandomKey
+from jaxrnn.training.optimizers import optimizer
 
 NUM_UNITS, NUM_POSITIVE = 23, 10  # n and p
 START, GOAL = -0.1, 1 / (2 * (2 * NUM_POSITIVE - NUM_UNITS))

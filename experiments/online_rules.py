@@ -30,11 +30,12 @@ import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
 
-from jaxrnn import automaton, evaluate, fast_driver, online, synthetic, vocabulary
-from jaxrnn.loop import copy
-from jaxrnn.model import network
-from jaxrnn.optimizer import optimizer
+from jaxrnn import evaluate, fast_driver, online
+from jaxrnn.data import automaton, synthetic, vocabulary
+from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
+from jaxrnn.training.drivers import copy
+from jaxrnn.training.optimizers import optimizer
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = (0, 1, 2)

@@ -40,12 +40,14 @@ import tyro
 from claims import expect
 from jaxtyping import Float
 
-from jaxrnn import build, evaluate, ngram, suitable
-from jaxrnn.advance import Task, advance, over, prepare
-from jaxrnn.build import Data
-from jaxrnn.config import PRESETS, Config
-from jaxrnn.mixture import interpolated
-from jaxrnn.start import first_snapshot
+from jaxrnn import evaluate
+from jaxrnn.config import auto, build
+from jaxrnn.config.build import Data
+from jaxrnn.config.settings import PRESETS, Config
+from jaxrnn.models import counts
+from jaxrnn.models.mixture import interpolated
+from jaxrnn.runs.advance import Task, advance, over, prepare
+from jaxrnn.runs.start import first_snapshot
 
 ORDERS = range(2, 11)  # of n-grams that are tried
 OF_NETWORKS = 0.75  # in a mixture with the n-gram
@@ -116,7 +118,7 @@ def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple
     tests = {}
     for size in sizes:
         model = dataclasses.replace(config.model, hidden_size=size)
-        task = prepare(suitable.chosen(dataclasses.replace(config, model=model), data.num_used), data)
+        task = prepare(auto.chosen(dataclasses.replace(config, model=model), data.num_used), data)
         tests[size] = (task, evaluate.frozen(task.model), evaluate.at_rates(task.model, evaluate.Dynamics("sgd", (RATE,), 1)))
 
     def train(size: int, seed: int) -> Trained:
@@ -146,9 +148,9 @@ def read_to_the_end(task: Task) -> tuple:
 def best_ngram(data: Data) -> tuple[int, Losses]:
     """The order that is best on the validation part, and the losses on the held-out part."""
     vocab_size = len(data.vocabulary.characters)
-    counted = {order: ngram.count(data.train, vocab_size, order) for order in ORDERS}
-    order = min(ORDERS, key=lambda order: ngram.losses(counted[order], data.validation).mean())
-    return order, ngram.losses(counted[order], data.heldout)
+    counted = {order: counts.count(data.train, vocab_size, order) for order in ORDERS}
+    order = min(ORDERS, key=lambda order: counts.losses(counted[order], data.validation).mean())
+    return order, counts.losses(counted[order], data.heldout)
 
 
 def mixtures(networks: list[Trained], counted: Losses) -> dict[str, dict[str, Losses]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from claims import expect, run
 
-from jaxrnn import checkpoint
+from jaxrnn.storage import checkpoint
 
 RUNS = {
     "short epochs": ("--epochs", "200"),

@@ -22,10 +22,11 @@ import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
 
-from jaxrnn import network, text, vocabulary
-from jaxrnn.model import Model
+from jaxrnn import network
+from jaxrnn.array_types import Carry, Params
+from jaxrnn.data import text, vocabulary
+from jaxrnn.models.model import Model
 from jaxrnn.rules import RULES, bptt
-from jaxrnn.types import Carry, Params
 
 RESULTS = Path(__file__).with_name("results")
 HIDDEN, NUM_CHARACTERS, DRAWS, LAYERS = 12, 40, 5, (1, 2, 3)

@@ -22,13 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxrnn import State, online, text, vocabulary
-from jaxrnn.learner import Learner
-from jaxrnn.loop import advance_many, in_place
-from jaxrnn.model import network
-from jaxrnn.optimizer import optimizer, with_learning_rate
+from jaxrnn import State, online
+from jaxrnn.data import text, vocabulary
+from jaxrnn.data.streams import to_streams, updates_per_epoch
+from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
-from jaxrnn.stream import to_streams, updates_per_epoch
+from jaxrnn.training.drivers import advance_many, in_place
+from jaxrnn.training.learner import Learner
+from jaxrnn.training.optimizers import optimizer, with_learning_rate
 
 RESULTS = Path(__file__).with_name("results")
 Losses = np.ndarray  # f32[rates, seeds, characters], nats

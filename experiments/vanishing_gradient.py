@@ -33,14 +33,15 @@ import jax.numpy as jnp
 import numpy as np
 from claims import expect
 
-from jaxrnn import Model, State, automaton, bptt, fast_driver, nats, network, one_step, online, synthetic, text, vocabulary
-from jaxrnn.learner import Learner
-from jaxrnn.loop import Driver
-from jaxrnn.optimizer import optimizer
-from jaxrnn.stream import to_streams, updates_per_epoch
-from jaxrnn.suitable import SGD_RATES
-from jaxrnn.types import Params
-from jaxrnn.unroll import over_layer
+from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, online
+from jaxrnn.array_types import Params
+from jaxrnn.config.auto import SGD_RATES
+from jaxrnn.data import automaton, synthetic, text, vocabulary
+from jaxrnn.data.streams import to_streams, updates_per_epoch
+from jaxrnn.rules._unroll import over_layer
+from jaxrnn.training.drivers import Driver
+from jaxrnn.training.learner import Learner
+from jaxrnn.training.optimizers import optimizer
 
 RESULTS = Path(__file__).with_name("results")
 BLOCK, STREAMS = 32, 4  # of bptt, with Adam

@@ -13,10 +13,8 @@ TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all e
 if TYPE_CHECKING:
     from typing import Any
 
-    from jaxrnn import text, vocabulary
-    from jaxrnn.learner import Learner, State, online
-    from jaxrnn.loop import fast_driver, plain_driver
-    from jaxrnn.model import Model, elman, nats, network, with_cell
+    from jaxrnn.data import text, vocabulary
+    from jaxrnn.models.model import Model, elman, nats, network, with_cell
     from jaxrnn.rules import (
         Gradient,
         Rule,
@@ -30,15 +28,18 @@ if TYPE_CHECKING:
         tbptt_sliding,
         uoro,
     )
+    from jaxrnn.training.drivers import fast_driver, plain_driver
+    from jaxrnn.training.learner import Learner, State, online
 
 FOUND_IN = {
-    "learner": ("Learner", "State", "online"),
-    "loop": ("fast_driver", "plain_driver"),
-    "model": ("Model", "elman", "nats", "network", "with_cell"),
+    "models.model": ("Model", "elman", "nats", "network", "with_cell"),
     "rules": (
         "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
     ),
+    "training.drivers": ("fast_driver", "plain_driver"),
+    "training.learner": ("Learner", "State", "online"),
 }  # fmt: skip
+MODULES = {"text": "data.text", "vocabulary": "data.vocabulary"}
 
 __all__ = [
     "Gradient",
@@ -73,7 +74,7 @@ def __getattr__(name: str) -> "Any":
     for module, names in FOUND_IN.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)
-    path = f"{__name__}.{name}"
+    path = f"{__name__}.{MODULES.get(name, name)}"
     try:
         if name.isidentifier():  # not `x.y`
             return import_module(path)

@@ -1,6 +1,84 @@
-"""`python -m jaxrnn PROGRAM`: all programs under one name."""
+"""The programs by name, and how the command line starts one: `python -m jaxrnn PROGRAM`, or `jaxrnn PROGRAM`.
+
+Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a program's imports ends it in one line.
+"""
+
+import importlib
+import sys
+
+from jaxrnn import __version__
+from jaxrnn.console import starting
+from jaxrnn.runtime import signals
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+PROGRAMS = {
+    "train": "train a model on a text, or resume a run",
+    "sample": "draw text from a model",
+    "evaluate": "measure how well a model predicts a text",
+    "export": "write the weights as a safetensors file",
+    "inspect": "list a run's settings and verify its checkpoints",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program that the first argument names."""
+    from jaxrnn.console import terminal
+
+    name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in PROGRAMS:
+        program = _loaded(name)
+        starting.clear()
+        program.main(flags)
+        return
+    starting.clear()
+    with terminal.guarded(), terminal.shown():
+        if name == "--version":
+            print(f"jaxrnn {__version__}")
+        elif name in ("--help", "-h"):
+            print(overview())
+        else:
+            import difflib
+
+            similar = difflib.get_close_matches(name, PROGRAMS, 1)
+            meant = f"did you mean {similar[0]}?" if similar else f"choose one of {', '.join(PROGRAMS)}"
+            terminal.say(f"error: no program {name!r}; {meant}")
+            raise SystemExit(2)
+
+
+def _loaded(name: str) -> "Any":
+    """Import a program; too little memory, too few threads or a wrong variable for JAX is one line."""
+    try:
+        return importlib.import_module(f"jaxrnn.{name}")
+    except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        from jaxrnn.console import terminal
+
+        starting.clear()
+        reason = "not enough memory" if isinstance(error, MemoryError) else str(error).partition("\n")[0][:200]
+        terminal.say(f"error: {name} cannot start here: {reason or type(error).__name__}")
+        raise SystemExit(2) from None
+
+
+def overview() -> str:
+    """The programs, one a line."""
+    lines = [f"  {name.ljust(10)}{what}" for name, what in PROGRAMS.items()]
+    usage = ["usage: python -m jaxrnn PROGRAM [--flags]", "", *lines, ""]
+    return "\n".join([*usage, "PROGRAM --help lists its flags; --version prints the version."])
+
+
+def console(*leading: str) -> "NoReturn":
+    """Run the program that the command line asks for, as the whole of this process."""
+    signals.end_at_signals_while_starting()
+    starting.show()
+    from jaxrnn.console import terminal
+
+    terminal.reopen_closed()
+    signals.end_at_signals()
+    main([*leading, *sys.argv[1:]])
+    raise SystemExit(0)
+
 
 if __name__ == "__main__":
-    from jaxrnn.programs import console
-
     console()

@@ -32,3 +32,8 @@ class Stopped(Exception):
     def __init__(self, signal: int, message: str):
         super().__init__(message)
         self.signal = signal
+
+
+def counted(number: int, noun: str) -> str:
+    """Put a number before its noun, as messages do: `1 update`, `2,000 updates`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -4,7 +4,7 @@
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.programs import console
+    from jaxrnn.__main__ import console
 
     console("evaluate")
 
@@ -22,22 +22,27 @@ import optax
 import tyro
 from jaxtyping import Float, Int
 
-from jaxrnn import build, checkpoint, cli, compiled, devices, folder, mixture, report, verdict, vocabulary
-from jaxrnn import config as configs
-from jaxrnn import optimizer as optimizers
-from jaxrnn import text as texts
-from jaxrnn.build import Data
-from jaxrnn.check import check_rate
-from jaxrnn.checkpoint import Which
-from jaxrnn.config import Config
-from jaxrnn.errors import InputError
-from jaxrnn.learner import Learner, State, online, reader
-from jaxrnn.loop import Driver, copy, fast_driver
-from jaxrnn.model import Model
+from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.config import build
+from jaxrnn.config import settings as configs
+from jaxrnn.config.build import Data
+from jaxrnn.config.settings import Config
+from jaxrnn.config.validate import check_rate
+from jaxrnn.console import cli, report, verdict
+from jaxrnn.data import text as texts
+from jaxrnn.data import vocabulary
+from jaxrnn.data.streams import to_streams
+from jaxrnn.errors import InputError, counted
+from jaxrnn.models import mixture
+from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
-from jaxrnn.stream import to_streams
-from jaxrnn.types import Params, RandomKey
-from jaxrnn.words import counted
+from jaxrnn.runtime import compilation_cache as compiled
+from jaxrnn.runtime import devices
+from jaxrnn.storage import checkpoint, run_folder
+from jaxrnn.storage.checkpoint import Which
+from jaxrnn.training import optimizers
+from jaxrnn.training.drivers import Driver, copy, fast_driver
+from jaxrnn.training.learner import Learner, State, online, reader
 
 UPDATES_PER_CALL = 10_000
 MOST_TRIED = 100_000  # characters, to choose optimizer and rate
@@ -250,7 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
             own = None if options.text else data
             numbers = _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how)
         if options.json:
-            print(folder.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
+            print(run_folder.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
         else:
             weights = checkpoint.weights_in_words(run, options.weights)
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})

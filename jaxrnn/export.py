@@ -4,7 +4,7 @@
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.programs import console
+    from jaxrnn.__main__ import console
 
     console("export")
 
@@ -22,15 +22,18 @@ import safetensors
 import safetensors.numpy
 import tyro
 
-from jaxrnn import build, checkpoint, cli, devices, folder, report, streams
-from jaxrnn import config as configs
-from jaxrnn import vocabulary as vocabularies
-from jaxrnn.checkpoint import Which
-from jaxrnn.config import Config
+from jaxrnn.array_types import Params
+from jaxrnn.config import build
+from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import Config
+from jaxrnn.console import cli, report, terminal
+from jaxrnn.data import vocabulary as vocabularies
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.manifest import digest
-from jaxrnn.types import Params
-from jaxrnn.vocabulary import Vocabulary
+from jaxrnn.runtime import devices
+from jaxrnn.storage import checkpoint, run_folder
+from jaxrnn.storage.checkpoint import Which
+from jaxrnn.storage.manifest import digest
 
 SUFFIX = ".safetensors"
 KIND = "jaxrnn 1"  # of file; the number goes up when what older programs read changes
@@ -140,9 +143,9 @@ def main(arguments: list[str] | None = None) -> None:
         report.show_rejected(run.rejected)
         params = checkpoint.weights(run, options.weights)
         try:
-            folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
+            run_folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:
             raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
-        streams.forgive()  # the file is the result
+        terminal.forgive()  # the file is the result
         num_weights = sum(leaf.size for leaf in jax.tree.leaves(params))
         print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.weights)}")

@@ -4,7 +4,7 @@
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.programs import console
+    from jaxrnn.__main__ import console
 
     console("inspect")
 
@@ -17,11 +17,14 @@ from typing import Annotated, NamedTuple
 import jax
 import tyro
 
-from jaxrnn import checkpoint, cli, devices, folder, report, store, streams
-from jaxrnn import config as configs
-from jaxrnn.checkpoint import Run
+from jaxrnn.config import settings as configs
+from jaxrnn.console import cli, report, terminal
 from jaxrnn.errors import DamageFound, InputError
-from jaxrnn.store import Damaged, Unreadable
+from jaxrnn.runtime import devices
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import run_folder as folder
+from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.store import Damaged, Unreadable
 
 
 class Checked(NamedTuple):
@@ -123,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not good and not damaged:  # what keeps all of them from being read is worth one line, not a table
             raise InputError(unreadable_in_words(options.run, found))
         if len(good) < len(found):
-            streams.forgive()  # the exit code says what matters most
+            terminal.forgive()  # the exit code says what matters most
         if options.json:
             config = configs.to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}

@@ -4,7 +4,7 @@
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.programs import console
+    from jaxrnn.__main__ import console
 
     console("sample")
 
@@ -23,15 +23,19 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn import checkpoint, cli, compiled, devices, report, vocabulary
-from jaxrnn import text as texts
-from jaxrnn.check import check_seed, check_value
-from jaxrnn.checkpoint import Which
+from jaxrnn.array_types import Carry, Logits, Params, RandomKey
+from jaxrnn.config.validate import check_seed, check_value
+from jaxrnn.console import cli, report
+from jaxrnn.data import text as texts
+from jaxrnn.data import vocabulary
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.loop import in_place
-from jaxrnn.model import Model
-from jaxrnn.types import Carry, Logits, Params, RandomKey
-from jaxrnn.vocabulary import Vocabulary
+from jaxrnn.models.model import Model
+from jaxrnn.runtime import compilation_cache as compiled
+from jaxrnn.runtime import devices
+from jaxrnn.storage import checkpoint
+from jaxrnn.storage.checkpoint import Which
+from jaxrnn.training.drivers import in_place
 
 BLOCK = 64  # characters drawn by one call
 TEMPERATURE = 0.7  # of the texts that are shown: likely enough to be read, not so likely as to repeat itself

@@ -6,7 +6,7 @@ with the run's own settings.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.programs import console
+    from jaxrnn.__main__ import console
 
     console("train")
 
@@ -17,18 +17,22 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn import build, checkpoint, cli, compiled, devices, folder, report, resume, store, streams, suitable
-from jaxrnn import config as configs
-from jaxrnn.advance import Task, over, prepare
-from jaxrnn.check import BENT, check_config
-from jaxrnn.checkpoint import Run
-from jaxrnn.config import PRESETS, Config, ModelConfig
-from jaxrnn.errors import InputError
+from jaxrnn.config import auto, build
+from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import PRESETS, Config, ModelConfig
+from jaxrnn.config.validate import BENT, check_config
+from jaxrnn.console import cli, report, terminal
+from jaxrnn.errors import InputError, counted
 from jaxrnn.export import Weights
-from jaxrnn.progress import Snapshot
-from jaxrnn.run import run, where
-from jaxrnn.start import check_model, config_of, first_snapshot, settings_after, weights_of
-from jaxrnn.words import counted
+from jaxrnn.runs import resume
+from jaxrnn.runs.advance import Task, over, prepare
+from jaxrnn.runs.loop import run, where
+from jaxrnn.runs.start import check_model, config_of, first_snapshot, settings_after, weights_of
+from jaxrnn.runtime import compilation_cache, devices
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import run_folder as folder
+from jaxrnn.storage.checkpoint import Run
+from jaxrnn.training.progress import Snapshot
 
 STARTING = "starting"  # shown on a terminal until there is something to see
 
@@ -38,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse_after_origin(flags)
-        streams.forgive()  # what is learned is worth more than what is shown
+        terminal.forgive()  # what is learned is worth more than what is shown
         devices.check(config.device)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -50,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
         devices.start()
         with report.busy(report.console(), STARTING):
-            inside.enter_context(compiled.programs_kept(config.run.compilation_cache))
+            inside.enter_context(compilation_cache.programs_kept(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
         else:
@@ -179,7 +183,7 @@ def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint")
     with report.busy(report.console(), "compiling the network"):
-        task = prepare(devices.chosen(suitable.chosen(configs.to_keep(config), data.num_used)), data)
+        task = prepare(devices.chosen(auto.chosen(configs.to_keep(config), data.num_used)), data)
         return task, first_snapshot(task, origin)
 
 

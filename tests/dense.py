@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import nats
-from jaxrnn.model import names, of_layers
+from jaxrnn.models.model import names, of_layers
 
 
 def steps(model, params, carry, x, y):

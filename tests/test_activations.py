@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.activations import sigmoid, tanh
+from jaxrnn.models.activations import sigmoid, tanh
 
 X = np.linspace(-20, 20, 100_001)
 EXACT = {tanh: np.tanh(X), sigmoid: 1 / (1 + np.exp(-X))}

@@ -12,10 +12,10 @@ from conftest import epochs_of, task_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrnn import checkpoint
-from jaxrnn.advance import advance, over
-from jaxrnn.progress import Snapshot
-from jaxrnn.start import first_snapshot
+from jaxrnn.runs.advance import advance, over
+from jaxrnn.runs.start import first_snapshot
+from jaxrnn.storage import checkpoint
+from jaxrnn.training.progress import Snapshot
 
 
 def test_every_epoch_begins_with_a_carry_of_its_own():

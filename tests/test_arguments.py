@@ -9,8 +9,10 @@ import pytest
 from conftest import SMALL, metrics
 from test_cli_errors import error_of
 
-from jaxrnn import arguments, cli, evaluate, export, inspect, paths, sample, text, train
-from jaxrnn.config import Config, ModelConfig
+from jaxrnn import evaluate, export, inspect, sample, train
+from jaxrnn.config.settings import Config, ModelConfig
+from jaxrnn.console import arguments, cli
+from jaxrnn.data import paths, text
 from jaxrnn.errors import InputError
 from jaxrnn.evaluate import EvaluateConfig
 from jaxrnn.export import ExportConfig

@@ -9,10 +9,11 @@ import pytest
 from conftest import events, metrics
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, evaluate, export, sample, train
-from jaxrnn import run as running
-from jaxrnn.config import PRESETS
-from jaxrnn.suitable import chosen, suitable_dropout, suitable_rate, validation_fraction
+from jaxrnn import evaluate, export, sample, train
+from jaxrnn.config.auto import chosen, suitable_dropout, suitable_rate, validation_fraction
+from jaxrnn.config.settings import PRESETS
+from jaxrnn.runs import loop as running
+from jaxrnn.storage import checkpoint
 
 TINY = ["--max-characters", "6000", "--hidden-size", "8", "--rule-length", "8", "--num-streams", "4", "--sample-length", "20"]
 TINY += ["--dynamic-length", "8"]

@@ -11,11 +11,11 @@ from test_loop import primitives
 
 from jaxrnn import fast_driver, nats, online
 from jaxrnn.errors import InputError
-from jaxrnn.loop import advance_many
-from jaxrnn.model import network, with_cell
-from jaxrnn.optimizer import optimizer
+from jaxrnn.models.model import network, with_cell
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.rules.bptt import Masks
+from jaxrnn.training.drivers import advance_many
+from jaxrnn.training.optimizers import optimizer
 
 LENGTH = 3
 MODELS = {

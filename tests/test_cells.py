@@ -8,9 +8,9 @@ from conftest import HIDDEN, VOCAB
 from flax import linen as nn
 
 from jaxrnn import network
-from jaxrnn.cell import INITIALISATIONS
-from jaxrnn.cells import CELLS, GRU, LSTM, Elman, LeakyElman
 from jaxrnn.errors import InputError
+from jaxrnn.models.base import INITIALISATIONS
+from jaxrnn.models.dense import CELLS, GRU, LSTM, Elman, LeakyElman
 
 INPUTS = 3
 

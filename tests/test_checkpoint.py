@@ -13,13 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from jaxrnn import build, checkpoint, config, evaluate, inspect, store
-from jaxrnn.advance import advance
+from jaxrnn import evaluate, inspect
+from jaxrnn.config import build
+from jaxrnn.config import settings as config
 from jaxrnn.errors import InputError
-from jaxrnn.learner import State
-from jaxrnn.manifest import digest
-from jaxrnn.progress import Snapshot
-from jaxrnn.start import first_snapshot
+from jaxrnn.runs.advance import advance
+from jaxrnn.runs.start import first_snapshot
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage.manifest import digest
+from jaxrnn.training.learner import State
+from jaxrnn.training.progress import Snapshot
 
 FORMAT_2 = Path(__file__).parent / "format_2"  # a run as it was saved before the files of the package were moved
 

@@ -11,7 +11,9 @@ from inspect import getsource
 import pytest
 from conftest import SMALL, but, events, metrics
 
-from jaxrnn import cli, config, evaluate, export, sample, train
+from jaxrnn import evaluate, export, sample, train
+from jaxrnn.config import settings as config
+from jaxrnn.console import cli
 from jaxrnn.inspect import InspectConfig
 
 

@@ -7,7 +7,8 @@ import jax
 import pytest
 from conftest import SMALL, metrics
 
-from jaxrnn import cli, evaluate, sample, train
+from jaxrnn import evaluate, sample, train
+from jaxrnn.console import cli
 
 
 def error_of(capsys, main, arguments):

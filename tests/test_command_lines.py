@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrnn import arguments, evaluate, export, inspect, sample, train
-from jaxrnn.config import Config, DeviceConfig
+from jaxrnn import evaluate, export, inspect, sample, train
+from jaxrnn.config.settings import Config, DeviceConfig
+from jaxrnn.console import arguments
 
 PROGRAMS = {
     "train": (train.main, Config),

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from jaxrnn import compiled, sample, temporary, train
-from jaxrnn.compiled import CACHE_DIR, programs_kept
+from jaxrnn import sample, train
+from jaxrnn.data import temporary
+from jaxrnn.runtime import compilation_cache
+from jaxrnn.runtime.compilation_cache import CACHE_DIR, programs_kept
 
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """The folder in which programs are kept; JAX has no cache of its own."""
     folder, before = tmp_path / "cache" / "compiled", getattr(jax.config, CACHE_DIR)
-    monkeypatch.setattr(compiled, "default_folder", lambda: folder)
+    monkeypatch.setattr(compilation_cache, "default_folder", lambda: folder)
     jax.config.update(CACHE_DIR, None)
     yield folder
     jax.config.update(CACHE_DIR, before)
@@ -92,7 +94,7 @@ def test_the_oldest_are_removed_when_there_are_too_many(kept, monkeypatch):
     files = list(kept.iterdir())
     for age, path in enumerate(files):
         os.utime(path, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(compiled, "MOST_BYTES", sum(path.stat().st_size for path in files) - 1)
+    monkeypatch.setattr(compilation_cache, "MOST_BYTES", sum(path.stat().st_size for path in files) - 1)
     num_read()
     assert set(kept.iterdir()) == set(files[:-1])
 
@@ -114,7 +116,7 @@ def test_no_place_for_temporary_files_is_no_cache(kept, monkeypatch, tmp_path):
 
 
 def test_a_user_without_a_home_has_no_cache(kept, monkeypatch, tmp_path):
-    monkeypatch.setattr(compiled, "default_folder", lambda: None)
+    monkeypatch.setattr(compilation_cache, "default_folder", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert [num_read(), num_read()] == [0, 0]
     assert list(tmp_path.iterdir()) == []
@@ -128,14 +130,14 @@ def test_a_disk_that_takes_only_half_of_a_file_keeps_none_of_it(kept, monkeypatc
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "jit_something-cache").write_bytes(b"half of it is too much")
     monkeypatch.setattr(temporary, "try_lock", take_half)
-    compiled.keep(tmp_path / "own", kept)
+    compilation_cache.keep(tmp_path / "own", kept)
     assert list(kept.iterdir()) == []
 
 
 def test_what_a_killed_process_has_copied_is_removed(kept, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     program = (
-        "import os, sys, tempfile; from jaxrnn import temporary; tempfile.tempdir = sys.argv[1]\n"
+        "import os, sys, tempfile; from jaxrnn.data import temporary; tempfile.tempdir = sys.argv[1]\n"
         "with temporary.folder() as own: (own / 'half').touch(); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
@@ -153,7 +155,7 @@ def test_a_cache_of_jax_is_left_as_it_is(kept, tmp_path):
 
 
 def test_the_settings_of_jax_are_those_of_before_at_the_end(kept):
-    names = (CACHE_DIR, *compiled.SETTINGS)
+    names = (CACHE_DIR, *compilation_cache.SETTINGS)
     before = [getattr(jax.config, name) for name in names]
     with contextlib.suppress(KeyError), programs_kept():
         assert getattr(jax.config, CACHE_DIR) is not None

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from jaxrnn import config as configs
-from jaxrnn.check import check_config
-from jaxrnn.config import PRESETS
+from jaxrnn.config import settings as configs
+from jaxrnn.config.auto import suitable_rate
+from jaxrnn.config.settings import PRESETS
+from jaxrnn.config.validate import check_config
 from jaxrnn.errors import InputError
-from jaxrnn.suitable import suitable_rate
 from jaxrnn.train import parse
 
 

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from conftest import READS_COMPILED, events
 
-from jaxrnn import checkpoint
+from jaxrnn.storage import checkpoint
 
 # One update per call, so that a small network takes long enough to be stopped in the middle of an epoch, ...
 FLAGS = ["--max-characters", "25000", "--hidden-size", "8", "--sample-length", "30", "--validation-fraction", "0.1"]
 FLAGS += ["--updates-per-call", "1", "--epochs", "3"]
 # ... and a look at the signals every 50 milliseconds, so that it is a small part of the way that lies between two of them.
-OFTEN = "import sys; from jaxrnn import run, train; run.SECONDS_PER_LOOK = 0.05; train.main(sys.argv[1:])"
+OFTEN = (
+    "import sys; from jaxrnn import train; from jaxrnn.runs import loop; loop.SECONDS_PER_LOOK = 0.05; train.main(sys.argv[1:])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,9 @@ def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, 
 
 BLOCKED = """
 import sys, time
-from jaxrnn import checkpoint, programs, store, train
+from jaxrnn import __main__ as programs
+from jaxrnn import train
+from jaxrnn.storage import checkpoint, store
 save = checkpoint.save
 def blocked(run_dir, *arguments):
     if store.numbers(run_dir):

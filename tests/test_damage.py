@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import task_of
 
-from jaxrnn import checkpoint
-from jaxrnn.advance import advance
-from jaxrnn.manifest import digest
-from jaxrnn.start import first_snapshot
+from jaxrnn.runs.advance import advance
+from jaxrnn.runs.start import first_snapshot
+from jaxrnn.storage import checkpoint
+from jaxrnn.storage.manifest import digest
 
 
 @pytest.fixture(autouse=True)

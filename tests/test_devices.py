@@ -13,10 +13,13 @@ import pytest
 from conftest import events, metrics, task_of
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, config, devices, train
-from jaxrnn.advance import advance
-from jaxrnn.config import Config, DeviceConfig, LearningConfig
-from jaxrnn.start import first_snapshot
+from jaxrnn import train
+from jaxrnn.config import settings as config
+from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig
+from jaxrnn.runs.advance import advance
+from jaxrnn.runs.start import first_snapshot
+from jaxrnn.runtime import devices
+from jaxrnn.storage import checkpoint
 
 BPTT = {"rule": "bptt", "rule_length": 5, "dropout": 0.3, "clip_norm": 0.1, "optimizer": "adam"}
 TINY = [
@@ -167,6 +170,6 @@ def test_where_a_process_is_is_no_part_of_a_run():
 
 @pytest.mark.parametrize(("flags", "number"), [("", 3), ("--xla_force_host_platform_device_count=5", 5)])
 def test_cores_are_made_devices_unless_xla_was_told_their_number(flags, number):
-    program = "import jax; from jaxrnn import devices; devices.use_cores('bptt', 3); print(jax.device_count())"
+    program = "import jax; from jaxrnn.runtime import devices; devices.use_cores('bptt', 3); print(jax.device_count())"
     command, environment = [sys.executable, "-W", "error", "-c", program], {**os.environ, "XLA_FLAGS": flags}
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == f"{number}\n"

@@ -10,8 +10,8 @@ from conftest import VOCAB
 from fixed import drawn
 
 from jaxrnn import network
-from jaxrnn.diagonal import LRU
 from jaxrnn.errors import InputError
+from jaxrnn.models.diagonal import LRU
 
 SIZE, UNITS = 6, 3
 IDS = np.array([0, 4])

@@ -7,9 +7,11 @@ import optax
 import pytest
 import reference
 
-from jaxrnn import build, config, evaluate, mixture
-from jaxrnn.learner import reader
-from jaxrnn.stream import to_streams
+from jaxrnn import evaluate
+from jaxrnn.config import build, settings
+from jaxrnn.data.streams import to_streams
+from jaxrnn.models import mixture
+from jaxrnn.training.learner import reader
 
 RATE = 0.2
 FIXED = evaluate.Dynamics("sgd", (0.1,), 1)
@@ -74,8 +76,10 @@ def test_means_are_summed_in_float64():
 
 
 def test_the_three_numbers_are_those_of_the_witness():
-    small = config.PRESETS["notebook"]
-    small = dataclasses.replace(small, text=config.TextConfig(max_characters=2_000), model=config.ModelConfig(hidden_size=8))
+    small = settings.PRESETS["notebook"]
+    small = dataclasses.replace(
+        small, text=settings.TextConfig(max_characters=2_000), model=settings.ModelConfig(hidden_size=8)
+    )
     data = build.data(small)
     model = build.model(small, data.vocabulary)
     params = model.init(jax.random.key(7))

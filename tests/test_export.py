@@ -10,9 +10,10 @@ import pytest
 import safetensors.numpy
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, export
+from jaxrnn import export
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
+from jaxrnn.storage import checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@ import pytest
 from conftest import task_of
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, evaluate, export, inspect, sample, start, store
+from jaxrnn import evaluate, export, inspect, sample
+from jaxrnn.runs import start
+from jaxrnn.storage import checkpoint, store
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from jaxrnn import inspect, report
-from jaxrnn.layout import fitting, hang, hang_whole, split_command, wrap
-from jaxrnn.report import Epoch
+from jaxrnn import inspect
+from jaxrnn.console import report
+from jaxrnn.console.layout import fitting, hang, hang_whole, split_command, wrap
+from jaxrnn.console.report import Epoch
 
 PROSE = "SGD at rate 0.1 after every character of 32 streams, gradients clipped at norm 3"
 COMMAND = "python -m jaxrnn.sample runs/notebook-comedie-0"

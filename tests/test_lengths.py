@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli_errors import error_of
 
-from jaxrnn import lengths, suitable, train
-from jaxrnn.config import PRESETS
+from jaxrnn import train
+from jaxrnn.config import auto, lengths
+from jaxrnn.config.settings import PRESETS
 from jaxrnn.train import parse
 
 
@@ -55,7 +56,7 @@ def fits(config, num_characters, remedy):
     words = remedy.split()
     for flag, value in zip(words[::2], words[1::2], strict=True):
         config = mended(config, flag, value)
-    fractions = config.text.heldout_fraction + suitable.validation_fraction(config, lengths.num_used(config, num_characters))
+    fractions = config.text.heldout_fraction + auto.validation_fraction(config, lengths.num_used(config, num_characters))
     return fractions < 1 and not lengths.too_short(config, num_characters)
 
 

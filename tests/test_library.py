@@ -12,7 +12,7 @@ import jaxrnn
 def test_every_public_name_is_there_and_in_its_module():
     public = {name for name in jaxrnn.__all__ if name != "__version__"}
     found = {name: getattr(jaxrnn, name) for name in public}
-    assert public == {name for names in jaxrnn.FOUND_IN.values() for name in names} | {"text", "vocabulary"}
+    assert public == {name for names in jaxrnn.FOUND_IN.values() for name in names} | {*jaxrnn.MODULES}
     for module, names in jaxrnn.FOUND_IN.items():
         assert all(found[name] is getattr(importlib.import_module(f"jaxrnn.{module}"), name) for name in names)
     assert set(jaxrnn.__all__) <= set(dir(jaxrnn))
@@ -29,6 +29,6 @@ def test_what_is_no_name_is_no_attribute(name):
 
 
 def test_the_package_itself_imports_no_jax_and_prints_nothing():
-    program = "import sys, jaxrnn, jaxrnn.plot; assert 'jax' not in sys.modules; assert callable(jaxrnn.elman)"
+    program = "import sys, jaxrnn, jaxrnn.console.plot; assert 'jax' not in sys.modules; assert callable(jaxrnn.elman)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

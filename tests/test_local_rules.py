@@ -11,8 +11,8 @@ import reference
 from fixed import apart, case, summed
 from flax import linen as nn
 
-from jaxrnn.cells import CELLS
-from jaxrnn.model import network, with_cell
+from jaxrnn.models.dense import CELLS
+from jaxrnn.models.model import network, with_cell
 from jaxrnn.rules import one_step, rflo, rtrl_diagonal, snap1, snap_n
 
 VOCAB, HIDDEN = 5, 4

@@ -7,11 +7,12 @@ import optax
 import pytest
 import reference
 
-from jaxrnn import elman, fast_driver, loop, one_step, online, plain_driver
-from jaxrnn.learner import reader
-from jaxrnn.loop import UPDATES_PER_FETCH, advance_many, advance_one, copy, driver, in_place
+from jaxrnn import elman, fast_driver, one_step, online, plain_driver
+from jaxrnn.data.streams import to_streams
 from jaxrnn.sample import warm_up, write_block
-from jaxrnn.stream import to_streams
+from jaxrnn.training import drivers
+from jaxrnn.training.drivers import UPDATES_PER_FETCH, advance_many, advance_one, copy, driver, in_place
+from jaxrnn.training.learner import reader
 
 RATE = 0.1
 BOTH = [plain_driver, lambda learner: fast_driver(learner, 16)]
@@ -68,7 +69,7 @@ def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
     assert in_place() == {"xla_cpu_copy_insertion_use_region_analysis": True}
     learner, stream, runs = learner_of(model), jnp.asarray(ids), []
     for options in (in_place(), {}):
-        monkeypatch.setattr(loop, "in_place", lambda options=options: options)
+        monkeypatch.setattr(drivers, "in_place", lambda options=options: options)
         runs.append([build(learner)(start(learner), stream, 300) for build in BOTH])
     jax.tree.map(np.testing.assert_array_equal, *runs)
 
@@ -204,7 +205,7 @@ def test_a_scan_would_be_found():
 
 def test_one_update_per_call_is_the_plain_loop(model, monkeypatch):
     learner, built = learner_of(model), []
-    monkeypatch.setattr(loop, "plain_driver", lambda learner: built.append("plain") or fast_driver(learner, 1))
+    monkeypatch.setattr(drivers, "plain_driver", lambda learner: built.append("plain") or fast_driver(learner, 1))
     for updates_per_call in (1, 2):
         driver(learner, updates_per_call)
     assert built == ["plain"]

@@ -12,12 +12,15 @@ from conftest import VOCAB, task_of
 from fixed import EACH_RULE, drawn
 from test_loop import primitives
 
-from jaxrnn import checkpoint, fast_driver, influence, loop, network, online, rules, store
-from jaxrnn.advance import advance
+from jaxrnn import fast_driver, network, online, rules
 from jaxrnn.errors import InputError
-from jaxrnn.loop import advance_many
-from jaxrnn.manifest import digest
-from jaxrnn.start import first_snapshot
+from jaxrnn.rules import _influence
+from jaxrnn.runs.advance import advance
+from jaxrnn.runs.start import first_snapshot
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage.manifest import digest
+from jaxrnn.training import drivers
+from jaxrnn.training.drivers import advance_many
 
 HIDDEN, STREAMS, LENGTH = 4, 3, 5
 LENGTHS = {"bptt": LENGTH, "tbptt_sliding": LENGTH, "snap_n": LENGTH}
@@ -189,7 +192,7 @@ def test_without_a_limit_it_is_two_gibibytes():
 
 
 def test_snap_n_is_refused_before_its_mask_takes_as_much(monkeypatch):
-    monkeypatch.setattr(influence, "jacobians", None)
+    monkeypatch.setattr(_influence, "jacobians", None)
     with pytest.raises(InputError, match=r"snap_n needs 3\.76 GiB of memory here"):
         rules.snap_n(network("elman", VOCAB, 1_000), 2)
 
@@ -206,7 +209,7 @@ def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):
     task = task_of(rule="uoro", learning_rate=0.001)
     snapshot = advance(task, first_snapshot(task), 20).snapshot
     checkpoint.save(tmp_path, task.config, task.data, snapshot)
-    read, kept = checkpoint.load(tmp_path).state, loop.copy(snapshot.state)
+    read, kept = checkpoint.load(tmp_path).state, drivers.copy(snapshot.state)
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)

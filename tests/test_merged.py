@@ -13,14 +13,19 @@ from conftest import HIDDEN, SMALL
 from fixed import apart, case, summed
 from test_cli_errors import error_of
 
-from jaxrnn import build, checkpoint, config, elman, evaluate, export, network, one_step, start, train, vocabulary
-from jaxrnn.config import PRESETS
+from jaxrnn import elman, evaluate, export, network, one_step, train
+from jaxrnn.config import build
+from jaxrnn.config import settings as config
+from jaxrnn.config.settings import PRESETS
+from jaxrnn.data import vocabulary
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.export import Weights
-from jaxrnn.model import merged
+from jaxrnn.models.model import merged
 from jaxrnn.rules import bptt
+from jaxrnn.runs import start
 from jaxrnn.sample import sample
-from jaxrnn.vocabulary import Vocabulary
+from jaxrnn.storage import checkpoint
 
 CLASSES = np.array([0, 3, 1, 3, 2, 3, 3], np.int32)  # four of the seven characters are rare
 RARE = np.flatnonzero(CLASSES == 3)

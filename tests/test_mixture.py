@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from jaxrnn import mixture
 from jaxrnn.errors import InputError
+from jaxrnn.models import mixture
 
 SHARES = [0.0, 0.01, 0.3, 1.0]
 shares = st.floats(0, 1)

@@ -6,9 +6,9 @@ import reference
 from conftest import HIDDEN, VOCAB
 
 from jaxrnn import elman, nats
-from jaxrnn.cell import INITIALISATIONS
-from jaxrnn.cells import Elman
 from jaxrnn.errors import InputError
+from jaxrnn.models.base import INITIALISATIONS
+from jaxrnn.models.dense import Elman
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])

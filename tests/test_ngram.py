@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrnn import ngram, text, vocabulary
+from jaxrnn.data import text, vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.models import counts as ngram
 
 START = -1
 orders = st.integers(1, 6)

@@ -13,9 +13,9 @@ from fixed import apart, case, full, reading, summed
 from flax import linen as nn
 from test_bptt import unrolled
 
-from jaxrnn.cells import CELLS
 from jaxrnn.errors import InputError
-from jaxrnn.model import nats, network, with_cell
+from jaxrnn.models.dense import CELLS
+from jaxrnn.models.model import nats, network, with_cell
 from jaxrnn.rules import one_step, rtrl, snap_n, tbptt_sliding, uoro
 from jaxrnn.rules.uoro import rademacher
 

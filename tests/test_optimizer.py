@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxrnn import one_step, online
-from jaxrnn.optimizer import (
+from jaxrnn.training.optimizers import (
     ENDLESS,
     OPTIMIZERS,
     clip_by_global_norm,

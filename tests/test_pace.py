@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import pytest
 from conftest import task_of
 
-from jaxrnn import pace
-from jaxrnn.start import first_snapshot
+from jaxrnn.runs import time_budget
+from jaxrnn.runs.start import first_snapshot
 
 MINUTE = 60.0
 
@@ -14,7 +14,7 @@ MINUTE = 60.0
 def clock(monkeypatch):
     """A clock that stands still until it is set."""
     now = [1_000.0]
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time_budget.time, "perf_counter", lambda: now[0])
     return now
 
 
@@ -30,68 +30,68 @@ def at(snapshot, step):
 
 def test_it_is_laid_out_by_its_speed_and_again_when_that_has_changed(task, clock):
     snapshot = first_snapshot(task)
-    going = pace.begin(task, snapshot, clock[0])
+    going = time_budget.begin(task, snapshot, clock[0])
     clock[0] += 2
-    assert not pace.is_time(going)
+    assert not time_budget.is_time(going)
     clock[0] += 1  # a twentieth of the time
-    assert pace.is_time(going)
-    snapshot, going = pace.laid_out(task, at(snapshot, 300), going)
+    assert time_budget.is_time(going)
+    snapshot, going = time_budget.laid_out(task, at(snapshot, 300), going)
     assert snapshot.progress.num_updates == 6_000  # 100 a second
     clock[0] += 12  # a quarter of the time
-    snapshot, going = pace.laid_out(task, at(snapshot, 900), going)
+    snapshot, going = time_budget.laid_out(task, at(snapshot, 900), going)
     assert snapshot.progress.num_updates == 900 + 45 * 50
-    assert len(going.moments) == len(pace.PLANNED_AT) - 2
+    assert len(going.moments) == len(time_budget.PLANNED_AT) - 2
 
 
 def test_its_speed_is_measured_however_long_it_took_to_compile(task, clock):
     begun, snapshot = clock[0], first_snapshot(task)
     clock[0] += 20
-    going = pace.begin(task, snapshot, begun)
+    going = time_budget.begin(task, snapshot, begun)
     clock[0] += 1.5
-    assert not pace.is_time(going)
+    assert not time_budget.is_time(going)
     clock[0] += 0.5  # a twentieth of what was left
-    assert pace.is_time(going)
-    assert pace.laid_out(task, at(snapshot, 100), going)[0].progress.num_updates == 100 + 38 * 50
+    assert time_budget.is_time(going)
+    assert time_budget.laid_out(task, at(snapshot, 100), going)[0].progress.num_updates == 100 + 38 * 50
 
 
 def test_what_is_done_between_learning_is_no_learning(task, clock):
     snapshot = first_snapshot(task)
-    going = pace.begin(task, snapshot, clock[0])
+    going = time_budget.begin(task, snapshot, clock[0])
     clock[0] += 3
-    going = pace.without(going, 1.0)
-    assert pace.laid_out(task, at(snapshot, 200), going)[0].progress.num_updates == 200 + 57 * 100
+    going = time_budget.without(going, 1.0)
+    assert time_budget.laid_out(task, at(snapshot, 200), going)[0].progress.num_updates == 200 + 57 * 100
 
 
 def test_a_run_that_went_back_is_measured_from_there(task, clock):
     snapshot = first_snapshot(task)
-    going = pace.begin(task, at(snapshot, 500), clock[0])
+    going = time_budget.begin(task, at(snapshot, 500), clock[0])
     clock[0] += 10
-    going = pace.went_back(going, at(snapshot, 100))
+    going = time_budget.went_back(going, at(snapshot, 100))
     clock[0] += 10
-    assert pace.laid_out(task, at(snapshot, 200), going)[0].progress.num_updates == 200 + 40 * 10
+    assert time_budget.laid_out(task, at(snapshot, 200), going)[0].progress.num_updates == 200 + 40 * 10
 
 
 def test_one_that_was_laid_out_before_needs_no_clock(task, clock):
     planned = first_snapshot(task)
     planned = planned._replace(progress=planned.progress._replace(num_updates=10))
-    assert not pace.begin(task, planned, clock[0]).moments
+    assert not time_budget.begin(task, planned, clock[0]).moments
     clock[0] += MINUTE
-    assert not pace.is_time(pace.begin(task, planned, clock[0]))
+    assert not time_budget.is_time(time_budget.begin(task, planned, clock[0]))
 
 
 def test_one_that_went_back_to_before_it_was_laid_out_is_laid_out_again(task, clock):
     snapshot = first_snapshot(task)
-    going = pace.begin(task, snapshot, clock[0])
+    going = time_budget.begin(task, snapshot, clock[0])
     clock[0] += 58
-    going = pace.went_back(going._replace(moments=()), snapshot)  # each time was used, and nothing could be saved since
+    going = time_budget.went_back(going._replace(moments=()), snapshot)  # each time was used, and nothing could be saved since
     clock[0] += 1
-    assert pace.is_time(going)
-    assert pace.laid_out(task, at(snapshot, 100), going)[0].progress.num_updates == 100 + 100
+    assert time_budget.is_time(going)
+    assert time_budget.laid_out(task, at(snapshot, 100), going)[0].progress.num_updates == 100 + 100
 
 
 def test_without_minutes_nothing_is_laid_out(clock):
     task = task_of()
     snapshot = first_snapshot(task)
-    going = pace.went_back(pace.begin(task, snapshot, clock[0]), snapshot)
+    going = time_budget.went_back(time_budget.begin(task, snapshot, clock[0]), snapshot)
     clock[0] += 1_000 * MINUTE
-    assert not pace.is_time(going)
+    assert not time_budget.is_time(going)

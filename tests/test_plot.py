@@ -7,8 +7,10 @@ import matplotlib as mpl
 import pytest
 from conftest import APART, SMALL, events, metrics
 
-from jaxrnn import folder, plot, train
-from jaxrnn.plot import Curves
+from jaxrnn import train
+from jaxrnn.console import plot
+from jaxrnn.console.plot import Curves
+from jaxrnn.storage import run_folder as folder
 
 NUMBERS = {"online_nats": 1.5, "train_nats": 1.4, "heldout_nats": float("nan"), "heldout_dynamic_nats": float("inf")}
 LINE = Curves(windows=[(0.5, 2.0)], epochs=[(0.5, 2.0)], validation=[(1.0, 1.9)], end=1.0)

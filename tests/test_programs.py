@@ -8,7 +8,9 @@ import sys
 import pytest
 
 import jaxrnn
-from jaxrnn import evaluate, export, inspect, programs, sample, stop, train
+from jaxrnn import __main__ as programs
+from jaxrnn import evaluate, export, inspect, sample, train
+from jaxrnn.runtime import signals
 
 MAINS = {"train": train, "sample": sample, "evaluate": evaluate, "export": export, "inspect": inspect}
 
@@ -32,7 +34,7 @@ def test_every_program_prints_the_version(capsys, name):
 
 
 def test_the_version_of_the_package_is_known_before_jax_is_imported():
-    program = "import sys; from jaxrnn import programs; programs.main(['--version']); print('jax' in sys.modules)"
+    program = "import sys; from jaxrnn import __main__ as programs; programs.main(['--version']); print('jax' in sys.modules)"
     assert python("-c", program).stdout == f"jaxrnn {jaxrnn.__version__}\nFalse\n"
     result = python("-m", "jaxrnn", "--version")
     assert (result.returncode, result.stdout, result.stderr) == (0, f"jaxrnn {jaxrnn.__version__}\n", "")
@@ -79,7 +81,7 @@ def test_a_program_by_the_common_name_is_the_same_program(trained, monkeypatch, 
 def test_the_library_gives_what_it_lists_and_nothing_else():
     assert all(getattr(jaxrnn, name) is not None for name in jaxrnn.__all__)
     assert set(jaxrnn.__all__) <= set(dir(jaxrnn))
-    assert jaxrnn.model.elman is jaxrnn.elman
+    assert jaxrnn.models.model.elman is jaxrnn.elman
     with pytest.raises(AttributeError, match="module 'jaxrnn' has no attribute 'nothing'"):
         jaxrnn.nothing  # noqa: B018
 
@@ -89,10 +91,11 @@ WAITS = ["import time; time.sleep(60)", "import hashlib; hashlib.pbkdf2_hmac('sh
 
 
 @pytest.mark.parametrize("waiting", WAITS)
-@pytest.mark.parametrize("number", stop.SIGNALS)
+@pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_ends_a_program_in_one_line_whatever_it_is_doing(tmp_path, number, waiting):
     program = (
-        "from jaxrnn import stop, temporary; stop.end_at_signals(); inside = temporary.folder(); inside.__enter__();"
+        "from jaxrnn.data import temporary; from jaxrnn.runtime import signals as stop; "
+        "stop.end_at_signals(); inside = temporary.folder(); inside.__enter__();"
         f"import os; print('unflushed', end=''); os.write(2, b'begun'); {waiting}"
     )
     process = subprocess.Popen(
@@ -124,7 +127,7 @@ def test_a_signal_during_the_imports_ends_a_program_in_one_line(name):
 
 def test_a_signal_that_comes_when_a_program_is_done_changes_nothing():
     program = (
-        "import atexit, os; atexit.register(lambda: os.kill(os.getpid(), 2)); from jaxrnn import stop; "
+        "import atexit, os; atexit.register(lambda: os.kill(os.getpid(), 2)); from jaxrnn.runtime import signals as stop; "
         "stop.end_at_signals(); print('done')"
     )
     result = python("-c", program)
@@ -133,7 +136,8 @@ def test_a_signal_that_comes_when_a_program_is_done_changes_nothing():
 
 def test_ending_a_program_imports_nothing_because_it_may_be_importing_itself():
     program = (
-        "import os, sys; from jaxrnn import stop; os._exit = lambda code: None; before = set(sys.modules); stop._end(2); "
+        "import os, sys; from jaxrnn.runtime import signals as stop; "
+        "os._exit = lambda code: None; before = set(sys.modules); stop._end(2); "
         "sys.exit(0 if set(sys.modules) == before else 9)"
     )
     assert python("-c", program).returncode == 0
@@ -150,8 +154,12 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 for name in ("resource", "pwd", "grp", "termios"):
     sys.modules.pop(name, None)
-from jaxrnn import stop, devices, quiet, folder, programs
-from jaxrnn import train, sample, evaluate, export, inspect, store
+from jaxrnn import __main__ as programs
+from jaxrnn import train, sample, evaluate, export, inspect
+from jaxrnn.runtime import devices
+from jaxrnn.runtime import signals as stop
+from jaxrnn.storage import quiet, store
+from jaxrnn.storage import run_folder as folder
 from pathlib import Path
 assert stop.SIGNALS == (signal.SIGINT, signal.SIGTERM)
 assert devices._num_cores() >= 1

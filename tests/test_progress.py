@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.progress import Progress, Window, add, first_diverged, guess_nats, is_doubtful, updates_per_window
-from jaxrnn.schedule import Schedule
+from jaxrnn.training.progress import Progress, Window, add, first_diverged, guess_nats, is_doubtful, updates_per_window
+from jaxrnn.training.schedule import Schedule
 
 START = Progress(Schedule(0.1), lowest_window=4.0)
 

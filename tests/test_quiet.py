@@ -14,10 +14,10 @@ import pytest
 from conftest import task_of
 from test_damage import delete, empty, flip, halve
 
-from jaxrnn import checkpoint, store
 from jaxrnn.errors import InputError
-from jaxrnn.quiet import LOGGERS, check_room, orbax_silenced, quiet
-from jaxrnn.start import first_snapshot
+from jaxrnn.runs.start import first_snapshot
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage.quiet import LOGGERS, check_room, orbax_silenced, quiet
 
 
 async def unfinished():

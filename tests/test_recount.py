@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-import jaxrnn.run
-from jaxrnn import folder, pace, report
+from jaxrnn.console import report
 from jaxrnn.errors import Stopped
-from jaxrnn.folder import Log
-from jaxrnn.learner import State
-from jaxrnn.progress import Progress, Snapshot
-from jaxrnn.schedule import Schedule
+from jaxrnn.runs import loop, time_budget
+from jaxrnn.storage import run_folder as folder
+from jaxrnn.storage.run_folder import Log
+from jaxrnn.training.learner import State
+from jaxrnn.training.progress import Progress, Snapshot
+from jaxrnn.training.schedule import Schedule
 
 
 class Killed(Exception):
@@ -116,7 +117,7 @@ def learn(machine, task, path, screen):
     start = snapshot = Snapshot(state, {}, Progress(Schedule(0.1), lowest_window=math.log(72)))
     for _ in range(20):
         try:
-            return jaxrnn.run.learn(task, snapshot, path, machine.received, screen)[0]
+            return loop.learn(task, snapshot, path, machine.received, screen)[0]
         except (Killed, Stopped):
             machine.signals.discard(machine.num_calls)
             snapshot = begin_again(machine, path, start)
@@ -176,14 +177,14 @@ def run_recounted(machine, task, path):
     text = io.StringIO()
     screen = Console(file=text, soft_wrap=True, width=200)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pace.time, "perf_counter", machine.clock)
-        patch.setattr(jaxrnn.run, "save", machine.save)
-        patch.setattr(jaxrnn.run, "roll_back", machine.roll_back)
-        patch.setattr(jaxrnn.run, "epoch_sample", lambda task, params, epoch: "")
+        patch.setattr(time_budget.time, "perf_counter", machine.clock)
+        patch.setattr(loop, "save", machine.save)
+        patch.setattr(loop, "roll_back", machine.roll_back)
+        patch.setattr(loop, "epoch_sample", lambda task, params, epoch: "")
         patch.setattr(report, "progress", machine.progress)
         snapshot = learn(machine, task, path, screen)
     check(machine, task, snapshot, path, text.getvalue())
-    return text.getvalue(), snapshot, jaxrnn.run.part_of_epoch(task, snapshot)
+    return text.getvalue(), snapshot, loop.part_of_epoch(task, snapshot)
 
 
 def test_a_run_that_went_back_is_planned_at_the_speed_from_there_on(tmp_path):
@@ -245,6 +246,6 @@ def test_a_checkpoint_that_does_not_count_goes_on_where_it_was():
     state = State(step=jnp.int32(130), params={}, opt_state=(), carry=(), memory=())
     read = losses_of(100, 30, 5)
     old = Progress(Schedule(0.1), math.log(72), epochs=1, epoch_sum=float(read.sum(dtype=np.float64)), epoch_read=None)
-    row = jaxrnn.run.advance(task, Snapshot(state, {}, old), 1_000).epoch
+    row = loop.advance(task, Snapshot(state, {}, old), 1_000).epoch
     assert row is not None
     assert row.online_nats == pytest.approx(losses_of(100, 100, 5).mean(dtype=np.float64), rel=1e-6)

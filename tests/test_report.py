@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from jaxrnn import report
+from jaxrnn.console import report
 
 
 @pytest.mark.parametrize(("num_epochs", "said"), [(4, "epoch 2 of 4"), (None, "epoch 2 ")])

@@ -13,8 +13,9 @@ import jax
 import pytest
 from conftest import SMALL
 
-from jaxrnn import compiled, evaluate, export, inspect, sample, stop, train
-from jaxrnn.quiet import LOGGERS
+from jaxrnn import evaluate, export, inspect, sample, train
+from jaxrnn.runtime import compilation_cache, signals
+from jaxrnn.storage.quiet import LOGGERS
 
 
 def process_state():
@@ -28,7 +29,7 @@ def process_state():
         "settings": {
             name: value for name, value in jax.config.values.items() if name not in ("jax_pjrt_client_create_options",)
         },
-        "signals": [signal.getsignal(number) for number in stop.SIGNALS],
+        "signals": [signal.getsignal(number) for number in signals.SIGNALS],
         "folder": Path.cwd(),
         "environment": dict(os.environ),
         "devices": jax.devices(),
@@ -52,7 +53,7 @@ def process_state():
     ],
 )
 def test_a_program_leaves_the_process_as_it_was(trained, folder, monkeypatch, capsys, main, arguments):
-    monkeypatch.setattr(compiled, "default_folder", lambda: folder / "cache")
+    monkeypatch.setattr(compilation_cache, "default_folder", lambda: folder / "cache")
     (folder / "short.txt").write_text("COLAS.\n" * 20)
     before = process_state()
     with contextlib.suppress(SystemExit):
@@ -64,7 +65,7 @@ def test_a_program_leaves_the_process_as_it_was(trained, folder, monkeypatch, ca
 NEW_PROCESS = """
 import jax
 import jax.numpy as jnp
-from jaxrnn.restored import restored
+from jaxrnn.runtime.restored import restored
 first = dict(jax.config.values)
 for _ in range(2):
     with restored():

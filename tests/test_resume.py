@@ -11,9 +11,12 @@ from conftest import SMALL, but, events, metrics
 from test_checkpoint import FORMAT_2
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, evaluate, folder, resume, store, train
-from jaxrnn.config import PRESETS, Config, LearningConfig
+from jaxrnn import evaluate, train
+from jaxrnn.config.settings import PRESETS, Config, LearningConfig
 from jaxrnn.errors import InputError
+from jaxrnn.runs import resume
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import run_folder as folder
 from jaxrnn.train import parse, parse_after_origin
 
 

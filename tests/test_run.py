@@ -14,8 +14,10 @@ import optax
 import pytest
 from conftest import READS_COMPILED, SMALL, events, metrics
 
-import jaxrnn.run
-from jaxrnn import checkpoint, evaluate, folder, inspect, store, train
+from jaxrnn import evaluate, inspect, train
+from jaxrnn.runs import loop
+from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import run_folder as folder
 
 
 def exit_code(arguments):
@@ -28,15 +30,15 @@ def exit_code(arguments):
 NOT_WRITTEN = "error: the end of this run could not be written to 'run'. Go on with: python -m jaxrnn.train --resume run\n"
 LIMITED = """
 import resource, signal, sys
-import jaxrnn.run
 from jaxrnn import train
+from jaxrnn.runs import loop
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-told = jaxrnn.run.told
+told = loop.told
 def limited(task, advanced, *screen):
     if advanced.epoch and advanced.epoch.epoch == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
     return told(task, advanced, *screen)
-jaxrnn.run.told = limited
+loop.told = limited
 train.main(sys.argv[1:])
 """
 
@@ -110,7 +112,7 @@ AFTER_GOING_BACK = [
 
 def with_problems(at_epochs):
     """Reading on, with a made-up problem in each of these epochs, which are used up."""
-    advance = jaxrnn.run.advance
+    advance = loop.advance
 
     def into_problems(task, snapshot, num_updates):
         advanced, epoch = advance(task, snapshot, num_updates), snapshot.progress.epochs
@@ -129,15 +131,15 @@ def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_pat
     def append_after_the_problem(path, log):
         return log if problems else append(path, log)
 
-    monkeypatch.setattr(jaxrnn.run, "advance", with_problems(problems))
+    monkeypatch.setattr(loop, "advance", with_problems(problems))
     monkeypatch.setattr(folder, "append", append_after_the_problem)
     train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
     assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
 
 
 def test_lines_written_since_the_checkpoint_are_taken_away_when_the_run_goes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(jaxrnn.run, "advance", with_problems(at_epochs=[1]))
-    monkeypatch.setattr(jaxrnn.run, "due", lambda *arguments: False)
+    monkeypatch.setattr(loop, "advance", with_problems(at_epochs=[1]))
+    monkeypatch.setattr(loop, "due", lambda *arguments: False)
     train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
     assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
 
@@ -150,7 +152,7 @@ def test_returns_are_counted_even_if_the_last_one_could_not_be_saved(tmp_path, m
             raise store.NotWritten("no space left on the disk")
         save(run_dir, *arguments)
 
-    monkeypatch.setattr(jaxrnn.run, "advance", with_problems(at_epochs=[0, 0]))
+    monkeypatch.setattr(loop, "advance", with_problems(at_epochs=[0, 0]))
     monkeypatch.setattr(checkpoint, "save", save_only_at_the_start)
     assert exit_code([*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]) == 1
     (event,) = [event for event in events(tmp_path / "run") if event["event"] == "divergence"]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from jaxrnn import elman
 from jaxrnn import sample as sampling
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.sample import BLOCK, nucleus, sample
-from jaxrnn.vocabulary import Vocabulary
 
 PROMPT = np.array([1, 2, 3], np.int32)
 

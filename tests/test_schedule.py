@@ -1,6 +1,6 @@
 import pytest
 
-from jaxrnn.schedule import Schedule, halve_on_validation
+from jaxrnn.training.schedule import Schedule, halve_on_validation
 
 
 def rates(validation_nats):

@@ -11,11 +11,15 @@ import pytest
 from conftest import SMALL, events, task_of
 from test_cli_errors import error_of
 
-from jaxrnn import checkpoint, elman, export, start, suitable, train, vocabulary
-from jaxrnn.check import check_config
-from jaxrnn.config import PRESETS, DeviceConfig, RunConfig
+from jaxrnn import elman, export, train
+from jaxrnn.config import auto
+from jaxrnn.config.settings import PRESETS, DeviceConfig, RunConfig
+from jaxrnn.config.validate import check_config
+from jaxrnn.data import vocabulary
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.export import Weights
-from jaxrnn.vocabulary import Vocabulary
+from jaxrnn.runs import start
+from jaxrnn.storage import checkpoint
 
 OLD, GROWN = Vocabulary("bdf"), Vocabulary("abcdef")
 
@@ -78,7 +82,7 @@ def gated():
     """The settings of a GRU as they are when a run of ten minutes has chosen them."""
     config = PRESETS["gru"]
     return dataclasses.replace(
-        suitable.chosen(config, 1_000_000),
+        auto.chosen(config, 1_000_000),
         learning=dataclasses.replace(config.learning, learning_rate=0.01, dropout=0.1, minutes=10.0),
         run=RunConfig(run_dir="old", seed=7),
     )
@@ -102,7 +106,7 @@ def test_what_a_flag_says_is_taken_and_the_rate_suits_it(gated):
     _, config = train.parse(flags, start.settings_after(gated, None))
     check_config(config)
     assert (config.learning.rule, config.learning.epochs, config.text.text) == ("bptt", 1, "new.txt")
-    assert suitable.chosen(config, 10_000).learning.learning_rate == 1.0
+    assert auto.chosen(config, 10_000).learning.learning_rate == 1.0
 
 
 def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):

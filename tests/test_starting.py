@@ -10,7 +10,7 @@ import termios
 
 import pytest
 
-from jaxrnn import starting
+from jaxrnn.console import starting
 
 
 class Terminal(io.StringIO):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrnn.data.streams import read, to_streams, updates_per_epoch
 from jaxrnn.errors import InputError
-from jaxrnn.stream import read, to_streams, updates_per_epoch
 
 
 def test_one_stream_is_the_text_without_a_streams_axis():

@@ -14,7 +14,10 @@ import pytest
 from conftest import READS_COMPILED, SMALL, metrics
 from test_programs import MAINS, ended
 
-from jaxrnn import checkpoint, export, inspect, programs, sample, streams, train
+from jaxrnn import __main__ as programs
+from jaxrnn import export, inspect, sample, train
+from jaxrnn.console import terminal
+from jaxrnn.storage import checkpoint
 
 FULL, CLOSED = "no space left on device", "it is closed"
 
@@ -26,7 +29,7 @@ def stream(kind):
         os.close(reading)
     else:
         number = os.open("/dev/full", os.O_WRONLY if kind == "full" else os.O_RDONLY)
-    return io.TextIOWrapper(io.BufferedWriter(streams._Screen(number, "w")), "utf-8")
+    return io.TextIOWrapper(io.BufferedWriter(terminal._Screen(number, "w")), "utf-8")
 
 
 @pytest.mark.parametrize("missing", [lambda: None, lambda: closed_stream()], ids=["none", "closed"])
@@ -77,7 +80,7 @@ def test_a_slow_reader_that_never_waits_is_waited_for_without_work():
 
     reader = threading.Thread(target=read_slowly)
     reader.start()
-    with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out), streams.guarded():
+    with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out), terminal.guarded():
         before = time.process_time()
         print(text, flush=True)
         seconds = time.process_time() - before
@@ -87,7 +90,7 @@ def test_a_slow_reader_that_never_waits_is_waited_for_without_work():
 
 
 def test_where_the_system_cannot_say_when_there_is_room_it_is_tried_again(monkeypatch):
-    monkeypatch.setattr(streams.select, "select", lambda *files: (_ for _ in ()).throw(OSError("not a socket")))
+    monkeypatch.setattr(terminal.select, "select", lambda *files: (_ for _ in ()).throw(OSError("not a socket")))
     test_a_slow_reader_that_never_waits_is_waited_for_without_work()
 
 
@@ -97,7 +100,7 @@ def test_where_the_system_cannot_say_when_there_is_room_it_is_tried_again(monkey
      (errno.ENOSPC, "nt", False)],
 )  # fmt: skip
 def test_a_closed_pipe_is_an_invalid_argument_on_windows(number, system, gone):
-    assert streams.is_reader_gone(OSError(number, "x"), system) == gone
+    assert terminal.is_reader_gone(OSError(number, "x"), system) == gone
 
 
 def drop(*opened):
@@ -178,7 +181,7 @@ def test_a_program_leaves_the_streams_as_they_were(trained, capsys):
 def test_a_character_that_the_screen_does_not_know_is_a_question_mark(tmp_path, monkeypatch):
     with (tmp_path / "out").open("w", encoding="ascii") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        with streams.guarded():
+        with terminal.guarded():
             print("é")
         assert out.errors == "strict"
     assert (tmp_path / "out").read_text() == "?\n"
@@ -197,7 +200,7 @@ def test_streams_that_were_closed_before_the_program_began(closed, code, said):
 
 def test_a_file_never_gets_the_number_of_a_closed_stream_so_that_nothing_is_printed_into_it(tmp_path):
     program = (
-        "from jaxrnn import streams; import os, sys; streams.reopen_closed(); "
+        "from jaxrnn.console import terminal as streams; import os, sys; streams.reopen_closed(); "
         f"file = open({str(tmp_path / 'file')!r}, 'w'); file.write(str(file.fileno() > 2)); "
         "streams.say('said'); file.close()"
     )

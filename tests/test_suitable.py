@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import build, config, fast_driver, stream, suitable
-from jaxrnn.cells import CELLS
-from jaxrnn.optimizer import OPTIMIZERS
+from jaxrnn import fast_driver
+from jaxrnn.config import auto, build
+from jaxrnn.config import settings as config
+from jaxrnn.data import streams as stream
+from jaxrnn.models.dense import CELLS
+from jaxrnn.training.optimizers import OPTIMIZERS
 
 RULES = {"one_step": {}, "bptt": {"rule_length": 16, "num_streams": 4}}
 
@@ -25,7 +28,7 @@ def test_the_rate_that_suits_trains(cell, activation, name, rule):
         learning=config.LearningConfig(rule=rule, optimizer=name, **RULES[rule]),
     )
     data = build.data(settings)
-    chosen = suitable.chosen(settings, data.num_used)
+    chosen = auto.chosen(settings, data.num_used)
     learner = build.learner(chosen, build.model(chosen, data.vocabulary))
     streams = jnp.asarray(stream.to_streams(data.train, chosen.learning.num_streams))
     drive, state = fast_driver(learner, 30_000), learner.init(build.keys(0).init)
@@ -39,14 +42,14 @@ def test_the_rate_that_suits_trains(cell, activation, name, rule):
 
 def test_no_other_setting_is_touched():
     before = config.PRESETS["gru"]
-    after = suitable.chosen(before, 1_000_000)
+    after = auto.chosen(before, 1_000_000)
     assert after == dataclasses.replace(
         before,
         text=dataclasses.replace(before.text, validation_fraction=0.03),
         model=dataclasses.replace(before.model, hidden_size=256),
         learning=dataclasses.replace(before.learning, learning_rate=0.01, dropout=0.1),
     )
-    assert suitable.chosen(after, 50) == after
+    assert auto.chosen(after, 50) == after
 
 
 @pytest.mark.parametrize(("minutes", "num_characters", "hidden_size", "dropout"), [
@@ -55,7 +58,5 @@ def test_no_other_setting_is_touched():
 ])  # fmt: skip
 def test_the_network_is_as_wide_as_there_is_time_and_text_for(minutes, num_characters, hidden_size, dropout):
     gru = config.PRESETS["gru"]
-    chosen = suitable.chosen(
-        dataclasses.replace(gru, learning=dataclasses.replace(gru.learning, minutes=minutes)), num_characters
-    )
+    chosen = auto.chosen(dataclasses.replace(gru, learning=dataclasses.replace(gru.learning, minutes=minutes)), num_characters)
     assert (chosen.model.hidden_size, chosen.learning.dropout) == (hidden_size, pytest.approx(dropout))

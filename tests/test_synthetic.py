@@ -5,8 +5,8 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from jaxrnn import automaton, synthetic
-from jaxrnn.automaton import Rule
+from jaxrnn.data import automaton, synthetic
+from jaxrnn.data.automaton import Rule
 from jaxrnn.errors import InputError
 
 BIT = log(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn import temporary
+from jaxrnn.data import temporary
 
 
 @pytest.fixture(autouse=True)

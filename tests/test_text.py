@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn import cache, text
+from jaxrnn.data import paths, text
 from jaxrnn.errors import InputError
 
 
@@ -163,7 +163,7 @@ def test_a_local_copy_is_used_and_verified(published, monkeypatch):
 def test_without_a_cache_folder_a_text_is_downloaded_all_the_same(published, monkeypatch, home):
     monkeypatch.chdir(published)
     if home == "none":
-        monkeypatch.setattr(text.cache, "folder", lambda: None)
+        monkeypatch.setattr(text.paths, "cache_folder", lambda: None)
     else:
         (published / "cache").write_text("no folder")
     monkeypatch.setattr(tempfile, "tempdir", str(published))
@@ -181,9 +181,9 @@ def test_a_user_without_a_home_has_no_cache_folder(monkeypatch, answer):
         return answer
 
     monkeypatch.setattr(pooch, "os_cache", os_cache)
-    assert cache.folder() is None
+    assert paths.cache_folder() is None
 
 
 def test_the_cache_folder_is_that_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.folder() == tmp_path / "jaxrnn"
+    assert paths.cache_folder() == tmp_path / "jaxrnn"

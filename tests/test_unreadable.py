@@ -8,10 +8,12 @@ import pytest
 from conftest import SMALL
 from test_cli_errors import error_of
 
-import jaxrnn.run
-from jaxrnn import checkpoint, devices, evaluate, export, inspect, sample, seal, store, train
+from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.errors import InputError
-from jaxrnn.store import Damaged
+from jaxrnn.runs import loop
+from jaxrnn.runtime import devices
+from jaxrnn.storage import checkpoint, seal, store
+from jaxrnn.storage.store import Damaged
 
 CAUSES = [
     (OSError(errno.EMFILE, "Too many open files"), "too many open files; raise their number with ulimit -n"),
@@ -84,7 +86,7 @@ def test_a_missing_file_is_damage_without_a_list_of_files_too(run_dir, name):
 
 
 def test_memory_that_ends_when_a_run_has_begun_is_no_wrong_input(folder, monkeypatch, capsys):
-    monkeypatch.setattr(jaxrnn.run, "learn", failing_with(MemoryError()))
+    monkeypatch.setattr(loop, "learn", failing_with(MemoryError()))
     with pytest.raises(SystemExit) as exit_:
         train.main([*SMALL, "--run-dir", "run"])
     assert exit_.value.code == 1

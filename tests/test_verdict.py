@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from jaxrnn import report, verdict
+from jaxrnn.console import report, verdict
 
 GUESS = math.log(72)  # 4.2767
 

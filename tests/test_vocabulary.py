@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn import vocabulary
+from jaxrnn.data import vocabulary
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.vocabulary import Vocabulary
 
 texts = st.text(min_size=1)
 

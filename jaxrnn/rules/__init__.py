@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxrnn.model import Model
+from jaxrnn.models.model import Model
 from jaxrnn.rules.base import Gradient, Rule
 from jaxrnn.rules.bptt import bptt
 from jaxrnn.rules.one_step import one_step

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from jaxrnn import influence
-from jaxrnn.influence import Local, Theta
-from jaxrnn.types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
+from jaxrnn.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
+from jaxrnn.rules import _influence
+from jaxrnn.rules._influence import Local, Theta
 
 
 class Gradient(NamedTuple):
@@ -47,12 +47,12 @@ def following(
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del key
-        return influence.zeros(shapes(params, carry), max_bytes, name)
+        return _influence.zeros(shapes(params, carry), max_bytes, name)
 
     def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
         memory, carry = jax.lax.stop_gradient((memory, carry))
         here = local(params, carry, x, y)
         correction, after = follow(params, memory, here.delta, carry, x[0])
-        return Gradient(influence.corrected(here.grads, correction), here.carry, after, here.losses)
+        return Gradient(_influence.corrected(here.grads, correction), here.carry, after, here.losses)
 
     return Rule(1, init, gradient)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrnn import unroll
+from jaxrnn.array_types import Block, Carry, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
-from jaxrnn.model import Model, nats, of_layers, of_model
+from jaxrnn.models.model import Model, nats, of_layers, of_model
+from jaxrnn.rules import _unroll
 from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
 
 
 class Masks(NamedTuple):
@@ -70,7 +70,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
 
 def _by_layers(model: Model, dropout: float) -> Read:
     """One layer after the other over the whole block."""
-    runs = [unroll.over_layer(layer) for layer in model.layers]
+    runs = [_unroll.over_layer(layer) for layer in model.layers]
 
     def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, LogitsOfBlock]:
         carries, px, h = [], _projected(model, params, x), jnp.zeros(())
@@ -89,7 +89,7 @@ def _by_layers(model: Model, dropout: float) -> Read:
 
 def _by_steps(model: Model) -> Read:
     """One character after the other through the whole model."""
-    run = unroll.over_steps(model.step)
+    run = _unroll.over_steps(model.step)
     return lambda params, carry, x, key: run(params, carry, x)
 
 

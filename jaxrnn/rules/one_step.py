@@ -2,9 +2,9 @@
 
 import jax
 
-from jaxrnn.model import Model, nats
+from jaxrnn.array_types import Block, Carry, Memory, Params, RandomKey
+from jaxrnn.models.model import Model, nats
 from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Memory, Params, RandomKey
 
 
 def one_step(model: Model) -> Rule:

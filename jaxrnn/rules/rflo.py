@@ -5,16 +5,16 @@ import functools
 import jax
 from jaxtyping import Array
 
-from jaxrnn import blocks, influence
-from jaxrnn.cell import computed_once
+from jaxrnn.array_types import Block, Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
-from jaxrnn.influence import Local
-from jaxrnn.model import Model, nats, of_layers, of_model
+from jaxrnn.models.base import computed_once
+from jaxrnn.models.model import Model, nats, of_layers, of_model
+from jaxrnn.rules import _influence, _unitwise
+from jaxrnn.rules._influence import Local
 from jaxrnn.rules.base import Rule, following
-from jaxrnn.types import Block, Carry, Ids, Logits, Params
 
 
-def rflo(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
+def rflo(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
     """Gradient through the gates' memory alone: no path through the recurrent weights counts.
 
     E <- I + B E, with B = dcarry'/dcarry at constant recurrent products: 1 - a of a leaky unit, z of a GRU, f for an LSTM's c
@@ -34,10 +34,10 @@ def rflo(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
     """
     if not model.layers:
         raise InputError("rflo needs a network of the cells in jaxrnn; try snap1")
-    paths = blocks.paths_of_layers(model)
-    follow = blocks.follow(blocks.by_layers(model, paths, blocks.kept), paths)
+    paths = _unitwise.paths_of_layers(model)
+    follow = _unitwise.follow(_unitwise.by_layers(model, paths, _unitwise.kept), paths)
 
-    shapes = functools.partial(blocks.shapes, paths=paths)
+    shapes = functools.partial(_unitwise.shapes, paths=paths)
     return following("rflo", shapes, functools.partial(_local, model), follow, max_bytes)
 
 

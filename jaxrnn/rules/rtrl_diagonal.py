@@ -2,12 +2,12 @@
 
 import functools
 
-from jaxrnn import blocks, influence
-from jaxrnn.model import Model
+from jaxrnn.models.model import Model
+from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules.base import Rule, following
 
 
-def rtrl_diagonal(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
+def rtrl_diagonal(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
     """Exact gradient, as that of `rtrl`, for one layer of units that reach themselves alone: IndRNN and LRU cells.
 
     A weight then moves the unit that it drives, and no other, for ever: E <- I + B E is all of J.
@@ -22,10 +22,10 @@ def rtrl_diagonal(model: Model, max_bytes: int = influence.MOST_BYTES) -> Rule:
         if E would take more than `max_bytes`.
     Source: Mozer (1989), Complex Systems 3(4), eq. 4; Zucchet et al. (2023), NeurIPS.
     """
-    paths = blocks.paths_of_layers(model)
-    blocks.check_units(model, paths, "rtrl_diagonal")
-    blocks.check_diagonal(model, paths, "rtrl_diagonal")
-    follow = blocks.follow(blocks.steps_of(model, paths, diagonal=True), paths)
+    paths = _unitwise.paths_of_layers(model)
+    _unitwise.check_units(model, paths, "rtrl_diagonal")
+    _unitwise.check_diagonal(model, paths, "rtrl_diagonal")
+    follow = _unitwise.follow(_unitwise.steps_of(model, paths, diagonal=True), paths)
 
-    shapes = functools.partial(blocks.shapes, paths=paths)
-    return following("rtrl_diagonal", shapes, functools.partial(influence.local, model), follow, max_bytes)
+    shapes = functools.partial(_unitwise.shapes, paths=paths)
+    return following("rtrl_diagonal", shapes, functools.partial(_influence.local, model), follow, max_bytes)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxrnn import influence
+from jaxrnn.array_types import Block, Carry, Ids, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
-from jaxrnn.influence import Theta
-from jaxrnn.model import Model
+from jaxrnn.models.model import Model
+from jaxrnn.rules import _influence
+from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Ids, Memory, Params, RandomKey
 
 
 class Window(NamedTuple):
@@ -22,7 +22,7 @@ class Window(NamedTuple):
     ids: Int[Array, " window *streams"]  # each of them
 
 
-def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYTES) -> Rule:
+def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MOST_BYTES) -> Rule:
     """Gradient of the loss at each character, through the last k characters; exact for as long as there are no more.
 
     dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at the
@@ -40,20 +40,20 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYT
     """
     if length < 1:
         raise InputError(f"no window of {length} characters; 1 or more")
-    names = influence.paths(model)
+    names = _influence.paths(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, key
         if length == 1:
             return ()
         carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length - 1, *leaf.shape), leaf.dtype), carry)
-        ids = jax.ShapeDtypeStruct((length - 1, *influence.streams_of(carry)), jnp.int32)
+        ids = jax.ShapeDtypeStruct((length - 1, *_influence.streams_of(carry)), jnp.int32)
         advice = "fewer units or streams, or a shorter window, need less"
-        return Window(jnp.int32(0), *influence.zeros((carries, ids), max_bytes, "tbptt_sliding", advice))
+        return Window(jnp.int32(0), *_influence.zeros((carries, ids), max_bytes, "tbptt_sliding", advice))
 
     def backward(params: Params, window: Window, delta: Carry) -> Theta:
         """J^T delta: from the newest character back."""
-        theta = influence.taken(params, names)
+        theta = _influence.taken(params, names)
         most = jnp.minimum(window.num_read, length - 1)
 
         def unfinished(loop: tuple) -> Array:
@@ -63,7 +63,7 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYT
             back, delta, correction = loop
             at = (window.num_read - 1 - back) % (length - 1)
             carry, x = jax.tree.map(lambda leaf: leaf[at], (window.carries, window.ids))
-            _, vjp = jax.vjp(lambda theta, carry: model.step(influence.put(params, theta), carry, x)[0], theta, carry)
+            _, vjp = jax.vjp(lambda theta, carry: model.step(_influence.put(params, theta), carry, x)[0], theta, carry)
             here, delta = vjp(delta)
             return back + 1, delta, jax.tree.map(jnp.add, correction, here)
 
@@ -76,10 +76,10 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = influence.MOST_BYT
 
     def gradient(params: Params, memory: Any, carry: Carry, x: Block, y: Block) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
-        here = influence.local(model, params, carry, x, y)
+        here = _influence.local(model, params, carry, x, y)
         if length == 1:
             return Gradient(here.grads, here.carry, memory, here.losses)
-        grads = influence.corrected(here.grads, backward(params, memory, here.delta))
+        grads = _influence.corrected(here.grads, backward(params, memory, here.delta))
         return Gradient(grads, here.carry, remembered(memory, carry, x[0]), here.losses)
 
     return Rule(1, init, gradient)

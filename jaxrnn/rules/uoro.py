@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrnn import influence
-from jaxrnn.influence import Theta
-from jaxrnn.model import Model
+from jaxrnn.array_types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.models.model import Model
+from jaxrnn.rules import _influence
+from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
-from jaxrnn.types import Block, Carry, Ids, Memory, Params, RandomKey
 
 Signs = Callable[[RandomKey, Int[Array, ""], tuple[int, ...]], Float[Array, "*streams units"]]
 LEAST = 1e-12  # added to norms: both factors begin at zero
@@ -31,7 +31,7 @@ def rademacher(key: RandomKey, num_read: Int[Array, ""], shape: tuple[int, ...])
     return jax.random.rademacher(jax.random.fold_in(key, num_read), shape, jnp.float32)
 
 
-def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = influence.MOST_BYTES) -> Rule:
+def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MOST_BYTES) -> Rule:
     """Gradient whose mean over random signs is that of `rtrl`, for any cell and any number of layers.
 
     With random signs nu, c <- r0 D c + r1 nu and v <- v / r0 + nu^T I / r1: J is c v^T in the mean; grads = g + <delta, c> v.
@@ -48,18 +48,18 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = influence.MOS
       InputError: by its `init`, if the memory would take more than `max_bytes`.
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.
     """
-    names = influence.paths(model)
+    names = _influence.paths(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        streams, theta = influence.streams_of(carry), influence.taken(params, names)
-        of_carry = jax.eval_shape(influence.vector, carry)
+        streams, theta = _influence.streams_of(carry), _influence.taken(params, names)
+        of_carry = jax.eval_shape(_influence.vector, carry)
         of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
-        return Factors(key, jnp.int32(0), *influence.zeros((of_carry, of_theta), max_bytes, "uoro"))
+        return Factors(key, jnp.int32(0), *_influence.zeros((of_carry, of_theta), max_bytes, "uoro"))
 
     def push(params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids) -> tuple[Array, Theta]:
         c, v = factors
-        theta, before = influence.taken(params, names), influence.vector(carry)
-        step = influence.of_vector(model, params, carry, x)
+        theta, before = _influence.taken(params, names), _influence.vector(carry)
+        step = _influence.of_vector(model, params, carry, x)
         _, Dc = jax.jvp(lambda before: step(theta, before), (before,), (c,))
         _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
         (nuI,) = vjp(nu)
@@ -70,12 +70,12 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = influence.MOS
     def gradient(params: Params, memory: Factors, carry: Carry, x: Block, y: Block) -> Gradient:
         key, num_read, c, v = memory
         c, v, carry = jax.lax.stop_gradient((c, v, carry))
-        here = influence.local(model, params, carry, x, y)
-        along = (influence.vector(here.delta) * c).sum(-1)
+        here = _influence.local(model, params, carry, x, y)
+        along = (_influence.vector(here.delta) * c).sum(-1)
         correction = {name: jnp.tensordot(along, v[name], along.ndim) for name in names}
         nu = signs(key, num_read, c.shape).astype(c.dtype)
-        c, v = influence.each_stream(push, carry)(params, (c, v), nu, carry, x[0])
-        return Gradient(influence.corrected(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses)
+        c, v = _influence.each_stream(push, carry)(params, (c, v), nu, carry, x[0])
+        return Gradient(_influence.corrected(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses)
 
     return Rule(1, init, gradient)
 

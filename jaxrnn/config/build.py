@@ -1,0 +1,125 @@
+"""From settings to what is run: the keys, the parts of the text as ids, the model, the learner."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jaxrnn.array_types import RandomKey
+from jaxrnn.config import auto, lengths
+from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import Config
+from jaxrnn.config.validate import check_value
+from jaxrnn.data import text as texts
+from jaxrnn.data import vocabulary as vocabularies
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import InputError
+from jaxrnn.models.model import Model, merged, network
+from jaxrnn.rules import RULES
+from jaxrnn.training.learner import Learner, online
+from jaxrnn.training.optimizers import ENDLESS, optimizer
+
+MOST_UPDATES = 2**31 - 1  # the step number is an i32
+
+
+class Keys(NamedTuple):
+    """One root for each use of random numbers; what is drawn follows from these and a number (an epoch, a sample)."""
+
+    init: RandomKey
+    epochs: RandomKey
+    samples: RandomKey
+    evaluation: RandomKey
+
+
+class Data(NamedTuple):
+    """A text ready to be read, i32[characters] each."""
+
+    vocabulary: Vocabulary
+    train: Int[np.ndarray, " train_characters"]
+    validation: Int[np.ndarray, " validation_characters"]
+    heldout: Int[np.ndarray, " heldout_characters"]
+    num_characters: int  # of the whole text, before --max-characters
+    num_used: int
+    sha256: str  # of the characters that are used
+
+
+def keys(seed: int) -> Keys:
+    """The roots of all random numbers of a run."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+def data(config: Config, known: Vocabulary | None = None) -> Data:
+    """Reads, cuts and encodes the text.
+
+    Args:
+      known: a vocabulary that the text's characters are added to, each by itself; without one, it is that of all parts of the
+        text, its characters that are rare in the training part merged if the settings say so.
+    Raises:
+      InputError: what `text.read` raises, and a text too short for its parts and streams, with one distinct character or with
+        none that is not merged.
+    """
+    settings = config.text
+    whole, used = read_text(config)
+    if len(used) < len(whole):
+        check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
+    texts.check_length(settings.text, used)
+    vocabulary = vocabularies.of_text(used, known)
+    if len(vocabulary.characters) < 2:
+        raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
+    parts = texts.split(used, auto.validation_fraction(config, len(used)), settings.heldout_fraction)
+    lengths.check(config, len(whole))
+    _check_num_updates(config, len(parts.train))
+    train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
+    if known is None and settings.rare_threshold:
+        vocabulary = vocabularies.merging(vocabulary, train, settings.rare_threshold)
+        if vocabulary.rare == vocabulary.characters:
+            raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
+    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))
+
+
+def read_text(config: Config) -> tuple[str, str]:
+    """The whole text, and its first characters, which are used; `InputError` as `text.read` raises it."""
+    whole = texts.read(config.text.text)
+    return whole, whole[: config.text.max_characters] if config.text.max_characters else whole
+
+
+def model(config: Config, vocabulary: Vocabulary) -> Model:
+    """The network that the settings describe, once they are chosen, for this vocabulary."""
+    settings = {**vars(config.model), "hidden_size": configs.number(config.model.hidden_size)}
+    of_classes = network(vocab_size=len(vocabularies.members(vocabulary)), **settings)
+    return merged(of_classes, vocabularies.classes(vocabulary)) if vocabulary.rare else of_classes
+
+
+def learner(config: Config, model: Model) -> Learner:
+    """The network, the rule and the optimizer that the settings name."""
+    settings = config.learning
+    optimize = optimizer(
+        settings.optimizer,
+        configs.rate(config),
+        clip_norm=settings.clip_norm,
+        weight_decay=settings.weight_decay,
+        cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # how long the run is is not known here
+    )
+    rule = RULES[settings.rule](model, settings.rule_length, configs.dropout(config))
+    return online(model, rule, optimize, streams(config))
+
+
+def optimizer_name(config: Config) -> str:
+    """What `learner` updates with."""
+    settings = config.learning
+    return f"{settings.optimizer}, clipped by global norm" if settings.clip_norm else settings.optimizer
+
+
+def streams(config: Config) -> tuple[int, ...]:
+    """The shape of what is read at one time: () for one stream, (B,) for more."""
+    return () if config.learning.num_streams == 1 else (config.learning.num_streams,)
+
+
+def _check_num_updates(config: Config, num_train: int) -> None:
+    block = configs.characters_per_update(config) * config.learning.num_streams
+    updates = config.learning.epochs * (num_train // block)
+    if updates > MOST_UPDATES:
+        raise InputError(
+            f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MOST_UPDATES:,} can be counted"
+        )

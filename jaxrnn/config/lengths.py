@@ -1,0 +1,144 @@
+"""Whether a text is long enough for its parts, and which flags would make it fit."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jaxrnn.config import auto
+from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.data import text as texts
+from jaxrnn.errors import InputError
+
+PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
+FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # that are suggested
+MOST_CHARACTERS = 10**12  # that a text is asked to have
+
+
+def check(config: Config, num_characters: int) -> None:
+    """Raises `InputError` for a text that is too short, with the flags of which each would make it fit.
+
+    Args:
+      num_characters: of the whole text, before --max-characters.
+    """
+    part = too_short(config, num_characters)
+    if part:
+        *others, last = remedies(config, num_characters)
+        fitting = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(f"text {config.text.text!r} is too short: {part}; to make it fit: {fitting}")
+
+
+def too_short(config: Config, num_characters: int) -> str:
+    """The first part that is too short, in words; "" if none is."""
+    settings = config.text
+    used = num_used(config, num_characters)
+    found = texts.lengths(used, auto.validation_fraction(config, used), settings.heldout_fraction)
+    wanted = {"train": configs.characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
+    if settings.validation_fraction:
+        wanted["validation"] = 2
+    for name, least in wanted.items():
+        if found._asdict()[name] < least:
+            return f"the {PART_NAMES[name]} part gets {found._asdict()[name]:,} of its characters and needs {least:,} or more"
+    return ""
+
+
+def num_used(config: Config, num_characters: int) -> int:
+    """How many characters of a text of that length are used."""
+    return min(num_characters, config.text.max_characters or num_characters)
+
+
+def remedies(config: Config, num_characters: int) -> list[str]:
+    """List what makes a text fit that is too short, each by itself: flags with the nearest value, else a longer text.
+
+    Two flags together are the first such pair, and only where no single flag is enough.
+    """
+    found = list(_single_flags(config, num_characters)) or list(itertools.islice(_two_flags(config, num_characters), 1))
+    if not any("--max-characters" in remedy for remedy in found):
+        needed = _lowest(lambda number: _fits(_with(config, "text", max_characters=0), number), MOST_CHARACTERS)
+        if needed is not None:
+            longer = f"a text of {needed:,} characters or more"
+            found += [longer if num_used(config, needed) == needed else f"{longer} with --max-characters 0"]
+    return found or ["another --heldout-fraction and --validation-fraction"]
+
+
+def _single_flags(config: Config, num_characters: int) -> Iterator[str]:
+    yield from _fewer(config, num_characters)
+    yield from _other_fractions(config, num_characters)
+    if num_characters > num_used(config, num_characters):
+        most = _lowest(lambda most: _fits(_with(config, "text", max_characters=most), num_characters), num_characters)
+        if most is not None:
+            yield f"--max-characters {most}"
+
+
+def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
+    """The first one at the value that helps most, the second one at the nearest that is then enough."""
+    for name in _blocks(config):
+        for second in _single_flags(_with(config, "learning", **{name: 1}), num_characters):
+            yield f"{_flag(name)} 1 {second}"
+    if num_characters > num_used(config, num_characters):
+        for second in _single_flags(_with(config, "text", max_characters=0), num_characters):
+            yield f"--max-characters 0 {second}"
+    for name in ("heldout_fraction", "validation_fraction"):
+        for fraction, changed in _with_fractions(config, name, num_characters):
+            for second in _single_flags(changed, num_characters):
+                yield f"{_flag(name)} {fraction} {second}"
+
+
+def _blocks(config: Config) -> tuple[str, ...]:
+    """Settings that multiply the characters of an update."""
+    return ("num_streams", "rule_length") if config.learning.rule == "bptt" else ("num_streams",)
+
+
+def _fewer(config: Config, num_characters: int) -> Iterator[str]:
+    for name in _blocks(config):
+        fewer = _most_that_fit(config, name, num_characters)
+        if fewer is not None:
+            yield f"{_flag(name)} {fewer}"
+
+
+def _most_that_fit(config: Config, name: str, num_characters: int) -> int | None:
+    now = getattr(config.learning, name)
+    less = _lowest(lambda less: _fits(_with(config, "learning", **{name: now - less}), num_characters), now - 1)
+    return None if less is None else now - less
+
+
+def _other_fractions(config: Config, num_characters: int) -> Iterator[str]:
+    for name in ("heldout_fraction", "validation_fraction"):
+        for fraction, changed in _with_fractions(config, name, num_characters):
+            if _fits(changed, num_characters):
+                yield f"{_flag(name)} {fraction}"
+                break
+
+
+def _with_fractions(config: Config, name: str, num_characters: int) -> Iterator[tuple[float, Config]]:
+    """Other fractions of a part that leave something to train on, the nearest first; none where there is no such part."""
+    used, now = num_used(config, num_characters), getattr(config.text, name)
+    number = auto.validation_fraction(config, used) if now == AUTO else now
+    for fraction in sorted(FRACTIONS, key=lambda fraction: abs(fraction - number)) if number else ():
+        changed = _with(config, "text", **{name: fraction})
+        if auto.validation_fraction(changed, used) + changed.text.heldout_fraction < 1:
+            yield fraction, changed
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _fits(config: Config, num_characters: int) -> bool:
+    return not too_short(config, num_characters)
+
+
+def _with(config: Config, part: str, **values: Any) -> Config:
+    return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **values)})
+
+
+def _lowest(fits: Callable[[int], bool], highest: int) -> int | None:
+    """A number from 1 that fits while the one before it does not; None if the highest one does not fit."""
+    if highest < 1 or not fits(highest):
+        return None
+    low, high = 0, highest
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high

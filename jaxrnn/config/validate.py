@@ -1,0 +1,79 @@
+"""Whether the settings are such that one can train with them; what is wrong is told with the name of the flag."""
+
+from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, ModelConfig
+from jaxrnn.errors import InputError
+
+BENT = ("elman", "leaky", "indrnn")  # cells whose activation is a matter of choice
+WITH_LENGTH = ("bptt", "tbptt_sliding", "snap_n")
+
+
+def check_config(config: Config) -> None:
+    """Raises `InputError`, naming the flag, if a value is not one that can be trained with."""
+    text, model, learning, tested, run = config.text, config.model, config.learning, config.evaluation, config.run
+    check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
+    validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
+    check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
+    check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
+    fractions = validation + text.heldout_fraction
+    check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
+    check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (each character by itself) or more")
+    if text.rare_threshold and run.init_from:
+        raise InputError("--rare-threshold does not go with --init-from: the weights know which characters are merged")
+    if model.hidden_size != AUTO:
+        check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
+    check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
+    check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
+    if model.cell not in BENT and model.activation != "sigmoid":
+        raise InputError(f"--activation goes with --cell {' or '.join(BENT)}; {model.cell} units have their own")
+    check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
+    if model.cell != "leaky" and model.leak != ModelConfig().leak:
+        raise InputError(f"--leak goes with --cell leaky; {model.cell} units have none")
+    if model.cell == "lru" and model.hidden_size != AUTO:
+        even = model.hidden_size % 2 == 0
+        check_value("hidden-size", model.hidden_size, even, "even for --cell lru, whose units are complex numbers")
+    if model.tied_readout and model.embedding_size != model.hidden_size:
+        width = "that of a --hidden-size" if model.hidden_size == AUTO else model.hidden_size
+        raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {width}")
+    check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
+    check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
+    if learning.learning_rate != AUTO:
+        check_rate("learning-rate", learning.learning_rate)
+    check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
+    if learning.rule_length > 1 and learning.rule not in WITH_LENGTH:
+        raise InputError(f"--rule-length goes with --rule {', '.join(WITH_LENGTH)}; {learning.rule} has none")
+    if learning.dropout != AUTO:
+        check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
+    if learning.dropout and learning.rule != "bptt":
+        raise InputError(f"--dropout goes with --rule bptt; {learning.rule} leaves out no units")
+    check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
+    if learning.weight_decay and learning.optimizer != "adamw":
+        raise InputError(f"--weight-decay goes with --optimizer adamw; {learning.optimizer} has none")
+    check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
+    if learning.schedule == "halving" and not text.validation_fraction:
+        raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
+    check_rate("dynamic-rate", tested.dynamic_rate)
+    check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
+    if tested.dynamic == AUTO and not text.validation_fraction:
+        raise InputError("--dynamic auto chooses on a validation part: set --validation-fraction, for example to 0.05")
+    check_seed(run.seed)
+    check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
+    check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
+    check_value("save-every-seconds", run.save_every_seconds, run.save_every_seconds >= 0, "0 (as often as possible) or more")
+    check_value("keep-checkpoints", run.keep_checkpoints, 1 <= run.keep_checkpoints <= 10_000, "1 to 10000")
+    check_value("sample-length", run.sample_length, 0 <= run.sample_length <= 100_000, "0 (none) to 100000")
+
+
+def check_rate(flag: str, rate: float) -> None:
+    """Raises `InputError` unless the rate is a positive number."""
+    check_value(flag, rate, 1e-30 < rate < 1e30, "a finite number over 0, within what float32 can hold")
+
+
+def check_seed(seed: int) -> None:
+    """Raises `InputError` unless the seed fits 32 bits."""
+    check_value("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
+
+
+def check_value(flag: str, value: int | float, allowed: bool, allowed_in_words: str) -> None:
+    """Raises `InputError`, naming the flag and its value, unless it is allowed."""
+    if not allowed:
+        raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")

@@ -1,0 +1,1 @@
+"""What one sees and types: flags, errors in one line, tables, the picture."""

@@ -1,0 +1,104 @@
+"""Cells whose recurrence is diagonal: each unit's state reaches that unit alone, so that exact online gradients are cheap."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxrnn.array_types import Carry, Inputs, RandomKey
+from jaxrnn.errors import InputError
+from jaxrnn.models.activations import sigmoid
+from jaxrnn.models.base import Activation, Cell
+
+
+class IndRNN(Cell):
+    """Independently recurrent network: h_t = f(W_x x_t + u * h_{t-1} + b), a number u for each unit.
+
+    Source: Li et al. (2018), CVPR, eq. 2; u starts between 0 and 1, as there.
+    """
+
+    activation: Activation = sigmoid
+
+    gates_of_sum = True
+
+    def set_up_recurrence(self) -> None:
+        self.recurrent_weights = self.param("recurrent_weights", nn.initializers.uniform(1.0), (self.hidden_size,), jnp.float32)
+
+    def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
+        return h * jnp.broadcast_to(self.recurrent_weights, h.shape)
+
+    @nn.nowrap
+    def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
+        del carry
+        return self.activation(px + ph)
+
+
+class LRU(Cell):
+    """Linear recurrent unit: complex units h_t = l * h_{t-1} + g * W_x x_t, |l| < 1, g = sqrt(1 - |l|^2).
+
+    l = exp(-exp(nu) + i theta), so that no update can make a state grow. (The paper learns ln theta: the larger it is, the more
+    sensitive is the state to it, and exact gradients diverge.) `hidden_size` counts real numbers: there are half as many
+    complex units. The carry is their (real part, imaginary part). Other layers and the readout see gelu(C h + c): all would be
+    linear in what was read without it.
+
+    Source: Orvieto et al. (2023), ICML, sections 3.3 and 3.4; without their skip connections and batch normalisation.
+    Raises:
+      InputError: an odd `hidden_size`.
+    """
+
+    has_bias = False
+    gates_of_sum = True
+
+    @property
+    def num_units(self) -> int:
+        """Complex ones."""
+        if self.hidden_size % 2:
+            raise InputError(f"an LRU of {self.hidden_size} real numbers is no number of complex units; it must be even")
+        return self.hidden_size // 2
+
+    def set_up_recurrence(self) -> None:
+        size, units = self.hidden_size, (self.num_units,)
+        start = self.initialisation
+        self.nu = self.param("nu", _nu_of_ring, units, jnp.float32)
+        self.theta = self.param("theta", nn.initializers.uniform(2 * np.pi), units, jnp.float32)
+        self.output_kernel = self.param("output_kernel", start.weights(size), (size, size), jnp.float32)
+        self.output_bias = self.param("output_bias", start.bias(size), (size,), jnp.float32) if start.bias else None
+
+    def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
+        gain = jnp.tile(jnp.sqrt(-jnp.expm1(-2 * jnp.exp(self.nu))), 2)  # the state's size is that of the inputs, for any |l|
+        product = super().project(inputs)
+        return product * jnp.broadcast_to(gain, product.shape)
+
+    def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
+        real, imaginary = jnp.split(h, 2, axis=-1)
+        size, angle = (jnp.broadcast_to(each, real.shape) for each in (jnp.exp(-jnp.exp(self.nu)), self.theta))
+        cosine, sine = size * jnp.cos(angle), size * jnp.sin(angle)
+        return jnp.concatenate([cosine * real - sine * imaginary, sine * real + cosine * imaginary], axis=-1)
+
+    @nn.nowrap
+    def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
+        del carry
+        real, imaginary = jnp.split(px + ph, 2, axis=-1)
+        return real, imaginary
+
+    @nn.nowrap
+    def hidden(self, carry: Carry) -> Float[Array, "*streams hidden"]:
+        return jnp.concatenate(carry, axis=-1)
+
+    def output(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams hidden"]:
+        product = h @ self.output_kernel
+        return nn.gelu(product if self.output_bias is None else product + jnp.broadcast_to(self.output_bias, product.shape))
+
+    @nn.nowrap
+    def initialize_carry(self, rng: RandomKey, input_shape: tuple[int, ...]) -> Carry:
+        real, imaginary = jnp.split(super().initialize_carry(rng, input_shape), [self.num_units], axis=-1)
+        return real, imaginary
+
+
+def _nu_of_ring(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
+    """|l| between 0.5 and 0.999, evenly over the ring's area."""
+    square = jax.random.uniform(key, shape, dtype, 0.5**2, 0.999**2)
+    return jnp.log(-0.5 * jnp.log(square))

@@ -1,0 +1,192 @@
+"""How weights act on the state that is carried: what every online rule keeps, pulls gradients through, and pushes one step on.
+
+With J_t = d carry_t / d theta, the gradient of the loss at one character is
+
+    g + J_{t-1}^T delta,    g = dl_t / d theta with carry_{t-1} a constant,    delta = dl_t / d carry_{t-1}
+
+and J_t = I + D J_{t-1}, with I = dcarry_t / dtheta at a constant carry_{t-1}, and D = dcarry_t / dcarry_{t-1}. `one_step` is g.
+theta are the weights from which the carry can be reached, as a dict of arrays by their path ("cell/bias"): the readout's are
+not among them. The weights that J was made with were those of their own time: J is exact if they stay the same.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array, Float, PyTree
+
+from jaxrnn.array_types import Block, Carry, Ids, Losses, Params
+from jaxrnn.errors import InputError
+from jaxrnn.models.model import Model, nats
+
+Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or something that belongs to each of them
+Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
+State: TypeAlias = Float[Array, " units"]  # the carry of one stream, all layers, as one vector
+MOST_BYTES = 2**31  # of a rule's memory, unless more are allowed
+ADVICE = "fewer units, streams or characters in the vocabulary need less, another rule mostly far less"
+
+
+class Local(NamedTuple):
+    """What one reverse pass over one character gives."""
+
+    grads: Params  # g, of all weights
+    delta: Carry
+    carry: Carry
+    losses: Losses
+
+
+def local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Local:
+    """The gradient of the loss at one character with respect to the weights, and to the carry before it."""
+
+    def loss(params: Params, carry: Carry) -> tuple[Array, Carry]:
+        new_carry, logits = model.step(params, carry, x[0])
+        return nats(logits, y[0]), new_carry
+
+    derivative = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    (value, new_carry), (grads, delta) = derivative(params, jax.lax.stop_gradient(carry))
+    return Local(grads, delta, new_carry, value[None])
+
+
+def paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
+    """Of the weights from which the carry, or a part of it, can be reached, found in the program of one step."""
+    params, carry = shapes(model)
+    x = jax.ShapeDtypeStruct((), jnp.int32)
+    with jax.enable_x64(False):  # as in `shapes`
+        program = jax.make_jaxpr(lambda *arguments: part(model.step(*arguments)[0]))(params, carry, x).jaxpr
+    _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # of each input
+    leaves, _ = jax.tree.flatten_with_path(params)
+    return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
+
+
+def shapes(model: Model) -> tuple[PyTree, PyTree]:
+    """Of the weights and of the carry of one stream, in the 32 bits that they are drawn in."""
+    with jax.enable_x64(False):
+        return jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
+
+
+def taken(params: PyTree, names: Iterable[str]) -> dict[str, Any]:
+    """The weights with these paths."""
+    leaves, _ = jax.tree.flatten_with_path(params)
+    by_name = {_name(path): leaf for path, leaf in leaves}
+    return {name: by_name[name] for name in names}
+
+
+def put(params: Params, theta: Theta) -> Params:
+    """Its inverse: the weights with those put in the place of theirs."""
+    return jax.tree.map_with_path(lambda path, leaf: theta.get(_name(path), leaf), params)
+
+
+def corrected(grads: Params, correction: Theta) -> Params:
+    """g + J^T delta."""
+    return put(grads, {name: here + correction[name] for name, here in taken(grads, correction).items()})
+
+
+def vector(carry: Carry) -> Float[Array, "*streams units"]:
+    """The numbers of a carry, those of each stream as one vector."""
+    return jnp.concatenate(jax.tree.leaves(carry), axis=-1)
+
+
+def like(carry: Carry, vector: Float[Array, "*streams units"]) -> Carry:
+    """Its inverse, in the form of that carry."""
+    leaves, structure = jax.tree.flatten(carry)
+    ends = [sum(leaf.shape[-1] for leaf in leaves[: number + 1]) for number in range(len(leaves) - 1)]
+    return jax.tree.unflatten(structure, jnp.split(vector, ends, axis=-1))
+
+
+def of_vector(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Theta, State], State]:
+    """(theta, carry) -> the carry after one character x, both as vectors; the other weights are those of `params`."""
+    return lambda theta, before: vector(model.step(put(params, theta), like(form, before), x)[0])
+
+
+def all_of(params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
+    """The shapes of J, the influence of each weight on each number of the carry: [*streams, units, *shape of the weights]."""
+    before = (*streams_of(carry), jax.eval_shape(vector, carry).shape[-1])
+    theta = taken(params, names)
+    return {name: jax.ShapeDtypeStruct((*before, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
+
+
+def pulled(memory: Theta, delta: Carry) -> Theta:
+    """J^T delta, summed over the streams."""
+    d = vector(delta)
+    return {name: jnp.tensordot(d, J, d.ndim) for name, J in memory.items()}
+
+
+def pushed(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
+    """I + D J, of one stream."""
+    immediate, onward = jacobians(model, params, carry, x, memory)
+    return {name: immediate[name] + jnp.tensordot(onward, J, 1) for name, J in memory.items()}
+
+
+def follow(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
+    """(params, J, delta, carry, x) -> J^T delta, and J one step on, by a function (params, J, carry, x) of one stream."""
+    return lambda params, memory, delta, carry, x: (pulled(memory, delta), each_stream(push, carry)(params, memory, carry, x))
+
+
+def jacobians(
+    model: Model, params: Params, carry: Carry, x: Ids, names: Iterable[str]
+) -> tuple[Theta, Float[Array, "units units"]]:
+    """I and D of one stream."""
+    step = of_vector(model, params, carry, x)
+    return jax.jacrev(step, argnums=(0, 1))(taken(params, names), vector(carry))
+
+
+def probe(model: Model) -> tuple[Params, Carry]:
+    """Weights and a carry at which no derivative is 0 by chance, to find out what can depend on what."""
+    rng = np.random.default_rng(0)
+
+    def positive(leaf: jax.ShapeDtypeStruct) -> Array:  # so that rectified units are on, and small: no unit is saturated
+        return jnp.asarray(rng.uniform(0.5, 1, leaf.shape) / max((1, *leaf.shape)), leaf.dtype)
+
+    return jax.tree.map(positive, shapes(model))
+
+
+def each_stream(function: Callable[..., Any], carry: Carry) -> Callable[..., Any]:
+    """A function (params, of one stream ...) over all streams: their influences differ, their weights do not."""
+    if num_streams(carry) is None:
+        return function
+    return lambda params, *of_streams: jax.vmap(function, (None, *[0] * len(of_streams)))(params, *of_streams)
+
+
+def num_streams(carry: Carry) -> int | None:
+    """None for one stream without an axis."""
+    shape = jax.tree.leaves(carry)[0].shape
+    return shape[0] if len(shape) > 1 else None
+
+
+def streams_of(carry: Carry) -> tuple[int, ...]:
+    """Their axis: () or (B,)."""
+    number = num_streams(carry)
+    return () if number is None else (number,)
+
+
+def zeros(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:
+    """The memory before the first character, from its shapes.
+
+    Raises:
+      InputError: it would take more than so many bytes; nothing is allocated then.
+    """
+    size = num_bytes(memory)
+    if size > most_bytes:
+        raise InputError(f"{rule} needs {in_bytes(size)} of memory here, and may have {in_bytes(most_bytes)}: {advice}")
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), memory)
+
+
+def num_bytes(memory: PyTree) -> int:
+    """Of arrays, or of their shapes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(memory))
+
+
+def in_bytes(size: int) -> str:
+    """As one reads it."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,0 +1,125 @@
+"""A recurrence over a block of text that can be differentiated, without a scan: one `while_loop` forward, one backward.
+
+What the way back needs is stored on the way: the carries before each step. To JAX it is a function with a derivative of its
+own (`custom_vjp`), so that what stands before and behind the recurrence is differentiated as usual.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from jaxrnn.array_types import Block, Carry, Params
+from jaxrnn.models.model import Layer
+
+
+def over_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Float[Array, "length *streams hidden"]]]:
+    """(params, carry, px) -> the last carry, and the hidden states, of a layer whose inputs were projected before.
+
+    Only what recurs is in the loops: one product forward, one backward, and the gates. The gradient of the weights is one
+    product over the whole block, behind the loops.
+    """
+
+    @jax.custom_vjp
+    def run(params: Params, carry: Carry, px: Array) -> tuple[Carry, Array]:
+        outputs, _ = forward(params, carry, px)
+        return outputs
+
+    def forward(params: Params, carry: Carry, px: Array) -> tuple[tuple[Carry, Array], tuple]:
+        length = px.shape[0]
+
+        def step(loop: tuple) -> tuple:
+            t, carry, carries, phs = loop
+            ph = layer.recur(params, layer.hidden(carry))
+            carry = layer.gates(carry, px[t], ph)
+            return t + 1, carry, _put(carries, carry, t + 1), _put(phs, ph, t)
+
+        start = (jnp.int32(0), carry, _put(_room(carry, length + 1), carry, 0), jnp.zeros_like(px))
+        _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
+        return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs)
+
+    def backward(stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Any]:
+        (params, carries, px, phs), (dcarry, dhs) = stored, cotangents
+
+        def step(loop: tuple) -> tuple:
+            t, dcarry, dpxs, dphs = loop
+            before = _at(carries, t)
+            h, hidden_vjp = jax.vjp(layer.hidden, before)
+            _, recur_vjp = jax.vjp(lambda h: layer.recur(params, h), h)
+            _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
+            dcarry, dpx, dph = gates_vjp(
+                _plus(dcarry, *hidden_vjp(dhs[t]))
+            )  # `hidden` is linear: its vjp is the same everywhere
+            dcarry = _plus(dcarry, *hidden_vjp(*recur_vjp(dph)))
+            return t - 1, dcarry, () if layer.gates_of_sum else _put(dpxs, dpx, t), _put(dphs, dph, t)
+
+        # To write the same array twice would take a tenth of the time of a wide layer.
+        start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
+        _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
+        _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)
+        return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def over_steps(
+    step: Callable[[Params, Carry, Any], tuple[Carry, Any]],
+) -> Callable[[Params, Carry, Block], tuple[Carry, Any]]:
+    """(params, carry, inputs) -> the last carry, and the outputs, of any step; its inputs are not differentiated.
+
+    The step is taken once more on the way back, with its derivative, and the gradient of the weights summed there.
+    """
+
+    @jax.custom_vjp
+    def run(params: Params, carry: Carry, inputs: Block) -> tuple[Carry, Any]:
+        outputs, _ = forward(params, carry, inputs)
+        return outputs
+
+    def forward(params: Params, carry: Carry, inputs: Block) -> tuple[tuple[Carry, Any], tuple]:
+        length = inputs.shape[0]
+        _, output = jax.eval_shape(step, params, carry, inputs[0])
+
+        def one(loop: tuple) -> tuple:
+            t, carry, carries, outputs = loop
+            after, output = step(params, carry, inputs[t])
+            return t + 1, after, _put(carries, carry, t), _put(outputs, output, t)
+
+        start = (jnp.int32(0), carry, _room(carry, length), _room(output, length))
+        _, carry, carries, outputs = jax.lax.while_loop(lambda loop: loop[0] < length, one, start)
+        return (carry, outputs), (params, carries, inputs)
+
+    def backward(stored: tuple, cotangents: tuple[Carry, Any]) -> tuple[Params, Carry, None]:
+        (params, carries, inputs), (dcarry, doutputs) = stored, cotangents
+
+        def one(loop: tuple) -> tuple:
+            t, dcarry, dparams = loop
+            _, step_vjp = jax.vjp(lambda params, carry: step(params, carry, inputs[t]), params, _at(carries, t))
+            dparams_here, dcarry = step_vjp((dcarry, _at(doutputs, t)))
+            return t - 1, dcarry, _plus(dparams, dparams_here)
+
+        start = (jnp.int32(inputs.shape[0] - 1), dcarry, jax.tree.map(jnp.zeros_like, params))
+        _, dcarry, dparams = jax.lax.while_loop(lambda loop: loop[0] >= 0, one, start)
+        return dparams, dcarry, None
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def _room(tree: PyTree, length: int) -> Any:
+    """For `length` of them, one after the other."""
+    return jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), tree)
+
+
+def _put(buffers: PyTree, values: PyTree, t: Any) -> Any:
+    return jax.tree.map(lambda buffer, value: jax.lax.dynamic_update_index_in_dim(buffer, value, t, 0), buffers, values)
+
+
+def _at(buffers: PyTree, t: Any) -> Any:
+    return jax.tree.map(lambda buffer: buffer[t], buffers)
+
+
+def _plus(a: PyTree, b: PyTree) -> Any:
+    return jax.tree.map(jnp.add, a, b)

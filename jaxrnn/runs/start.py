@@ -1,0 +1,113 @@
+"""Where a run starts: from random weights, or from those of another run or file, whose vocabulary may grow."""
+
+import contextlib
+import dataclasses
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import export
+from jaxrnn.storage import checkpoint
+from jaxrnn.data import paths
+from jaxrnn.console import report
+from jaxrnn.storage import store
+from jaxrnn.data import vocabulary
+from jaxrnn.config import settings as configs
+from jaxrnn.runs.advance import Task
+from jaxrnn.config.settings import AUTO, PRESETS, Config
+from jaxrnn.errors import InputError
+from jaxrnn.export import Weights
+from jaxrnn.training.drivers import copy
+from jaxrnn.storage.manifest import saved_config
+from jaxrnn.training.optimizers import with_num_updates
+from jaxrnn.training.progress import Progress, Snapshot, guess_nats
+from jaxrnn.training.schedule import Schedule
+from jaxrnn.array_types import Params
+from jaxrnn.data.vocabulary import Vocabulary
+
+
+def weights_of(source: Path) -> Weights:
+    """Those of a run (`checkpoint.weights`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
+    source = paths.expanded(source)
+    with contextlib.suppress(OSError):  # a name that no file can have
+        if source.is_file():
+            return export.read(source)
+    run = checkpoint.load(source)
+    report.show_rejected(run.rejected)
+    return Weights(run.config, run.vocabulary, checkpoint.weights(run))
+
+
+def config_of(source: Path) -> Config | None:
+    """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains."""
+    with contextlib.suppress(OSError, InputError):
+        if source.is_file():
+            return export.config_of(source)
+        found = (store.about(source, number) for number in reversed(store.numbers(source)))
+        return next((saved_config(about) for about in found if about is not None), None)
+    return None
+
+
+def settings_after(origin: Config, preset: str | None) -> Config:
+    """What no flag says, in a run that starts from the weights of `origin`.
+
+    With a preset it is the preset's, but for the network. Without one a run learns and is tested as the origin did and was,
+    with a rate and a dropout that suit it; the name of the text, --minutes and where it is computed and saved are not taken.
+    """
+    if preset is not None:
+        return dataclasses.replace(PRESETS[preset], model=origin.model)
+    text, learning, default = origin.text, origin.learning, Config()
+    validation = AUTO if text.validation_fraction else 0.0
+    dropout = AUTO if learning.dropout else 0.0
+    return dataclasses.replace(
+        default,
+        text=dataclasses.replace(text, text=default.text.text, validation_fraction=validation, rare_threshold=0),
+        model=origin.model,
+        learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),
+        evaluation=origin.evaluation,
+    )
+
+
+def check_model(config: Config, origin: Weights) -> None:
+    """Raises `InputError`, naming the flag, unless the settings describe the network that the weights are of."""
+    for name, value in vars(origin.config.model).items():
+        wanted = getattr(config.model, name)
+        if wanted != value:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is {wanted}, and the weights in {config.run.init_from!r} are of a network with {value}")
+
+
+def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
+    """The snapshot from which a run reads its first character."""
+    state = jax.jit(task.learner.init)(task.keys.init)
+    if origin is not None:
+        params = inherited(state.params, task.data.vocabulary, origin)
+        state = jax.jit(task.learner.begin)(params, task.keys.init)
+    if not task.config.learning.minutes:  # else that is known when the speed is
+        opt_state = with_num_updates(state.opt_state, task.config.learning.epochs * task.updates_per_epoch)
+        state = state._replace(opt_state=opt_state)
+    # Old weights may begin far above a guess, on another text: only their own first window tells where they stand.
+    lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
+    progress = Progress(Schedule(configs.rate(task.config)), lowest_window=lowest)
+    return Snapshot(state, copy(state.params), progress)
+
+
+def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
+    """The weights of `origin` for a vocabulary that holds its own; the rows of characters new to it are those of `fresh`.
+
+    A vocabulary is sorted, so that old rows may have to move: they go with their characters, one with all that are merged.
+    """
+    rows = vocabulary.classes(known)[vocabulary.encode(known, vocabulary.members(origin.vocabulary))]
+    num_known, num_old = len(vocabulary.members(known)), len(rows)
+
+    def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
+        of_characters = new.shape[:1] == (num_known,) and old.shape == (num_old, *new.shape[1:])
+        if new.shape == old.shape:
+            return jnp.asarray(old)
+        if not of_characters:
+            raise InputError(f"an array of shape {old.shape} cannot become one of shape {new.shape}")
+        return new.at[np.asarray(rows)].set(old)
+
+    return jax.tree.map(leaf, fresh, origin.params)

@@ -1,0 +1,1 @@
+"""The machine and the process: devices, signals, the cache of compiled programs."""

@@ -1,0 +1,136 @@
+"""Compiled programs, kept from one process to the next in the user's cache folder: a second start needs not compile them.
+
+JAX writes the files of its cache where they stay. A process that is killed meanwhile leaves half a file, which is never
+replaced, and which makes every later process warn or, if it cannot be seen to be damaged, do what nobody knows. So JAX gets
+a folder for this process alone. It is filled with what was kept, and what JAX adds to it is kept at the end: written under
+another name and renamed, so that it is whole, with a SHA-256 in its name, by which it is verified whenever it is used.
+"""
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from jaxrnn.data import paths, temporary
+
+MOST_BYTES = 64_000_000  # of all that is kept; a run leaves about two million
+SHA256_DIGITS = 64
+CACHE_DIR = "jax_compilation_cache_dir"
+SETTINGS = {  # of JAX; by default only programs that took a second or more to compile are written
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_persistent_cache_enable_xla_caches": "none",  # their files are not ours to verify
+}
+
+
+@contextlib.contextmanager
+def programs_kept(wanted: bool = True) -> Iterator[None]:
+    """Inside, programs that were compiled before are read. If anything goes wrong with that, they are compiled, silently.
+
+    It does nothing where JAX has a cache already, by its own settings.
+    """
+    with contextlib.ExitStack() as inside:
+        if wanted and getattr(jax.config, CACHE_DIR) is None:
+            kept = default_folder()
+            with contextlib.suppress(OSError):  # no place for temporary files
+                own = inside.enter_context(temporary.folder()) if kept else None
+                if kept and own:
+                    inside.enter_context(_kept_in(kept, own))
+        yield
+
+
+def default_folder() -> Path | None:
+    """Where they are kept; None for a user without a home."""
+    caches = paths.cache_folder()
+    return caches / "compiled" if caches else None
+
+
+def bring(kept: Path, own: Path) -> None:
+    """Copy what was kept into the process's own folder; what is not as it was written, or not whole, is removed."""
+    for path in _in_order(kept):
+        name, _, sha256 = path.name.rpartition(".")
+        with contextlib.suppress(OSError):
+            if sha256.isdecimal() and not _is_whole(path):  # the number of the process that writes it, or did
+                _remove_unfinished(path)
+                continue
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() == sha256:
+                _write(own / name, data)
+            else:
+                path.unlink()
+
+
+def keep(own: Path, kept: Path) -> None:
+    """Take over what is new in the process's own folder, and remove the oldest beyond `MOST_BYTES`."""
+    with contextlib.suppress(OSError):  # a full disk, no permission
+        kept.mkdir(parents=True, exist_ok=True)
+        known, size = {path.name.rpartition(".")[0] for path in kept.iterdir() if _is_whole(path)}, 0
+        for path in own.iterdir():
+            if path.name not in known:
+                _keep_one(path, kept)
+        for path in reversed(_in_order(kept)):
+            size += path.stat().st_size
+            if size > MOST_BYTES:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _kept_in(kept: Path, own: Path) -> Iterator[None]:
+    bring(kept, own)
+    before = {name: getattr(jax.config, name) for name in (*SETTINGS, CACHE_DIR)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+        try:
+            _set({**SETTINGS, CACHE_DIR: str(own)})
+            yield
+        finally:
+            _set(before)
+            keep(own, kept)
+
+
+def _keep_one(path: Path, kept: Path) -> None:
+    data = path.read_bytes()
+    unfinished = kept / f"{path.name}.{os.getpid()}"
+    _write(unfinished, data)
+    unfinished.replace(kept / f"{path.name}.{hashlib.sha256(data).hexdigest()}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; locked meanwhile, so that a process that starts now leaves it alone."""
+    try:
+        with path.open("wb") as file:
+            temporary.try_lock(file)
+            file.write(data)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what a killed process was writing; removed by mistake, a program is compiled once more."""
+    with path.open("r+b") as file:
+        free = temporary.try_lock(file)
+    if free or not temporary.CAN_LOCK:
+        path.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    return len(path.name.rpartition(".")[2]) == SHA256_DIGITS
+
+
+def _set(settings: dict) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # else JAX stays with the cache, or with none, that its first program had
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The files, those written first coming first; none if there is no such folder."""
+    with contextlib.suppress(OSError):
+        return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    return []

@@ -1,0 +1,258 @@
+"""Where it is computed: the streams shared out over devices, and over processes on several machines; all else on each.
+
+Streams meet in one place only, the mean of their gradients. So the programs stay as they are: `jit` follows the arrays, and
+sums over the devices where a mean over the streams stands.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jaxtyping import Int, PyTree
+
+from jaxrnn.array_types import Stream
+from jaxrnn.config.settings import AUTO, Config, DeviceConfig
+from jaxrnn.config.validate import check_value
+from jaxrnn.errors import InputError, counted
+from jaxrnn.training.learner import State
+
+AXIS = "streams"
+LEAST_STREAMS = 16  # on each device, where the number of devices is left to choose: with fewer the products are too small
+MOST_CORES = 8  # of one machine, that are made devices where their number is left to choose
+MOST_BYTES = 4096  # of a text that all processes are told
+Tree = TypeVar("Tree")
+
+
+def join(settings: DeviceConfig) -> None:
+    """Joins the other processes, if there are any; before anything is computed.
+
+    Raises:
+      InputError: the processes did not meet.
+    """
+    if not settings.coordinator:
+        return
+    try:
+        if settings.coordinator == AUTO:
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(settings.coordinator, settings.num_processes, settings.process_id)
+    except Exception as error:  # of whatever cluster and network
+        reason = str(error).partition("\n")[0][:200]
+        raise InputError(f"--coordinator {settings.coordinator}: the processes did not meet ({reason})") from None
+    _make_cpu_devices(max(1, settings.num_devices // max(1, settings.num_processes)))
+
+
+def start() -> None:
+    """Start JAX's backend before anything depends on it; `InputError` if that fails."""
+    try:
+        jax.devices()
+    except Exception as error:  # RuntimeError, or an assertion where this installation lacks the backend
+        name = platforms()
+        said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0].rpartition(f"backend {name!r}: ")[2]
+        reason = said[:200].rstrip(". ") or "this installation of JAX does not have it"
+        instead = "" if name == "cpu" else "; JAX_PLATFORMS=cpu uses the CPU"
+        raise InputError(f"JAX cannot start the backend {name!r}: {reason}{instead}") from None
+
+
+def platforms() -> str:
+    """The backends that JAX was told to use."""
+    return getattr(jax.config, "jax_platforms", None) or "default"
+
+
+def use_cores(rule: str, num_devices: int) -> None:
+    """Makes devices of the cores of a CPU, as many as may be wanted; before anything is computed.
+
+    JAX takes a CPU for one device, however many cores it has, and runs small products on a single one of them.
+    """
+    if not jax.distributed.is_initialized():
+        _make_cpu_devices(num_devices or (min(_num_cores(), MOST_CORES) if rule == "bptt" else 1))
+
+
+def check(settings: DeviceConfig) -> None:
+    """Raises `InputError`, naming the flag, unless the settings say where to compute."""
+    check_value("num-devices", settings.num_devices, 0 <= settings.num_devices <= 100_000, "0 (as many as gain) or more")
+    if settings.coordinator in ("", AUTO):
+        if settings.num_processes or settings.process_id >= 0:
+            raise InputError("--num-processes and --process-id go with --coordinator HOST:PORT")
+        return
+    if not settings.coordinator.rpartition(":")[2].isdecimal():
+        raise InputError(f"--coordinator is {settings.coordinator!r}; it must be HOST:PORT of the first process, or auto")
+    check_value("num-processes", settings.num_processes, settings.num_processes >= 1, "1 or more, with --coordinator HOST:PORT")
+    most = settings.num_processes - 1
+    check_value(
+        "process-id", settings.process_id, 0 <= settings.process_id <= most, f"0 to {most}, another one for each process"
+    )
+    if settings.num_devices % settings.num_processes:
+        raise InputError(f"--num-devices {settings.num_devices} cannot be shared by {settings.num_processes} processes evenly")
+
+
+def chosen(config: Config, begun: Config | None = None) -> Config:
+    """The settings with a number of devices, where that is left to choose.
+
+    Args:
+      begun: settings of the run that is resumed; if it had more devices than there are here, their number is chosen anew.
+    """
+    number = config.device.num_devices
+    as_begun = begun is not None and number == begun.device.num_devices
+    if number and not (as_begun and not _are_here(number)):
+        return config
+    return dataclasses.replace(config, device=dataclasses.replace(config.device, num_devices=suitable_number(config)))
+
+
+def suitable_number(config: Config) -> int:
+    """As many devices as gain by it: each update costs them a meeting, so that it must hold work enough for all.
+
+    Several processes use all that they have: they were started for it.
+    """
+    num_streams, there = config.learning.num_streams, jax.device_count()
+    if jax.process_count() > 1:
+        return there
+    gaining = [n for n in range(2, there + 1) if num_streams % n == 0 and num_streams // n >= LEAST_STREAMS]
+    return max(gaining, default=1) if config.learning.rule == "bptt" else 1
+
+
+def mesh(config: Config) -> Mesh | None:
+    """The devices that are wanted, in a row; None for a single one.
+
+    Raises:
+      InputError: there are not so many, or the streams cannot be shared by them evenly.
+    """
+    number, num_streams = max(1, config.device.num_devices), config.learning.num_streams
+    if not _are_here(number):
+        raise InputError(f"--num-devices is {number}; the number of devices here is {jax.device_count()}")
+    if num_streams % number:
+        raise InputError(
+            f"--num-streams {num_streams} cannot be shared by {number} devices evenly; set --num-devices, for example to 1"
+        )
+    return None if number == 1 else Mesh(np.array(jax.devices()[:number]), (AXIS,))
+
+
+def place_stream(stream: Int[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
+    """Each device gets its streams."""
+    return jnp.asarray(stream) if mesh is None else _put(stream, NamedSharding(mesh, PartitionSpec(None, AXIS)))
+
+
+def place(state: State, mesh: Mesh | None) -> State:
+    """Each device gets the carry of its streams, and all else."""
+    if mesh is None:
+        return state
+    carry = jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec(AXIS))), state.carry)
+    return everywhere(state._replace(carry=()), mesh)._replace(carry=carry)
+
+
+def everywhere(tree: Tree, mesh: Mesh | None) -> Tree:
+    """Each device gets it whole."""
+    return tree if mesh is None else jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+
+
+def _put(leaf: Any, sharding: Sharding) -> Any:
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
+    here = np.asarray(leaf)  # of another process's devices JAX takes no part
+    return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
+
+
+def anywhere() -> Sharding:
+    """Where arrays go that are read from a disk: one device; with several processes, all devices that these have."""
+    if jax.process_count() == 1:
+        return SingleDeviceSharding(jax.devices()[0])
+    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
+
+
+def here(tree: Tree) -> Tree:
+    """Arrays that every device has whole, on one of this process's devices alone."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def whole(tree: PyTree) -> Any:
+    """Arrays of which other processes have parts, as they are together; all processes must call it."""
+    if not jax.distributed.is_initialized():
+        return tree
+
+    def of(leaf: Any) -> Any:
+        is_whole = not isinstance(leaf, jax.Array) or leaf.is_fully_replicated
+        return leaf if is_whole else multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(of, tree)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that shows and writes."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def by_first(make: Callable[[], str]) -> str:
+    """A text of at most `MOST_BYTES` bytes that the first process makes and all are told.
+
+    Raises:
+      InputError: in the others, if it raised there.
+    """
+    if not jax.distributed.is_initialized():
+        return make()
+    message = b""
+    try:
+        message = b"+" + os.fsencode(make()) if is_first() else b""
+    finally:  # the others do not wait for what failed
+        told = multihost_utils.broadcast_one_to_all(np.frombuffer(message.ljust(MOST_BYTES, b"\0"), np.uint8))
+    text = bytes(np.asarray(told)).rstrip(b"\0")
+    if not text:
+        raise InputError("the first process could not begin; it says why")
+    return os.fsdecode(text[1:])
+
+
+def highest(*numbers: int) -> tuple[int, ...]:
+    """The highest number that any process has, for each of them: what depends on a clock or a signal must be agreed on."""
+    if jax.process_count() == 1:
+        return numbers
+    return tuple(int(number) for number in multihost_utils.process_allgather(np.array(numbers)).max(axis=0))
+
+
+def check_precision(settings: DeviceConfig) -> None:
+    """Raises `InputError` if a CPU is asked for another precision than the one that it has."""
+    if settings.precision != "float32" and jax.default_backend() == "cpu":
+        raise InputError(f"--precision {settings.precision} is for a GPU or TPU; a CPU multiplies in float32")
+
+
+def set_precision(settings: DeviceConfig) -> None:
+    """Of products, on this device, which would round their factors by itself; what a run needed elsewhere a CPU has anyway."""
+    if jax.default_backend() != "cpu":
+        jax.config.update("jax_default_matmul_precision", settings.precision)
+
+
+def in_words(config: Config) -> str:
+    """What there is, and who has which streams."""
+    device, number, num_streams = jax.devices()[0], max(1, config.device.num_devices), config.learning.num_streams
+    kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
+    processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    precision = "" if config.device.precision == "float32" else f", {config.device.precision} products"
+    if number == 1:
+        return f"{kind}{precision}"
+    return f"{number} of {kind}{processes}, {counted(num_streams // number, 'stream')} on each{precision}"
+
+
+def _are_here(number: int) -> bool:
+    there = jax.device_count()
+    return number <= there if jax.process_count() == 1 else number == there
+
+
+def _num_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _make_cpu_devices(number: int) -> None:
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return  # whoever has said it there wants it so; JAX would take our number
+    with contextlib.suppress(RuntimeError):  # something was computed before: then it stays with the devices that there are
+        jax.config.update("jax_num_cpu_devices", number)

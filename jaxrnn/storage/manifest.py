@@ -1,0 +1,104 @@
+"""What a checkpoint says of itself, as JSON: the settings, the vocabulary, where the run stands, and what its arrays are.
+
+A SHA-256 over it, and one over it and all arrays, are saved with it: what does not match them was damaged; what does, but
+does not fit this version's code, was saved by another version.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+import jaxrnn
+from jaxrnn.config import build
+from jaxrnn.config import settings as configs
+from jaxrnn.config.build import Data
+from jaxrnn.config.settings import Config
+from jaxrnn.data import vocabulary as vocabularies
+from jaxrnn.errors import InputError
+from jaxrnn.training.progress import Progress, Snapshot
+from jaxrnn.training.schedule import Schedule
+
+FORMAT = 2
+PACKAGES = ("jaxrnn", "jax", "flax", "optax", "orbax-checkpoint")  # whose versions are saved
+
+
+def manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What a checkpoint says besides its arrays: all that sampling, evaluating and going on need.
+
+    Args:
+      log_sizes: bytes of the run's other files, by name: what is beyond them was written later.
+    """
+    return {
+        "format": FORMAT,
+        "versions": versions(),
+        "config": configs.to_json(config),
+        "vocabulary": vocabularies.to_json(data.vocabulary),
+        "text": {"sha256": data.sha256, "characters": data.num_used},
+        "progress": {**snapshot.progress._asdict(), "schedule": snapshot.progress.schedule._asdict()},
+        "log_sizes": dict(log_sizes),
+        "optimizer": build.optimizer_name(config),
+        "random_keys": random_keys(),
+        "arrays": layout((snapshot.state, snapshot.best_params)),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages on which the numbers of a run depend."""
+    return {package: jaxrnn.__version__ if package == "jaxrnn" else importlib.metadata.version(package) for package in PACKAGES}
+
+
+def random_keys() -> str:
+    """How random numbers are drawn, which decides what follows from a seed."""
+    partitionable = getattr(jax.config, "jax_threefry_partitionable", True)
+    return f"{jax.random.key_impl(jax.random.key(0))}, {'' if partitionable else 'not '}partitionable"
+
+
+def layout(arrays: PyTree) -> dict[str, str]:
+    """Dtype and shape of each array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(arrays)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def digest(arrays: PyTree, about: Mapping[str, Any]) -> str:
+    """SHA-256 over the metadata and over each array's path, dtype, shape and bytes."""
+    result = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        kind = str(leaf.dtype)
+        array = np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        result.update(f"{jax.tree_util.keystr(path)} {kind} {array.dtype.str} {array.shape}".encode())
+        result.update(array.tobytes())
+    return result.hexdigest()
+
+
+def saved_config(about: Mapping[str, Any]) -> Config:
+    """The settings; `InputError` if they are not those of this version."""
+    try:
+        return configs.from_json(about["config"])
+    except InputError as error:
+        raise InputError(
+            f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, this is {jaxrnn.__version__}"
+        ) from None
+
+
+def saved_progress(about: Mapping[str, Any]) -> Progress:
+    """Where the run stood."""
+    saved = {"epoch_read": None, **about["progress"]}  # older checkpoints do not count the losses in the epoch's sum
+    return Progress(**{**saved, "schedule": Schedule(**saved["schedule"])})
+
+
+def check_layout(expected: Mapping[str, str], about: Mapping[str, Any]) -> None:
+    """Raises `InputError`, naming the array, if one has another shape or dtype than expected: Orbax would cast it silently."""
+    saved = about["arrays"]
+    for name in sorted({*expected, *saved}):
+        if expected.get(name) != saved.get(name):
+            raise InputError(
+                f"its array {name} is {saved.get(name, 'missing')}, and this jaxrnn ({jaxrnn.__version__}) wants "
+                f"{expected.get(name, 'none of that name')}; it was saved by jaxrnn {about['versions']['jaxrnn']}"
+            )

@@ -1,0 +1,319 @@
+"""The folder of a run: its name, its lock and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
+
+import contextlib
+import errno
+import itertools
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+
+from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import Config
+from jaxrnn.data import paths
+from jaxrnn.errors import InputError
+from jaxrnn.runtime import devices
+from jaxrnn.storage import store
+
+CONFIG, METRICS, SAMPLES, PICTURE = FILES = ("config.json", "metrics.jsonl", "samples.txt", "loss.png")
+LOCK = "lock"
+OURS = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its lock
+PARTS = {"text", "model", "learning"}  # of the settings of every version
+MOST_BYTES_OF_NAME = 200  # that a text gives to the name of a folder; a name may have 255, and `-2` may come after it
+MOST_BYTES_OF_PATH = 4_096 - 200  # the system's limit, and what the longest path inside a run takes
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+class Log(NamedTuple):
+    """What is to be appended to the run's files."""
+
+    metrics: str = ""
+    samples: str = ""
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was begun there, and not something else that has a `config.json`.
+
+    Raises:
+      InputError: its checkpoints cannot be listed, or its settings may not be read.
+    """
+    try:
+        return _are_settings(path / CONFIG) or store.holds_checkpoint(path)
+    except PermissionError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    except OSError:  # a name that no file can have
+        return False
+
+
+def choose(preset: str, config: Config) -> Path:
+    """Makes the folder of a new run: the one that was asked for, or the next free default name. All processes then know it.
+
+    Raises:
+      InputError: the folder that was asked for holds a run, or something else that a run would overwrite, or is no folder, or
+        cannot be written.
+    """
+    return Path(devices.by_first(lambda: str(_made(preset, config))))
+
+
+def begin(path: Path, config: Config) -> None:
+    """Puts the settings into the folder of a new run; whoever calls it holds the lock.
+
+    Raises:
+      InputError: another process has begun a run there, or it cannot be written.
+    """
+    if devices.is_first():
+        _check_free(path)
+        try:
+            write_config(path, config)
+        except InputError:
+            _remove_if_empty(path)
+            raise
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
+    settings = json.dumps(configs.to_json(config), indent=2, ensure_ascii=False)
+    with _writing(path):
+        # A name of a file that is not UTF-8 has surrogates in it.
+        replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
+
+
+def read_config(path: Path) -> Config:
+    """The settings in the folder.
+
+    Raises:
+      InputError: they cannot be read or are not those of this version.
+    """
+    try:
+        return configs.from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
+    except InputError as error:
+        raise InputError(f"the run in {str(path)!r} cannot be used: {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{str(path / CONFIG)!r} cannot be read ({type(error).__name__})") from None
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file so that it is whole at any moment: the old one, then the new one."""
+    if not devices.is_first():
+        return
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps others from writing to this run, its first process for them all. The lock ends with the process, however that ends.
+
+    Raises:
+      InputError: another process has it; its number is in the message.
+    """
+    if not devices.is_first():
+        yield
+        return
+    with _writing(path):
+        file = (path / LOCK).open("a+b", buffering=0)
+    with file:
+        with _writing(path):
+            if not _lock(file, path):
+                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it")
+        with contextlib.suppress(OSError):  # on a full disk it does not say by whom the run is used
+            file.truncate(0)
+            file.write(f" {os.getpid()}".encode())  # the first byte is the one that Windows locks, so that nobody can read it
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a process that was forked meanwhile would hold the lock on
+                filelock.unlock_descriptor(file.fileno())
+
+
+def default_name(preset: str, config: Config) -> Path:
+    """The folder of a run that was not given one; a second one with this name gets `-2` after it, and so on."""
+    text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
+    shortened = text.encode()[:MOST_BYTES_OF_NAME].decode(errors="ignore")
+    return Path("runs", f"{preset}-{shortened}-{config.run.seed}")
+
+
+def to_json_line(values: Mapping[str, Any]) -> str:
+    """One line of JSON; numbers that JSON does not know (NaN, infinity) become null."""
+    known = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    return json.dumps(known, ensure_ascii=False, allow_nan=False)
+
+
+def event(name: str, values: Mapping[str, Any]) -> str:
+    """A line of the metrics."""
+    return to_json_line({"event": name, **values}) + "\n"
+
+
+def titled(title: str, sample: str) -> str:
+    """A text that the model wrote, as it stands among the samples."""
+    return f"=== {title} ===\n{sample}\n\n" if sample else ""
+
+
+def joined(first: Log, second: Log) -> Log:
+    """One after the other."""
+    return Log(*(a + b for a, b in zip(first, second, strict=True)))
+
+
+def append(path: Path, log: Log) -> Log:
+    """Appends to the run's files; what could not be written comes back and may be tried again.
+
+    A file that takes only a part of it, because the disk is full, is cut back to what it was.
+    """
+    if not devices.is_first():
+        return Log()
+    return Log(*(_append(path / name, text) for name, text in zip((METRICS, SAMPLES), log, strict=True)))
+
+
+def log_sizes(path: Path) -> dict[str, int]:
+    """How long the files are that are appended to, in bytes."""
+    return {name: _size(path / name) for name in (METRICS, SAMPLES)}
+
+
+def cut(path: Path, sizes: Mapping[str, int]) -> None:
+    """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
+    for name in (METRICS, SAMPLES) if devices.is_first() else ():
+        with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either
+            content = (path / name).read_bytes()[: sizes.get(name, 0)]
+            os.truncate(path / name, content.rfind(b"\n") + 1)
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics; one that is torn is left out."""
+    try:
+        lines = (path / METRICS).read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            events.append(json.loads(line))
+    return [values for values in events if isinstance(values, dict) and "event" in values]
+
+
+def _append(path: Path, text: str) -> str:
+    if not text:
+        return ""
+    try:
+        size = _size(path)
+    except OSError:
+        return text
+    try:
+        with path.open("ab", buffering=0) as file:
+            if file.write(text.encode()) < len(text.encode()):
+                raise OSError
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        return text
+    return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # and no other error: it would be taken for an empty file
+        return 0
+
+
+def _lock(file: Any, path: Path) -> bool:
+    """Whether nobody else has the lock; where the file system knows no locks, that is taken for granted, and said."""
+    try:
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        line = f"warning: the file system of {str(path)!r} has no locks; make sure that no other process writes to this run"
+        print(line, file=sys.stderr)
+        return True
+
+
+def _holder(file: Any) -> str:
+    file.seek(1)
+    number = file.read(20).decode(errors="replace").strip()
+    return f"process {number}" if number else "another process"
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"the run's folder {str(error.filename or path)!r} cannot be written: {error.strerror}") from None
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--run-dir {str(path)!r} is a file; name a folder")
+    if holds_run(path):
+        raise InputError(
+            f"--run-dir {str(path)!r} already holds a run, which is never overwritten: resume it with --resume "
+            f"{paths.typed(path)}, name another folder, or leave --run-dir out for a numbered one"
+        )
+    foreign = [name for name in OURS if os.path.lexists(path / name)]
+    if foreign or not _may_lock(path / LOCK):
+        raise InputError(
+            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not a run's and is not overwritten: "
+            "name another folder, or leave --run-dir out for a numbered one"
+        )
+
+
+def _are_settings(file: Path) -> bool:
+    """Whether this is a run's `config.json`, of whatever version."""
+    try:
+        settings = json.loads(file.read_text("utf-8", "surrogateescape")) if file.is_file() else None
+    except ValueError:
+        return False
+    return isinstance(settings, dict) and settings.keys() >= PARTS and all(isinstance(part, dict) for part in settings.values())
+
+
+def _may_lock(file: Path) -> bool:
+    """Whether a lock may be made there: there is no file, or one that a run left behind, with a process's number in it."""
+    if not os.path.lexists(file):
+        return True
+    return file.is_file() and re.fullmatch(rb" ?[0-9]*", file.read_bytes()[:100]) is not None
+
+
+def _made(preset: str, config: Config) -> Path:
+    path = Path(config.run.run_dir)
+    with _writing(path):
+        if config.run.run_dir:
+            if len(os.fsencode(path.absolute())) > MOST_BYTES_OF_PATH:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
+            _check_free(path)
+            path.mkdir(parents=True, exist_ok=True)
+            return path
+        return _next_free(preset, config)
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Remove the folder of a run that could not begin, if it holds nothing but the lock."""
+    with contextlib.suppress(OSError):
+        if [inside.name for inside in path.iterdir()] == [LOCK]:
+            (path / LOCK).unlink()
+            path.rmdir()
+
+
+def _next_free(preset: str, config: Config) -> Path:
+    first = default_name(preset, config)
+    first.parent.mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.suppress(FileExistsError):  # another process may take a name between a look and the making
+            path.mkdir()
+            return path
+    raise AssertionError("numbers do not end")

@@ -1,0 +1,1 @@
+"""`State` and its update, the drivers, optimizers, and what is counted while learning."""

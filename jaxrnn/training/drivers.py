@@ -1,0 +1,168 @@
+"""The visible loop: two drivers of one pure update, with the same numbers.
+
+A driver takes a state over the next `num_updates` updates of the streams and gives back the losses, one for each character.
+The plain driver is a Python loop of one jitted call for each update: the reference. The fast driver runs the same update
+inside one `while_loop`, so that a whole stretch of text costs one call. (A `fori_loop` would become a scan when its number
+of rounds is known; a `while_loop` with a bound handed in at run time never does.) Both overwrite the state they are given.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrnn.array_types import Losses, Stream
+from jaxrnn.data.streams import read
+from jaxrnn.training.learner import Learner, State
+
+Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
+Tree = TypeVar("Tree")  # of arrays
+UPDATES_PER_FETCH = 1_000  # of losses, with the plain driver: fetched at each update, the device would wait for Python
+
+
+class Loop(NamedTuple):
+    """What goes round: from call to call with the plain driver, inside one call with the fast one."""
+
+    done: Int[Array, ""]  # updates so far, i32
+    state: State
+    losses: Float[Array, " most"]  # of these updates; zeros where there are none yet
+
+
+def driver(learner: Learner, updates_per_call: int) -> Driver:
+    """The plain driver for one update per call, the fast one for more."""
+    return plain_driver(learner) if updates_per_call == 1 else fast_driver(learner, updates_per_call)
+
+
+def plain_driver(learner: Learner) -> Driver:
+    """One jitted call for each update.
+
+    Returns:
+      (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
+    """
+    begin = jax.jit(first_round(learner, UPDATES_PER_FETCH), donate_argnums=0)
+    call_of = functools.cache(functools.partial(_of_leaves, next_round(learner)))
+
+    def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
+        leaves, structure = jax.tree.flatten(begin(state, stream))
+        call = call_of(structure)
+        for _ in range(num_updates):
+            leaves = call(leaves, stream)
+        _, state, losses = jax.tree.unflatten(structure, leaves)
+        return state, losses
+
+    return _in_stretches(stretch, UPDATES_PER_FETCH, learner.length)
+
+
+def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
+    """Up to `updates_per_call` updates inside one jitted call; any number of them gives the same bits.
+
+    Returns:
+      (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
+    """
+    call = jax.jit(advance_many(learner, updates_per_call), donate_argnums=0, compiler_options=in_place())
+
+    def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
+        return call(state, stream, jnp.int32(num_updates))
+
+    return _in_stretches(stretch, updates_per_call, learner.length)
+
+
+def copy(state: Tree) -> Tree:
+    """The same arrays once more, for what is not to be overwritten; on one device nothing is compiled for it."""
+
+    def of(leaf: Any) -> Any:
+        shared_out = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        return jnp.copy(leaf) if shared_out else jax.device_put(leaf, may_alias=False)
+
+    return jax.tree.map(of, state)
+
+
+def advance_one(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
+    """Pure: the next update, on the characters that its number says."""
+
+    def advance(state: State, stream: Stream) -> tuple[State, Losses]:
+        return learner.update(state, *read(stream, state.step, learner.length))
+
+    return advance
+
+
+def advance_many(
+    learner: Learner, most_updates: int
+) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, " most"]]]:
+    """Pure: the next `num_updates` updates, at most `most_updates`; the losses beyond them are zeros."""
+    begin, advance_loop = first_round(learner, most_updates), next_round(learner)
+
+    def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, " most"]]:
+        def unfinished(loop: Loop) -> Array:
+            return loop.done < num_updates
+
+        loop = jax.lax.while_loop(unfinished, lambda loop: advance_loop(loop, stream), begin(state, stream))
+        return loop.state, loop.losses
+
+    return advance
+
+
+def first_round(learner: Learner, most_updates: int) -> Callable[[State, Stream], Loop]:
+    """Pure: the loop before its first update, with room for the losses of so many."""
+
+    def begin(state: State, stream: Stream) -> Loop:
+        _, loss = jax.eval_shape(advance_one(learner), state, stream)
+        return Loop(jnp.int32(0), state, jnp.zeros(most_updates * learner.length, loss.dtype))
+
+    return begin
+
+
+def next_round(learner: Learner) -> Callable[[Loop, Stream], Loop]:
+    """Pure: the loop one update further on."""
+    next_update = advance_one(learner)
+
+    def advance_loop(loop: Loop, stream: Stream) -> Loop:
+        done, state, losses = loop
+        state, loss = next_update(state, stream)
+        return Loop(done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * learner.length, axis=0))
+
+    return advance_loop
+
+
+@functools.cache
+def in_place() -> dict[str, bool]:
+    """Options for the compiler: weights are overwritten where they stand, also those that the backward pass still reads.
+
+    On a CPU XLA copies the readout's weights at each character otherwise, which takes a third of the time. The option comes
+    with the version of XLA, so that it is tried first; no number depends on it.
+    """
+    options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # this version has no such option
+        return {}
+    return options
+
+
+def _of_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
+    """The jitted loop on a list of arrays: to take a tree of them apart and build it anew costs a fifth of a small call."""
+
+    def call(leaves: list, stream: Stream) -> list:
+        return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
+
+    return jax.jit(call, donate_argnums=0, compiler_options=in_place())
+
+
+def _in_stretches(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
+    """Any number of updates, at most so many at a time."""
+
+    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
+        losses = [np.zeros(0, np.float32)]
+        for done in range(0, num_updates, most_updates):
+            count = min(most_updates, num_updates - done)
+            state, of_stretch = stretch(state, stream, count)
+            losses.append(np.asarray(of_stretch)[: count * length])
+        return state, np.concatenate(losses)
+
+    return drive

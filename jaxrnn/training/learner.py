@@ -1,0 +1,90 @@
+"""Model + rule + optimizer = a learner: how a state starts, and the pure update that the caller jits."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from jaxrnn.array_types import Block, Carry, Losses, Memory, Params, RandomKey
+from jaxrnn.models.model import Model, nats
+from jaxrnn.rules import Rule
+
+Update = Callable[["State", Block, Block], tuple["State", Losses]]
+
+
+class State(NamedTuple):
+    """Everything that a run needs to go on: arrays only, no functions."""
+
+    step: Int[Array, ""]  # updates so far, i32; the position in the text follows from it
+    params: Params
+    opt_state: optax.OptState
+    carry: Carry
+    memory: Memory
+
+
+class Learner(NamedTuple):
+    """All functions are pure."""
+
+    length: int  # characters that one update reads
+    init: Callable[[RandomKey], State]  # new weights
+    begin: Callable[[Params, RandomKey], State]  # these weights, all else new
+    restart: Callable[[State, RandomKey], State]  # the text begins anew: carry drawn, memory reset, all else kept
+    update: Update  # x, y: i32[length, *streams]; jit it and donate the state
+
+
+def online(model: Model, rule: Rule, optimizer: optax.GradientTransformation, streams: tuple[int, ...] = ()) -> Learner:
+    """A learner that updates its weights after every `rule.length` characters.
+
+    Args:
+      streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
+    Returns:
+      A Learner; its update gives f32[rule.length] nats per character, each scored before the update.
+    """
+
+    def begin(params: Params, key: RandomKey) -> State:
+        carry_key, memory_key = jax.random.split(key)
+        carry = model.initial_carry(carry_key, streams)
+        return State(jnp.int32(0), params, optimizer.init(params), carry, rule.init(params, carry, memory_key))
+
+    def restart(state: State, key: RandomKey) -> State:
+        fresh = begin(state.params, key)
+        return state._replace(carry=fresh.carry, memory=fresh.memory)
+
+    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
+        step, params, opt_state, carry, memory = state
+        grads, carry, memory, losses = rule.gradient(params, memory, carry, x, y)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return State(step + 1, optax.apply_updates(params, updates), opt_state, carry, memory), losses
+
+    return Learner(rule.length, _init(model, begin), begin, restart, update)
+
+
+def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
+    """A learner that learns nothing: it reads with the weights fixed, and only its carry changes.
+
+    From the same key it begins with the same carry as `online` does.
+    """
+
+    def begin(params: Params, key: RandomKey) -> State:
+        carry_key, _ = jax.random.split(key)
+        return State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ())
+
+    def restart(state: State, key: RandomKey) -> State:
+        return state._replace(carry=begin(state.params, key).carry)
+
+    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
+        carry, logits = model.step(state.params, state.carry, x[0])
+        return state._replace(step=state.step + 1, carry=carry), nats(logits, y[0])[None]
+
+    return Learner(1, _init(model, begin), begin, restart, update)
+
+
+def _init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Callable[[RandomKey], State]:
+    def init(key: RandomKey) -> State:
+        params_key, begin_key = jax.random.split(key)
+        return begin(model.init(params_key), begin_key)
+
+    return init
