@@ -37,7 +37,7 @@ from jaxrnn.data.streams import to_streams
 from jaxrnn.models.model import Model, network
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.runtime import devices
-from jaxrnn.sample import sample
+from jaxrnn.scoring.sampling import sample
 from jaxrnn.training.drivers import copy
 from jaxrnn.training.optimizers import optimizer
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from jaxrnn import train
-from jaxrnn.storage.run_folder import read_events
+from jaxrnn.storage.logs import read_events
 
 # Under each table that names them.
 SNAP_NOTE = """

@@ -18,9 +18,10 @@ import numpy as np
 import tyro
 from claims import expect
 
-from jaxrnn import elman, evaluate, fast_driver, one_step, online
+from jaxrnn import elman, fast_driver, one_step, online
 from jaxrnn.data import text, vocabulary
-from jaxrnn.evaluate import Dynamics
+from jaxrnn.scoring import evaluation
+from jaxrnn.scoring.evaluation import Dynamics
 from jaxrnn.training.optimizers import optimizer
 
 RESULTS = Path(__file__).with_name("results")
@@ -39,11 +40,11 @@ def main() -> None:
     for _ in range(EPOCHS):
         state, _ = drive(state, jnp.asarray(ids[: NUM_TRAIN + 1]), NUM_TRAIN)
     heldout, key = ids[NUM_TRAIN:], jax.random.key(1)
-    read = evaluate.at_rates(model, Dynamics("sgd", RATES, 1))
+    read = evaluation.at_rates(model, Dynamics("sgd", RATES, 1))
     losses = np.array(
-        [evaluate.frozen(model)(state.params, heldout, key), *(read(state.params, heldout, key, r) for r in RATES)]
+        [evaluation.frozen(model)(state.params, heldout, key), *(read(state.params, heldout, key, r) for r in RATES)]
     )
-    mixed = evaluate.mixed(list(losses))
+    mixed = evaluation.mixed(list(losses))
     nats = {"frozen": losses[0].mean(), **dict(zip(map(str, RATES), losses[1:].mean(1), strict=True)), "mixture": mixed.mean()}
     nats = {name: float(value) for name, value in nats.items()}
     print("| rate | nats |\n|---|---|\n" + "\n".join(f"| {name} | {value:.4f} |" for name, value in nats.items()))

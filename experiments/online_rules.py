@@ -30,10 +30,11 @@ import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
 
-from jaxrnn import evaluate, fast_driver, online
+from jaxrnn import fast_driver, online
 from jaxrnn.data import automaton, synthetic, vocabulary
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
+from jaxrnn.scoring import evaluation
 from jaxrnn.training.drivers import copy
 from jaxrnn.training.optimizers import optimizer
 
@@ -119,7 +120,7 @@ def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], f
     model = network(vocab_size=len(known.characters), **task.network)
     falling = optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
     learner = online(model, RULES[rule](model, length, 0.0), falling)
-    drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluate.frozen(model)
+    drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluation.frozen(model)
     name = rule if length == 1 else f"{rule} {length}"
     floor = automaton.entropy_rate(synthetic.source_of(task.source)) - task.known
     runs = []
@@ -128,7 +129,7 @@ def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], f
         stream = jnp.asarray(ids)
         before = task.characters * 3 // 4
         state, first = drive(state, stream, before)
-        kept = evaluate.mean_nats(frozen(copy(state.params), ids[before:], jax.random.key(0))) - least[before:].mean()
+        kept = evaluation.mean_nats(frozen(copy(state.params), ids[before:], jax.random.key(0))) - least[before:].mean()
         _, rest = drive(state, stream, task.characters - before)
         regrets = np.concatenate([first, rest]).astype(np.float64) - least
         regret = float(regrets[-(task.characters // 6) :].mean())

@@ -40,14 +40,15 @@ import tyro
 from claims import expect
 from jaxtyping import Float
 
-from jaxrnn import evaluate
 from jaxrnn.config import auto, build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.models import counts
 from jaxrnn.models.mixture import interpolated
-from jaxrnn.runs.advance import Task, advance, over, prepare
+from jaxrnn.runs.advance import advance, over
 from jaxrnn.runs.start import first_snapshot
+from jaxrnn.runs.task import Task, prepare
+from jaxrnn.scoring import evaluation
 
 ORDERS = range(2, 11)  # of n-grams that are tried
 OF_NETWORKS = 0.75  # in a mixture with the n-gram
@@ -119,7 +120,11 @@ def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple
     for size in sizes:
         model = dataclasses.replace(config.model, hidden_size=size)
         task = prepare(auto.chosen(dataclasses.replace(config, model=model), data.num_used), data)
-        tests[size] = (task, evaluate.frozen(task.model), evaluate.at_rates(task.model, evaluate.Dynamics("sgd", (RATE,), 1)))
+        tests[size] = (
+            task,
+            evaluation.frozen(task.model),
+            evaluation.at_rates(task.model, evaluation.Dynamics("sgd", (RATE,), 1)),
+        )
 
     def train(size: int, seed: int) -> Trained:
         task, static, dynamic = tests[size]
@@ -178,14 +183,15 @@ def weighted(both: list[Losses], of_first: float) -> Losses:
 
 def in_words(losses: dict[str, Losses]) -> str:
     """Their means."""
-    return ", ".join(f"{how} {evaluate.mean_nats(each):.4f}" for how, each in losses.items())
+    return ", ".join(f"{how} {evaluation.mean_nats(each):.4f}" for how, each in losses.items())
 
 
 def write(name: str, rows: dict[str, dict[str, list[float]]], trained: list[Trained]) -> None:
     """The numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     networks = [
-        {**each._asdict(), "heldout": {how: evaluate.mean_nats(nats) for how, nats in each.heldout.items()}} for each in trained
+        {**each._asdict(), "heldout": {how: evaluation.mean_nats(nats) for how, nats in each.heldout.items()}}
+        for each in trained
     ]
     (RESULTS / f"{name}.json").write_text(json.dumps({"heldout_nats": rows, "networks": networks}, indent=1) + "\n")
     num_seeds = len(next(iter(rows.values()))["static"])

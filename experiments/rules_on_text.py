@@ -21,10 +21,11 @@ import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
 
-from jaxrnn import evaluate, fast_driver, online
+from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
+from jaxrnn.scoring import evaluation
 from jaxrnn.training.drivers import copy
 from jaxrnn.training.optimizers import optimizer
 
@@ -78,12 +79,12 @@ def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, 
     """Reads the text once, notes how good it is, and reads on until the time is over; only learning counts."""
     model = network(cell, vocab_size, 128, initialisation="pytorch")
     learner = online(model, RULES[rule](model, length, 0.0), optimizer("sgd", RATES[cell]))
-    drive, train, frozen = fast_driver(learner, PER_CALL), jnp.asarray(ids[: NUM_TRAIN + 1]), evaluate.frozen(model)
+    drive, train, frozen = fast_driver(learner, PER_CALL), jnp.asarray(ids[: NUM_TRAIN + 1]), evaluation.frozen(model)
     state = jax.jit(learner.init)(jax.random.key(0))
     drive(copy(state), train, 1)  # compiles
 
     def heldout() -> float:
-        return evaluate.mean_nats(frozen(copy(state.params), ids[NUM_TRAIN:], jax.random.key(1)))
+        return evaluation.mean_nats(frozen(copy(state.params), ids[NUM_TRAIN:], jax.random.key(1)))
 
     taken, curve, once = 0.0, [], None
     while taken < seconds or once is None:

@@ -37,3 +37,19 @@ class Stopped(Exception):
 def counted(number: int, noun: str) -> str:
     """Put a number before its noun, as messages do: `1 update`, `2,000 updates`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def check_rate(flag: str, rate: float) -> None:
+    """Raises `InputError` unless the rate is a positive number."""
+    check_value(flag, rate, 1e-30 < rate < 1e30, "a finite number over 0, within what float32 can hold")
+
+
+def check_seed(seed: int) -> None:
+    """Raises `InputError` unless the seed fits 32 bits."""
+    check_value("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
+
+
+def check_value(flag: str, value: int | float, allowed: bool, allowed_in_words: str) -> None:
+    """Raises `InputError`, naming the flag and its value, unless it is allowed."""
+    if not allowed:
+        raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")

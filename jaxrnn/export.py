@@ -8,102 +8,19 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 
     console("export")
 
-import contextlib
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import safetensors
-import safetensors.numpy
 import tyro
 
-from jaxrnn.array_types import Params
-from jaxrnn.config import build
-from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import Config
 from jaxrnn.console import cli, report, terminal
-from jaxrnn.data import vocabulary as vocabularies
-from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import checkpoint, run_folder
 from jaxrnn.storage.checkpoint import Which
-from jaxrnn.storage.manifest import digest
-
-SUFFIX = ".safetensors"
-KIND = "jaxrnn 1"  # of file; the number goes up when what older programs read changes
-
-
-class Weights(NamedTuple):
-    """A trained network, without the run that trained it."""
-
-    config: Config
-    vocabulary: Vocabulary
-    params: Params
-
-
-def to_bytes(weights: Weights) -> bytes:
-    """The content of a safetensors file: an array for each weight, named by its path (`cell.input_kernel`).
-
-    Its metadata: `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; a `sha256` over all.
-    If characters are merged, also `rare`, which they are: the last row is theirs together, those before it are of the others.
-    """
-    arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
-    known = weights.vocabulary
-    about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(configs.to_json(weights.config))}
-    about |= {"rare": known.rare} if known.rare else {}
-    return safetensors.numpy.save(arrays, {**about, "sha256": digest(arrays, about)})
-
-
-def read(path: Path) -> Weights:
-    """The weights in a file.
-
-    Raises:
-      InputError: there is none, it is not one of ours, it is damaged, or it does not fit this version.
-    """
-    try:
-        with safetensors.safe_open(path, "np") as file:
-            about = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{str(path)!r} cannot be read as a safetensors file: {error}") from None
-    sha256 = about.pop("sha256", "")
-    if about.get("kind") != KIND:
-        raise InputError(f"{str(path)!r} was not written by jaxrnn.export of this version")
-    if digest(arrays, about) != sha256:
-        raise InputError(f"{str(path)!r} is damaged: its SHA-256 differs from when it was written")
-    known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
-    config, vocabulary = configs.from_json(json.loads(about["config"])), vocabularies.from_json(known)
-    shapes = jax.eval_shape(build.model(config, vocabulary).init, build.keys(0).init)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-    names = [_name(where) for where, _ in leaves]
-    if set(names) != set(arrays) or any(
-        arrays[name].shape != leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)
-    ):
-        raise InputError(f"{str(path)!r} holds other arrays than this version's network")
-    return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
-
-
-def config_of(path: Path) -> Config:
-    """The settings in a file of weights, which is not verified.
-
-    Raises:
-      InputError: there are none.
-    """
-    try:
-        with safetensors.safe_open(path, "np") as file:
-            return configs.from_json(json.loads((file.metadata() or {})["config"]))
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{str(path)!r} holds no settings: {error}") from None
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+from jaxrnn.storage.weights import Weights, check_file, to_bytes
 
 
 @dataclass(frozen=True)
@@ -117,19 +34,6 @@ class ExportConfig:
     weights: Which = "auto"
     """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
     if there is a validation part."""
-
-
-def check_file(file: Path) -> None:
-    """Raises `InputError` unless a new file of this kind can be made there."""
-    if file.name == "-":
-        raise InputError(f"FILE is '-'; weights go into a file and not to the screen: name one, for example weights{SUFFIX}")
-    if file.suffix not in ("", SUFFIX):
-        raise InputError(f"{str(file)!r} would be a safetensors file; name it {str(file.with_suffix(SUFFIX))!r}")
-    with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
-        if os.path.lexists(file):
-            raise InputError(f"{str(file)!r} exists already and is not overwritten; name another file")
-        if not file.parent.is_dir():
-            raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; make it first")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,11 +8,10 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 
     console("inspect")
 
-import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import jax
 import tyro
@@ -21,44 +20,9 @@ from jaxrnn.config import settings as configs
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.errors import DamageFound, InputError
 from jaxrnn.runtime import devices
-from jaxrnn.storage import checkpoint, store
-from jaxrnn.storage import run_folder as folder
+from jaxrnn.storage import logs
 from jaxrnn.storage.checkpoint import Run
-from jaxrnn.storage.store import Damaged, Unreadable
-
-
-class Checked(NamedTuple):
-    """A checkpoint and what came of reading it."""
-
-    number: int
-    num_bytes: int
-    run: Run | None  # None if it is damaged, or cannot be read here
-    reason: str = ""
-    damaged: bool = False
-
-
-def checked(run_dir: Path) -> list[Checked]:
-    """All checkpoints of a run, each read and verified.
-
-    Raises:
-      InputError: no run there, or another version saved it.
-    """
-    found = [_checked(run_dir, number) for number in checkpoint.numbers_of_run(run_dir)]
-    # A run that goes on meanwhile removes its oldest ones: they are gone, not damaged.
-    return [each for each in found if store.path_of(run_dir, each.number).exists()]
-
-
-def _checked(run_dir: Path, number: int) -> Checked:
-    num_bytes = 0
-    with contextlib.suppress(FileNotFoundError):
-        files = store.path_of(run_dir, number).rglob("*")
-        num_bytes = sum(path.stat().st_size for path in files if path.is_file())
-    try:
-        return Checked(number, num_bytes, checkpoint.read(run_dir, number))
-    except Damaged as damaged:
-        return Checked(number, num_bytes, None, str(damaged), damaged=True)
-    except Unreadable as unreadable:
-        return Checked(number, num_bytes, None, unreadable.reason)
+from jaxrnn.storage.verify import Checked, checked
 
 
 def facts(run: Run) -> dict[str, str]:
@@ -130,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.json:
             config = configs.to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
-            print(folder.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
+            print(logs.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
         else:
             show(options.run, found, good)
         if damaged:

@@ -19,19 +19,21 @@ import jax
 
 from jaxrnn.config import auto, build
 from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import PRESETS, Config, ModelConfig
-from jaxrnn.config.validate import BENT, check_config
+from jaxrnn.config.settings import PRESETS, Config
+from jaxrnn.config.validate import check_config
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.errors import InputError, counted
-from jaxrnn.export import Weights
 from jaxrnn.runs import resume
-from jaxrnn.runs.advance import Task, over, prepare
-from jaxrnn.runs.loop import run, where
+from jaxrnn.runs.advance import over
+from jaxrnn.runs.describe import facts, where
+from jaxrnn.runs.loop import run
 from jaxrnn.runs.start import check_model, config_of, first_snapshot, settings_after, weights_of
+from jaxrnn.runs.task import Task, prepare
 from jaxrnn.runtime import compilation_cache, devices
-from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import checkpoint, logs, store
 from jaxrnn.storage import run_folder as folder
 from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.weights import Weights
 from jaxrnn.training.progress import Snapshot
 
 STARTING = "starting"  # shown on a terminal until there is something to see
@@ -132,13 +134,13 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
         check_config(config)
         resume.check_settings(configs.to_keep(config), begun, run_dir, config.text.text)
         if saved is None:  # it was stopped before it had read anything
-            if folder.read_events(run_dir):
+            if logs.read_events(run_dir):
                 raise InputError(
                     f"the checkpoints of the run in {str(run_dir)!r} are missing, though it has learned; bring them back"
                 )
             origin = weights_of(Path(begun.run.init_from)) if begun.run.init_from else None
             task, snapshot = prepared(config, origin)
-            folder.cut(run_dir, {})
+            logs.cut(run_dir, {})
             show_and_run(task, snapshot, run_dir, inheritance(config, task, origin, flags))
         else:
             go_on_from(saved, config)
@@ -157,13 +159,13 @@ def go_on_from(saved: Run, config: Config) -> None:
     config = devices.chosen(config, saved.config)
     with report.busy(report.console(), STARTING):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
-    if over(task, snapshot) and any(event["event"] == "final" for event in folder.read_events(saved.path)):
+    if over(task, snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
         epochs = counted(saved.progress.epochs, "epoch")
         read = f"the run in {str(saved.path)!r} is finished: it has read {epochs}"
         report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
     store.set_aside(saved.path, saved.rejected)
-    folder.cut(saved.path, saved.about["log_sizes"])
+    logs.cut(saved.path, saved.about["log_sizes"])
     if config != saved.config:
         folder.write_config(saved.path, config)
     others = resume.other_versions(saved)
@@ -212,46 +214,3 @@ def show_and_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[s
     screen = report.console()
     report.show_facts(screen, {**facts(task, snapshot, run_dir), **notes})
     run(task, snapshot, run_dir, screen)
-
-
-def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
-    """What the run is, in words."""
-    config, data = task.config, task.data
-    whole = data.num_used == data.num_characters
-    used = f"all {data.num_used:,} characters"
-    used_of_all = f"the first {data.num_used:,} of {data.num_characters:,} characters (--max-characters)"
-    validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
-    return {
-        "text": f"{config.text.text}, {used if whole else used_of_all}",
-        "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
-        "vocabulary": report.vocabulary_in_words(data.vocabulary, config.text.rare_threshold),
-        "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
-        "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
-        "device": f"{devices.in_words(config)}, jax {jax.__version__}",
-        "run": str(run_dir),
-    }
-
-
-def network_in_words(settings: ModelConfig) -> str:
-    """What kind it is, and how large."""
-    kind = {"elman": "Elman", "leaky": "leaky Elman", "indrnn": "IndRNN"}.get(settings.cell, settings.cell.upper())
-    layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
-    units = f"{settings.activation} units" if settings.cell in BENT else "units"
-    embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
-    return f"{kind} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
-
-
-def learning_in_words(config: Config, rate: float) -> str:
-    """How it learns."""
-    settings = config.learning
-    name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
-    length = configs.characters_per_update(config)
-    block = "every character" if length == 1 else f"every {length} characters"
-    window = f" {settings.rule_length}" if settings.rule_length > 1 else ""
-    rule = "" if settings.rule in ("one_step", "bptt") else f" by {settings.rule}{window}"
-    streams = "" if settings.num_streams == 1 else f" of {settings.num_streams} streams"
-    dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
-    clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
-    time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
-    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}"

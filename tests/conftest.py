@@ -36,7 +36,7 @@ from jaxrnn import elman, train
 from jaxrnn.config import auto, build
 from jaxrnn.config import settings as config
 from jaxrnn.console import plot
-from jaxrnn.runs import advance, start
+from jaxrnn.runs import advance, start, task
 
 # A process of its own for the picture of each run would take half the time of the tests: `test_plot.py` tries it.
 APART = plot.draw_apart
@@ -107,7 +107,7 @@ def task_of(preset="notebook", streams=1, updates_per_call=10_000, device=None, 
         run=config.RunConfig(updates_per_call=updates_per_call),
     )
     data = build.data(settings)
-    return advance.prepare(auto.chosen(settings, data.num_used), data)
+    return task.prepare(auto.chosen(settings, data.num_used), data)
 
 
 def epochs_of(task):

@@ -13,6 +13,8 @@ from jaxrnn import evaluate, export, sample, train
 from jaxrnn.config.auto import chosen, suitable_dropout, suitable_rate, validation_fraction
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.runs import loop as running
+from jaxrnn.runs import saving
+from jaxrnn.scoring import evaluation
 from jaxrnn.storage import checkpoint
 
 TINY = ["--max-characters", "6000", "--hidden-size", "8", "--rule-length", "8", "--num-streams", "4", "--sample-length", "20"]
@@ -23,7 +25,7 @@ TINY += ["--dynamic-length", "8"]
 def few_candidates():
     """Each optimizer that is tried takes seconds to compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "CANDIDATES", {"sgd": (0.05, 0.1)})
+        patch.setattr(evaluation, "CANDIDATES", {"sgd": (0.05, 0.1)})
         yield
 
 
@@ -41,7 +43,7 @@ def test_what_was_left_to_choose_is_chosen_and_saved(trained):
     assert run.config.text.validation_fraction == 0.05
     assert run.config.learning.learning_rate == suitable_rate(PRESETS["gru"])
     last = metrics(trained)[-1]
-    assert last["dynamic"]["optimizer"] in evaluate.CANDIDATES
+    assert last["dynamic"]["optimizer"] in evaluation.CANDIDATES
     assert last["dynamic"]["length"] == 8
     assert set(run.state.params) == {"embedding", "cell", "cell_2", "readout"}
 
@@ -61,9 +63,9 @@ def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_p
 
 @pytest.mark.slow
 def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_path, monkeypatch):
-    due = running.due
+    due = saving.due
     monkeypatch.setattr(running, "due", lambda task, advanced, disk: advanced.epoch is not None or due(task, advanced, disk))
-    monkeypatch.setattr(running, "MOST_SAVING", 1.0)
+    monkeypatch.setattr(saving, "MOST_SAVING", 1.0)
     part = tmp_path / "part"
     train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(part)])
     for number in (3,):  # as if it had been killed after the first epoch

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from jaxrnn import evaluate, inspect
 from jaxrnn.config import build
 from jaxrnn.config import settings as config
 from jaxrnn.errors import InputError
+from jaxrnn.runs import testing
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
-from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import checkpoint, failures, store, verify
 from jaxrnn.storage.manifest import digest
 from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Snapshot
@@ -203,7 +203,7 @@ def test_no_place_for_temporary_files_is_an_error_and_no_damage(tmp_path, saved,
     monkeypatch.setattr(store, "OTHER_PLACES", ())
     with pytest.raises(InputError, match=r"no temporary folder can be written, set TMPDIR .*\[x\]"):
         checkpoint.load(tmp_path / "[x]")
-    with pytest.raises(store.NotWritten, match="no temporary folder can be written, set TMPDIR"):
+    with pytest.raises(failures.NotWritten, match="no temporary folder can be written, set TMPDIR"):
         checkpoint.save(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 1))
     monkeypatch.undo()
     assert (store.numbers(tmp_path / "[x]"), checkpoint.load(tmp_path / "[x]").rejected) == ([1], ())
@@ -262,7 +262,7 @@ def test_checkpoints_that_a_live_run_removes_meanwhile_are_not_damaged(saved, co
     run = checkpoint.load(copied)
     assert (run.number, run.rejected) == (2, ())
     found.append([1, 2, 7])
-    assert [(each.number, each.run is not None) for each in inspect.checked(copied)] == [(1, True), (2, True)]
+    assert [(each.number, each.run is not None) for each in verify.checked(copied)] == [(1, True), (2, True)]
 
 
 def test_damaged_checkpoints_are_set_aside_and_do_not_count(saved, copied, task):
@@ -307,8 +307,8 @@ def test_a_run_of_an_older_version_can_be_read():
     run = checkpoint.load(FORMAT_2)
     assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 2_699)
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
-    data, (how,) = build.data(run.config), evaluate.dynamics(run.config, None, run.model, run.state.params)
-    numbers = dict(evaluate.three_numbers(run.config, data, run.model, run.state.params, how))
+    data, how = build.data(run.config), testing.dynamics(run.config, None, run.model, run.state.params)
+    numbers = testing.three_numbers(run.config, data, run.model, run.state.params, how)
     assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
 
 

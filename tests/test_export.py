@@ -12,8 +12,8 @@ from test_cli_errors import error_of
 
 from jaxrnn import export
 from jaxrnn.errors import InputError
-from jaxrnn.export import Weights
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, weights
+from jaxrnn.storage.weights import Weights
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,10 @@ def file(run, tmp_path):
 
 
 def test_the_weights_come_back_bit_for_bit(run, file, capsys):
-    weights = export.read(file)
-    assert (weights.config, weights.vocabulary) == (run.config, run.vocabulary)
-    assert jax.tree.structure(weights.params) == jax.tree.structure(run.state.params)
-    jax.tree.map(np.testing.assert_array_equal, weights.params, run.state.params)
+    read = weights.read(file)
+    assert (read.config, read.vocabulary) == (run.config, run.vocabulary)
+    assert jax.tree.structure(read.params) == jax.tree.structure(run.state.params)
+    jax.tree.map(np.testing.assert_array_equal, read.params, run.state.params)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
     export.main([str(run.path), str(file.with_name("again"))])
     assert capsys.readouterr().out == f"{file.with_name('again')}: {num_params:,} weights, the newest, after 5,398 updates\n"
@@ -49,7 +49,7 @@ def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):
 def test_the_best_weights_may_be_wanted(trained, tmp_path):
     run = checkpoint.load(trained / "runs" / "mikolov2010-comedie-0")
     export.main([str(run.path), str(tmp_path / "best"), "--weights", "best"])
-    jax.tree.map(np.testing.assert_array_equal, export.read(tmp_path / "best").params, run.best_params)
+    jax.tree.map(np.testing.assert_array_equal, weights.read(tmp_path / "best").params, run.best_params)
 
 
 def test_a_flipped_bit_is_found_wherever_it_is(file):
@@ -59,7 +59,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(file):
         damaged[place] ^= 4
         file.write_bytes(damaged)
         with pytest.raises(InputError):
-            export.read(file)
+            weights.read(file)
 
 
 def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
@@ -68,11 +68,11 @@ def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
     assert "no run in" in error_of(capsys, export.main, [str(tmp_path), str(tmp_path / "x")])
     safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "foreign")
     with pytest.raises(InputError, match="was not written by jaxrnn"):
-        export.read(tmp_path / "foreign")
+        weights.read(tmp_path / "foreign")
     more = {**run.state.params, "more": jnp.ones(2)}
-    (tmp_path / "more").write_bytes(export.to_bytes(Weights(run.config, run.vocabulary, more)))
+    (tmp_path / "more").write_bytes(weights.to_bytes(Weights(run.config, run.vocabulary, more)))
     with pytest.raises(InputError, match="holds other arrays"):
-        export.read(tmp_path / "more")
+        weights.read(tmp_path / "more")
 
 
 @pytest.mark.parametrize(

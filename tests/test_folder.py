@@ -13,20 +13,20 @@ import pytest
 
 from jaxrnn.config.settings import Config, RunConfig, TextConfig
 from jaxrnn.errors import InputError
-from jaxrnn.storage import checkpoint, run_folder
-from jaxrnn.storage.run_folder import Log
+from jaxrnn.storage import checkpoint, logs, run_folder
+from jaxrnn.storage.logs import Log
 
 
 def test_a_line_of_json_holds_no_number_that_json_does_not_know(tmp_path):
-    first = run_folder.event("final", {"a": 1.5, "b": math.nan, "c": math.inf, "d": None, "e": "né"})
-    assert run_folder.append(tmp_path, Log(first + run_folder.event("more", {}))) == Log()
-    first, second = (tmp_path / run_folder.METRICS).read_text("utf-8").splitlines()
+    first = logs.event("final", {"a": 1.5, "b": math.nan, "c": math.inf, "d": None, "e": "né"})
+    assert logs.append(tmp_path, Log(first + logs.event("more", {}))) == Log()
+    first, second = (tmp_path / logs.METRICS).read_text("utf-8").splitlines()
     assert json.loads(first) == {"event": "final", "a": 1.5, "b": None, "c": None, "d": None, "e": "né"}
     assert json.loads(second) == {"event": "more"}
 
 
 def test_what_the_disk_does_not_take_comes_back_and_leaves_no_half_line(tmp_path, monkeypatch):
-    run_folder.append(tmp_path, Log("one\n", "a\n"))
+    logs.append(tmp_path, Log("one\n", "a\n"))
     opened = Path.open
 
     class Half(io.FileIO):
@@ -34,48 +34,48 @@ def test_what_the_disk_does_not_take_comes_back_and_leaves_no_half_line(tmp_path
             return super().write(bytes(data)[: len(data) // 2])
 
     monkeypatch.setattr(Path, "open", lambda path, *how, **more: Half(path, "a"))
-    unwritten = run_folder.append(tmp_path, Log("two\n", "b\n"))
+    unwritten = logs.append(tmp_path, Log("two\n", "b\n"))
     monkeypatch.setattr(Path, "open", opened)
     assert unwritten == Log("two\n", "b\n")
-    assert (tmp_path / run_folder.METRICS).read_text() == "one\n"
-    assert run_folder.append(tmp_path, run_folder.joined(unwritten, Log("three\n"))) == Log()
-    assert (tmp_path / run_folder.METRICS).read_text() == "one\ntwo\nthree\n"
-    assert (tmp_path / run_folder.SAMPLES).read_text() == "a\nb\n"
+    assert (tmp_path / logs.METRICS).read_text() == "one\n"
+    assert logs.append(tmp_path, logs.joined(unwritten, Log("three\n"))) == Log()
+    assert (tmp_path / logs.METRICS).read_text() == "one\ntwo\nthree\n"
+    assert (tmp_path / logs.SAMPLES).read_text() == "a\nb\n"
 
 
 def test_a_file_whose_size_is_not_known_is_left_alone(tmp_path, monkeypatch):
-    run_folder.append(tmp_path, Log("one\n"))
+    logs.append(tmp_path, Log("one\n"))
 
     def fail(path):
         raise PermissionError
 
-    monkeypatch.setattr(run_folder, "_size", fail)
-    assert run_folder.append(tmp_path, Log("two\n")) == Log("two\n")
+    monkeypatch.setattr(logs, "_size", fail)
+    assert logs.append(tmp_path, Log("two\n")) == Log("two\n")
     monkeypatch.undo()
-    assert (tmp_path / run_folder.METRICS).read_text() == "one\n"
+    assert (tmp_path / logs.METRICS).read_text() == "one\n"
 
 
 def test_cutting_takes_away_what_came_later_and_a_torn_line(tmp_path):
-    run_folder.append(tmp_path, Log("é one\n", "a\n"))
-    sizes = run_folder.log_sizes(tmp_path)
-    run_folder.append(tmp_path, Log("two\n", "b\n"))
-    run_folder.cut(tmp_path, sizes)
-    assert ((tmp_path / run_folder.METRICS).read_text("utf-8"), (tmp_path / run_folder.SAMPLES).read_text()) == (
+    logs.append(tmp_path, Log("é one\n", "a\n"))
+    sizes = logs.log_sizes(tmp_path)
+    logs.append(tmp_path, Log("two\n", "b\n"))
+    logs.cut(tmp_path, sizes)
+    assert ((tmp_path / logs.METRICS).read_text("utf-8"), (tmp_path / logs.SAMPLES).read_text()) == (
         "é one\n",
         "a\n",
     )
-    run_folder.append(tmp_path, Log("tor"))
-    run_folder.cut(tmp_path, dict.fromkeys(sizes, 1_000))
-    assert (tmp_path / run_folder.METRICS).read_text("utf-8") == "é one\n"
-    (tmp_path / run_folder.SAMPLES).unlink()
-    run_folder.cut(tmp_path, sizes)
-    assert not (tmp_path / run_folder.SAMPLES).exists()
+    logs.append(tmp_path, Log("tor"))
+    logs.cut(tmp_path, dict.fromkeys(sizes, 1_000))
+    assert (tmp_path / logs.METRICS).read_text("utf-8") == "é one\n"
+    (tmp_path / logs.SAMPLES).unlink()
+    logs.cut(tmp_path, sizes)
+    assert not (tmp_path / logs.SAMPLES).exists()
 
 
 def test_a_torn_line_is_not_read(tmp_path):
-    (tmp_path / run_folder.METRICS).write_bytes(b'{"event": "epoch"}\n{"event": "ep\n[1]\n\xff\n{"no": 1}\n{"event": "fi')
-    assert run_folder.read_events(tmp_path) == [{"event": "epoch"}]
-    assert run_folder.read_events(tmp_path / "none") == []
+    (tmp_path / logs.METRICS).write_bytes(b'{"event": "epoch"}\n{"event": "ep\n[1]\n\xff\n{"no": 1}\n{"event": "fi')
+    assert logs.read_events(tmp_path) == [{"event": "epoch"}]
+    assert logs.read_events(tmp_path / "none") == []
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from rich.console import Console
 from jaxrnn import inspect
 from jaxrnn.console import report
 from jaxrnn.console.layout import fitting, hang, hang_whole, split_command, wrap
-from jaxrnn.console.report import Epoch
+from jaxrnn.storage import verify
+from jaxrnn.training.progress import Epoch
 
 PROSE = "SGD at rate 0.1 after every character of 32 streams, gradients clipped at norm 3"
 COMMAND = "python -m jaxrnn.sample runs/notebook-comedie-0"
@@ -82,7 +83,7 @@ SAMPLE = "Que pour hout anside à juine lut des marquis, monsieur Colas, venez i
 FACTS = {"text": "comedie, the first 30,000 of 73,879 characters (--max-characters)", "learning": PROSE, "x" * 19: "0.1"}
 LOSSES = {"held-out text, its source itself: none is better on average": 1.5, "training text, weights frozen": 2.5}
 ROWS = [
-    {**inspect.row(inspect.Checked(1, 23_000, None, "its SHA-256 differs from when it was saved", damaged=True))},
+    {**inspect.row(verify.Checked(1, 23_000, None, "its SHA-256 differs from when it was saved", damaged=True))},
     {
         "number": 2,
         "bytes": 1,

@@ -9,7 +9,7 @@ import reference
 
 from jaxrnn import elman, fast_driver, one_step, online, plain_driver
 from jaxrnn.data.streams import to_streams
-from jaxrnn.sample import warm_up, write_block
+from jaxrnn.scoring.sampling import warm_up, write_block
 from jaxrnn.training import drivers
 from jaxrnn.training.drivers import UPDATES_PER_FETCH, advance_many, advance_one, copy, driver, in_place
 from jaxrnn.training.learner import reader

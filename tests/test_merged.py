@@ -20,12 +20,12 @@ from jaxrnn.config.settings import PRESETS
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.export import Weights
 from jaxrnn.models.model import merged
 from jaxrnn.rules import bptt
 from jaxrnn.runs import start
-from jaxrnn.sample import sample
-from jaxrnn.storage import checkpoint
+from jaxrnn.scoring.sampling import sample
+from jaxrnn.storage import checkpoint, weights
+from jaxrnn.storage.weights import Weights
 
 CLASSES = np.array([0, 3, 1, 3, 2, 3, 3], np.int32)  # four of the seven characters are rare
 RARE = np.flatnonzero(CLASSES == 3)
@@ -150,9 +150,9 @@ def test_a_run_s_rare_characters_are_those_of_its_training_part(begun):
 def test_exported_weights_come_back_and_start_a_run_that_merges_the_same(run_dir, folder, capsys):
     run, file = checkpoint.load(run_dir), folder / "weights.safetensors"
     export.main([str(run_dir), str(file)])
-    weights = export.read(file)
-    assert (weights.config, weights.vocabulary) == (run.config, run.vocabulary)
-    jax.tree.map(np.testing.assert_array_equal, weights.params, run.state.params)
+    read = weights.read(file)
+    assert (read.config, read.vocabulary) == (run.config, run.vocabulary)
+    jax.tree.map(np.testing.assert_array_equal, read.params, run.state.params)
     (folder / "new.txt").write_text("Le prix: 5 € ou 7 $, à débattre.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "new.txt", "--init-from", str(file), "--epochs", "1", "--run-dir", "new"])
     assert f"{len(run.vocabulary.rare)} of them merged\n" in capsys.readouterr().out

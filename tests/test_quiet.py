@@ -16,7 +16,7 @@ from test_damage import delete, empty, flip, halve
 
 from jaxrnn.errors import InputError
 from jaxrnn.runs.start import first_snapshot
-from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import checkpoint, failures
 from jaxrnn.storage.quiet import LOGGERS, check_room, orbax_silenced, quiet
 
 
@@ -136,7 +136,7 @@ def test_reading_a_damaged_run_as_a_library_leaves_nothing_that_complains_later(
         if path.is_file() and path.stat().st_size:
             content = path.read_bytes()
             damage(path)
-            with contextlib.suppress(store.Damaged, InputError):
+            with contextlib.suppress(failures.Damaged, InputError):
                 checkpoint.read(run_dir, 1)
             path.write_bytes(content)
     gc.collect()

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from jaxrnn.console import report
 from jaxrnn.errors import Stopped
-from jaxrnn.runs import loop, time_budget
-from jaxrnn.storage import run_folder as folder
-from jaxrnn.storage.run_folder import Log
+from jaxrnn.runs import describe, loop, time_budget
+from jaxrnn.storage import logs
+from jaxrnn.storage.logs import Log
 from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Progress, Snapshot
 from jaxrnn.training.schedule import Schedule
@@ -83,17 +83,17 @@ class Machine:
 
     def save(self, task, snapshot, run_dir, disk, screen):
         del task, screen
-        self.saved = (snapshot, folder.log_sizes(run_dir))
-        return disk._replace(last_try=self.now, unwritten=folder.append(run_dir, disk.unwritten), anything_saved=True)
+        self.saved = (snapshot, logs.log_sizes(run_dir))
+        return disk._replace(last_try=self.now, unwritten=logs.append(run_dir, disk.unwritten), anything_saved=True)
 
     def roll_back(self, task, before, problem, run_dir, screen):
         """As the run's own, but the checkpoint is in memory and there is no optimizer whose rate could be halved."""
         del task, screen
         saved, sizes = self.saved or pytest.fail("nothing was saved")
-        folder.cut(run_dir, sizes)
+        logs.cut(run_dir, sizes)
         rollbacks = before.progress.rollbacks + 1
         event = {"step": int(saved.state.step), "problem": problem, "rollbacks": rollbacks}
-        return saved._replace(progress=saved.progress._replace(rollbacks=rollbacks)), Log(folder.event("divergence", event))
+        return saved._replace(progress=saved.progress._replace(rollbacks=rollbacks)), Log(logs.event("divergence", event))
 
     def received(self):
         return 15 if self.num_calls in self.signals else 0
@@ -107,7 +107,7 @@ class Machine:
 def begin_again(machine, path, start):
     """What a new process finds on the disk."""
     snapshot, sizes = machine.saved or (start, {})
-    folder.cut(path, sizes)
+    logs.cut(path, sizes)
     return snapshot
 
 
@@ -184,7 +184,7 @@ def run_recounted(machine, task, path):
         patch.setattr(report, "progress", machine.progress)
         snapshot = learn(machine, task, path, screen)
     check(machine, task, snapshot, path, text.getvalue())
-    return text.getvalue(), snapshot, loop.part_of_epoch(task, snapshot)
+    return text.getvalue(), snapshot, describe.part_of_epoch(task, snapshot)
 
 
 def test_a_run_that_went_back_is_planned_at_the_speed_from_there_on(tmp_path):

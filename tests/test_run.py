@@ -14,10 +14,9 @@ import optax
 import pytest
 from conftest import READS_COMPILED, SMALL, events, metrics
 
-from jaxrnn import evaluate, inspect, train
-from jaxrnn.runs import loop
-from jaxrnn.storage import checkpoint, store
-from jaxrnn.storage import run_folder as folder
+from jaxrnn import train
+from jaxrnn.runs import loop, testing
+from jaxrnn.storage import checkpoint, failures, logs, store, verify
 
 
 def exit_code(arguments):
@@ -79,7 +78,7 @@ def test_a_disk_that_is_really_full(tmp_path):
         )  # fmt: skip
         assert (result.returncode, result.stderr) == (1, NOT_WRITTEN)
         assert "cannot save: " in result.stdout
-        assert all(found.run for found in inspect.checked(tmp_path / "run"))
+        assert all(found.run for found in verify.checked(tmp_path / "run"))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -126,13 +125,13 @@ def with_problems(at_epochs):
 
 def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_path, monkeypatch):
     """They tell of what has not happened."""
-    append, problems = folder.append, [1]
+    append, problems = logs.append, [1]
 
     def append_after_the_problem(path, log):
         return log if problems else append(path, log)
 
     monkeypatch.setattr(loop, "advance", with_problems(problems))
-    monkeypatch.setattr(folder, "append", append_after_the_problem)
+    monkeypatch.setattr(logs, "append", append_after_the_problem)
     train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
     assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
 
@@ -149,7 +148,7 @@ def test_returns_are_counted_even_if_the_last_one_could_not_be_saved(tmp_path, m
 
     def save_only_at_the_start(run_dir, *arguments):
         if store.numbers(run_dir):
-            raise store.NotWritten("no space left on the disk")
+            raise failures.NotWritten("no space left on the disk")
         save(run_dir, *arguments)
 
     monkeypatch.setattr(loop, "advance", with_problems(at_epochs=[0, 0]))
@@ -183,7 +182,7 @@ def test_on_request_the_run_ends_at_once(tmp_path, capsys):
 
 def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monkeypatch):
     def fail(*arguments):
-        raise store.NotWritten("no space left on the disk")
+        raise failures.NotWritten("no space left on the disk")
 
     monkeypatch.setattr(checkpoint, "save", fail)
     arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]
@@ -195,10 +194,9 @@ def test_a_signal_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypat
     def signalled(*arguments):
         signal.raise_signal(signal.SIGTERM)
         time.sleep(0.1)
-        yield "train_nats", 1.0
         raise AssertionError("it goes on testing")
 
-    monkeypatch.setattr(evaluate, "three_numbers", signalled)
+    monkeypatch.setattr(testing, "three_numbers", signalled)
     arguments = [*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]
     assert exit_code(arguments) == 143
     assert "stopped after epoch 1, the last one, saved. Go on with: python" in capsys.readouterr().err

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrnn import elman
-from jaxrnn import sample as sampling
+from jaxrnn import sample as program
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.sample import BLOCK, nucleus, sample
+from jaxrnn.scoring import sampling
+from jaxrnn.scoring.sampling import BLOCK, nucleus, sample
 
 PROMPT = np.array([1, 2, 3], np.int32)
 
@@ -107,8 +108,8 @@ def test_the_nucleus_is_the_smallest_set_that_holds_the_probability(order, top_k
 
 def test_a_prompt_is_normalised_as_a_text_is():
     known = Vocabulary("\nabc")
-    expected = sampling.encode_prompt(known, "a\nb\nc", skip_unknown=False)
+    expected = program.encode_prompt(known, "a\nb\nc", skip_unknown=False)
     for prompt in ("\ufeffa\r\nb\rc", "a\rb\r\nc"):
-        np.testing.assert_array_equal(sampling.encode_prompt(known, prompt, skip_unknown=False), expected)
+        np.testing.assert_array_equal(program.encode_prompt(known, prompt, skip_unknown=False), expected)
     with pytest.raises(InputError, match="--prompt is empty"):
-        sampling.check(sampling.SampleConfig(prompt="\ufeff"))
+        program.check(program.SampleConfig(prompt="\ufeff"))

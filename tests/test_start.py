@@ -17,9 +17,9 @@ from jaxrnn.config.settings import PRESETS, DeviceConfig, RunConfig
 from jaxrnn.config.validate import check_config
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.export import Weights
 from jaxrnn.runs import start
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, weights
+from jaxrnn.storage.weights import Weights
 
 OLD, GROWN = Vocabulary("bdf"), Vocabulary("abcdef")
 
@@ -156,7 +156,7 @@ def test_old_weights_far_above_a_guess_do_not_diverge_before_they_have_begun(tra
     """Sure of themselves, and wrong on another text: their loss is high at first, at any rate."""
     run = checkpoint.load(trained / "runs" / "notebook-comedie-0")
     sure = jax.tree.map(lambda leaf: 30 * leaf, run.state.params)
-    Path("sure.safetensors").write_bytes(export.to_bytes(Weights(run.config, run.vocabulary, sure)))
+    Path("sure.safetensors").write_bytes(weights.to_bytes(Weights(run.config, run.vocabulary, sure)))
     other = "".join(np.random.default_rng(0).permutation(list("zqx!;:" * 500)))
     Path("other.txt").write_text(other, encoding="utf-8")
     flags = ["--text", "other.txt", "--epochs", "1", "--learning-rate", "1e-6", "--run-dir", "new"]

@@ -17,7 +17,7 @@ from test_programs import MAINS, ended
 from jaxrnn import __main__ as programs
 from jaxrnn import export, inspect, sample, train
 from jaxrnn.console import terminal
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, weights
 
 FULL, CLOSED = "no space left on device", "it is closed"
 
@@ -168,7 +168,7 @@ def test_weights_are_exported_whoever_reads_of_it(trained, tmp_path, monkeypatch
         export.main([str(trained / "runs" / "notebook-comedie-0"), str(tmp_path / kind)])
         monkeypatch.undo()
         drop(out, err)
-        assert export.read(tmp_path / kind).vocabulary
+        assert weights.read(tmp_path / kind).vocabulary
 
 
 def test_a_program_leaves_the_streams_as_they_were(trained, capsys):

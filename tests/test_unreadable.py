@@ -12,8 +12,8 @@ from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.errors import InputError
 from jaxrnn.runs import loop
 from jaxrnn.runtime import devices
-from jaxrnn.storage import checkpoint, seal, store
-from jaxrnn.storage.store import Damaged
+from jaxrnn.storage import checkpoint, failures, seal, store
+from jaxrnn.storage.failures import Damaged
 
 CAUSES = [
     (OSError(errno.EMFILE, "Too many open files"), "too many open files; raise their number with ulimit -n"),
@@ -58,7 +58,7 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(run_dir, monkeypatch, 
 
     def read_others(path, number):
         if number == newest:
-            raise store.Unreadable(store.path_of(path, number), "permission denied")
+            raise failures.Unreadable(store.path_of(path, number), "permission denied")
         return read(path, number)
 
     monkeypatch.setattr(checkpoint, "read", read_others)

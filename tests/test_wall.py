@@ -94,7 +94,6 @@ def circles(package: Path) -> list[str]:
     return found
 
 
-@pytest.mark.xfail(strict=True, reason="programs and library are split next")
 def test_no_room_imports_from_below_and_the_library_imports_nothing_of_the_shell():
     assert breaches(PACKAGE) == []
 
@@ -138,7 +137,6 @@ def test_a_circle_is_found(tmp_path):
     assert circles(tmp_path / "jaxrnn") == ["jaxrnn.data.a -> jaxrnn.data.b -> jaxrnn.data.c -> jaxrnn.data.a"]
 
 
-@pytest.mark.xfail(strict=True, reason="programs and library are split next")
 def test_files_and_functions_have_one_subject():
     """Past these numbers they hold two."""
     for file in PACKAGE.rglob("*.py"):

@@ -10,11 +10,10 @@ from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths
 from jaxrnn.config import settings as configs
 from jaxrnn.config.settings import Config
-from jaxrnn.config.validate import check_value
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary as vocabularies
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model, merged, network
 from jaxrnn.rules import RULES
 from jaxrnn.training.learner import Learner, online
@@ -42,6 +41,7 @@ class Data(NamedTuple):
     num_characters: int  # of the whole text, before --max-characters
     num_used: int
     sha256: str  # of the characters that are used
+    text: str | None = None  # these characters, if their source is known, whose own losses are asked for
 
 
 def keys(seed: int) -> Keys:
@@ -75,7 +75,8 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
         vocabulary = vocabularies.merging(vocabulary, train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
-    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used))
+    known_source = used if texts.has_floor(settings.text) else None
+    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used), known_source)
 
 
 def read_text(config: Config) -> tuple[str, str]:

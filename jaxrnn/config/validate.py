@@ -1,15 +1,31 @@
 """Whether the settings are such that one can train with them; what is wrong is told with the name of the flag."""
 
-from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, ModelConfig
-from jaxrnn.errors import InputError
+from jaxrnn.config.settings import (
+    AUTO,
+    AUTO_VALIDATION,
+    Config,
+    EvaluationConfig,
+    LearningConfig,
+    ModelConfig,
+    RunConfig,
+    TextConfig,
+)
+from jaxrnn.errors import InputError, check_rate, check_seed, check_value
 
 BENT = ("elman", "leaky", "indrnn")  # cells whose activation is a matter of choice
 WITH_LENGTH = ("bptt", "tbptt_sliding", "snap_n")
 
 
 def check_config(config: Config) -> None:
-    """Raises `InputError`, naming the flag, if a value is not one that can be trained with."""
-    text, model, learning, tested, run = config.text, config.model, config.learning, config.evaluation, config.run
+    """Raise `InputError`, naming the flag, if a value is not one that can be trained with."""
+    _check_text(config.text, config.run)
+    _check_network(config.model)
+    _check_learning(config.learning, config.text)
+    _check_evaluation(config.evaluation, config.text)
+    _check_run(config.run)
+
+
+def _check_text(text: TextConfig, run: RunConfig) -> None:
     check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
     validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
     check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
@@ -19,6 +35,9 @@ def check_config(config: Config) -> None:
     check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (each character by itself) or more")
     if text.rare_threshold and run.init_from:
         raise InputError("--rare-threshold does not go with --init-from: the weights know which characters are merged")
+
+
+def _check_network(model: ModelConfig) -> None:
     if model.hidden_size != AUTO:
         check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
@@ -34,6 +53,9 @@ def check_config(config: Config) -> None:
     if model.tied_readout and model.embedding_size != model.hidden_size:
         width = "that of a --hidden-size" if model.hidden_size == AUTO else model.hidden_size
         raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {width}")
+
+
+def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
     check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
     if learning.learning_rate != AUTO:
@@ -51,29 +73,19 @@ def check_config(config: Config) -> None:
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
+    check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
+
+
+def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
     check_rate("dynamic-rate", tested.dynamic_rate)
     check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
     if tested.dynamic == AUTO and not text.validation_fraction:
         raise InputError("--dynamic auto chooses on a validation part: set --validation-fraction, for example to 0.05")
+
+
+def _check_run(run: RunConfig) -> None:
     check_seed(run.seed)
     check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
-    check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
     check_value("save-every-seconds", run.save_every_seconds, run.save_every_seconds >= 0, "0 (as often as possible) or more")
     check_value("keep-checkpoints", run.keep_checkpoints, 1 <= run.keep_checkpoints <= 10_000, "1 to 10000")
     check_value("sample-length", run.sample_length, 0 <= run.sample_length <= 100_000, "0 (none) to 100000")
-
-
-def check_rate(flag: str, rate: float) -> None:
-    """Raises `InputError` unless the rate is a positive number."""
-    check_value(flag, rate, 1e-30 < rate < 1e30, "a finite number over 0, within what float32 can hold")
-
-
-def check_seed(seed: int) -> None:
-    """Raises `InputError` unless the seed fits 32 bits."""
-    check_value("seed", seed, 0 <= seed < 2**32, "0 to 4294967295")
-
-
-def check_value(flag: str, value: int | float, allowed: bool, allowed_in_words: str) -> None:
-    """Raises `InputError`, naming the flag and its value, unless it is allowed."""
-    if not allowed:
-        raise InputError(f"--{flag} is {value}; it must be {allowed_in_words}")

@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -21,32 +21,11 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
 from jaxrnn.storage.run_folder import PICTURE
 from jaxrnn.storage.store import Rejected
+from jaxrnn.training.progress import Epoch, FourNumbers
 
 LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH, SAMPLE_MARGIN = 4, 68, "       │ "  # of the sample shown after each epoch
 LOSSES_WIDTH = 28  # of the numbers in the table of losses
-
-
-class Epoch(NamedTuple):
-    """A row of the table. Losses in nats per character."""
-
-    epoch: int
-    step: int  # updates so far
-    characters: int  # read in it: fewer than the epoch has, where a timed run ends inside it
-    online_nats: float  # mean of the losses of these characters
-    characters_per_second: float
-    learning_rate: float
-    validation_nats: float | None  # None without a validation part
-    clipped_fraction: float | None  # of all updates so far; None without clipping
-
-
-class FourNumbers(NamedTuple):
-    """How good the model is, in nats per character; the README tells what each of them says."""
-
-    online_nats: float
-    train_nats: float
-    heldout_nats: float
-    heldout_dynamic_nats: float
 
 
 BAR_IMPORTANCE = ("epoch", "nats", "time", "speed", "bits", "bar")

@@ -87,9 +87,14 @@ def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
 
     None if the text has no known source.
     """
-    if not name.startswith(SYNTHETIC):
+    if not has_floor(name):
         return None
     return automaton.floor(synthetic.source_of(name.removeprefix(SYNTHETIC)), text)
+
+
+def has_floor(name: str) -> bool:
+    """Whether the source of a text is known."""
+    return name.startswith(SYNTHETIC)
 
 
 def normalise(data: bytes, name: str) -> str:

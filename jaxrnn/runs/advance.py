@@ -2,45 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from jaxrnn import evaluate
-from jaxrnn.config import build
+from jaxrnn.runs.task import Task, characters_per_epoch, characters_read
 from jaxrnn.runtime import devices
-from jaxrnn.config.build import Data, Keys
-from jaxrnn.config.settings import Config
-from jaxrnn.training.learner import Learner, State
-from jaxrnn.training.drivers import Driver, copy, driver
-from jaxrnn.models.model import Model
+from jaxrnn.training.drivers import copy
+from jaxrnn.training.learner import State
 from jaxrnn.training.optimizers import num_clipped, schedule_factor, with_learning_rate, with_num_updates
-from jaxrnn.training.progress import DIVERGED, WINDOW, Progress, Snapshot, Window, add, epoch_nats, first_diverged
-from jaxrnn.console.report import Epoch
+from jaxrnn.training.progress import DIVERGED, WINDOW, Epoch, Snapshot, Window, add, epoch_nats, first_diverged
 from jaxrnn.training.schedule import halve_on_validation
-from jaxrnn.data.streams import to_streams, updates_per_epoch
-from jaxrnn.array_types import Params, RandomKey, Stream
-
-
-class Task(NamedTuple):
-    """What stays the same while a run goes on."""
-
-    config: Config
-    data: Data
-    keys: Keys
-    model: Model
-    learner: Learner
-    mesh: Mesh | None  # the devices that share the streams out; None for a single one
-    stream: Stream
-    updates_per_epoch: int
-    characters_per_update: int  # of all streams
-    drive: Driver
-    restart: Callable[[State, RandomKey], State]
-    validate: Callable[[Params], float]  # nats per character of the validation part, weights frozen
-    finite: Callable[[Params], bool]
 
 
 class Advanced(NamedTuple):
@@ -50,30 +23,6 @@ class Advanced(NamedTuple):
     windows: list[Window]  # of losses that were completed
     epoch: Epoch | None  # if it was read to its end
     problem: str | None  # in words, if learning has failed: the snapshot is then of no use
-
-
-def prepare(config: Config, data: Data) -> Task:
-    """Builds what the settings name."""
-    model, keys = build.model(config, data.vocabulary), build.keys(config.run.seed)
-    learner = build.learner(config, model)
-    mesh = devices.mesh(config)
-    stream = devices.place_stream(to_streams(data.train, config.learning.num_streams), mesh)
-    num_updates, losses_of = updates_per_epoch(stream, learner.length), evaluate.frozen(model)
-    return Task(
-        config=config,
-        data=data,
-        keys=keys,
-        model=model,
-        learner=learner,
-        mesh=mesh,
-        stream=stream,
-        updates_per_epoch=num_updates,
-        characters_per_update=learner.length * config.learning.num_streams,
-        drive=driver(learner, min(config.run.updates_per_call, num_updates)),
-        restart=jax.jit(learner.restart, donate_argnums=0),
-        validate=lambda params: evaluate.mean_nats(losses_of(devices.here(params), data.validation, keys.evaluation)),
-        finite=lambda params: all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)),  # less than to compile it
-    )
 
 
 def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
@@ -152,16 +101,6 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
     return Advanced(Snapshot(state, best_params, progress), windows, row, None)
 
 
-def characters_per_epoch(task: Task) -> int:
-    """Characters that all streams read in a whole epoch."""
-    return task.updates_per_epoch * task.characters_per_update
-
-
-def characters_read(task: Task, progress: Progress) -> int:
-    """Characters that all streams have read in this epoch so far."""
-    return (progress.epoch_read or 0) // task.learner.length * task.characters_per_update
-
-
 def over(task: Task, snapshot: Snapshot) -> bool:
     """Whether the last epoch was read, or as much of it as there was time for."""
     progress = snapshot.progress
@@ -174,11 +113,6 @@ def of_length(snapshot: Snapshot, num_updates: int) -> Snapshot:
     """The same moment of a run that ends after so many updates, over which its schedule is laid."""
     state = snapshot.state._replace(opt_state=with_num_updates(snapshot.state.opt_state, num_updates))
     return snapshot._replace(state=state, progress=snapshot.progress._replace(num_updates=num_updates))
-
-
-def num_epochs(config: Config) -> int | None:
-    """How many epochs there will be, if that can be known."""
-    return None if config.learning.schedule == "halving" or config.learning.minutes else config.learning.epochs
 
 
 def clipped_fraction(state: State) -> float | None:

@@ -6,18 +6,17 @@ import re
 from pathlib import Path
 
 from jaxrnn.config import build
-from jaxrnn.storage import run_folder as folder
-from jaxrnn.storage import manifest
-from jaxrnn.data import paths
-from jaxrnn.storage import store
 from jaxrnn.config import settings as configs
-from jaxrnn.data import text as texts
-from jaxrnn.storage.checkpoint import Run
+from jaxrnn.config.auto import HIDDEN_SIZES, suitable_rate
 from jaxrnn.config.settings import Config, LearningConfig
+from jaxrnn.data import paths
+from jaxrnn.data import text as texts
+from jaxrnn.data.text import NAMES
 from jaxrnn.errors import InputError
 from jaxrnn.runs.start import config_of
-from jaxrnn.config.auto import HIDDEN_SIZES, suitable_rate
-from jaxrnn.data.text import NAMES
+from jaxrnn.storage import manifest, store
+from jaxrnn.storage import run_folder as folder
+from jaxrnn.storage.checkpoint import Run
 
 # What may be another value than at the start, because no number depends on it (on that of devices, the last digits).
 FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache", "num_devices"}

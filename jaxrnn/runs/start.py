@@ -9,24 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import export
-from jaxrnn.storage import checkpoint
-from jaxrnn.data import paths
-from jaxrnn.console import report
-from jaxrnn.storage import store
-from jaxrnn.data import vocabulary
+from jaxrnn.array_types import Params
 from jaxrnn.config import settings as configs
-from jaxrnn.runs.advance import Task
 from jaxrnn.config.settings import AUTO, PRESETS, Config
+from jaxrnn.console import report
+from jaxrnn.data import paths, vocabulary
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.export import Weights
-from jaxrnn.training.drivers import copy
+from jaxrnn.runs.task import Task
+from jaxrnn.storage import checkpoint, store, weights
 from jaxrnn.storage.manifest import saved_config
+from jaxrnn.storage.weights import Weights
+from jaxrnn.training.drivers import copy
 from jaxrnn.training.optimizers import with_num_updates
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 from jaxrnn.training.schedule import Schedule
-from jaxrnn.array_types import Params
-from jaxrnn.data.vocabulary import Vocabulary
 
 
 def weights_of(source: Path) -> Weights:
@@ -34,7 +31,7 @@ def weights_of(source: Path) -> Weights:
     source = paths.expanded(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
-            return export.read(source)
+            return weights.read(source)
     run = checkpoint.load(source)
     report.show_rejected(run.rejected)
     return Weights(run.config, run.vocabulary, checkpoint.weights(run))
@@ -44,7 +41,7 @@ def config_of(source: Path) -> Config | None:
     """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains."""
     with contextlib.suppress(OSError, InputError):
         if source.is_file():
-            return export.config_of(source)
+            return weights.config_of(source)
         found = (store.about(source, number) for number in reversed(store.numbers(source)))
         return next((saved_config(about) for about in found if about is not None), None)
     return None

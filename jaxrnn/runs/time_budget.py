@@ -4,8 +4,9 @@ import math
 import time
 from typing import NamedTuple
 
+from jaxrnn.runs.advance import of_length
+from jaxrnn.runs.task import Task
 from jaxrnn.runtime import devices
-from jaxrnn.runs.advance import Task, of_length
 from jaxrnn.training.progress import Snapshot
 
 # Of the time for learning: the speed is known by then, or may have changed since the last time.

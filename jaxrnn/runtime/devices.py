@@ -19,8 +19,7 @@ from jaxtyping import Int, PyTree
 
 from jaxrnn.array_types import Stream
 from jaxrnn.config.settings import AUTO, Config, DeviceConfig
-from jaxrnn.config.validate import check_value
-from jaxrnn.errors import InputError, counted
+from jaxrnn.errors import InputError, check_value, counted
 from jaxrnn.training.learner import State
 
 AXIS = "streams"

@@ -17,8 +17,9 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, counted
 from jaxrnn.models.model import Model
 from jaxrnn.storage import store
+from jaxrnn.storage.failures import Damaged
 from jaxrnn.storage.manifest import FORMAT, check_layout, layout, manifest, saved_config, saved_progress
-from jaxrnn.storage.store import Damaged, Opened, Rejected
+from jaxrnn.storage.store import Opened, Rejected
 from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Progress, Snapshot
 

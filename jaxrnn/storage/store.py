@@ -24,6 +24,7 @@ from jaxrnn.data import temporary
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import seal
+from jaxrnn.storage.failures import Damaged, NotWritten, failure_of, why_not_written
 from jaxrnn.storage.manifest import digest
 from jaxrnn.storage.quiet import check_readable, check_room, quiet
 
@@ -31,15 +32,6 @@ ITEMS = ("about", "arrays")  # the folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
 OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # for temporary files
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
-
-
-# What TensorStore, which verifies the index of the arrays by checksums of its own, says of files that are not whole.
-PROOFS = {
-    "DATA_LOSS": "the checksum of its arrays differs from when it was saved",
-    "OUT_OF_RANGE": "a file of its arrays is cut short",
-    "NOT_FOUND": "a file of its arrays is missing",
-    "FAILED_PRECONDITION": "a file of its arrays is missing or cut short",
-}
 
 
 class Opened(NamedTuple):
@@ -56,22 +48,6 @@ class Rejected(NamedTuple):
 
     path: Path
     reason: str
-
-
-class Damaged(Exception):
-    """The checkpoint is not what was saved; the message says how that was noticed."""
-
-
-class Unreadable(InputError):
-    """A checkpoint that cannot be read here, damaged or not."""
-
-    def __init__(self, path: Path, reason: str):
-        super().__init__(f"checkpoint {str(path)!r} cannot be read here: {reason}")
-        self.reason = reason
-
-
-class NotWritten(Exception):
-    """The checkpoint could not be saved; the message says why."""
 
 
 def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) -> None:
@@ -101,7 +77,7 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
         except InputError as error:
             reason = str(error)
         except Exception as error:  # Orbax meets a full disk with many kinds of them
-            reason = in_words(error)
+            reason = why_not_written(error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise NotWritten(reason)
 
@@ -140,48 +116,9 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
         except (Damaged, InputError):
             raise
         except Exception as error:  # Orbax meets damage with many kinds of them, and many words
-            failed = _failure(path_of(run_dir, number), error)
+            failed = failure_of(path_of(run_dir, number), error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise failed
-
-
-def _failure(path: Path, error: Exception) -> Damaged | Unreadable:
-    """Decide whether a checkpoint that could not be read is damaged, which only its files prove, or unreadable here."""
-    try:
-        listed = seal.read(path)
-        broken = seal.damage(path, listed) if listed else None
-    except OSError as unreadable:
-        listed, broken, error = None, None, unreadable
-    proved = damage_in(error) if broken or not listed else None
-    if broken or proved:
-        return Damaged(proved or broken)
-    return Unreadable(path, why_unreadable(error, whole=bool(listed)))
-
-
-def damage_in(error: Exception) -> str | None:
-    """Say what reading a checkpoint has proved to be damaged, None if nothing is: the cause may lie outside of its files."""
-    if isinstance(error, FileNotFoundError):
-        return "a file of it is missing"
-    if isinstance(error, json.JSONDecodeError):
-        return "its metadata is not JSON"
-    words = " ".join(str(each) for each in (error, error.__cause__, error.__context__))
-    return next((reason for status, reason in PROOFS.items() if status in words), None)
-
-
-def why_unreadable(error: Exception, whole: bool) -> str:
-    """Say in a few words why a checkpoint could not be read, and what to do.
-
-    Args:
-      whole: whether all its files are known to be as they were written.
-    """
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return "not enough memory"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many open files; raise their number with ulimit -n"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    reason = str(error).partition("\n")[0][:200] or type(error).__name__
-    return reason if whole else f"{reason}; to use an older one, move it out of its folder"
 
 
 def arrays(saved: Opened, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
@@ -255,18 +192,6 @@ def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
             (run_dir / DAMAGED).mkdir(exist_ok=True)
             shutil.rmtree(run_dir / DAMAGED / path.name, ignore_errors=True)
             path.rename(run_dir / DAMAGED / path.name)
-
-
-def in_words(error: Exception) -> str:
-    """Why something could not be written."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOSPC or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "No space left")):
-        return "no space left on the disk"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    return str(error).partition("\n")[0][:100] or type(error).__name__
 
 
 @contextlib.contextmanager

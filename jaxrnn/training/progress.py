@@ -126,3 +126,25 @@ def _windows(losses: Float[np.ndarray, " read"], window_sum: float, read: int, s
 
 def _carried_on(total: float, losses: Float[np.ndarray, " read"]) -> float:
     return float(np.cumsum(np.concatenate([[total], losses]), dtype=np.float64)[-1])
+
+
+class Epoch(NamedTuple):
+    """A row of the table. Losses in nats per character."""
+
+    epoch: int
+    step: int  # updates so far
+    characters: int  # read in it: fewer than the epoch has, where a timed run ends inside it
+    online_nats: float  # mean of the losses of these characters
+    characters_per_second: float
+    learning_rate: float
+    validation_nats: float | None  # None without a validation part
+    clipped_fraction: float | None  # of all updates so far; None without clipping
+
+
+class FourNumbers(NamedTuple):
+    """How good the model is, in nats per character; the README tells what each of them says."""
+
+    online_nats: float
+    train_nats: float
+    heldout_nats: float
+    heldout_dynamic_nats: float

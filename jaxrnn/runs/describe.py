@@ -1,0 +1,90 @@
+"""A run in words: what it is, where it stands, how to go on with it."""
+
+from pathlib import Path
+
+import jax
+
+from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import Config, ModelConfig
+from jaxrnn.config.validate import BENT
+from jaxrnn.console import report
+from jaxrnn.data import paths
+from jaxrnn.errors import counted
+from jaxrnn.runs.advance import over
+from jaxrnn.runs.task import Task, characters_per_epoch
+from jaxrnn.runs.time_budget import Pace
+from jaxrnn.runtime import devices
+from jaxrnn.training.progress import Snapshot
+
+
+def plan_in_words(task: Task, num_updates: int, pace: Pace, ended: bool) -> str:
+    """One line on how much of the text there is time for."""
+    minutes, epochs = task.config.learning.minutes, num_updates / task.updates_per_epoch
+    length = f"{counted(num_updates, 'update')}, {epochs:.2f} epochs"
+    if not ended:
+        return f"planned: {length}, to end {minutes:g} minutes after the beginning"
+    starting = f"starting took {pace.seconds_starting:.1f} s of --minutes {minutes:g}"
+    return f"time is up: training ends after {length} ({starting})"
+
+
+def part_of_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
+    """How much of its last epoch a run has read that ended inside it."""
+    updates, whole = int(snapshot.state.step) % task.updates_per_epoch, characters_per_epoch(task)
+    read = f"the first {updates * task.characters_per_update:,} of {whole:,} characters, then the time was up"
+    return {"last epoch": read} if updates else {}
+
+
+def where(task: Task, snapshot: Snapshot) -> str:
+    """The place that a run has reached, in words."""
+    if over(task, snapshot):
+        return f"after epoch {snapshot.progress.epochs}, the last one"
+    read = int(snapshot.state.step) % task.updates_per_epoch * task.characters_per_update
+    return f"epoch {snapshot.progress.epochs + 1}, character {read:,} of {characters_per_epoch(task):,}"
+
+
+def how_to_resume(run_dir: Path) -> str:
+    """The command."""
+    return f"Go on with: python -m jaxrnn.train --resume {paths.typed(run_dir)}"
+
+
+def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
+    """What the run is, in words."""
+    config, data = task.config, task.data
+    whole = data.num_used == data.num_characters
+    used = f"all {data.num_used:,} characters"
+    used_of_all = f"the first {data.num_used:,} of {data.num_characters:,} characters (--max-characters)"
+    validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
+    return {
+        "text": f"{config.text.text}, {used if whole else used_of_all}",
+        "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
+        "vocabulary": report.vocabulary_in_words(data.vocabulary, config.text.rare_threshold),
+        "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
+        "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
+        "device": f"{devices.in_words(config)}, jax {jax.__version__}",
+        "run": str(run_dir),
+    }
+
+
+def network_in_words(settings: ModelConfig) -> str:
+    """What kind it is, and how large."""
+    kind = {"elman": "Elman", "leaky": "leaky Elman", "indrnn": "IndRNN"}.get(settings.cell, settings.cell.upper())
+    layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
+    units = f"{settings.activation} units" if settings.cell in BENT else "units"
+    embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
+    return f"{kind} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
+
+
+def learning_in_words(config: Config, rate: float) -> str:
+    """How it learns."""
+    settings = config.learning
+    name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
+    length = configs.characters_per_update(config)
+    block = "every character" if length == 1 else f"every {length} characters"
+    window = f" {settings.rule_length}" if settings.rule_length > 1 else ""
+    rule = "" if settings.rule in ("one_step", "bptt") else f" by {settings.rule}{window}"
+    streams = "" if settings.num_streams == 1 else f" of {settings.num_streams} streams"
+    dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
+    clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
+    time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
+    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}"

@@ -1,0 +1,147 @@
+"""How well a model predicts a text: with its weights fixed, and while it goes on learning."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float, Int
+
+from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.data.streams import to_streams
+from jaxrnn.models import mixture
+from jaxrnn.models.model import Model
+from jaxrnn.rules import Rule, bptt, one_step
+from jaxrnn.training import optimizers
+from jaxrnn.training.drivers import Driver, copy, fast_driver
+from jaxrnn.training.learner import Learner, State, online, reader
+
+UPDATES_PER_CALL = 10_000
+MOST_TRIED = 100_000  # characters, to choose optimizer and rate
+NOTHING_KNOWN = 1e3  # nats of a model that has run away
+# From a rate that learns too slowly in a text like that of training, to one that learns too fast in any.
+CANDIDATES = {"sgd": (0.02, 0.05, 0.1, 0.2), "adam": (1e-4, 3e-4, 1e-3), "rmsprop": (1e-4, 3e-4, 1e-3)}
+Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
+
+
+def frozen(model: Model, num_streams: int = 1) -> Evaluation:
+    """With the weights fixed.
+
+    Args:
+      num_streams: equal parts of the text that are read side by side, as in training: faster, and their mean is what counts.
+    Returns:
+      (params, ids, key) -> nats at each character of the text but the first. The text is read once, from beginning to end,
+      the state carried on from one that is drawn with the key. The compiled program is kept: call it for many params.
+    """
+    read = _evaluation(model, reader(model, () if num_streams == 1 else (num_streams,)))
+    return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
+
+
+def dynamic(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
+    """While learning goes on: each character is scored BEFORE the update on it. The params given stay as they are.
+
+    Args:
+      length: characters in a block, which is scored, then learned from by backpropagation through it.
+    Returns:
+      (params, ids, key) -> nats at each character of the text but the first, as `frozen` does.
+    Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
+    """
+    return _evaluation(model, online(model, _rule(model, length), optimizer))
+
+
+class Dynamics(NamedTuple):
+    """How a model goes on learning while it is tested."""
+
+    optimizer: str
+    rates: tuple[float, ...]  # of several, the model learns at each by itself; these and the frozen model are mixed
+    length: int  # of a block
+
+
+def best_dynamics(
+    model: Model, params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey, length: int
+) -> tuple[Dynamics, float]:
+    """Choose the best of the `CANDIDATES` on this text, with its nats per character.
+
+    Of each optimizer every rate is tried by itself, then all of them mixed: the text to come may be more like what was read, or
+    less, and need a lower or a higher rate. The text must be none whose loss is then reported.
+    """
+    recent, found = ids[-MOST_TRIED:], []
+    fixed = frozen(model)(params, recent, key)
+    for name, rates in CANDIDATES.items():
+        tried = at_rates(model, Dynamics(name, rates, length))
+        members = [tried(params, recent, key, rate) for rate in rates]
+        found += [(Dynamics(name, (rate,), length), mean_nats(losses)) for rate, losses in zip(rates, members, strict=True)]
+        found.append((Dynamics(name, rates, length), mean_nats(mixed([fixed, *members]))))
+    return min(found, key=lambda candidate: math.inf if math.isnan(candidate[1]) else candidate[1])
+
+
+def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
+    """Nats per character. Summed in float64: a float32 sum over a million losses loses its last digits."""
+    return float(losses.mean(dtype=np.float64))
+
+
+def while_learning(model: Model, how: Dynamics) -> Evaluation:
+    """Dynamic evaluation of this kind; several rates and the frozen model are mixed with weights that follow their losses."""
+    read = at_rates(model, how)
+    if len(how.rates) == 1:
+        return lambda params, ids, key: read(params, ids, key, how.rates[0])
+    read_frozen = frozen(model)
+
+    return lambda params, ids, key: mixed([read_frozen(params, ids, key), *(read(params, ids, key, r) for r in how.rates)])
+
+
+def mixed(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
+    """The nats of a mixture of models, from theirs; one that has diverged, with a loss of NaN, is as good as left out."""
+    return mixture.weighted_online(np.nan_to_num(np.stack(members), nan=NOTHING_KNOWN, posinf=NOTHING_KNOWN))
+
+
+def at_rates(model: Model, how: Dynamics) -> Callable[..., Float[np.ndarray, " read"]]:
+    """(params, ids, key, rate) -> nats at each character, by one compiled program for all rates."""
+    return _evaluation(model, online(model, _rule(model, how.length), optimizers.optimizer(how.optimizer, how.rates[0])))
+
+
+def in_words(how: Dynamics) -> str:
+    """Of what kind it is."""
+    *others, last = [f"{rate:g}" for rate in how.rates]
+    rates = f"rates {', '.join(others)} and {last}, mixed with the frozen model" if others else f"rate {last}"
+    return f"{how.optimizer} at {rates}" + (f", after blocks of {how.length}" if how.length > 1 else "")
+
+
+def _rule(model: Model, length: int) -> Rule:
+    return one_step(model) if length == 1 else bptt(model, length)
+
+
+def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
+    length, most, reading = learner.length, max(1, UPDATES_PER_CALL // learner.length), reader(model)
+    drive, drive_rest = fast_driver(learner, most), fast_driver(reading, length)
+
+    def losses(
+        params: Params, ids: Int[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
+    ) -> Float[np.ndarray, " read"]:
+        state = learner.begin(params, key)
+        if rate is not None:
+            state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
+        end = (len(ids) - 1) // length * length
+        state, of_blocks = _read(drive, copy(state), ids[: end + 1], most, length)  # a driver overwrites the state it is given
+        if end == len(ids) - 1:
+            return of_blocks
+        # Nothing comes after the last characters, fewer than a block: to learn from them would change no loss.
+        rest = reading.begin(state.params, key)._replace(carry=state.carry)
+        return np.concatenate([of_blocks, _read(drive_rest, rest, ids[end:], length, 1)[1]])
+
+    return losses
+
+
+def _read(
+    drive: Driver, state: State, ids: Int[np.ndarray, " characters *streams"], most_updates: int, length: int
+) -> tuple[State, Float[np.ndarray, " read"]]:
+    """Reads a text in pieces of one size, the last one filled up: a driver is compiled anew for every size of a text."""
+    read, size = [np.zeros(0, np.float32)], most_updates * length
+    for start in range(0, len(ids) - 1, size):
+        piece = ids[start : start + size + 1]  # it begins with the last character of the one before
+        filled = np.concatenate([piece, np.zeros((size + 1 - len(piece), *ids.shape[1:]), ids.dtype)])
+        state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
+        read.append(losses)
+    return state, np.concatenate(read)

@@ -1,0 +1,169 @@
+"""Draw text from a model, character by character."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrnn.array_types import Carry, Logits, Params, RandomKey
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import InputError, check_value
+from jaxrnn.models.model import Model
+from jaxrnn.training.drivers import in_place
+
+BLOCK = 64  # characters drawn by one call
+TEMPERATURE = 0.7  # of the texts that are shown: likely enough to be read, not so likely as to repeat itself
+
+
+def sample(
+    model: Model,
+    params: Params,
+    prompt_ids: Int[np.ndarray, " prompt"],
+    length: int,
+    *,
+    key: RandomKey,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Int[np.ndarray, " length"]:
+    """Ids of the `length` characters that the model writes after the prompt. The same key gives the same text.
+
+    Args:
+      prompt_ids: read first, so that the state fits what is to follow; one character at least.
+      temperature: 0 = always the most likely character, 1 = as often as the model holds it likely.
+      top_k: draw among the k most likely characters only; 0 = among all.
+      top_p: draw among the fewest characters that hold this probability together; 1 = among all.
+    Raises:
+      InputError: an empty prompt; a temperature, top_k or top_p that is not allowed.
+    """
+    blocks = sample_blocks(model, params, prompt_ids, key=key, temperature=temperature, top_k=top_k, top_p=top_p)
+    enough = itertools.islice(blocks, -(-length // BLOCK))
+    return np.concatenate([np.zeros(0, np.int32), *enough])[:length]
+
+
+def sample_blocks(
+    model: Model,
+    params: Params,
+    prompt_ids: Int[np.ndarray, " prompt"],
+    *,
+    key: RandomKey,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Iterator[Int[np.ndarray, " block"]]:
+    """The endless text of which `sample` gives the beginning, in blocks of `BLOCK` characters."""
+    check_drawing(temperature, top_k, top_p)
+    if not len(prompt_ids):
+        raise InputError("the prompt is empty; give at least one character")
+    carry_key, noise_key = jax.random.split(key)
+    read, write = _jitted(model, restricted=top_k > 0 or top_p < 1)
+    start = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
+
+    def blocks() -> Iterator[Int[np.ndarray, " block"]]:
+        carry, logits = start
+        how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
+        for block in itertools.count():
+            carry, logits, ids = write(params, carry, logits, noise_key, np.uint32(block), *how)
+            yield np.asarray(ids)
+
+    return blocks()
+
+
+def check_drawing(temperature: float, top_k: int, top_p: float) -> None:
+    """Raises `InputError`, naming the one that is not allowed."""
+    check_value("temperature", temperature, 0 <= temperature <= 1_000, "a number from 0 to 1000")
+    check_value("top-k", top_k, top_k >= 0, "0 (all) or more")
+    check_value("top-p", top_p, 0 < top_p <= 1, "over 0 and at most 1")
+
+
+def choose(
+    logits: Float[Array, " vocab"], noise: Float[Array, " vocab"], temperature: Float[Array, ""], kept: Bool[Array, " vocab"]
+) -> Int[Array, ""]:
+    """Draws from softmax(logits / temperature) among the kept characters, with standard Gumbel noise.
+
+    argmax(logits / T + noise) is such a draw; argmax(logits + T noise) is the same character, and at T = 0 the likeliest one.
+    """
+    return jnp.argmax(jnp.where(kept, logits + temperature * noise, -jnp.inf)).astype(jnp.int32)
+
+
+def nucleus(
+    logits: Float[Array, " vocab"], temperature: Float[Array, ""], top_k: Int[Array, ""], top_p: Float[Array, ""]
+) -> Bool[Array, " vocab"]:
+    """Which characters may be drawn: the k likeliest, and of those the fewest that hold the probability p together.
+
+    Characters as likely as the last one kept are kept too.
+
+    Source: Holtzman et al. (2020), ICLR ("The curious case of neural text degeneration").
+    """
+    vocab = logits.shape[0]
+    ranked = jnp.sort(logits)[::-1]
+    in_top_k = jnp.arange(vocab) < jnp.where(top_k > 0, top_k, vocab)
+    tiny = jnp.finfo(logits.dtype).tiny  # keeps the quotient defined at temperature 0, where only the likeliest is drawn
+    probabilities = jax.nn.softmax(jnp.where(in_top_k, (ranked - ranked[0]) / jnp.maximum(temperature, tiny), -jnp.inf))
+    before = jnp.cumsum(probabilities) - probabilities
+    num_kept = jnp.maximum(jnp.sum(in_top_k & (before < top_p)), 1)  # a tiny p rounds to 0; the likeliest is kept all the same
+    return logits >= ranked[num_kept - 1]
+
+
+def warm_up(model: Model) -> Callable[..., tuple[Carry, Logits]]:
+    """Pure: (params, carry, ids) -> the carry and the logits after the last of the characters."""
+
+    def read(params: Params, carry: Carry, ids: Int[Array, " prompt"]) -> tuple[Carry, Logits]:
+        def unfinished(loop: tuple) -> Array:
+            t, _, _ = loop
+            return t < ids.shape[0]
+
+        def one_character(loop: tuple) -> tuple:
+            t, carry, _ = loop
+            return t + 1, *model.step(params, carry, ids[t])
+
+        first = model.step(params, carry, ids[0])
+        _, carry, logits = jax.lax.while_loop(unfinished, one_character, (jnp.int32(1), *first))
+        return carry, logits
+
+    return read
+
+
+def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Logits, Int[Array, " block"]]]:
+    """Pure: (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids of `BLOCK` characters.
+
+    They are block number `block` of all that are drawn with the key. Without `restricted`, top_k and top_p are not looked at,
+    which saves a sort for each character.
+    """
+
+    def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, block: Array, *how: Array):
+        temperature, top_k, top_p = how
+        key = jax.random.fold_in(key, block)  # in here, because a call of its own takes as long as drawing 30 characters
+        noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw a character
+        everything = jnp.ones(logits.shape, bool)
+
+        def unfinished(loop: tuple) -> Array:
+            t, _, _, _ = loop
+            return t < BLOCK
+
+        def one_character(loop: tuple) -> tuple:
+            t, carry, logits, ids = loop
+            kept = nucleus(logits, temperature, top_k, top_p) if restricted else everything
+            chosen = choose(logits, noise[t], temperature, kept)
+            return t + 1, *model.step(params, carry, chosen), ids.at[t].set(chosen)
+
+        start = (jnp.int32(0), carry, logits, jnp.zeros(BLOCK, jnp.int32))
+        _, carry, logits, ids = jax.lax.while_loop(unfinished, one_character, start)
+        return carry, logits, ids
+
+    return write
+
+
+@functools.lru_cache(maxsize=16)
+def _jitted(model: Model, restricted: bool) -> tuple[Callable, Callable]:
+    """Both programs, kept for the models in use: a sample after each epoch must not compile them each time."""
+    return jax.jit(warm_up(model)), jax.jit(write_block(model, restricted), compiler_options=in_place())
+
+
+def default_prompt(known: Vocabulary) -> str:
+    """A full stop as in the course, or the first character of a vocabulary that has none."""
+    return "." if "." in known.characters else known.characters[0]

@@ -1,0 +1,83 @@
+"""Why a checkpoint could not be read or written, and whether that proves it damaged."""
+
+import errno
+import json
+from pathlib import Path
+
+from jaxrnn.errors import InputError
+from jaxrnn.storage import seal
+
+# What TensorStore, which verifies the index of the arrays by checksums of its own, says of files that are not whole.
+PROOFS = {
+    "DATA_LOSS": "the checksum of its arrays differs from when it was saved",
+    "OUT_OF_RANGE": "a file of its arrays is cut short",
+    "NOT_FOUND": "a file of its arrays is missing",
+    "FAILED_PRECONDITION": "a file of its arrays is missing or cut short",
+}
+
+
+class Damaged(Exception):
+    """The checkpoint is not what was saved; the message says how that was noticed."""
+
+
+class Unreadable(InputError):
+    """A checkpoint that cannot be read here, damaged or not."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"checkpoint {str(path)!r} cannot be read here: {reason}")
+        self.reason = reason
+
+
+class NotWritten(Exception):
+    """The checkpoint could not be saved; the message says why."""
+
+
+def failure_of(path: Path, error: Exception) -> Damaged | Unreadable:
+    """Decide whether a checkpoint that could not be read is damaged, which only its files prove, or unreadable here."""
+    try:
+        listed = seal.read(path)
+        broken = seal.damage(path, listed) if listed else None
+    except OSError as unreadable:
+        listed, broken, error = None, None, unreadable
+    proved = damage_in(error) if broken or not listed else None
+    if broken or proved:
+        return Damaged(proved or broken)
+    return Unreadable(path, why_unreadable(error, whole=bool(listed)))
+
+
+def damage_in(error: Exception) -> str | None:
+    """Say what reading a checkpoint has proved to be damaged, None if nothing is: the cause may lie outside of its files."""
+    if isinstance(error, FileNotFoundError):
+        return "a file of it is missing"
+    if isinstance(error, json.JSONDecodeError):
+        return "its metadata is not JSON"
+    words = " ".join(str(each) for each in (error, error.__cause__, error.__context__))
+    return next((reason for status, reason in PROOFS.items() if status in words), None)
+
+
+def why_unreadable(error: Exception, whole: bool) -> str:
+    """Say in a few words why a checkpoint could not be read, and what to do.
+
+    Args:
+      whole: whether all its files are known to be as they were written.
+    """
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files; raise their number with ulimit -n"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    reason = str(error).partition("\n")[0][:200] or type(error).__name__
+    return reason if whole else f"{reason}; to use an older one, move it out of its folder"
+
+
+def why_not_written(error: Exception) -> str:
+    """Why something could not be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOSPC or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "No space left")):
+        return "no space left on the disk"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return str(error).partition("\n")[0][:100] or type(error).__name__

@@ -1,0 +1,103 @@
+"""The files of a run that grow: metrics, a JSON object a line, and samples."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxrnn.runtime import devices
+
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.txt"
+
+
+class Log(NamedTuple):
+    """What is to be appended to the run's files."""
+
+    metrics: str = ""
+    samples: str = ""
+
+
+def to_json_line(values: Mapping[str, Any]) -> str:
+    """One line of JSON; numbers that JSON does not know (NaN, infinity) become null."""
+    known = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    return json.dumps(known, ensure_ascii=False, allow_nan=False)
+
+
+def event(name: str, values: Mapping[str, Any]) -> str:
+    """A line of the metrics."""
+    return to_json_line({"event": name, **values}) + "\n"
+
+
+def titled(title: str, sample: str) -> str:
+    """A text that the model wrote, as it stands among the samples."""
+    return f"=== {title} ===\n{sample}\n\n" if sample else ""
+
+
+def joined(first: Log, second: Log) -> Log:
+    """One after the other."""
+    return Log(*(a + b for a, b in zip(first, second, strict=True)))
+
+
+def append(path: Path, log: Log) -> Log:
+    """Appends to the run's files; what could not be written comes back and may be tried again.
+
+    A file that takes only a part of it, because the disk is full, is cut back to what it was.
+    """
+    if not devices.is_first():
+        return Log()
+    return Log(*(_append(path / name, text) for name, text in zip((METRICS, SAMPLES), log, strict=True)))
+
+
+def log_sizes(path: Path) -> dict[str, int]:
+    """How long the files are that are appended to, in bytes."""
+    return {name: _size(path / name) for name in (METRICS, SAMPLES)}
+
+
+def cut(path: Path, sizes: Mapping[str, int]) -> None:
+    """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
+    for name in (METRICS, SAMPLES) if devices.is_first() else ():
+        with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either
+            content = (path / name).read_bytes()[: sizes.get(name, 0)]
+            os.truncate(path / name, content.rfind(b"\n") + 1)
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics; one that is torn is left out."""
+    try:
+        lines = (path / METRICS).read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            events.append(json.loads(line))
+    return [values for values in events if isinstance(values, dict) and "event" in values]
+
+
+def _append(path: Path, text: str) -> str:
+    if not text:
+        return ""
+    try:
+        size = _size(path)
+    except OSError:
+        return text
+    try:
+        with path.open("ab", buffering=0) as file:
+            if file.write(text.encode()) < len(text.encode()):
+                raise OSError
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        return text
+    return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # and no other error: it would be taken for an empty file
+        return 0
