@@ -1,4 +1,4 @@
-"""What the experiments share: a run by its flags, and a number that must lie where the README says."""
+"""What the experiments share: a run by its flags, and a number that must lie where the documentation says."""
 
 import contextlib
 import io
@@ -20,6 +20,23 @@ def run(*flags: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         train.main([*flags, "--sample-length", "0", "--run-dir", folder])
         return [event for event in read_events(Path(folder)) if event["event"] in ("epoch", "final")]
+
+
+def write_table(name: str, lines: list[str]) -> None:
+    """Print a Markdown table, and write it to results/NAME.md, which the documentation includes."""
+    table = "\n".join(lines) + "\n"
+    print(table, end="")
+    Path(__file__).with_name("results").joinpath(f"{name}.md").write_text(table, "utf-8")
+
+
+def four_numbers(final: dict) -> list[str]:
+    """Lines of a table with a run's four final numbers."""
+    names = ("online_nats", "train_nats", "heldout_nats", "heldout_dynamic_nats")
+    return [
+        "| online | training, frozen | held-out, frozen | held-out, dynamic |",
+        "|---|---|---|---|",
+        "| " + " | ".join(f"{final[name]:.4f}" for name in names) + " |",
+    ]
 
 
 def expect(name: str, value: float, lowest: float, highest: float) -> None:
