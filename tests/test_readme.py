@@ -1,31 +1,148 @@
-"""What the README says can be typed."""
+"""What the README and the documentation say: programs run, links lead somewhere, files and flags that they name exist."""
 
+import contextlib
+import importlib
+import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+import pytest
 
+from jaxrnn import export
 
-PROGRAMS = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "jaxrnn import" in block]
-
-
-def run(program):
-    exec(compile(program, "README.md", "exec"), {})
-
-
-def test_the_program_that_trains_and_writes_runs(capsys):
-    assert len([line for line in PROGRAMS[0].splitlines() if line]) <= 25
-    run(PROGRAMS[0].replace("range(5)", "range(1)"))
-    first, *text = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"epoch 1: 2\.\d{4} nats per character", first)
-    assert text[0].startswith("COLAS.")
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (README, *sorted(ROOT.glob("docs/**/*.md")))}
+FENCED = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_program_on_rules_runs(capsys):
-    run(PROGRAMS[1].replace("100_0", "3_0"))
-    assert re.fullmatch(r"[01]\.\d{4} nats above the source itself, whose rate is 0\.4043\n", capsys.readouterr().out)
+class Block(NamedTuple):
+    """A fenced block of a page, and its number among those of its language there."""
+
+    page: str
+    number: int
+    code: str
+
+
+def blocks(language):
+    """All fenced blocks of a language."""
+    return [
+        Block(page, number, code)
+        for page, text in PAGES.items()
+        for number, code in enumerate([body for name, body in FENCED.findall(text) if name == language])
+    ]
+
+
+PROGRAMS = blocks("python")
+# Of a page's program: what is put for what, so that it takes no longer than a test may, and what it must print then.
+SHORTENED = {
+    ("README.md", 0): [("range(5)", "range(1)")],
+    ("docs/guide/library.md", 0): [("range(2_000)", "range(20)")],
+    ("docs/rules/index.md", 0): [("100_0", "3_0")],
+}
+PRINTED = {
+    ("README.md", 0): r"epoch 1: 2\.\d{4} nats per character\nCOLAS\..*",
+    ("docs/guide/export.md", 0): r".{200,}",
+    ("docs/guide/library.md", 0): r"\(3, 1\)\n",
+    ("docs/guide/library.md", 1): r"\d+ hidden units, \d+ characters\n",
+    ("docs/rules/index.md", 0): r"0\.[0-6]\d{3} nats above the source itself, whose rate is 0\.4043\n",
+}
+
+
+@pytest.fixture(scope="module")
+def with_a_run(trained, tmp_path_factory):
+    """A folder with the run and the exported weights that programs of the pages read."""
+    path = tmp_path_factory.mktemp("pages")
+    (path / "runs").symlink_to(trained / "runs")
+    export.main([str(trained / "runs" / "notebook-comedie-0"), str(path / "weights.safetensors")])
+    return path
+
+
+def shortened(block):
+    """The block's program with its replacements, each of which must be there."""
+    code = block.code
+    for long, short in SHORTENED.get(block[:2], ()):
+        assert long in code, f"{block.page} no longer holds {long}"
+        code = code.replace(long, short)
+    return code
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: f"{block.page}-{block.number}")
+def test_a_program_of_a_page_runs(block, with_a_run, monkeypatch, capsys):
+    monkeypatch.chdir(with_a_run)
+    capsys.readouterr()
+    exec(compile(shortened(block), block.page, "exec"), {})
+    assert re.fullmatch(PRINTED.get(block[:2], ".*"), capsys.readouterr().out, re.DOTALL)
+
+
+def test_what_is_expected_of_programs_is_of_programs_that_are_there():
+    assert {*SHORTENED, *PRINTED} <= {block[:2] for block in PROGRAMS}
+
+
+def test_the_readme_is_short():
+    assert len(PAGES["README.md"].splitlines()) <= 150
+    assert README.stat().st_size <= 8192
+    (program,) = [block.code for block in PROGRAMS if block[:2] == ("README.md", 0)]
+    assert len([line for line in program.splitlines() if line]) <= 25
 
 
 def test_the_readme_has_two_commands_that_set_everything_up():
-    commands = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
+    commands = re.findall(r"^python3 -m venv .*$", PAGES["README.md"], re.MULTILINE)
     assert [command.split(" && ")[-1] for command in commands] == ["python -m jaxrnn.train", "python -m pytest"]
+
+
+def slugs(text):
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ +(.*)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+LINKS = [
+    (page, target)
+    for page, text in PAGES.items()
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", text))
+    if "://" not in target
+]
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=lambda value: value)
+def test_a_link_leads_to_a_file_and_a_heading(page, target):
+    file, _, anchor = target.partition("#")
+    path = (ROOT / page).parent / file if file else ROOT / page
+    assert path.is_file()
+    assert not anchor or anchor in slugs(path.read_text("utf-8"))
+
+
+INCLUDES = [
+    (page, target) for page, text in PAGES.items() for target in re.findall(r"^```\{include\} (.*)$", text, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("page", "target"), INCLUDES, ids=lambda value: value)
+def test_what_a_page_includes_is_there_and_linked_before(page, target):
+    assert ((ROOT / page).parent / target).is_file()
+    before, _, _ = PAGES[page].partition(f"```{{include}} {target}\n")
+    assert f"]({target})" in before
+
+
+def test_the_index_lists_every_page():
+    listed = {target for page, target in LINKS if page == "docs/index.md"}
+    pages = {Path(page).relative_to("docs").as_posix() for page in PAGES if page.startswith("docs/")}
+    assert pages - {"index.md"} <= listed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_that_a_page_names_are_there(page):
+    for script in re.findall(r"\b(?:tests|experiments)/\w+\.\w+", PAGES[page]):
+        assert (ROOT / script).exists(), script
+
+
+def test_flags_that_shell_blocks_show_are_those_of_their_programs():
+    shown = [line.partition("#")[0] for block in blocks("sh") for line in block.code.splitlines()]
+    commands = [re.search(r"python -m jaxrnn\.(\w+)(.*)", line) for line in shown]
+    for name, flags in [command.groups() for command in commands if command]:
+        with contextlib.redirect_stdout(io.StringIO()) as help_text, pytest.raises(SystemExit):
+            importlib.import_module(f"jaxrnn.{name}").main(["--help"])
+        for flag in re.findall(r"(?<!\S)--[\w-]+", flags):
+            assert re.search(rf"{flag}\b", help_text.getvalue()) or flag == "--help", (name, flag)
