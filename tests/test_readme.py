@@ -146,3 +146,22 @@ def test_flags_that_shell_blocks_show_are_those_of_their_programs():
             importlib.import_module(f"jaxrnn.{name}").main(["--help"])
         for flag in re.findall(r"(?<!\S)--[\w-]+", flags):
             assert re.search(rf"{flag}\b", help_text.getvalue()) or flag == "--help", (name, flag)
+
+
+PACKAGE = [path for path in (ROOT / "jaxrnn").iterdir() if path.name != "__pycache__"]
+
+
+def test_the_readme_lists_the_package():
+    (listed,) = [body for _, body in FENCED.findall(PAGES["README.md"]) if body.startswith("__init__.py")]
+    names = [path.name + "/" * path.is_dir() for path in PACKAGE]
+    assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(names)
+
+
+def test_the_layout_lists_every_file_of_every_room():
+    listed, room = {}, ""
+    for first, names in re.findall(r"^\|([^|]*)\|([^|]*)\|[^|]*\|$", PAGES["docs/development.md"], re.MULTILINE):
+        room = first.strip(" `") or room
+        listed.setdefault(room, set()).update(re.findall(r"`(\w+)`", names))
+    for path in PACKAGE:
+        if path.is_dir():
+            assert listed[f"{path.name}/"] == {file.stem for file in path.glob("*.py")} - {"__init__"}, path.name
