@@ -60,6 +60,15 @@ def test_drawing_leaves_the_users_settings_as_they_are():
     assert plot.draw(LINE, NUMBERS, 1_000, "a run") == with_settings
 
 
+def test_a_figure_has_the_losses_and_keeps_the_style_that_is_set():
+    with mpl.rc_context({"figure.facecolor": "black"}):
+        drawn = plot.figure(LINE, NUMBERS, 1_000, "a run")
+    assert drawn.get_facecolor() == (0.0, 0.0, 0.0, 1.0)
+    axes = drawn.axes[0]
+    assert (axes.get_title(), axes.get_ylabel()) == ("a run", "nats per character")
+    assert [list(line.get_ydata()) for line in axes.lines[:3]] == [[2.0], [2.0], [1.9]]
+
+
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_no_setting_of_matplotlib_reaches_the_picture(tmp_path, monkeypatch, capfd, backend):
     """Not that of a notebook, of a file of settings that cannot even be read, nor a folder that cannot be written."""

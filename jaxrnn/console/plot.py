@@ -14,9 +14,12 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECONDS = 300.0  # at most; the first picture of a user takes long, because matplotlib looks for all fonts
 LEVELS = {  # a number -> what the picture calls it, its color and its dashes
@@ -25,7 +28,7 @@ LEVELS = {  # a number -> what the picture calls it, its color and its dashes
     "heldout_dynamic_nats": ("held-out, dynamic", "C1", ":"),
 }
 # The paths are those of this process: it may run from a checkout, or from a notebook that has added some.
-PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn import plot; plot.main()"
+PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn.console import plot; plot.main()"
 
 Points: TypeAlias = Sequence[Sequence[float]]  # (epochs read so far, nats)
 
@@ -65,6 +68,32 @@ def curves(events: Iterable[Mapping[str, Any]], updates_per_epoch: int) -> Curve
     return Curves(windows, epochs, validation, max((place for place, _ in (*windows, (before, 0.0))), default=0.0))
 
 
+def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> "Figure":
+    """Make the picture of the loss as a matplotlib figure, in the style that is set.
+
+    Args:
+      numbers: the four numbers by name, in nats per character.
+      window: characters of which a point of `curves.windows` is the mean.
+      title: printable characters.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.add_subplot()
+    axes.plot(*_across(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
+    axes.plot(*_across(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
+    if curves.validation:
+        axes.plot(*_across(curves.validation), "s-", color="C4", label="validation")
+    for name, (words, color, dashes) in LEVELS.items():
+        axes.axhline(numbers[name], color=color, linestyle=dashes, linewidth=1.5, label=f"{words}: {numbers[name]:.3f}")
+    shown = [nats for nats in (*numbers.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
+    axes.set(xlim=(0, curves.end or 1), ylim=(min(shown, default=0.0) - 0.25, max(shown, default=1.0) + 0.5))
+    _label_axes(axes, title)
+    return drawn
+
+
 def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
     """Draw the loss as PNG, in matplotlib's own style whatever the user's is.
 
@@ -78,9 +107,8 @@ def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) 
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a name in a script that the font does not have is drawn as boxes
         mpl.rcdefaults()
-        figure = _figure(curves, numbers, window, title)
         picture = io.BytesIO()
-        figure.savefig(picture, dpi=120, format="png")
+        figure(curves, numbers, window, title).savefig(picture, dpi=120, format="png")
     return picture.getvalue()
 
 
@@ -130,28 +158,13 @@ def _in_one_line(complaint: str) -> str:
     return lines[-1][:200] if lines else ""
 
 
-def _figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(*_across(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
-    axes.plot(*_across(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
-    if curves.validation:
-        axes.plot(*_across(curves.validation), "s-", color="C4", label="validation")
-    for name, (words, color, dashes) in LEVELS.items():
-        axes.axhline(numbers[name], color=color, linestyle=dashes, linewidth=1.5, label=f"{words}: {numbers[name]:.3f}")
-    shown = [nats for nats in (*numbers.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
+def _label_axes(axes: Any, title: str) -> None:
     axes.set_title(title, parse_math=False)  # a folder's name may hold a dollar sign
-    axes.set(xlim=(0, curves.end or 1), ylim=(min(shown, default=0.0) - 0.25, max(shown, default=1.0) + 0.5))
     axes.set(xlabel="epochs", ylabel="nats per character")
     right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
     right.set_ylabel("bits per character")
     axes.legend(frameon=False)
     axes.grid(alpha=0.2)
-    return figure
 
 
 def _across(points: Points) -> tuple[list[float], list[float]]:
