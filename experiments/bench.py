@@ -91,7 +91,7 @@ START = "a fresh process: the course's ten epochs"
 def main(only: str = "") -> None:
     """Measures all rows, or those whose name fits."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
-    devices.use_cores("bptt", 0)
+    devices.make_core_devices("bptt", 0)
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
     ids = vocabulary.encode(known, characters)
@@ -121,7 +121,7 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
     model, stream = network("elman", vocab_size), to_streams(ids)
     learner = online(model, one_step(model), optimizer("sgd", RATE))
     start = jax.jit(learner.init)(build.keys(0).init)
-    on_device = devices.place_stream(stream, None)
+    on_device = devices.shard_stream(stream, None)
     most = len(ids) - 1
     drives = {PLAIN: plain_driver(learner), FAST: fast_driver(learner, most)}
     losses = {name: drive(copy(start), on_device, CHECKED)[1] for name, drive in drives.items()}
@@ -166,9 +166,9 @@ def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
     model = network(row.cell, vocab_size, row.hidden, embedding_size=0 if row.cell == "elman" else row.hidden)
     learner = learner_of(row, model)
     stream = to_streams(ids, row.streams)
-    mesh = devices.mesh(devices.chosen(settings_of(row)))
-    start, on_device = jax.jit(learner.init)(build.keys(0).init), devices.place_stream(stream, mesh)
-    start, most = devices.place(start, mesh), (len(stream) - 1) // row.length
+    mesh = devices.make_mesh(devices.resolve_num_devices(settings_of(row)))
+    start, on_device = jax.jit(learner.init)(build.keys(0).init), devices.shard_stream(stream, mesh)
+    start, most = devices.shard_state(start, mesh), (len(stream) - 1) // row.length
     drive = fast_driver(learner, most)
     runs: dict[str, Run] = {"jaxrnn": lambda n: drive(copy(start), on_device, n)}
     for threads in numbers_of_threads():

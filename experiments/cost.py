@@ -77,7 +77,7 @@ GROWING: dict[str, list[Work]] = {
 def main() -> None:
     """Measures all of it."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
-    devices.use_cores("bptt", 0)
+    devices.make_core_devices("bptt", 0)
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
     ids, vocab_size = np.resize(vocabulary.encode(known, characters), 1_000_001), len(known.characters)
@@ -101,7 +101,7 @@ def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, 
     """Each row beside its roofline and the row before."""
     found = []
     for work, taken in zip(GROWING[what], seconds, strict=True):
-        num_devices = devices.chosen(settings_of(work)).device.num_devices
+        num_devices = devices.resolve_num_devices(settings_of(work)).device.num_devices
         least = roofline(work, vocab_size, flops[num_devices], speed[sum(num_weights(work, vocab_size))])
         cost = Cost(num_devices, 1e6 * taken, 1e6 * least, None, None)
         if found:
@@ -120,9 +120,9 @@ def settings_of(work: Work) -> Config:
 
 def seconds_of(work: Work, ids: np.ndarray, vocab_size: int) -> float:
     """Of an update; or, where it says how many characters, of reading those."""
-    learner, mesh = learner_of(work, vocab_size), devices.mesh(devices.chosen(settings_of(work)))
-    stream = devices.place_stream(to_streams(ids, work.streams), mesh)
-    start = devices.place(jax.jit(learner.init)(jax.random.key(0)), mesh)
+    learner, mesh = learner_of(work, vocab_size), devices.make_mesh(devices.resolve_num_devices(settings_of(work)))
+    stream = devices.shard_stream(to_streams(ids, work.streams), mesh)
+    start = devices.shard_state(jax.jit(learner.init)(jax.random.key(0)), mesh)
     most = (len(ids) // work.streams - 1) // work.length
     drive = fast_driver(learner, work.characters or min(most, 20_000))
 

@@ -104,7 +104,7 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     def cost(which: int) -> Cost:
         rule, length = rules[which]
         name = rule if length == 1 else f"{rule} {length}"
-        return Cost(cell, name, hidden, 1e6 * least[which], 1e6 * least[0], _influence.num_bytes(states[which].memory))
+        return Cost(cell, name, hidden, 1e6 * least[which], 1e6 * least[0], _influence.count_bytes(states[which].memory))
 
     return [cost(which) for which in range(1, len(rules))]
 
@@ -121,7 +121,7 @@ def in_words(costs: Sequence[Cost]) -> str:
     cell = {"elman": "Elman", "indrnn": "IndRNN"}.get(costs[0].cell, costs[0].cell.upper())
     ratios = " | ".join(f"{cost.ratio:.1f}" for cost in costs)
     of_time, of_memory = exponents(costs)
-    order, memory = ORDERS[costs[0].rule.split()[0]], _influence.in_bytes(costs[-1].memory)
+    order, memory = ORDERS[costs[0].rule.split()[0]], _influence.format_bytes(costs[-1].memory)
     at_most = f"{costs[-1].microseconds:,.1f} | {memory}"
     return f"| {cell} | {costs[0].rule} | {ratios} | {at_most} | {of_time:.1f} | {of_memory:.1f} | {order} |"
 

@@ -44,7 +44,7 @@ from jaxrnn.config import auto, build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.models import counts
-from jaxrnn.models.mixture import interpolated
+from jaxrnn.models.mixture import interpolate
 from jaxrnn.runs.advance import advance, over
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.task import Task, prepare
@@ -153,9 +153,9 @@ def read_to_the_end(task: Task) -> tuple:
 def best_ngram(data: Data) -> tuple[int, Losses]:
     """The order that is best on the validation part, and the losses on the held-out part."""
     vocab_size = len(data.vocabulary.characters)
-    counted = {order: counts.count(data.train, vocab_size, order) for order in ORDERS}
-    order = min(ORDERS, key=lambda order: counts.losses(counted[order], data.validation).mean())
-    return order, counts.losses(counted[order], data.heldout)
+    counted = {order: counts.count_ngrams(data.train, vocab_size, order) for order in ORDERS}
+    order = min(ORDERS, key=lambda order: counts.ngram_losses(counted[order], data.validation).mean())
+    return order, counts.ngram_losses(counted[order], data.heldout)
 
 
 def mixtures(networks: list[Trained], counted: Losses) -> dict[str, dict[str, Losses]]:
@@ -173,12 +173,12 @@ def mixtures(networks: list[Trained], counted: Losses) -> dict[str, dict[str, Lo
 
 def even(members: list[Losses]) -> Losses:
     """The losses of a mixture of equal weights."""
-    return interpolated(np.stack(members), np.full(len(members), 1 / len(members)))
+    return interpolate(np.stack(members), np.full(len(members), 1 / len(members)))
 
 
 def weighted(both: list[Losses], of_first: float) -> Losses:
     """The losses of a mixture of two."""
-    return interpolated(np.stack(both), np.array([of_first, 1 - of_first]))
+    return interpolate(np.stack(both), np.array([of_first, 1 - of_first]))
 
 
 def in_words(losses: dict[str, Losses]) -> str:

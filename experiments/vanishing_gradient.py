@@ -38,7 +38,7 @@ from jaxrnn.array_types import Params
 from jaxrnn.config.auto import SGD_RATES
 from jaxrnn.data import automaton, synthetic, text, vocabulary
 from jaxrnn.data.streams import to_streams, updates_per_epoch
-from jaxrnn.rules._unroll import over_layer
+from jaxrnn.rules._unroll import unroll_layer
 from jaxrnn.training.drivers import Driver
 from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import optimizer
@@ -120,7 +120,7 @@ def reach_of(name: str, rule: str) -> Reach:
 def influence(model: Model, params: Params, ids: np.ndarray) -> np.ndarray:
     """Mean norm of dloss_t / dx_(t - lag), x one-hot, over places t, relative to lag 0: f64[lags]."""
     (layer,) = model.layers
-    weights, run = params[layer.name], over_layer(layer)
+    weights, run = params[layer.name], unroll_layer(layer)
     t = np.random.default_rng(0).integers(WARM + MOST_LAG, len(ids) - 1, PLACES)
     x, y = ids[t + np.arange(-WARM - MOST_LAG, 1)[:, None]], jnp.asarray(ids[t + 1])
 

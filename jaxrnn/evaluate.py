@@ -63,10 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
-        devices.start()
+        devices.start_backend()
         screen = report.console()
         with report.busy(screen, "starting"):
-            inside.enter_context(compiled.programs_kept(options.compilation_cache))
+            inside.enter_context(compiled.keep_programs(options.compilation_cache))
             run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)

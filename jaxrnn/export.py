@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.told_in_one_line():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
         check_file(options.file)
-        devices.start()
+        devices.start_backend()
         with report.busy(report.console(), "reading the checkpoint"):
             run = checkpoint.load(options.run)
         report.show_rejected(run.rejected)

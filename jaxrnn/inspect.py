@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.told_in_one_line():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
-        devices.start()
+        devices.start_backend()
         with report.busy(report.console(), "reading the checkpoints"):
             found = checked(options.run)
         good = [each.run for each in found if each.run is not None]

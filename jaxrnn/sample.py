@@ -92,9 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.told_in_one_line(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check(config)
-        devices.start()
+        devices.start_backend()
         with report.busy(report.console(), "starting"):
-            inside.enter_context(compiled.programs_kept(config.compilation_cache))
+            inside.enter_context(compiled.keep_programs(config.compilation_cache))
             run = checkpoint.load(config.run or checkpoint.newest())
         report.show_rejected(run.rejected)
         devices.set_precision(run.config.device)

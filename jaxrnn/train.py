@@ -45,18 +45,18 @@ def main(arguments: list[str] | None = None) -> None:
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse_after_origin(flags)
         terminal.forgive()  # what is learned is worth more than what is shown
-        devices.check(config.device)
+        devices.check_devices(config.device)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
-        devices.join(config.device)
+        devices.join_processes(config.device)
         if config.device.coordinator:  # the processes agree on the folder, for which they compute
-            devices.start()
+            devices.start_backend()
         run_dir = found(preset, config) if config.run.resume else None
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
-        devices.use_cores(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
-        devices.start()
+        devices.make_core_devices(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
+        devices.start_backend()
         with report.busy(report.console(), STARTING):
-            inside.enter_context(compilation_cache.programs_kept(config.run.compilation_cache))
+            inside.enter_context(compilation_cache.keep_programs(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
         else:
@@ -96,7 +96,7 @@ def is_preset_named(arguments: list[str]) -> bool:
 
 def found(preset: str, config: Config) -> Path | None:
     """The folder of the run to go on with, the same for all processes; None for a new run."""
-    path = devices.by_first(lambda: str(resume.find(preset, config) or ""))
+    path = devices.broadcast_from_first(lambda: str(resume.find(preset, config) or ""))
     return Path(path) if path else None
 
 
@@ -156,7 +156,7 @@ def go_on_from(saved: Run, config: Config) -> None:
         data, config = build.data(config, saved.vocabulary), configs.to_keep(config)
     report.show_rejected(saved.rejected)
     devices.set_precision(config.device)
-    config = devices.chosen(config, saved.config)
+    config = devices.resolve_num_devices(config, saved.config)
     with report.busy(report.console(), STARTING):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
@@ -185,7 +185,7 @@ def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint")
     with report.busy(report.console(), "compiling the network"):
-        task = prepare(devices.chosen(auto.chosen(configs.to_keep(config), data.num_used)), data)
+        task = prepare(devices.resolve_num_devices(auto.chosen(configs.to_keep(config), data.num_used)), data)
         return task, first_snapshot(task, origin)
 
 

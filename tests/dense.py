@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import nats
-from jaxrnn.models.model import names, of_layers
+from jaxrnn.models.model import layer_names, split_carry
 
 
 def steps(model, params, carry, x, y):
@@ -84,8 +84,8 @@ def window(of_steps, length):
 
 def own_unit(model, params, carry):
     """The mask that leaves what a weight does to the states of its own unit: that of its last axis, modulo their number."""
-    layers, weights = names(max(1, len(model.layers))), jax.tree.flatten_with_path(params)[0]
-    carries = zip(layers, of_layers(carry, len(layers)), strict=True)
+    layers, weights = layer_names(max(1, len(model.layers))), jax.tree.flatten_with_path(params)[0]
+    carries = zip(layers, split_carry(carry, len(layers)), strict=True)
     states = [(name, unit) for name, carry in carries for leaf in jax.tree.leaves(carry) for unit in range(leaf.size)]
     units = jax.tree.leaves(carry)[0].size
     places = [(path[0].key, np.arange(leaf.size) % leaf.shape[-1] % units) for path, leaf in weights]

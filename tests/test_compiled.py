@@ -13,14 +13,14 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jaxrnn import sample, train
 from jaxrnn.data import temporary
 from jaxrnn.runtime import compilation_cache
-from jaxrnn.runtime.compilation_cache import CACHE_DIR, programs_kept
+from jaxrnn.runtime.compilation_cache import CACHE_DIR, keep_programs
 
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """The folder in which programs are kept; JAX has no cache of its own."""
     folder, before = tmp_path / "cache" / "compiled", getattr(jax.config, CACHE_DIR)
-    monkeypatch.setattr(compilation_cache, "default_folder", lambda: folder)
+    monkeypatch.setattr(compilation_cache, "programs_folder", lambda: folder)
     jax.config.update(CACHE_DIR, None)
     yield folder
     jax.config.update(CACHE_DIR, before)
@@ -36,7 +36,7 @@ def num_read(wanted=True):
 
     jax.monitoring.register_event_listener(listener)
     try:
-        with programs_kept(wanted):
+        with keep_programs(wanted):
             for factor in (3.0, 5.0):
                 assert jax.jit(lambda x, factor=factor: factor * x)(jnp.float32(2.0)) == 2 * factor
     finally:
@@ -94,7 +94,7 @@ def test_the_oldest_are_removed_when_there_are_too_many(kept, monkeypatch):
     files = list(kept.iterdir())
     for age, path in enumerate(files):
         os.utime(path, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(compilation_cache, "MOST_BYTES", sum(path.stat().st_size for path in files) - 1)
+    monkeypatch.setattr(compilation_cache, "MAX_CACHE_BYTES", sum(path.stat().st_size for path in files) - 1)
     num_read()
     assert set(kept.iterdir()) == set(files[:-1])
 
@@ -116,7 +116,7 @@ def test_no_place_for_temporary_files_is_no_cache(kept, monkeypatch, tmp_path):
 
 
 def test_a_user_without_a_home_has_no_cache(kept, monkeypatch, tmp_path):
-    monkeypatch.setattr(compilation_cache, "default_folder", lambda: None)
+    monkeypatch.setattr(compilation_cache, "programs_folder", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert [num_read(), num_read()] == [0, 0]
     assert list(tmp_path.iterdir()) == []
@@ -130,7 +130,7 @@ def test_a_disk_that_takes_only_half_of_a_file_keeps_none_of_it(kept, monkeypatc
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "jit_something-cache").write_bytes(b"half of it is too much")
     monkeypatch.setattr(temporary, "try_lock", take_half)
-    compilation_cache.keep(tmp_path / "own", kept)
+    compilation_cache.save_programs(tmp_path / "own", kept)
     assert list(kept.iterdir()) == []
 
 
@@ -149,7 +149,7 @@ def test_what_a_killed_process_has_copied_is_removed(kept, monkeypatch, tmp_path
 
 def test_a_cache_of_jax_is_left_as_it_is(kept, tmp_path):
     jax.config.update(CACHE_DIR, str(tmp_path / "of_the_user"))
-    with programs_kept():
+    with keep_programs():
         assert getattr(jax.config, CACHE_DIR) == str(tmp_path / "of_the_user")
     assert not kept.exists()
 
@@ -157,7 +157,7 @@ def test_a_cache_of_jax_is_left_as_it_is(kept, tmp_path):
 def test_the_settings_of_jax_are_those_of_before_at_the_end(kept):
     names = (CACHE_DIR, *compilation_cache.SETTINGS)
     before = [getattr(jax.config, name) for name in names]
-    with contextlib.suppress(KeyError), programs_kept():
+    with contextlib.suppress(KeyError), keep_programs():
         assert getattr(jax.config, CACHE_DIR) is not None
         raise KeyError
     assert [getattr(jax.config, name) for name in names] == before

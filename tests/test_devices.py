@@ -132,12 +132,12 @@ def assert_same_losses(run_dir, other):
 def test_devices_are_used_that_gain(monkeypatch, there, rule, num_streams, number):
     monkeypatch.setattr(jax, "device_count", lambda: there)
     settings = Config(learning=LearningConfig(rule=rule, num_streams=num_streams))
-    chosen = devices.chosen(settings)
+    chosen = devices.resolve_num_devices(settings)
     assert chosen.device.num_devices == number
-    assert devices.chosen(chosen) == chosen
+    assert devices.resolve_num_devices(chosen) == chosen
     gone = dataclasses.replace(settings, device=DeviceConfig(num_devices=64))
-    assert devices.chosen(gone, begun=gone) == chosen
-    assert devices.chosen(gone, begun=settings) == gone  # asked for, and then refused
+    assert devices.resolve_num_devices(gone, begun=gone) == chosen
+    assert devices.resolve_num_devices(gone, begun=settings) == gone  # asked for, and then refused
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,6 @@ def test_where_a_process_is_is_no_part_of_a_run():
 
 @pytest.mark.parametrize(("flags", "number"), [("", 3), ("--xla_force_host_platform_device_count=5", 5)])
 def test_cores_are_made_devices_unless_xla_was_told_their_number(flags, number):
-    program = "import jax; from jaxrnn.runtime import devices; devices.use_cores('bptt', 3); print(jax.device_count())"
+    program = "import jax; from jaxrnn.runtime import devices; devices.make_core_devices('bptt', 3); print(jax.device_count())"
     command, environment = [sys.executable, "-W", "error", "-c", program], {**os.environ, "XLA_FLAGS": flags}
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == f"{number}\n"

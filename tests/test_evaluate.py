@@ -138,7 +138,7 @@ def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, id
     members = [evaluation.dynamic(model, optax.sgd(rate), 2)(params, text, key) for rate in how.rates]
     members = np.stack([evaluation.frozen(model)(params, text, key), *members])
     losses = evaluation.while_learning(model, how)(params, text, key)
-    np.testing.assert_allclose(losses, mixture.weighted_online(members), rtol=1e-4)
+    np.testing.assert_allclose(losses, mixture.mix_online(members), rtol=1e-4)
     assert losses.mean() == pytest.approx(nats, rel=1e-5)
     assert nats < members.mean(1).min()
 

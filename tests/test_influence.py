@@ -34,58 +34,60 @@ def all_paths(model):
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_recurrent_weights_reach_the_carry_and_the_readout_does_not(cell):
     model = network(cell, VOCAB, EVEN)
-    found = _influence.paths(model)
+    found = _influence.recurrent_paths(model)
     assert found == tuple(f"cell/{name}" for name in RECURRENT[cell].split())
     assert all_paths(model) - set(found) >= {"readout/kernel", "readout/bias"}
 
 
 def test_what_a_layer_puts_out_reaches_the_carry_of_the_next():
     expected = {path for path in all_paths(LAYERS) if not path.startswith(("cell_2/output", "readout"))}
-    assert set(_influence.paths(LAYERS)) == expected
+    assert set(_influence.recurrent_paths(LAYERS)) == expected
     assert expected > {"embedding/kernel", "cell/output_kernel", "cell_2/nu"}
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_an_embedding_reaches_the_carry_also_where_it_is_the_readout(tied):
     model = network("gru", VOCAB, HIDDEN, embedding_size=HIDDEN, tied_readout=tied)
-    assert set(_influence.paths(model)) == {path for path in all_paths(model) if not path.startswith("readout")}
+    assert set(_influence.recurrent_paths(model)) == {path for path in all_paths(model) if not path.startswith("readout")}
 
 
 def test_a_jitted_step_reaches_no_more():
     jitted = LAYERS._replace(step=jax.jit(LAYERS.step))
-    assert _influence.paths(jitted) == _influence.paths(LAYERS)
+    assert _influence.recurrent_paths(jitted) == _influence.recurrent_paths(LAYERS)
 
 
 def test_all_weights_of_a_foreign_cell_reach_the_carry():
-    assert set(_influence.paths(FLAX)) == {path for path in all_paths(FLAX) if path.startswith("cell/")}
+    assert set(_influence.recurrent_paths(FLAX)) == {path for path in all_paths(FLAX) if path.startswith("cell/")}
 
 
 @pytest.mark.parametrize("model", [LAYERS, FLAX], ids=["layers", "Flax"])
 def test_putting_back_what_was_taken_changes_nothing(model):
     params, _ = drawn(model)
-    theta = _influence.taken(params, _influence.paths(model))
-    assert tuple(theta) == _influence.paths(model)
-    again = _influence.put(params, theta)
+    theta = _influence.select_weights(params, _influence.recurrent_paths(model))
+    assert tuple(theta) == _influence.recurrent_paths(model)
+    again = _influence.replace_weights(params, theta)
     assert jax.tree.structure(again) == jax.tree.structure(params)
     assert all(a is b for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True))
-    doubled = _influence.put(params, {name: 2 * leaf for name, leaf in theta.items()})
-    jax.tree.map(np.testing.assert_array_equal, _influence.taken(doubled, theta), {name: 2 * theta[name] for name in theta})
+    doubled = _influence.replace_weights(params, {name: 2 * leaf for name, leaf in theta.items()})
+    jax.tree.map(
+        np.testing.assert_array_equal, _influence.select_weights(doubled, theta), {name: 2 * theta[name] for name in theta}
+    )
 
 
 @pytest.mark.parametrize("streams", [(), (3,)])
 @pytest.mark.parametrize("model", [LAYERS, FLAX], ids=["layers", "Flax"])
 def test_a_carry_is_a_vector_and_back(model, streams):
     _, carry = drawn(model, streams)
-    vector = _influence.vector(carry)
-    assert vector.shape[:-1] == streams == _influence.streams_of(carry)
-    again = _influence.like(carry, vector)
+    vector = _influence.flatten_carry(carry)
+    assert vector.shape[:-1] == streams == _influence.carry_streams_shape(carry)
+    again = _influence.unflatten_carry(carry, vector)
     assert jax.tree.structure(again) == jax.tree.structure(carry)
     jax.tree.map(np.testing.assert_array_equal, again, carry)
 
 
 def test_bytes_are_told_as_one_reads_them():
     sizes = [1023, 1536, 2**20, 2**31]
-    assert [_influence.in_bytes(size) for size in sizes] == ["1023 bytes", "1.5 KiB", "1 MiB", "2 GiB"]
+    assert [_influence.format_bytes(size) for size in sizes] == ["1023 bytes", "1.5 KiB", "1 MiB", "2 GiB"]
 
 
 class Foreign(nn.RNNCellBase):

@@ -20,7 +20,7 @@ from jaxrnn.config.settings import PRESETS
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import merged
+from jaxrnn.models.model import with_classes
 from jaxrnn.rules import bptt
 from jaxrnn.runs import start
 from jaxrnn.scoring.sampling import sample
@@ -39,7 +39,7 @@ def by_hand():
     """A model that always holds the classes likely as above."""
     of_classes = elman(4, HIDDEN)
     logits = jnp.log(jnp.asarray(BY_HAND, jnp.float32))
-    return merged(of_classes._replace(step=lambda params, carry, ids: (carry, logits)), CLASSES)
+    return with_classes(of_classes._replace(step=lambda params, carry, ids: (carry, logits)), CLASSES)
 
 
 def test_a_rare_character_has_its_share_of_what_is_likely_of_the_class(by_hand):
@@ -60,7 +60,7 @@ def test_one_step_is_the_gradient_of_the_witness_of_classes(x, y):
         of_classes = elman(4, HIDDEN)
         params = jax.tree.map(lambda array: array.astype(jnp.float64), of_classes.init(jax.random.key(0)))
         h = jax.random.normal(jax.random.key(1), (HIDDEN,), jnp.float64)
-        gradient = jax.jit(one_step(merged(of_classes, CLASSES)).gradient)
+        gradient = jax.jit(one_step(with_classes(of_classes, CLASSES)).gradient)
         grads, carry, _, losses = gradient(params, (), h, jnp.array([x]), jnp.array([y]))
         loss, new_h, expected = reference.gradient(reference.to_float64(params), np.asarray(h), CLASSES[x], CLASSES[y])
         np.testing.assert_allclose(losses, [loss + np.log(4 if y in RARE else 1)], rtol=1e-13)
@@ -72,7 +72,7 @@ def test_one_step_is_the_gradient_of_the_witness_of_classes(x, y):
 @pytest.mark.parametrize("settings", [{}, {"cell": "gru", "embedding_size": 3}, {"embedding_size": 5, "tied_readout": True}])
 @pytest.mark.parametrize(("length", "streams"), [(4, ()), (10, ()), (5, (3,))])
 def test_a_model_taken_apart_is_the_whole_one(settings, length, streams):
-    model = merged(network(vocab_size=4, hidden_size=5, **{"cell": "elman", **settings}), CLASSES)
+    model = with_classes(network(vocab_size=4, hidden_size=5, **{"cell": "elman", **settings}), CLASSES)
     with jax.enable_x64(True):
         given = case(model, length, streams)
         whole = summed(bptt(model._replace(layers=()), length), *given)
@@ -82,7 +82,7 @@ def test_a_model_taken_apart_is_the_whole_one(settings, length, streams):
 def test_characters_by_themselves_are_as_they_were_to_the_last_bit():
     of_classes = elman(7, HIDDEN)
     params, carry, x = of_classes.init(jax.random.key(0)), jnp.full(HIDDEN, 0.3), jnp.int32(3)
-    same = merged(of_classes, np.arange(7))
+    same = with_classes(of_classes, np.arange(7))
     np.testing.assert_array_equal(jax.jit(same.step)(params, carry, x)[1], jax.jit(of_classes.step)(params, carry, x)[1])
     unmerged = build.model(config.Config(), Vocabulary("abcdefg"))
     programs = [str(jax.make_jaxpr(model.step)(*_shapes(model), x)) for model in (unmerged, network("elman", 7))]
@@ -96,7 +96,7 @@ def _shapes(model):
 @pytest.mark.parametrize("wrong", [[0, 1, 2, 2], [0, 1, 2, 3, 4], [1, 2, 3, 4]])
 def test_classes_that_the_model_does_not_have_are_an_error(wrong):
     with pytest.raises(InputError, match="not those of the model, 0 to 3"):
-        merged(elman(4, HIDDEN), np.array(wrong))
+        with_classes(elman(4, HIDDEN), np.array(wrong))
 
 
 def test_new_characters_beside_merged_ones_get_rows_of_their_own():

@@ -79,13 +79,13 @@ def test_a_text_of_five_characters_worked_out_by_hand():
       After b, 1 in all: left is D = 1/2: p(a|b) = 1/2 + 1/2 2/3, p(b|b) = p(c|b) = 1/2 1/6.
       After c nothing was seen.
     """
-    model = ngram.count(of_characters("abaab"), 3, 2)
+    model = ngram.count_ngrams(of_characters("abaab"), 3, 2)
     expected = {"": [2 / 3, 1 / 6, 1 / 6], "a": [7 / 18, 10 / 18, 1 / 18], "b": [10 / 12, 1 / 12, 1 / 12]}
     expected |= {"c": expected[""], "ba": expected["a"], "ccb": expected["b"]}
     for context, p in expected.items():
-        np.testing.assert_allclose(ngram.probabilities(model, of_characters(context)), p, atol=1e-12)
+        np.testing.assert_allclose(ngram.next_probabilities(model, of_characters(context)), p, atol=1e-12)
     nats = -np.log([1 / 6 + 2 / 9, 1 / 18, 1 / 6, 5 / 6])
-    np.testing.assert_allclose(ngram.losses(model, of_characters("aacba")), nats, atol=1e-12)
+    np.testing.assert_allclose(ngram.ngram_losses(model, of_characters("aacba")), nats, atol=1e-12)
 
 
 def test_the_discounts_of_chen_and_goodman_worked_out_by_hand():
@@ -94,9 +94,9 @@ def test_the_discounts_of_chen_and_goodman_worked_out_by_hand():
     Y = 8 / (8 + 8) = 1/2, D1 = 1 - 2 Y 4/8 = 1/2, D2 = 2 - 3 Y 2/4 = 5/4, D3 = 3 - 4 Y 1/2 = 2. They leave
     8/2 + 4 5/4 + 3 2 = 15 of 26, which is 1 of 26 for each character.
     """
-    model = ngram.count(array([*range(15), *range(8, 15), *range(12, 15), 14]), 15, 1)
+    model = ngram.count_ngrams(array([*range(15), *range(8, 15), *range(12, 15), 14]), 15, 1)
     p = np.array([1 / 2 + 1] * 8 + [3 / 4 + 1] * 4 + [1 + 1] * 2 + [2 + 1]) / 26
-    np.testing.assert_allclose(ngram.probabilities(model, array([])), p, atol=1e-12)
+    np.testing.assert_allclose(ngram.next_probabilities(model, array([])), p, atol=1e-12)
 
 
 def test_one_discount_where_the_three_are_not_defined():
@@ -105,10 +105,10 @@ def test_one_discount_where_the_three_are_not_defined():
     Of 8 characters one stands there once, one twice, five 3 times, one 4 times, 22 in all: D2 = 2 - 3 1/3 5 is under 0, so
     D = Y = 1/3, which leaves 8/3 of 22: as much for each character as was taken from it.
     """
-    p = ngram.probabilities(ngram.count(array([0, 0]), 5, 1), array([]))
+    p = ngram.next_probabilities(ngram.count_ngrams(array([0, 0]), 5, 1), array([]))
     np.testing.assert_allclose(p, [0.8, 0.05, 0.05, 0.05, 0.05], atol=1e-12)
     times = [1, 2, 3, 3, 3, 3, 3, 4]
-    p = ngram.probabilities(ngram.count(np.repeat(np.arange(8), times), 8, 1), array([]))
+    p = ngram.next_probabilities(ngram.count_ngrams(np.repeat(np.arange(8), times), 8, 1), array([]))
     np.testing.assert_allclose(p, np.array(times) / 22, atol=1e-12)
 
 
@@ -117,7 +117,9 @@ def test_one_discount_where_the_three_are_not_defined():
 def test_it_is_the_textbook_recursion(ids, order, context):
     witness = Witness(ids, 5, order)
     expected = [float(witness.probability(w, context)) for w in range(5)]
-    np.testing.assert_allclose(ngram.probabilities(ngram.count(array(ids), 5, order), array(context)), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        ngram.next_probabilities(ngram.count_ngrams(array(ids), 5, order), array(context)), expected, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
@@ -126,13 +128,13 @@ def test_it_is_the_textbook_recursion_with_three_discounts(order):
     witness = Witness(ids, 12, order)
     assert order == 1 or len(set(witness.discounts[order])) == 3
     expected = [-np.log(float(witness.probability(w, other[:t]))) for t, w in enumerate(other) if t]
-    np.testing.assert_allclose(ngram.losses(ngram.count(ids, 12, order), other), expected, rtol=1e-12)
+    np.testing.assert_allclose(ngram.ngram_losses(ngram.count_ngrams(ids, 12, order), other), expected, rtol=1e-12)
 
 
 @settings(deadline=None)
 @given(texts, orders, contexts)
 def test_probabilities_are_over_zero_and_one_together(ids, order, context):
-    p = ngram.probabilities(ngram.count(array(ids), 5, order), array(context))
+    p = ngram.next_probabilities(ngram.count_ngrams(array(ids), 5, order), array(context))
     assert p.shape == (5,)
     assert p.min() > 0
     assert p.sum() == pytest.approx(1, abs=1e-12)
@@ -140,43 +142,46 @@ def test_probabilities_are_over_zero_and_one_together(ids, order, context):
 
 @pytest.mark.parametrize("order", [1, 2, 4, 50])
 def test_losses_are_those_of_the_probabilities_at_each_place(order):
-    model, ids = ngram.count(skewed(40), 12, order), skewed(60, seed=1)
-    losses = ngram.losses(model, ids)
+    model, ids = ngram.count_ngrams(skewed(40), 12, order), skewed(60, seed=1)
+    losses = ngram.ngram_losses(model, ids)
     assert losses.dtype == np.float64
-    expected = [-np.log(ngram.probabilities(model, ids[:t])[ids[t]]) for t in range(1, len(ids))]
+    expected = [-np.log(ngram.next_probabilities(model, ids[:t])[ids[t]]) for t in range(1, len(ids))]
     np.testing.assert_allclose(losses, expected, rtol=1e-12)
 
 
 def test_a_loss_depends_on_no_later_character_and_on_no_more_than_the_context():
-    model, ids = ngram.count(skewed(400), 12, 3), skewed(60, seed=1)
+    model, ids = ngram.count_ngrams(skewed(400), 12, 3), skewed(60, seed=1)
     changed = ids.copy()
     changed[30] = (ids[30] + 1) % 12
-    different = np.flatnonzero(ngram.losses(model, ids) != ngram.losses(model, changed))
+    different = np.flatnonzero(ngram.ngram_losses(model, ids) != ngram.ngram_losses(model, changed))
     assert set(different) <= {29, 30, 31}  # loss 29 is that of character 30
     assert 29 in different
 
 
 def test_an_order_whose_packed_characters_would_not_fit_64_bits_is_exact():
     ids, order = np.concatenate([skewed(500), skewed(500)[:200]]), 40
-    witness, model = Witness(ids, 12, order), ngram.count(ids, 12, order)
+    witness, model = Witness(ids, 12, order), ngram.count_ngrams(ids, 12, order)
     other = np.concatenate([skewed(40, seed=1), ids[100:160]])
     expected = [-np.log(float(witness.probability(w, other[:t]))) for t, w in enumerate(other) if t]
-    np.testing.assert_allclose(ngram.losses(model, other), expected, rtol=1e-12)
-    assert (ngram.losses(ngram.count(ids, 12, 20), other) != ngram.losses(model, other)).any()
+    np.testing.assert_allclose(ngram.ngram_losses(model, other), expected, rtol=1e-12)
+    assert (ngram.ngram_losses(ngram.count_ngrams(ids, 12, 20), other) != ngram.ngram_losses(model, other)).any()
 
 
 def test_a_longer_context_helps_on_a_real_text():
     play = text.read("comedie")[:40_000]
     known = vocabulary.of_text(play)
     ids = vocabulary.encode(known, play)
-    nats = {n: ngram.losses(ngram.count(ids[:36_000], len(known.characters), n), ids[36_000:]).mean() for n in (1, 3, 5)}
+    nats = {
+        n: ngram.ngram_losses(ngram.count_ngrams(ids[:36_000], len(known.characters), n), ids[36_000:]).mean()
+        for n in (1, 3, 5)
+    }
     assert nats[5] < nats[3] < nats[1] - 0.8
 
 
 def test_the_text_is_unchanged():
     ids = skewed(100)
     before = ids.copy()
-    ngram.losses(ngram.count(ids, 12, 3), ids)
+    ngram.ngram_losses(ngram.count_ngrams(ids, 12, 3), ids)
     np.testing.assert_array_equal(ids, before)
 
 
@@ -191,16 +196,16 @@ def test_the_text_is_unchanged():
 )
 def test_what_cannot_be_counted_is_told_in_one_line(ids, order, said):
     with pytest.raises(InputError, match=said) as caught:
-        ngram.count(array(ids), 3, order)
+        ngram.count_ngrams(array(ids), 3, order)
     assert "\n" not in str(caught.value)
 
 
 def test_what_cannot_be_predicted_is_an_error():
-    model = ngram.count(array([0, 1, 2]), 3, 2)
+    model = ngram.count_ngrams(array([0, 1, 2]), 3, 2)
     with pytest.raises(InputError, match="empty"):
-        ngram.losses(model, array([]))
+        ngram.ngram_losses(model, array([]))
     with pytest.raises(InputError, match="id 3 at position 1"):
-        ngram.losses(model, array([0, 3]))
+        ngram.ngram_losses(model, array([0, 3]))
     with pytest.raises(InputError, match="id -2 at position 0"):
-        ngram.probabilities(model, array([-2]))
-    assert ngram.losses(model, array([0])).shape == (0,)
+        ngram.next_probabilities(model, array([-2]))
+    assert ngram.ngram_losses(model, array([0])).shape == (0,)

@@ -165,7 +165,7 @@ assert stop.SIGNALS == (signal.SIGINT, signal.SIGTERM)
 assert devices._num_cores() >= 1
 filelock.lock_descriptor = lambda fd, blocking: True
 filelock.unlock_descriptor = lambda fd: None
-with stop.noticed() as received, folder.locked(Path(sys.argv[1])):
+with stop.catch_signals() as received, folder.locked(Path(sys.argv[1])):
     quiet.check_room(Path(sys.argv[1]), 1000)
     print("good", received())
 """

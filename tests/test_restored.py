@@ -53,7 +53,7 @@ def process_state():
     ],
 )
 def test_a_program_leaves_the_process_as_it_was(trained, folder, monkeypatch, capsys, main, arguments):
-    monkeypatch.setattr(compilation_cache, "default_folder", lambda: folder / "cache")
+    monkeypatch.setattr(compilation_cache, "programs_folder", lambda: folder / "cache")
     (folder / "short.txt").write_text("COLAS.\n" * 20)
     before = process_state()
     with contextlib.suppress(SystemExit):
@@ -65,10 +65,10 @@ def test_a_program_leaves_the_process_as_it_was(trained, folder, monkeypatch, ca
 NEW_PROCESS = """
 import jax
 import jax.numpy as jnp
-from jaxrnn.runtime.restored import restored
+from jaxrnn.runtime.restored import restore_settings
 first = dict(jax.config.values)
 for _ in range(2):
-    with restored():
+    with restore_settings():
         jax.config.update("jax_num_cpu_devices", 2)
         jax.config.update("jax_cpu_enable_async_dispatch", False)
         jax.config.update("jax_default_matmul_precision", "highest")
@@ -77,7 +77,7 @@ for _ in range(2):
     assert jax.config.values == first
 kept = jnp.ones(3)
 assert len(jax.devices()) == 1
-with restored():
+with restore_settings():
     jax.config.update("jax_default_matmul_precision", "highest")
     assert jnp.ones(2).sum() == 2
 assert jax.config.values == first

@@ -20,7 +20,7 @@ def noticed_within(seconds, received):
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_is_remembered_and_the_handlers_are_put_back(number):
     before = [signal.getsignal(each) for each in signals.SIGNALS]
-    with signals.noticed() as received:
+    with signals.catch_signals() as received:
         assert received() == 0
         signal.raise_signal(number)
         assert noticed_within(5, received) == number
@@ -30,7 +30,7 @@ def test_a_signal_is_remembered_and_the_handlers_are_put_back(number):
 
 def test_a_closed_terminal_is_ignored_under_nohup_and_other_signals_are_not_ours(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGUSR1, lambda number, frame: None)
-    with signals.noticed() as received:
+    with signals.catch_signals() as received:
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGUSR1)
         assert noticed_within(0.1, received) == 0
@@ -42,7 +42,7 @@ def test_in_another_thread_nothing_is_noticed():
     found = []
 
     def run():
-        with signals.noticed() as received:
+        with signals.catch_signals() as received:
             found.append(received())
 
     thread = threading.Thread(target=run)

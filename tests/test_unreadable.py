@@ -149,5 +149,5 @@ def test_the_reason_of_a_backend_is_told(monkeypatch):
     monkeypatch.setattr(devices.jax, "devices", failing_with(RuntimeError(said)))
     monkeypatch.setattr(devices, "platforms", lambda: "cuda")
     with pytest.raises(InputError) as caught:
-        devices.start()
+        devices.start_backend()
     assert str(caught.value) == "JAX cannot start the backend 'cuda': no device; JAX_PLATFORMS=cpu uses the CPU"

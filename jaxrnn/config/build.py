@@ -14,7 +14,7 @@ from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary as vocabularies
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
-from jaxrnn.models.model import Model, merged, network
+from jaxrnn.models.model import Model, network, with_classes
 from jaxrnn.rules import RULES
 from jaxrnn.training.learner import Learner, online
 from jaxrnn.training.optimizers import ENDLESS, optimizer
@@ -89,7 +89,7 @@ def model(config: Config, vocabulary: Vocabulary) -> Model:
     """The network that the settings describe, once they are chosen, for this vocabulary."""
     settings = {**vars(config.model), "hidden_size": configs.number(config.model.hidden_size)}
     of_classes = network(vocab_size=len(vocabularies.members(vocabulary)), **settings)
-    return merged(of_classes, vocabularies.classes(vocabulary)) if vocabulary.rare else of_classes
+    return with_classes(of_classes, vocabularies.classes(vocabulary)) if vocabulary.rare else of_classes
 
 
 def learner(config: Config, model: Model) -> Learner:

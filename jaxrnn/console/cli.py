@@ -17,7 +17,7 @@ from jaxrnn import __version__
 from jaxrnn.console import terminal
 from jaxrnn.console.arguments import joined, with_homes, without_defaults
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, out_of_memory
-from jaxrnn.runtime.restored import restored
+from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.storage.quiet import orbax_silenced
 
 Settings = TypeVar("Settings")
@@ -89,7 +89,7 @@ def told_in_one_line() -> Iterator[None]:
 
     Whatever the program changes in its process is then as it was: a notebook or a test may have called it.
     """
-    with restored(), terminal.guarded(), orbax_silenced(), terminal.shown(), _one_line_for_errors():
+    with restore_settings(), terminal.guarded(), orbax_silenced(), terminal.shown(), _one_line_for_errors():
         yield
 
 

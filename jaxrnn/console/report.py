@@ -48,7 +48,7 @@ MEANING = {
 
 def console() -> Console:
     """A screen, or whatever takes its place, for the first process; nothing in a text is taken for markup."""
-    plain = Console(quiet=not devices.is_first(), highlight=False, markup=False, emoji=False)
+    plain = Console(quiet=not devices.is_first_process(), highlight=False, markup=False, emoji=False)
     plain.soft_wrap = not plain.is_terminal  # a terminal would break lines inside words
     return plain
 

@@ -11,7 +11,7 @@ NUMERATOR = (
     2.00018790482477e-13, -2.76076847742355e-16,
 )  # fmt: skip
 DENOMINATOR = (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
-BEYOND = 7.90531110763549805  # tanh is 1 in float32
+SATURATION = 7.90531110763549805  # tanh is 1 in float32
 
 
 @jax.custom_jvp
@@ -23,7 +23,7 @@ def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     if x.dtype != jnp.float32:
         return jnp.tanh(x)
-    x = jnp.clip(x, -BEYOND, BEYOND)
+    x = jnp.clip(x, -SATURATION, SATURATION)
     square = x * x
     return x * _polynomial(NUMERATOR, square) / _polynomial(DENOMINATOR, square)
 

@@ -43,7 +43,7 @@ def _uniform_within(fan_in: int) -> Initializer:
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _deviation_of_a_tenth(fan_in: int) -> Initializer:
+def _normal_tenth(fan_in: int) -> Initializer:
     del fan_in
     return normal(0.1)
 
@@ -53,13 +53,13 @@ INITIALISATIONS: dict[str, Initialisation] = {
     "pytorch": Initialisation(_uniform_within, _uniform_within, _uniform_within, carry=normal(0.1)),
     # Mikolov et al. (2010): no biases, "random Gaussian noise", initial state 0.1. The paper says variance 0.1; the
     # authors' own program draws with a standard deviation of 0.1, which is what trains.
-    "mikolov": Initialisation(_deviation_of_a_tenth, _deviation_of_a_tenth, bias=None, carry=constant(0.1)),
+    "mikolov": Initialisation(_normal_tenth, _normal_tenth, bias=None, carry=constant(0.1)),
     # What Flax's own cells do: recurrent products that neither shrink nor stretch a state (Saxe et al., 2014).
     "orthogonal": Initialisation(lambda fan_in: lecun_normal(), lambda fan_in: orthogonal(), lambda fan_in: zeros, carry=zeros),
 }
 
 
-def computed_once(numbers: Tree) -> Tree:
+def barrier(numbers: Tree) -> Tree:
     """The same numbers; they, and their cotangents on the way back, are computed before anything that needs them.
 
     XLA would compute the derivatives of a GRU's gates anew for each weight: a step then takes four times as long.
@@ -87,11 +87,11 @@ class Cell(nn.RNNCellBase):
         start, fan_in, width = self.initialisation, self.input_size + self.hidden_size, self.num_gates * self.hidden_size
         self.input_kernel = self.param("input_kernel", start.weights(fan_in), (self.input_size, width), jnp.float32)
         self.set_up_recurrence()
-        bias = self.start_of_bias(start.bias(fan_in)) if start.bias and self.has_bias else None
+        bias = self.bias_init(start.bias(fan_in)) if start.bias and self.has_bias else None
         self.bias = self.param("bias", bias, (width,), jnp.float32) if bias else None
 
     @nn.nowrap
-    def start_of_bias(self, usual: Initializer) -> Initializer:
+    def bias_init(self, usual: Initializer) -> Initializer:
         """Initial values of the bias of all gates."""
         return usual
 
@@ -109,7 +109,7 @@ class Cell(nn.RNNCellBase):
         """The state's part of the pre-activations: W_h h_{t-1}."""
         raise NotImplementedError(f"{type(self).__name__} has no recurrence")
 
-    def own(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
+    def recur_diagonal(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         """What of `recur` each unit gives to itself; all of it in a diagonal cell."""
         return self.recur(h)
 
@@ -129,7 +129,7 @@ class Cell(nn.RNNCellBase):
 
     def __call__(self, carry: Carry, inputs: Inputs) -> tuple[Carry, Float[Array, "*streams hidden"]]:
         ph = self.recur(self.hidden(carry))
-        carry = self.gates(carry, self.project(inputs), ph if self.gates_of_sum else computed_once(ph))
+        carry = self.gates(carry, self.project(inputs), ph if self.gates_of_sum else barrier(ph))
         return carry, self.output(self.hidden(carry))
 
     @nn.nowrap

@@ -26,7 +26,7 @@ class NGram(NamedTuple):
     levels: tuple[Level, ...]  # n = 1, 2, ... the order
 
 
-class _Found(NamedTuple):
+class _Grams(NamedTuple):
     num_contexts: int
     grams: Int[np.ndarray, " grams"]
     first: Int[np.ndarray, " grams"]  # where each stands first
@@ -34,7 +34,7 @@ class _Found(NamedTuple):
     ranks: Int[np.ndarray, " places"]  # which of them stands at each place
 
 
-def count(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> NGram:
+def count_ngrams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> NGram:
     """Interpolated Kneser-Ney: p(w | c) = (N(c w) - D) / N(c) + left(c) p(w | c without its first character).
 
     Below p(w) stands 1 / vocab_size, so no character has probability 0. N is how often c w was seen where c is of order - 1
@@ -52,12 +52,12 @@ def count(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> N
     if order < 1:
         raise InputError(f"the order of an n-gram is {order}; it must be 1 or more")
     _check(ids, vocab_size)
-    found = _found(ids.astype(np.int64), vocab_size, min(order, len(ids)))
+    found = _find_grams(ids.astype(np.int64), vocab_size, min(order, len(ids)))
     counts = [*(_predecessors(of, longer) for of, longer in zip(found[:-1], found[1:], strict=True)), found[-1].times]
     return NGram(vocab_size, tuple(_level(of, times, vocab_size) for of, times in zip(found, counts, strict=True)))
 
 
-def losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
+def ngram_losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
     """Nats at each character of the text but the first, f64: the characters that `evaluate.frozen` scores.
 
     The context of the first ones is shorter: it begins where the text does.
@@ -69,7 +69,7 @@ def losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.ndarra
     return -np.log(_probabilities(model, ids.astype(np.int64))[1:])
 
 
-def probabilities(model: NGram, context: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " vocab"]:
+def next_probabilities(model: NGram, context: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " vocab"]:
     """Of each character to come next, f64, after a context of any length, also none; its last order - 1 characters count.
 
     Raises:
@@ -96,18 +96,18 @@ def _probabilities(model: NGram, ids: Int[np.ndarray, "*texts time"]) -> Float[n
     return p
 
 
-def _found(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> list[_Found]:
+def _find_grams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> list[_Grams]:
     """The grams of each length. Ranks, not packed characters: any order and vocabulary fit 64 bits."""
     found, contexts, num_contexts = [], np.zeros_like(ids), 1
     for n in range(1, order + 1):
         keys = contexts * vocab_size + ids[n - 1 :]
         grams, first, ranks, times = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-        found.append(_Found(num_contexts, grams, first, times, ranks))
+        found.append(_Grams(num_contexts, grams, first, times, ranks))
         contexts, num_contexts = ranks[:-1], len(grams)
     return found
 
 
-def _predecessors(of: _Found, longer: _Found) -> Int[np.ndarray, " grams"]:
+def _predecessors(of: _Grams, longer: _Grams) -> Int[np.ndarray, " grams"]:
     """How many different characters stand before each gram, the beginning of the text being one more."""
     without_their_first = of.ranks[longer.first + 1]
     counts = np.bincount(without_their_first, minlength=len(of.grams))
@@ -115,7 +115,7 @@ def _predecessors(of: _Found, longer: _Found) -> Int[np.ndarray, " grams"]:
     return counts
 
 
-def _level(of: _Found, counts: Int[np.ndarray, " grams"], vocab_size: int) -> Level:
+def _level(of: _Grams, counts: Int[np.ndarray, " grams"], vocab_size: int) -> Level:
     contexts, D = of.grams // vocab_size, _discounts(counts)[np.minimum(counts, 3) - 1]
     totals = np.bincount(contexts, counts, of.num_contexts)
     taken = np.bincount(contexts, D, of.num_contexts)

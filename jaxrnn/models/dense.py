@@ -18,13 +18,13 @@ class DenseCell(Cell):
 
     def set_up_recurrence(self) -> None:
         size, fan_in = self.hidden_size, self.input_size + self.hidden_size
-        recurrent = _gate_by_gate(self.initialisation.recurrent(fan_in), self.num_gates)
+        recurrent = _per_gate(self.initialisation.recurrent(fan_in), self.num_gates)
         self.recurrent_kernel = self.param("recurrent_kernel", recurrent, (size, self.num_gates * size), jnp.float32)
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         return h @ self.recurrent_kernel
 
-    def own(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
+    def recur_diagonal(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         columns = jnp.arange(self.num_gates * self.hidden_size)
         weights = self.recurrent_kernel[columns % self.hidden_size, columns]  # of each gate, from its own unit
         return jnp.tile(h, self.num_gates) * jnp.broadcast_to(weights, (*h.shape[:-1], weights.size))
@@ -108,7 +108,7 @@ class LSTM(DenseCell):
     gates_of_sum: ClassVar[bool] = True
 
     @nn.nowrap
-    def start_of_bias(self, usual: Initializer) -> Initializer:
+    def bias_init(self, usual: Initializer) -> Initializer:
         def start(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
             of_forget_gate = slice(self.hidden_size, 2 * self.hidden_size)
             return usual(key, shape, dtype).at[of_forget_gate].add(1)
@@ -144,7 +144,7 @@ CELLS: dict[str, type[Cell]] = {
 }
 
 
-def _gate_by_gate(initializer: Initializer, num_gates: int) -> Initializer:
+def _per_gate(initializer: Initializer, num_gates: int) -> Initializer:
     """Draws the square matrix of each gate by itself: only then can it be orthogonal."""
     if num_gates == 1:
         return initializer

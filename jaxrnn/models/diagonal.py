@@ -62,7 +62,7 @@ class LRU(Cell):
     def set_up_recurrence(self) -> None:
         size, units = self.hidden_size, (self.num_units,)
         start = self.initialisation
-        self.nu = self.param("nu", _nu_of_ring, units, jnp.float32)
+        self.nu = self.param("nu", _init_nu, units, jnp.float32)
         self.theta = self.param("theta", nn.initializers.uniform(2 * np.pi), units, jnp.float32)
         self.output_kernel = self.param("output_kernel", start.weights(size), (size, size), jnp.float32)
         self.output_bias = self.param("output_bias", start.bias(size), (size,), jnp.float32) if start.bias else None
@@ -98,7 +98,7 @@ class LRU(Cell):
         return real, imaginary
 
 
-def _nu_of_ring(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
+def _init_nu(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
     """|l| between 0.5 and 0.999, evenly over the ring's area."""
     square = jax.random.uniform(key, shape, dtype, 0.5**2, 0.999**2)
     return jnp.log(-0.5 * jnp.log(square))

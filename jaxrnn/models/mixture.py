@@ -13,7 +13,7 @@ from jaxrnn.errors import InputError
 SHARE = 0.01
 
 
-def interpolated(losses: Float[np.ndarray, "models time"], weights: Float[np.ndarray, " models"]) -> Float[np.ndarray, " time"]:
+def interpolate(losses: Float[np.ndarray, "models time"], weights: Float[np.ndarray, " models"]) -> Float[np.ndarray, " time"]:
     """With fixed weights, as 0.75 network + 0.25 n-gram.
 
     Args:
@@ -33,7 +33,7 @@ def interpolated(losses: Float[np.ndarray, "models time"], weights: Float[np.nda
     return -np.logaddexp.reduce(_log(weights)[:, None] - losses)
 
 
-def weighted_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -> Float[np.ndarray, " time"]:
+def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -> Float[np.ndarray, " time"]:
     """With weights that follow what each model has predicted: each character is scored BEFORE they learn from it.
 
     They begin equal. After each character w_m <- w_m p_m(y) / p_mix(y) (Bayes), then w <- (1 - share) w + share / models, so

@@ -25,7 +25,9 @@ class Layer(NamedTuple):
     name: str
     project: Callable[[Params, Inputs], Float[Array, "*streams gates"]]
     recur: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]
-    own: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]  # `recur` of a unit to itself
+    recur_diagonal: Callable[
+        [Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]
+    ]  # `recur` of a unit to itself
     gates: Callable[[Carry, Array, Array], Carry]  # elementwise
     hidden: Callable[[Carry], Float[Array, "*streams hidden"]]  # linear
     output: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams hidden"]]  # what is seen of `hidden`
@@ -86,10 +88,10 @@ def network(
     input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
     cells = tuple(CELLS[cell](size, hidden_size, start, **extra) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
-    return _model(cells, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+    return _assemble(cells, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
 
 
-def merged(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
+def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
     """A model of classes as one of the characters in them, which share what is likely of their class evenly.
 
     P(y) = P(class of y) / C, where C characters are in that class: what is read is its class, and the logits of a class become
@@ -128,7 +130,7 @@ def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialis
       hidden_size: of that output.
       initialisation: of the readout.
     """
-    return _model((cell,), Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
+    return _assemble((cell,), Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
@@ -185,7 +187,7 @@ class LanguageModel(nn.Module):
 
     def setup(self) -> None:
         cells = self.stack()
-        for name, cell in zip(names(len(cells)), cells, strict=True):
+        for name, cell in zip(layer_names(len(cells)), cells, strict=True):
             setattr(self, name, cell)
         self.cells = cells
 
@@ -202,28 +204,28 @@ class LanguageModel(nn.Module):
 
     def __call__(self, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
         outputs, carries = self.embed(ids), []
-        for cell, before in zip(self.cells, of_layers(carry, len(self.cells)), strict=True):
+        for cell, before in zip(self.cells, split_carry(carry, len(self.cells)), strict=True):
             after, outputs = cell(before, outputs)
             carries.append(after)
-        return of_model(carries), self.read_out(outputs)
+        return join_carries(carries), self.read_out(outputs)
 
 
-def names(num_layers: int) -> list[str]:
+def layer_names(num_layers: int) -> list[str]:
     """Of the layers' weights among those of the model."""
     return ["cell", *[f"cell_{number}" for number in range(2, num_layers + 1)]]
 
 
-def of_layers(carry: Carry, num_layers: int) -> tuple[Carry, ...]:
+def split_carry(carry: Carry, num_layers: int) -> tuple[Carry, ...]:
     """The carries of the layers: a model of one layer has that layer's carry, of several layers the tuple of theirs."""
     return (carry,) if num_layers == 1 else carry
 
 
-def of_model(carries: list[Carry]) -> Carry:
+def join_carries(carries: list[Carry]) -> Carry:
     """The inverse."""
     return carries[0] if len(carries) == 1 else tuple(carries)
 
 
-def _model(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Embedding | None) -> Model:
+def _assemble(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Embedding | None) -> Model:
     module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding)
 
     def init(key: RandomKey) -> Params:
@@ -234,17 +236,17 @@ def _model(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Embed
         keys = [key] if len(cells) == 1 else jax.random.split(key, len(cells))
         shapes = [streams if isinstance(cell, Cell) else (*streams, readout.vocab_size) for cell in cells]
         starts = zip(cells, keys, shapes, strict=True)
-        return of_model([cell.initialize_carry(key, shape) for cell, key, shape in starts])
+        return join_carries([cell.initialize_carry(key, shape) for cell, key, shape in starts])
 
     def applied(method: str | None) -> Callable[..., Any]:
         return lambda params, *arguments: module.apply({"params": params}, *arguments, method=method)
 
     come_apart = all(isinstance(cell, Cell) for cell in cells)
-    layers = tuple(map(_layer, names(len(cells)), cells)) if come_apart else ()
+    layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
     return Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
 
 
-def _layer(name: str, cell: Any) -> Layer:
+def _take_apart(name: str, cell: Any) -> Layer:
     def applied(method: str) -> Callable[..., Any]:
         return lambda params, *arguments: cell.apply({"params": params}, *arguments, method=method)
 
@@ -252,7 +254,7 @@ def _layer(name: str, cell: Any) -> Layer:
         name=name,
         project=applied("project"),
         recur=applied("recur"),
-        own=applied("own"),
+        recur_diagonal=applied("recur_diagonal"),
         gates=cell.gates,
         hidden=cell.hidden,
         output=applied("output"),

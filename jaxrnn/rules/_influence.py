@@ -25,12 +25,12 @@ from jaxrnn.models.model import Model, nats
 
 Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or something that belongs to each of them
 Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
-State: TypeAlias = Float[Array, " units"]  # the carry of one stream, all layers, as one vector
-MOST_BYTES = 2**31  # of a rule's memory, unless more are allowed
+CarryVector: TypeAlias = Float[Array, " units"]  # the carry of one stream, all layers, as one vector
+MAX_MEMORY_BYTES = 2**31  # of a rule's memory, unless more are allowed
 ADVICE = "fewer units, streams or characters in the vocabulary need less, another rule mostly far less"
 
 
-class Local(NamedTuple):
+class LocalGradient(NamedTuple):
     """What one reverse pass over one character gives."""
 
     grads: Params  # g, of all weights
@@ -39,7 +39,7 @@ class Local(NamedTuple):
     losses: Losses
 
 
-def local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Local:
+def local_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> LocalGradient:
     """The gradient of the loss at one character with respect to the weights, and to the carry before it."""
 
     def loss(params: Params, carry: Carry) -> tuple[Array, Carry]:
@@ -48,139 +48,142 @@ def local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Loc
 
     derivative = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
     (value, new_carry), (grads, delta) = derivative(params, jax.lax.stop_gradient(carry))
-    return Local(grads, delta, new_carry, value[None])
+    return LocalGradient(grads, delta, new_carry, value[None])
 
 
-def paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
+def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
     """Of the weights from which the carry, or a part of it, can be reached, found in the program of one step."""
-    params, carry = shapes(model)
+    params, carry = model_shapes(model)
     x = jax.ShapeDtypeStruct((), jnp.int32)
-    with jax.enable_x64(False):  # as in `shapes`
+    with jax.enable_x64(False):  # as in `model_shapes`
         program = jax.make_jaxpr(lambda *arguments: part(model.step(*arguments)[0]))(params, carry, x).jaxpr
     _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # of each input
     leaves, _ = jax.tree.flatten_with_path(params)
     return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
 
 
-def shapes(model: Model) -> tuple[PyTree, PyTree]:
+def model_shapes(model: Model) -> tuple[PyTree, PyTree]:
     """Of the weights and of the carry of one stream, in the 32 bits that they are drawn in."""
     with jax.enable_x64(False):
         return jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
 
 
-def taken(params: PyTree, names: Iterable[str]) -> dict[str, Any]:
+def select_weights(params: PyTree, names: Iterable[str]) -> dict[str, Any]:
     """The weights with these paths."""
     leaves, _ = jax.tree.flatten_with_path(params)
     by_name = {_name(path): leaf for path, leaf in leaves}
     return {name: by_name[name] for name in names}
 
 
-def put(params: Params, theta: Theta) -> Params:
+def replace_weights(params: Params, theta: Theta) -> Params:
     """Its inverse: the weights with those put in the place of theirs."""
     return jax.tree.map_with_path(lambda path, leaf: theta.get(_name(path), leaf), params)
 
 
-def corrected(grads: Params, correction: Theta) -> Params:
+def add_correction(grads: Params, correction: Theta) -> Params:
     """g + J^T delta."""
-    return put(grads, {name: here + correction[name] for name, here in taken(grads, correction).items()})
+    return replace_weights(grads, {name: here + correction[name] for name, here in select_weights(grads, correction).items()})
 
 
-def vector(carry: Carry) -> Float[Array, "*streams units"]:
+def flatten_carry(carry: Carry) -> Float[Array, "*streams units"]:
     """The numbers of a carry, those of each stream as one vector."""
     return jnp.concatenate(jax.tree.leaves(carry), axis=-1)
 
 
-def like(carry: Carry, vector: Float[Array, "*streams units"]) -> Carry:
+def unflatten_carry(carry: Carry, vector: Float[Array, "*streams units"]) -> Carry:
     """Its inverse, in the form of that carry."""
     leaves, structure = jax.tree.flatten(carry)
     ends = [sum(leaf.shape[-1] for leaf in leaves[: number + 1]) for number in range(len(leaves) - 1)]
     return jax.tree.unflatten(structure, jnp.split(vector, ends, axis=-1))
 
 
-def of_vector(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Theta, State], State]:
+def flat_step(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Theta, CarryVector], CarryVector]:
     """(theta, carry) -> the carry after one character x, both as vectors; the other weights are those of `params`."""
-    return lambda theta, before: vector(model.step(put(params, theta), like(form, before), x)[0])
+    return lambda theta, before: flatten_carry(model.step(replace_weights(params, theta), unflatten_carry(form, before), x)[0])
 
 
-def all_of(params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
+def influence_shapes(params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
     """The shapes of J, the influence of each weight on each number of the carry: [*streams, units, *shape of the weights]."""
-    before = (*streams_of(carry), jax.eval_shape(vector, carry).shape[-1])
-    theta = taken(params, names)
+    before = (*carry_streams_shape(carry), jax.eval_shape(flatten_carry, carry).shape[-1])
+    theta = select_weights(params, names)
     return {name: jax.ShapeDtypeStruct((*before, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
 
 
-def pulled(memory: Theta, delta: Carry) -> Theta:
+def vjp_through(memory: Theta, delta: Carry) -> Theta:
     """J^T delta, summed over the streams."""
-    d = vector(delta)
+    d = flatten_carry(delta)
     return {name: jnp.tensordot(d, J, d.ndim) for name, J in memory.items()}
 
 
-def pushed(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
+def propagate(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
     """I + D J, of one stream."""
     immediate, onward = jacobians(model, params, carry, x, memory)
     return {name: immediate[name] + jnp.tensordot(onward, J, 1) for name, J in memory.items()}
 
 
-def follow(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
+def follow_influence(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
     """(params, J, delta, carry, x) -> J^T delta, and J one step on, by a function (params, J, carry, x) of one stream."""
-    return lambda params, memory, delta, carry, x: (pulled(memory, delta), each_stream(push, carry)(params, memory, carry, x))
+    return lambda params, memory, delta, carry, x: (
+        vjp_through(memory, delta),
+        over_streams(push, carry)(params, memory, carry, x),
+    )
 
 
 def jacobians(
     model: Model, params: Params, carry: Carry, x: Ids, names: Iterable[str]
 ) -> tuple[Theta, Float[Array, "units units"]]:
     """I and D of one stream."""
-    step = of_vector(model, params, carry, x)
-    return jax.jacrev(step, argnums=(0, 1))(taken(params, names), vector(carry))
+    step = flat_step(model, params, carry, x)
+    return jax.jacrev(step, argnums=(0, 1))(select_weights(params, names), flatten_carry(carry))
 
 
-def probe(model: Model) -> tuple[Params, Carry]:
+def make_probe(model: Model) -> tuple[Params, Carry]:
     """Weights and a carry at which no derivative is 0 by chance, to find out what can depend on what."""
     rng = np.random.default_rng(0)
 
     def positive(leaf: jax.ShapeDtypeStruct) -> Array:  # so that rectified units are on, and small: no unit is saturated
         return jnp.asarray(rng.uniform(0.5, 1, leaf.shape) / max((1, *leaf.shape)), leaf.dtype)
 
-    return jax.tree.map(positive, shapes(model))
+    return jax.tree.map(positive, model_shapes(model))
 
 
-def each_stream(function: Callable[..., Any], carry: Carry) -> Callable[..., Any]:
+def over_streams(function: Callable[..., Any], carry: Carry) -> Callable[..., Any]:
     """A function (params, of one stream ...) over all streams: their influences differ, their weights do not."""
-    if num_streams(carry) is None:
+    if count_streams(carry) is None:
         return function
     return lambda params, *of_streams: jax.vmap(function, (None, *[0] * len(of_streams)))(params, *of_streams)
 
 
-def num_streams(carry: Carry) -> int | None:
+def count_streams(carry: Carry) -> int | None:
     """None for one stream without an axis."""
     shape = jax.tree.leaves(carry)[0].shape
     return shape[0] if len(shape) > 1 else None
 
 
-def streams_of(carry: Carry) -> tuple[int, ...]:
+def carry_streams_shape(carry: Carry) -> tuple[int, ...]:
     """Their axis: () or (B,)."""
-    number = num_streams(carry)
+    number = count_streams(carry)
     return () if number is None else (number,)
 
 
-def zeros(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:
+def zero_memory(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:
     """The memory before the first character, from its shapes.
 
     Raises:
       InputError: it would take more than so many bytes; nothing is allocated then.
     """
-    size = num_bytes(memory)
+    size = count_bytes(memory)
     if size > most_bytes:
-        raise InputError(f"{rule} needs {in_bytes(size)} of memory here, and may have {in_bytes(most_bytes)}: {advice}")
+        raise InputError(f"{rule} needs {format_bytes(size)} of memory here, and may have {format_bytes(most_bytes)}: {advice}")
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), memory)
 
 
-def num_bytes(memory: PyTree) -> int:
+def count_bytes(memory: PyTree) -> int:
     """Of arrays, or of their shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(memory))
 
 
-def in_bytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     """As one reads it."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor:

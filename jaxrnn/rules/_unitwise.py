@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 
 from jaxrnn.array_types import Carry, Ids, Inputs, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.base import computed_once
-from jaxrnn.models.model import Layer, Model, names, of_layers
+from jaxrnn.models.base import barrier
+from jaxrnn.models.model import Layer, Model, layer_names, split_carry
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Shapes, Theta
 
@@ -41,125 +41,125 @@ Steps = Callable[[Params, Carry, Ids], Sequence[Step]]  # of all layers, at one 
 Follow = Callable[[Params, Blocks, Carry, Carry, Ids], tuple[Theta, Blocks]]
 
 
-def follow(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
+def follow_units(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
     """(params, E, delta, carry, x) -> the correction E^T delta of the gradient, and E one step on."""
 
     def one_on(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
         correction, after = {}, []
-        layers = zip(memory, of_layers(delta, len(paths)), steps(params, carry, x), strict=True)
+        layers = zip(memory, split_carry(delta, len(paths)), steps(params, carry, x), strict=True)
         for E, of_delta, (immediate, within) in layers:
-            correction |= _weighted(E, jax.tree.leaves(of_delta))
-            pushed = [_weighted(E, of_state) for of_state in within]
+            correction |= _weighted_sum(E, jax.tree.leaves(of_delta))
+            pushed = [_weighted_sum(E, of_state) for of_state in within]
             after.append(tuple(jax.tree.map(jnp.add, *each) for each in zip(immediate, pushed, strict=True)))
         return correction, tuple(after)
 
     def of_streams(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
-        correction, after = _influence.each_stream(one_on, carry)(params, memory, delta, carry, x)
+        correction, after = _influence.over_streams(one_on, carry)(params, memory, delta, carry, x)
         return jax.tree.map(lambda leaf: leaf.sum(0), correction) if x.ndim else correction, after
 
     return of_streams
 
 
-def paths_of_layers(model: Model) -> tuple[tuple[str, ...], ...]:
+def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
     """The weights of each layer that reach its carry. Those of an embedding belong to no layer; a foreign cell is one layer."""
     if not model.layers:
-        return (_influence.paths(model),)
+        return (_influence.recurrent_paths(model),)
     number = len(model.layers)
 
     def of_layer(place: int, name: str) -> tuple[str, ...]:
-        found = _influence.paths(model, lambda carry: of_layers(carry, number)[place])
+        found = _influence.recurrent_paths(model, lambda carry: split_carry(carry, number)[place])
         return tuple(path for path in found if path.startswith(f"{name}/"))
 
-    return tuple(of_layer(*layer) for layer in enumerate(names(number)))
+    return tuple(of_layer(*layer) for layer in enumerate(layer_names(number)))
 
 
-def shapes(params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
+def memory_shapes(params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
     """Shapes of the memory E: [*streams, *shape of the weights] for each layer, state and weights."""
-    streams = _influence.streams_of(carry)
+    streams = _influence.carry_streams_shape(carry)
 
     def of_layer(theta: Theta, carry: Carry) -> tuple[Shapes, ...]:
         one = {path: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for path, leaf in theta.items()}
         return tuple(one for _ in jax.tree.leaves(carry))
 
-    layers = zip(paths, of_layers(carry, len(paths)), strict=True)
-    return tuple(of_layer(_influence.taken(params, of_paths), before) for of_paths, before in layers)
+    layers = zip(paths, split_carry(carry, len(paths)), strict=True)
+    return tuple(of_layer(_influence.select_weights(params, of_paths), before) for of_paths, before in layers)
 
 
-def steps_of(model: Model, paths: Sequence[Sequence[str]], diagonal: bool = False) -> Steps:
+def unit_steps(model: Model, paths: Sequence[Sequence[str]], diagonal: bool = False) -> Steps:
     """The way that suits the model.
 
     Args:
       diagonal: a unit's state reaches that unit alone, which makes B of a foreign cell cheap.
     """
-    return by_layers(model, paths, itself) if model.layers else by_steps(model, paths[0], diagonal)
+    return steps_by_layer(model, paths, through_unit) if model.layers else steps_by_jacobian(model, paths[0], diagonal)
 
 
-def by_layers(model: Model, paths: Sequence[Sequence[str]], way: Callable[..., Carry]) -> Steps:
-    """For cells that come apart: elementwise derivatives of their gates, and their `own` weights.
+def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Callable[..., Carry]) -> Steps:
+    """For cells that come apart: elementwise derivatives of their gates, and their diagonal recurrence.
 
     Args:
-      way: by which a unit reaches itself: `itself`, or without its weights `kept`.
+      pullback: how a unit reaches itself: `through_unit`, or without its weights `through_gates`.
     """
 
     def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
         inputs, found = model.embed(params, x), []
-        for layer, of_layer, before in zip(model.layers, paths, of_layers(carry, len(paths)), strict=True):
-            step, inputs = _of_layer(layer, params, of_layer, before, inputs, way)
+        for layer, of_layer, before in zip(model.layers, paths, split_carry(carry, len(paths)), strict=True):
+            step, inputs = _layer_step(layer, params, of_layer, before, inputs, pullback)
             found.append(step)
         return found
 
     return steps
 
 
-def itself(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:
+def through_unit(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:
     """The cotangent of a unit's states through its gates and its own recurrent weights."""
-    _, vjp = jax.vjp(lambda carry: layer.own(params, layer.hidden(carry)), before)
+    _, vjp = jax.vjp(lambda carry: layer.recur_diagonal(params, layer.hidden(carry)), before)
     return jax.tree.map(jnp.add, dbefore, vjp(dph)[0])
 
 
-def kept(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:
+def through_gates(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:
     """The cotangent of a unit's states through what its gates keep of them."""
     del layer, params, before, dph
     return dbefore
 
 
-def _of_layer(
-    layer: Layer, params: Params, paths: Sequence[str], before: Carry, inputs: Inputs, way: Callable[..., Carry]
+def _layer_step(
+    layer: Layer, params: Params, paths: Sequence[str], before: Carry, inputs: Inputs, pullback: Callable[..., Carry]
 ) -> tuple[Step, Array]:
     of_layer = params[layer.name]
 
     def products(theta: Theta) -> tuple[Array, Array]:
-        weights = _influence.put(params, theta)[layer.name]
+        weights = _influence.replace_weights(params, theta)[layer.name]
         return layer.project(weights, inputs), layer.recur(weights, layer.hidden(before))
 
-    (px, ph), products_vjp = jax.vjp(products, _influence.taken(params, paths))
+    (px, ph), products_vjp = jax.vjp(products, _influence.select_weights(params, paths))
     after, gates_vjp = jax.vjp(layer.gates, before, px, ph)
     immediate, within = [], []
-    for ones in _ones_of_each_leaf(after):
-        dbefore, dpx, dph = computed_once(gates_vjp(ones))
+    for ones in _leaf_indicators(after):
+        dbefore, dpx, dph = barrier(gates_vjp(ones))
         immediate.append(products_vjp((dpx, dph))[0])
-        within.append(jax.tree.leaves(way(layer, of_layer, before, dbefore, dph)))
+        within.append(jax.tree.leaves(pullback(layer, of_layer, before, dbefore, dph)))
     return Step(immediate, within), layer.output(of_layer, layer.hidden(after))
 
 
-def by_steps(model: Model, paths: Sequence[str], diagonal: bool) -> Steps:
+def steps_by_jacobian(model: Model, paths: Sequence[str], diagonal: bool) -> Steps:
     """For any cell: B from as many derivatives of the whole step as there are numbers in the carry, or states of a unit."""
 
     def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
         def step(theta: Theta, carry: Carry) -> Carry:
-            return model.step(_influence.put(params, theta), carry, x)[0]
+            return model.step(_influence.replace_weights(params, theta), carry, x)[0]
 
-        theta = _influence.taken(params, paths)
+        theta = _influence.select_weights(params, paths)
         _, vjp = jax.vjp(lambda theta: step(theta, carry), theta)
         _, onward = jax.linearize(lambda carry: step(theta, carry), carry)
-        ones = _ones_of_each_leaf(carry)
-        columns = [_own(onward, each, diagonal) for each in ones]
+        ones = _leaf_indicators(carry)
+        columns = [_own_states(onward, each, diagonal) for each in ones]
         return [Step([vjp(each)[0] for each in ones], list(zip(*columns, strict=True)))]
 
     return steps
 
 
-def _own(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -> list[Units]:
+def _own_states(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -> list[Units]:
     """What the states of each unit have from one of its states before, by the leaf that is 1."""
     if diagonal:
         return jax.tree.leaves(onward(ones))
@@ -174,23 +174,23 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
 
     @jax.jit
     def differences(params: Params, carry: Carry, factors: Carry) -> Array:
-        theta = _influence.taken(params, paths[0])
-        _, vjp = jax.vjp(lambda theta: model.step(_influence.put(params, theta), carry, jnp.int32(0))[0], theta)
+        theta = _influence.select_weights(params, paths[0])
+        _, vjp = jax.vjp(lambda theta: model.step(_influence.replace_weights(params, theta), carry, jnp.int32(0))[0], theta)
         of_each = []
-        for ones in _ones_of_each_leaf(carry):
+        for ones in _leaf_indicators(carry):
             weighted, plain = vjp(jax.tree.map(jnp.multiply, ones, factors))[0], vjp(ones)[0]
-            expected = _weighted([plain], jax.tree.leaves(factors)[:1])
+            expected = _weighted_sum([plain], jax.tree.leaves(factors)[:1])
             of_each += [_difference(weighted[path], expected[path]) for path in paths[0]]
         return jnp.stack(of_each).reshape(-1, len(paths[0])).max(0)
 
-    params, carry = _influence.shapes(model)
+    params, carry = _influence.model_shapes(model)
     widths = sorted({leaf.shape[-1] for leaf in jax.tree.leaves(carry)})
     if len(widths) > 1:
         raise InputError(f"{rule} needs as many numbers in each array of the carry, and there are {widths}; try rtrl")
-    theta = _influence.taken(params, paths[0])
+    theta = _influence.select_weights(params, paths[0])
     unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
     if theta and not unfit:
-        apart = _at_probe(model, differences)
+        apart = _measure_at_probe(model, differences)
         unfit = [path for path, difference in zip(theta, apart, strict=True) if difference > TOLERANCE]
     if unfit:
         raise InputError(f"{rule} follows each weight to one unit, and those of {unfit[0]!r} drive more than one; try rtrl")
@@ -198,29 +198,29 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
 
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
     """Raises `InputError` unless there is one layer, nothing below it learns, and a unit's state reaches that unit alone."""
-    if len(paths) > 1 or len(paths[0]) < len(_influence.paths(model)):
+    if len(paths) > 1 or len(paths[0]) < len(_influence.recurrent_paths(model)):
         raise InputError(f"{rule} is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0")
 
     @jax.jit
     def difference(params: Params, carry: Carry, factors: Carry) -> Array:
         _, onward = jax.linearize(lambda carry: model.step(params, carry, jnp.int32(0))[0], carry)
         found = []
-        for ones in _ones_of_each_leaf(carry):
+        for ones in _leaf_indicators(carry):
             weighted, plain = onward(jax.tree.map(jnp.multiply, ones, factors)), onward(ones)
             found += jax.tree.leaves(jax.tree.map(lambda a, b, factor: _difference(a, b * factor), weighted, plain, factors))
         return jnp.stack(found).max()
 
-    if _at_probe(model, difference) > TOLERANCE:
+    if _measure_at_probe(model, difference) > TOLERANCE:
         raise InputError(f"{rule} needs units that reach themselves alone, as those of --cell indrnn or lru; try snap1 or rtrl")
 
 
-def _at_probe(model: Model, difference: Callable[[Params, Carry, Carry], Array]) -> Array:
+def _measure_at_probe(model: Model, difference: Callable[[Params, Carry, Carry], Array]) -> Array:
     """At weights and a carry where no derivative is 0 by chance, for factors that differ, the same for a unit's states."""
-    params, carry = _influence.probe(model)
+    params, carry = _influence.make_probe(model)
     width = jax.tree.leaves(carry)[0].shape[-1]
     factors = np.random.default_rng(0).permutation(np.linspace(1, 2, width))
     of_each_leaf = jax.tree.map(lambda leaf: jnp.asarray(factors[: leaf.shape[-1]], leaf.dtype), carry)
-    with jax.enable_x64(False):  # as in `influence.shapes`
+    with jax.enable_x64(False):  # as in `influence.model_shapes`
         return difference(params, carry, of_each_leaf)
 
 
@@ -228,23 +228,23 @@ def _difference(a: Array, b: Array) -> Array:
     return jnp.abs(a - b).max() / (jnp.abs(b).max() + jnp.finfo(b.dtype).tiny)
 
 
-def _weighted(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
+def _weighted_sum(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
     """sum_s of factors[s] times blocks[s], each weight with the factor of its unit."""
 
     def of(path: str) -> Array:
-        terms = [_by_unit(factor, E[path]) for factor, E in zip(factors, blocks, strict=True)]
+        terms = [_scale_units(factor, E[path]) for factor, E in zip(factors, blocks, strict=True)]
         return sum(terms[1:], start=terms[0])
 
     return {path: of(path) for path in blocks[0]}
 
 
-def _by_unit(factor: Units, weights: Array) -> Array:
+def _scale_units(factor: Units, weights: Array) -> Array:
     # Taken by an index and not tiled: XLA computes a tiled factor at each weight, with a division, eight times as slowly.
     unit = jnp.arange(weights.shape[-1]) % factor.size
     return weights * jnp.broadcast_to(factor[unit], weights.shape)
 
 
-def _ones_of_each_leaf(carry: Carry) -> list[Carry]:
+def _leaf_indicators(carry: Carry) -> list[Carry]:
     """For each leaf a carry in which it is 1, and all else 0."""
     leaves, structure = jax.tree.flatten(carry)
     each = [[jnp.full_like(leaf, place == number) for place, leaf in enumerate(leaves)] for number in range(len(leaves))]

@@ -15,7 +15,7 @@ from jaxrnn.array_types import Block, Carry, Params
 from jaxrnn.models.model import Layer
 
 
-def over_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Float[Array, "length *streams hidden"]]]:
+def unroll_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Float[Array, "length *streams hidden"]]]:
     """(params, carry, px) -> the last carry, and the hidden states, of a layer whose inputs were projected before.
 
     Only what recurs is in the loops: one product forward, one backward, and the gates. The gradient of the weights is one
@@ -34,9 +34,9 @@ def over_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Fl
             t, carry, carries, phs = loop
             ph = layer.recur(params, layer.hidden(carry))
             carry = layer.gates(carry, px[t], ph)
-            return t + 1, carry, _put(carries, carry, t + 1), _put(phs, ph, t)
+            return t + 1, carry, _store(carries, carry, t + 1), _store(phs, ph, t)
 
-        start = (jnp.int32(0), carry, _put(_room(carry, length + 1), carry, 0), jnp.zeros_like(px))
+        start = (jnp.int32(0), carry, _store(_buffers(carry, length + 1), carry, 0), jnp.zeros_like(px))
         _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
         return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs)
 
@@ -45,15 +45,15 @@ def over_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Fl
 
         def step(loop: tuple) -> tuple:
             t, dcarry, dpxs, dphs = loop
-            before = _at(carries, t)
+            before = _load(carries, t)
             h, hidden_vjp = jax.vjp(layer.hidden, before)
             _, recur_vjp = jax.vjp(lambda h: layer.recur(params, h), h)
             _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
             dcarry, dpx, dph = gates_vjp(
-                _plus(dcarry, *hidden_vjp(dhs[t]))
+                _add(dcarry, *hidden_vjp(dhs[t]))
             )  # `hidden` is linear: its vjp is the same everywhere
-            dcarry = _plus(dcarry, *hidden_vjp(*recur_vjp(dph)))
-            return t - 1, dcarry, () if layer.gates_of_sum else _put(dpxs, dpx, t), _put(dphs, dph, t)
+            dcarry = _add(dcarry, *hidden_vjp(*recur_vjp(dph)))
+            return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
 
         # To write the same array twice would take a tenth of the time of a wide layer.
         start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
@@ -65,7 +65,7 @@ def over_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Fl
     return run
 
 
-def over_steps(
+def unroll_steps(
     step: Callable[[Params, Carry, Any], tuple[Carry, Any]],
 ) -> Callable[[Params, Carry, Block], tuple[Carry, Any]]:
     """(params, carry, inputs) -> the last carry, and the outputs, of any step; its inputs are not differentiated.
@@ -85,9 +85,9 @@ def over_steps(
         def one(loop: tuple) -> tuple:
             t, carry, carries, outputs = loop
             after, output = step(params, carry, inputs[t])
-            return t + 1, after, _put(carries, carry, t), _put(outputs, output, t)
+            return t + 1, after, _store(carries, carry, t), _store(outputs, output, t)
 
-        start = (jnp.int32(0), carry, _room(carry, length), _room(output, length))
+        start = (jnp.int32(0), carry, _buffers(carry, length), _buffers(output, length))
         _, carry, carries, outputs = jax.lax.while_loop(lambda loop: loop[0] < length, one, start)
         return (carry, outputs), (params, carries, inputs)
 
@@ -96,9 +96,9 @@ def over_steps(
 
         def one(loop: tuple) -> tuple:
             t, dcarry, dparams = loop
-            _, step_vjp = jax.vjp(lambda params, carry: step(params, carry, inputs[t]), params, _at(carries, t))
-            dparams_here, dcarry = step_vjp((dcarry, _at(doutputs, t)))
-            return t - 1, dcarry, _plus(dparams, dparams_here)
+            _, step_vjp = jax.vjp(lambda params, carry: step(params, carry, inputs[t]), params, _load(carries, t))
+            dparams_here, dcarry = step_vjp((dcarry, _load(doutputs, t)))
+            return t - 1, dcarry, _add(dparams, dparams_here)
 
         start = (jnp.int32(inputs.shape[0] - 1), dcarry, jax.tree.map(jnp.zeros_like, params))
         _, dcarry, dparams = jax.lax.while_loop(lambda loop: loop[0] >= 0, one, start)
@@ -108,18 +108,18 @@ def over_steps(
     return run
 
 
-def _room(tree: PyTree, length: int) -> Any:
+def _buffers(tree: PyTree, length: int) -> Any:
     """For `length` of them, one after the other."""
     return jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), tree)
 
 
-def _put(buffers: PyTree, values: PyTree, t: Any) -> Any:
+def _store(buffers: PyTree, values: PyTree, t: Any) -> Any:
     return jax.tree.map(lambda buffer, value: jax.lax.dynamic_update_index_in_dim(buffer, value, t, 0), buffers, values)
 
 
-def _at(buffers: PyTree, t: Any) -> Any:
+def _load(buffers: PyTree, t: Any) -> Any:
     return jax.tree.map(lambda buffer: buffer[t], buffers)
 
 
-def _plus(a: PyTree, b: PyTree) -> Any:
+def _add(a: PyTree, b: PyTree) -> Any:
     return jax.tree.map(jnp.add, a, b)

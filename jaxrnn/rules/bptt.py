@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import Block, Carry, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model, nats, of_layers, of_model
+from jaxrnn.models.model import Model, join_carries, nats, split_carry
 from jaxrnn.rules import _unroll
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -21,8 +21,8 @@ class Masks(NamedTuple):
     block: Int[Array, ""]  # blocks read so far, i32
 
 
-LogitsOfBlock: TypeAlias = Float[Array, "length *streams vocab"]
-Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, LogitsOfBlock]]
+BlockLogits: TypeAlias = Float[Array, "length *streams vocab"]
+Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, BlockLogits]]
 
 
 def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
@@ -70,30 +70,30 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
 
 def _by_layers(model: Model, dropout: float) -> Read:
     """One layer after the other over the whole block."""
-    runs = [_unroll.over_layer(layer) for layer in model.layers]
+    runs = [_unroll.unroll_layer(layer) for layer in model.layers]
 
-    def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, LogitsOfBlock]:
-        carries, px, h = [], _projected(model, params, x), jnp.zeros(())
-        for number, (layer, run, before) in enumerate(zip(model.layers, runs, of_layers(carry, len(runs)), strict=True)):
+    def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, BlockLogits]:
+        carries, px, h = [], _project_inputs(model, params, x), jnp.zeros(())
+        for number, (layer, run, before) in enumerate(zip(model.layers, runs, split_carry(carry, len(runs)), strict=True)):
             if number:
                 px = layer.project(params[layer.name], h)
             after, h = run(params[layer.name], before, px)
             carries.append(after)
             h = layer.output(params[layer.name], h)
             if key is not None:
-                h = _dropped(jax.random.fold_in(key, number), h, dropout)
-        return of_model(carries), model.read_out(params, h)
+                h = _drop_units(jax.random.fold_in(key, number), h, dropout)
+        return join_carries(carries), model.read_out(params, h)
 
     return read
 
 
 def _by_steps(model: Model) -> Read:
     """One character after the other through the whole model."""
-    run = _unroll.over_steps(model.step)
+    run = _unroll.unroll_steps(model.step)
     return lambda params, carry, x, key: run(params, carry, x)
 
 
-def _projected(model: Model, params: Params, x: Block) -> Array:
+def _project_inputs(model: Model, params: Params, x: Block) -> Array:
     """The first layer's inputs, projected: there are fewer different characters than there are characters in a block."""
     layer, known = model.layers[0], jnp.arange(model.vocab_size)
     of_layer = params[layer.name]
@@ -102,6 +102,6 @@ def _projected(model: Model, params: Params, x: Block) -> Array:
     return layer.project(of_layer, model.embed(params, known))[x]
 
 
-def _dropped(key: RandomKey, h: Array, dropout: float) -> Array:
+def _drop_units(key: RandomKey, h: Array, dropout: float) -> Array:
     kept = jax.random.bernoulli(key, 1 - dropout, h.shape)
     return jnp.where(kept, h / (1 - dropout), 0)

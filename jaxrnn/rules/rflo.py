@@ -7,14 +7,14 @@ from jaxtyping import Array
 
 from jaxrnn.array_types import Block, Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.base import computed_once
-from jaxrnn.models.model import Model, nats, of_layers, of_model
+from jaxrnn.models.base import barrier
+from jaxrnn.models.model import Model, join_carries, nats, split_carry
 from jaxrnn.rules import _influence, _unitwise
-from jaxrnn.rules._influence import Local
-from jaxrnn.rules.base import Rule, following
+from jaxrnn.rules._influence import LocalGradient
+from jaxrnn.rules.base import Rule, influence_rule
 
 
-def rflo(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient through the gates' memory alone: no path through the recurrent weights counts.
 
     E <- I + B E, with B = dcarry'/dcarry at constant recurrent products: 1 - a of a leaky unit, z of a GRU, f for an LSTM's c
@@ -34,31 +34,31 @@ def rflo(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
     """
     if not model.layers:
         raise InputError("rflo needs a network of the cells in jaxrnn; try snap1")
-    paths = _unitwise.paths_of_layers(model)
-    follow = _unitwise.follow(_unitwise.by_layers(model, paths, _unitwise.kept), paths)
+    paths = _unitwise.layer_paths(model)
+    follow = _unitwise.follow_units(_unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
-    shapes = functools.partial(_unitwise.shapes, paths=paths)
-    return following("rflo", shapes, functools.partial(_local, model), follow, max_bytes)
+    shapes = functools.partial(_unitwise.memory_shapes, paths=paths)
+    return influence_rule("rflo", shapes, functools.partial(_gate_gradient, model), follow, max_bytes)
 
 
-def _local(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> Local:
-    """As `influence.local`, but delta through the gates alone."""
+def _gate_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> LocalGradient:
+    """As `influence.local_gradient`, but delta through the gates alone."""
 
     def loss(params: Params, kept: Carry) -> tuple[Array, Carry]:
         new_carry, logits = _step(model, params, kept, carry, x[0])
         return nats(logits, y[0]), new_carry
 
     (value, new_carry), (grads, delta) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, carry)
-    return Local(grads, delta, new_carry, value[None])
+    return LocalGradient(grads, delta, new_carry, value[None])
 
 
 def _step(model: Model, params: Params, kept: Carry, seen: Carry, x: Ids) -> tuple[Carry, Logits]:
     """One step in which the gates keep of one carry, and the recurrent weights see another one."""
     number, inputs, carries = len(model.layers), model.embed(params, x), []
-    for layer, of_gates, of_weights in zip(model.layers, of_layers(kept, number), of_layers(seen, number), strict=True):
+    for layer, of_gates, of_weights in zip(model.layers, split_carry(kept, number), split_carry(seen, number), strict=True):
         weights = params[layer.name]
         ph = layer.recur(weights, layer.hidden(of_weights))
-        ph = ph if layer.gates_of_sum else computed_once(ph)
+        ph = ph if layer.gates_of_sum else barrier(ph)
         carries.append(layer.gates(of_gates, layer.project(weights, inputs), ph))
         inputs = layer.output(weights, layer.hidden(carries[-1]))
-    return of_model(carries), model.read_out(params, inputs)
+    return join_carries(carries), model.read_out(params, inputs)

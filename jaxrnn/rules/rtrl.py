@@ -4,10 +4,10 @@ import functools
 
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence
-from jaxrnn.rules.base import Rule, following
+from jaxrnn.rules.base import Rule, influence_rule
 
 
-def rtrl(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def rtrl(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Exact gradient by real-time recurrent learning, for any cell and any number of layers.
 
     J <- dcarry'/dtheta + (dcarry'/dcarry) J; grads = g + J^T delta. The gradients of a text, summed, are those of full
@@ -22,7 +22,7 @@ def rtrl(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
       InputError: by its `init`, if J would take more than `max_bytes`.
     Source: Williams & Zipser (1989), Neural Computation 1(2).
     """
-    names = _influence.paths(model)
-    follow = _influence.follow(functools.partial(_influence.pushed, model))
-    shapes = functools.partial(_influence.all_of, names=names)
-    return following("rtrl", shapes, functools.partial(_influence.local, model), follow, max_bytes)
+    names = _influence.recurrent_paths(model)
+    follow = _influence.follow_influence(functools.partial(_influence.propagate, model))
+    shapes = functools.partial(_influence.influence_shapes, names=names)
+    return influence_rule("rtrl", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

@@ -4,10 +4,10 @@ import functools
 
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence, _unitwise
-from jaxrnn.rules.base import Rule, following
+from jaxrnn.rules.base import Rule, influence_rule
 
 
-def rtrl_diagonal(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Exact gradient, as that of `rtrl`, for one layer of units that reach themselves alone: IndRNN and LRU cells.
 
     A weight then moves the unit that it drives, and no other, for ever: E <- I + B E is all of J.
@@ -22,10 +22,10 @@ def rtrl_diagonal(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
         if E would take more than `max_bytes`.
     Source: Mozer (1989), Complex Systems 3(4), eq. 4; Zucchet et al. (2023), NeurIPS.
     """
-    paths = _unitwise.paths_of_layers(model)
+    paths = _unitwise.layer_paths(model)
     _unitwise.check_units(model, paths, "rtrl_diagonal")
     _unitwise.check_diagonal(model, paths, "rtrl_diagonal")
-    follow = _unitwise.follow(_unitwise.steps_of(model, paths, diagonal=True), paths)
+    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths, diagonal=True), paths)
 
-    shapes = functools.partial(_unitwise.shapes, paths=paths)
-    return following("rtrl_diagonal", shapes, functools.partial(_influence.local, model), follow, max_bytes)
+    shapes = functools.partial(_unitwise.memory_shapes, paths=paths)
+    return influence_rule("rtrl_diagonal", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

@@ -4,10 +4,10 @@ import functools
 
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence, _unitwise
-from jaxrnn.rules.base import Rule, following
+from jaxrnn.rules.base import Rule, influence_rule
 
 
-def snap1(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient of `rtrl` with J replaced by E: each weight's influence on the unit that it drives, and on no other.
 
     E <- I + B E, unit by unit, where B is the part of D that leads from a unit to itself; grads = g + E^T delta. It is exact
@@ -30,9 +30,9 @@ def snap1(model: Model, max_bytes: int = _influence.MOST_BYTES) -> Rule:
         `max_bytes`.
     Source: the mask is that of Menick et al. (2020), arXiv:2006.07232; layers as in Zucchet et al. (2023), NeurIPS.
     """
-    paths = _unitwise.paths_of_layers(model)
+    paths = _unitwise.layer_paths(model)
     _unitwise.check_units(model, paths, "snap1")
-    follow = _unitwise.follow(_unitwise.steps_of(model, paths), paths)
+    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths), paths)
 
-    shapes = functools.partial(_unitwise.shapes, paths=paths)
-    return following("snap1", shapes, functools.partial(_influence.local, model), follow, max_bytes)
+    shapes = functools.partial(_unitwise.memory_shapes, paths=paths)
+    return influence_rule("snap1", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

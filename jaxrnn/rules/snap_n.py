@@ -12,10 +12,10 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Theta
-from jaxrnn.rules.base import Rule, following
+from jaxrnn.rules.base import Rule, influence_rule
 
 
-def snap_n(model: Model, length: int, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient of `rtrl`, where J keeps what a weight can do to a number of the carry within n steps, and nothing else.
 
     J <- mask (I + D J); grads = g + J^T delta. For a dense cell the mask is full at n = 2, which is `rtrl`, also for several
@@ -36,22 +36,26 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MOST_BYTES) ->
     """
     if length < 1:
         raise InputError(f"no influence within {length} steps; 1 or more")
-    names = _influence.paths(model)
-    shapes = functools.partial(_influence.all_of, names=names)
+    names = _influence.recurrent_paths(model)
+    shapes = functools.partial(_influence.influence_shapes, names=names)
     # The mask is as large as the memory of one stream: whether there is room is asked before it is made.
-    jax.eval_shape(lambda *of_stream: _influence.zeros(shapes(*of_stream), max_bytes, "snap_n"), *_influence.shapes(model))
-    mask = _within(model, names, length)
+    jax.eval_shape(
+        lambda *of_stream: _influence.zero_memory(shapes(*of_stream), max_bytes, "snap_n"), *_influence.model_shapes(model)
+    )
+    mask = _reachable_mask(model, names, length)
 
     def push(params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
-        after = _influence.pushed(model, params, memory, carry, x)
+        after = _influence.propagate(model, params, memory, carry, x)
         return {name: jnp.where(mask[name], J, jnp.zeros_like(J)) for name, J in after.items()}
 
-    return following("snap_n", shapes, functools.partial(_influence.local, model), _influence.follow(push), max_bytes)
+    return influence_rule(
+        "snap_n", shapes, functools.partial(_influence.local_gradient, model), _influence.follow_influence(push), max_bytes
+    )
 
 
-def _within(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
+def _reachable_mask(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
     """Which numbers of the carry each weight can reach within so many steps, whatever is read."""
-    (params, carry), reached, onward = _influence.probe(model), {}, np.zeros(())
+    (params, carry), reached, onward = _influence.make_probe(model), {}, np.zeros(())
     jacobians = jax.jit(lambda x: _influence.jacobians(model, params, carry, x, names))
     with jax.enable_x64(False):  # as the probe is
         for x in range(model.vocab_size):

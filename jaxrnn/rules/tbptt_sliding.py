@@ -14,7 +14,7 @@ from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
 
-class Window(NamedTuple):
+class Ring(NamedTuple):
     """What was read last, as a ring: character number n is at n modulo k - 1."""
 
     num_read: Int[Array, ""]  # i32
@@ -22,7 +22,7 @@ class Window(NamedTuple):
     ids: Int[Array, " window *streams"]  # each of them
 
 
-def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient of the loss at each character, through the last k characters; exact for as long as there are no more.
 
     dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at the
@@ -40,20 +40,20 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MOST_BY
     """
     if length < 1:
         raise InputError(f"no window of {length} characters; 1 or more")
-    names = _influence.paths(model)
+    names = _influence.recurrent_paths(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, key
         if length == 1:
             return ()
         carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length - 1, *leaf.shape), leaf.dtype), carry)
-        ids = jax.ShapeDtypeStruct((length - 1, *_influence.streams_of(carry)), jnp.int32)
+        ids = jax.ShapeDtypeStruct((length - 1, *_influence.carry_streams_shape(carry)), jnp.int32)
         advice = "fewer units or streams, or a shorter window, need less"
-        return Window(jnp.int32(0), *_influence.zeros((carries, ids), max_bytes, "tbptt_sliding", advice))
+        return Ring(jnp.int32(0), *_influence.zero_memory((carries, ids), max_bytes, "tbptt_sliding", advice))
 
-    def backward(params: Params, window: Window, delta: Carry) -> Theta:
+    def backward(params: Params, window: Ring, delta: Carry) -> Theta:
         """J^T delta: from the newest character back."""
-        theta = _influence.taken(params, names)
+        theta = _influence.select_weights(params, names)
         most = jnp.minimum(window.num_read, length - 1)
 
         def unfinished(loop: tuple) -> Array:
@@ -63,23 +63,25 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MOST_BY
             back, delta, correction = loop
             at = (window.num_read - 1 - back) % (length - 1)
             carry, x = jax.tree.map(lambda leaf: leaf[at], (window.carries, window.ids))
-            _, vjp = jax.vjp(lambda theta, carry: model.step(_influence.put(params, theta), carry, x)[0], theta, carry)
+            _, vjp = jax.vjp(
+                lambda theta, carry: model.step(_influence.replace_weights(params, theta), carry, x)[0], theta, carry
+            )
             here, delta = vjp(delta)
             return back + 1, delta, jax.tree.map(jnp.add, correction, here)
 
         return jax.lax.while_loop(unfinished, one, (jnp.int32(0), delta, jax.tree.map(jnp.zeros_like, theta)))[2]
 
-    def remembered(window: Window, carry: Carry, x: Ids) -> Window:
+    def remembered(window: Ring, carry: Carry, x: Ids) -> Ring:
         at = window.num_read % (length - 1)
         ring, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (window.carries, window.ids), (carry, x))
-        return Window(window.num_read + 1, ring, ids)
+        return Ring(window.num_read + 1, ring, ids)
 
     def gradient(params: Params, memory: Any, carry: Carry, x: Block, y: Block) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
-        here = _influence.local(model, params, carry, x, y)
+        here = _influence.local_gradient(model, params, carry, x, y)
         if length == 1:
             return Gradient(here.grads, here.carry, memory, here.losses)
-        grads = _influence.corrected(here.grads, backward(params, memory, here.delta))
+        grads = _influence.add_correction(here.grads, backward(params, memory, here.delta))
         return Gradient(grads, here.carry, remembered(memory, carry, x[0]), here.losses)
 
     return Rule(1, init, gradient)

@@ -14,7 +14,7 @@ from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
 Signs = Callable[[RandomKey, Int[Array, ""], tuple[int, ...]], Float[Array, "*streams units"]]
-LEAST = 1e-12  # added to norms: both factors begin at zero
+EPSILON = 1e-12  # added to norms: both factors begin at zero
 
 
 class Factors(NamedTuple):
@@ -31,7 +31,7 @@ def rademacher(key: RandomKey, num_read: Int[Array, ""], shape: tuple[int, ...])
     return jax.random.rademacher(jax.random.fold_in(key, num_read), shape, jnp.float32)
 
 
-def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MOST_BYTES) -> Rule:
+def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient whose mean over random signs is that of `rtrl`, for any cell and any number of layers.
 
     With random signs nu, c <- r0 D c + r1 nu and v <- v / r0 + nu^T I / r1: J is c v^T in the mean; grads = g + <delta, c> v.
@@ -48,34 +48,36 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MO
       InputError: by its `init`, if the memory would take more than `max_bytes`.
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.
     """
-    names = _influence.paths(model)
+    names = _influence.recurrent_paths(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        streams, theta = _influence.streams_of(carry), _influence.taken(params, names)
-        of_carry = jax.eval_shape(_influence.vector, carry)
+        streams, theta = _influence.carry_streams_shape(carry), _influence.select_weights(params, names)
+        of_carry = jax.eval_shape(_influence.flatten_carry, carry)
         of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
-        return Factors(key, jnp.int32(0), *_influence.zeros((of_carry, of_theta), max_bytes, "uoro"))
+        return Factors(key, jnp.int32(0), *_influence.zero_memory((of_carry, of_theta), max_bytes, "uoro"))
 
     def push(params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids) -> tuple[Array, Theta]:
         c, v = factors
-        theta, before = _influence.taken(params, names), _influence.vector(carry)
-        step = _influence.of_vector(model, params, carry, x)
+        theta, before = _influence.select_weights(params, names), _influence.flatten_carry(carry)
+        step = _influence.flat_step(model, params, carry, x)
         _, Dc = jax.jvp(lambda before: step(theta, before), (before,), (c,))
         _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
         (nuI,) = vjp(nu)
-        r0 = jnp.sqrt((_norm(v) + LEAST) / (_norm(Dc) + LEAST))
-        r1 = jnp.sqrt((_norm(nuI) + LEAST) / (_norm(nu) + LEAST))
+        r0 = jnp.sqrt((_norm(v) + EPSILON) / (_norm(Dc) + EPSILON))
+        r1 = jnp.sqrt((_norm(nuI) + EPSILON) / (_norm(nu) + EPSILON))
         return r0 * Dc + r1 * nu, jax.tree.map(lambda v, new: v / r0 + new / r1, v, nuI)
 
     def gradient(params: Params, memory: Factors, carry: Carry, x: Block, y: Block) -> Gradient:
         key, num_read, c, v = memory
         c, v, carry = jax.lax.stop_gradient((c, v, carry))
-        here = _influence.local(model, params, carry, x, y)
-        along = (_influence.vector(here.delta) * c).sum(-1)
+        here = _influence.local_gradient(model, params, carry, x, y)
+        along = (_influence.flatten_carry(here.delta) * c).sum(-1)
         correction = {name: jnp.tensordot(along, v[name], along.ndim) for name in names}
         nu = signs(key, num_read, c.shape).astype(c.dtype)
-        c, v = _influence.each_stream(push, carry)(params, (c, v), nu, carry, x[0])
-        return Gradient(_influence.corrected(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses)
+        c, v = _influence.over_streams(push, carry)(params, (c, v), nu, carry, x[0])
+        return Gradient(
+            _influence.add_correction(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses
+        )
 
     return Rule(1, init, gradient)
 

@@ -64,7 +64,7 @@ def begin_epoch(task: Task, snapshot: Snapshot) -> State:
     state = snapshot.state
     if int(state.step) % task.updates_per_epoch == 0:
         state = task.restart(state, jax.random.fold_in(task.keys.epochs, snapshot.progress.epochs))
-    return devices.place(state, task.mesh)
+    return devices.shard_state(state, task.mesh)
 
 
 def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:

@@ -61,7 +61,7 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
         "vocabulary": report.vocabulary_in_words(data.vocabulary, config.text.rare_threshold),
         "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
         "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
-        "device": f"{devices.in_words(config)}, jax {jax.__version__}",
+        "device": f"{devices.describe_devices(config)}, jax {jax.__version__}",
         "run": str(run_dir),
     }
 

@@ -31,7 +31,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
     """
     try:
-        with report.busy(screen, "testing"), signals.interrupting(received):
+        with report.busy(screen, "testing"), signals.raise_on_signal(received):
             numbers, how, floor = tested(task, snapshot)
     except signals.Interrupted as interrupted:
         raise Stopped(interrupted.signal, stopped_at(task, snapshot, run_dir, disk)) from None
@@ -49,7 +49,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
 def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, Dynamics, float | None]:
     """The four numbers, how learning went on for the last of them, and the floor of a synthetic text."""
     # With a validation part the best weights are known, and they are what a user wants.
-    params = devices.here(snapshot.best_params if task.data.validation.size else snapshot.state.params)
+    params = devices.to_local(snapshot.best_params if task.data.validation.size else snapshot.state.params)
     how = testing.dynamics(task.config, task.data, task.model, params)
     three = testing.three_numbers(task.config, task.data, task.model, params, how)
     numbers = FourNumbers(snapshot.progress.online_nats or math.nan, **three)
@@ -73,7 +73,7 @@ def verdicts(
 
 def draw(task: Task, numbers: FourNumbers, run_dir: Path, disk: Disk, screen: Console) -> tuple[Disk, bool]:
     """Draw the picture, or say in a line why there is none; the result does not depend on it."""
-    if not devices.is_first():
+    if not devices.is_first_process():
         return disk, True
     try:
         with report.busy(screen, "drawing"):

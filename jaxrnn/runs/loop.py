@@ -40,8 +40,8 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
     """
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
     state, best_params, progress = snapshot
-    snapshot = Snapshot(devices.place(state, task.mesh), devices.everywhere(best_params, task.mesh), progress)
-    with signals.noticed() as received, fitting_memory(run_dir):
+    snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
+    with signals.catch_signals() as received, fitting_memory(run_dir):
         snapshot, disk = learn(task, snapshot, run_dir, received, screen)
         finish(task, snapshot, run_dir, disk, received, screen)
 
@@ -83,12 +83,12 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
             ended = bool(advanced.problem) or over(
                 task, snapshot
             )  # a run that is over is not planned anew, whatever time is left
-            num_updates, planned = devices.highest(num_updates, is_time(pace) and not ended)
+            num_updates, planned = devices.all_processes_max(num_updates, is_time(pace) and not ended)
             if planned:
                 snapshot, pace, plan_log = plan(task, snapshot, pace, screen)
                 log = logs.joined(log, plan_log)
             disk = disk._replace(unwritten=logs.append(run_dir, logs.joined(disk.unwritten, log)))
-            signal, to_save = devices.highest(received(), due(task, advanced, disk))
+            signal, to_save = devices.all_processes_max(received(), due(task, advanced, disk))
             if advanced.problem or planned or to_save or signal:
                 disk = save(task, snapshot, run_dir, disk, screen)
             if signal:
@@ -179,5 +179,5 @@ def epoch_sample(task: Task, params: Params, epoch: int) -> str:
     """What the model writes after an epoch."""
     known, length = task.data.vocabulary, task.config.run.sample_length
     prompt_ids, key = vocabulary.encode(known, default_prompt(known)), jax.random.fold_in(task.keys.samples, epoch)
-    text = sample(task.model, devices.here(params), prompt_ids, length, key=key, temperature=TEMPERATURE)
+    text = sample(task.model, devices.to_local(params), prompt_ids, length, key=key, temperature=TEMPERATURE)
     return vocabulary.decode(known, text)

@@ -42,8 +42,8 @@ def prepare(config: Config, data: Data) -> Task:
     """Builds what the settings name."""
     model, keys = build.model(config, data.vocabulary), build.keys(config.run.seed)
     learner = build.learner(config, model)
-    mesh = devices.mesh(config)
-    stream = devices.place_stream(to_streams(data.train, config.learning.num_streams), mesh)
+    mesh = devices.make_mesh(config)
+    stream = devices.shard_stream(to_streams(data.train, config.learning.num_streams), mesh)
     num_updates, losses_of = updates_per_epoch(stream, learner.length), evaluation.frozen(model)
     return Task(
         config=config,
@@ -57,7 +57,7 @@ def prepare(config: Config, data: Data) -> Task:
         characters_per_update=learner.length * config.learning.num_streams,
         drive=driver(learner, min(config.run.updates_per_call, num_updates)),
         restart=jax.jit(learner.restart, donate_argnums=0),
-        validate=lambda params: evaluation.mean_nats(losses_of(devices.here(params), data.validation, keys.evaluation)),
+        validate=lambda params: evaluation.mean_nats(losses_of(devices.to_local(params), data.validation, keys.evaluation)),
         finite=lambda params: all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)),  # less than to compile it
     )
 

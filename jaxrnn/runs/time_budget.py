@@ -62,7 +62,7 @@ def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace
     now, step = time.perf_counter(), int(snapshot.state.step)
     per_update = (now - pace.since) / max(1, step - pace.step) + pace.of_epoch / task.updates_per_epoch
     least = 1 if snapshot.progress.epoch_read else 0
-    (num_updates,) = devices.highest(step + max(least, int((pace.end - now - pace.of_epoch) / per_update)))
+    (num_updates,) = devices.all_processes_max(step + max(least, int((pace.end - now - pace.of_epoch) / per_update)))
     return of_length(snapshot, num_updates), pace._replace(moments=pace.moments[1:], since=now, step=step)
 
 

@@ -18,7 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jaxrnn.data import paths, temporary
 
-MOST_BYTES = 64_000_000  # of all that is kept; a run leaves about two million
+MAX_CACHE_BYTES = 64_000_000  # of all that is kept; a run leaves about two million
 SHA256_DIGITS = 64
 CACHE_DIR = "jax_compilation_cache_dir"
 SETTINGS = {  # of JAX; by default only programs that took a second or more to compile are written
@@ -29,30 +29,30 @@ SETTINGS = {  # of JAX; by default only programs that took a second or more to c
 
 
 @contextlib.contextmanager
-def programs_kept(wanted: bool = True) -> Iterator[None]:
+def keep_programs(wanted: bool = True) -> Iterator[None]:
     """Inside, programs that were compiled before are read. If anything goes wrong with that, they are compiled, silently.
 
     It does nothing where JAX has a cache already, by its own settings.
     """
     with contextlib.ExitStack() as inside:
         if wanted and getattr(jax.config, CACHE_DIR) is None:
-            kept = default_folder()
+            kept = programs_folder()
             with contextlib.suppress(OSError):  # no place for temporary files
                 own = inside.enter_context(temporary.folder()) if kept else None
                 if kept and own:
-                    inside.enter_context(_kept_in(kept, own))
+                    inside.enter_context(_cache_in(kept, own))
         yield
 
 
-def default_folder() -> Path | None:
+def programs_folder() -> Path | None:
     """Where they are kept; None for a user without a home."""
     caches = paths.cache_folder()
     return caches / "compiled" if caches else None
 
 
-def bring(kept: Path, own: Path) -> None:
+def load_programs(kept: Path, own: Path) -> None:
     """Copy what was kept into the process's own folder; what is not as it was written, or not whole, is removed."""
-    for path in _in_order(kept):
+    for path in _oldest_first(kept):
         name, _, sha256 = path.name.rpartition(".")
         with contextlib.suppress(OSError):
             if sha256.isdecimal() and not _is_whole(path):  # the number of the process that writes it, or did
@@ -65,35 +65,35 @@ def bring(kept: Path, own: Path) -> None:
                 path.unlink()
 
 
-def keep(own: Path, kept: Path) -> None:
-    """Take over what is new in the process's own folder, and remove the oldest beyond `MOST_BYTES`."""
+def save_programs(own: Path, kept: Path) -> None:
+    """Take over what is new in the process's own folder, and remove the oldest beyond `MAX_CACHE_BYTES`."""
     with contextlib.suppress(OSError):  # a full disk, no permission
         kept.mkdir(parents=True, exist_ok=True)
         known, size = {path.name.rpartition(".")[0] for path in kept.iterdir() if _is_whole(path)}, 0
         for path in own.iterdir():
             if path.name not in known:
-                _keep_one(path, kept)
-        for path in reversed(_in_order(kept)):
+                _save_program(path, kept)
+        for path in reversed(_oldest_first(kept)):
             size += path.stat().st_size
-            if size > MOST_BYTES:
+            if size > MAX_CACHE_BYTES:
                 path.unlink()
 
 
 @contextlib.contextmanager
-def _kept_in(kept: Path, own: Path) -> Iterator[None]:
-    bring(kept, own)
+def _cache_in(kept: Path, own: Path) -> Iterator[None]:
+    load_programs(kept, own)
     before = {name: getattr(jax.config, name) for name in (*SETTINGS, CACHE_DIR)}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
         try:
-            _set({**SETTINGS, CACHE_DIR: str(own)})
+            _update_settings({**SETTINGS, CACHE_DIR: str(own)})
             yield
         finally:
-            _set(before)
-            keep(own, kept)
+            _update_settings(before)
+            save_programs(own, kept)
 
 
-def _keep_one(path: Path, kept: Path) -> None:
+def _save_program(path: Path, kept: Path) -> None:
     data = path.read_bytes()
     unfinished = kept / f"{path.name}.{os.getpid()}"
     _write(unfinished, data)
@@ -123,13 +123,13 @@ def _is_whole(path: Path) -> bool:
     return len(path.name.rpartition(".")[2]) == SHA256_DIGITS
 
 
-def _set(settings: dict) -> None:
+def _update_settings(settings: dict) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()  # else JAX stays with the cache, or with none, that its first program had
 
 
-def _in_order(folder: Path) -> list[Path]:
+def _oldest_first(folder: Path) -> list[Path]:
     """The files, those written first coming first; none if there is no such folder."""
     with contextlib.suppress(OSError):
         return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)

@@ -23,13 +23,13 @@ from jaxrnn.errors import InputError, check_value, counted
 from jaxrnn.training.learner import State
 
 AXIS = "streams"
-LEAST_STREAMS = 16  # on each device, where the number of devices is left to choose: with fewer the products are too small
-MOST_CORES = 8  # of one machine, that are made devices where their number is left to choose
-MOST_BYTES = 4096  # of a text that all processes are told
+MIN_STREAMS = 16  # on each device, where the number of devices is left to choose: with fewer the products are too small
+MAX_CORES = 8  # of one machine, that are made devices where their number is left to choose
+MAX_MESSAGE_BYTES = 4096  # of a text that all processes are told
 Tree = TypeVar("Tree")
 
 
-def join(settings: DeviceConfig) -> None:
+def join_processes(settings: DeviceConfig) -> None:
     """Joins the other processes, if there are any; before anything is computed.
 
     Raises:
@@ -48,7 +48,7 @@ def join(settings: DeviceConfig) -> None:
     _make_cpu_devices(max(1, settings.num_devices // max(1, settings.num_processes)))
 
 
-def start() -> None:
+def start_backend() -> None:
     """Start JAX's backend before anything depends on it; `InputError` if that fails."""
     try:
         jax.devices()
@@ -65,16 +65,16 @@ def platforms() -> str:
     return getattr(jax.config, "jax_platforms", None) or "default"
 
 
-def use_cores(rule: str, num_devices: int) -> None:
+def make_core_devices(rule: str, num_devices: int) -> None:
     """Makes devices of the cores of a CPU, as many as may be wanted; before anything is computed.
 
     JAX takes a CPU for one device, however many cores it has, and runs small products on a single one of them.
     """
     if not jax.distributed.is_initialized():
-        _make_cpu_devices(num_devices or (min(_num_cores(), MOST_CORES) if rule == "bptt" else 1))
+        _make_cpu_devices(num_devices or (min(_num_cores(), MAX_CORES) if rule == "bptt" else 1))
 
 
-def check(settings: DeviceConfig) -> None:
+def check_devices(settings: DeviceConfig) -> None:
     """Raises `InputError`, naming the flag, unless the settings say where to compute."""
     check_value("num-devices", settings.num_devices, 0 <= settings.num_devices <= 100_000, "0 (as many as gain) or more")
     if settings.coordinator in ("", AUTO):
@@ -92,7 +92,7 @@ def check(settings: DeviceConfig) -> None:
         raise InputError(f"--num-devices {settings.num_devices} cannot be shared by {settings.num_processes} processes evenly")
 
 
-def chosen(config: Config, begun: Config | None = None) -> Config:
+def resolve_num_devices(config: Config, begun: Config | None = None) -> Config:
     """The settings with a number of devices, where that is left to choose.
 
     Args:
@@ -100,12 +100,12 @@ def chosen(config: Config, begun: Config | None = None) -> Config:
     """
     number = config.device.num_devices
     as_begun = begun is not None and number == begun.device.num_devices
-    if number and not (as_begun and not _are_here(number)):
+    if number and not (as_begun and not _are_available(number)):
         return config
-    return dataclasses.replace(config, device=dataclasses.replace(config.device, num_devices=suitable_number(config)))
+    return dataclasses.replace(config, device=dataclasses.replace(config.device, num_devices=choose_num_devices(config)))
 
 
-def suitable_number(config: Config) -> int:
+def choose_num_devices(config: Config) -> int:
     """As many devices as gain by it: each update costs them a meeting, so that it must hold work enough for all.
 
     Several processes use all that they have: they were started for it.
@@ -113,18 +113,18 @@ def suitable_number(config: Config) -> int:
     num_streams, there = config.learning.num_streams, jax.device_count()
     if jax.process_count() > 1:
         return there
-    gaining = [n for n in range(2, there + 1) if num_streams % n == 0 and num_streams // n >= LEAST_STREAMS]
+    gaining = [n for n in range(2, there + 1) if num_streams % n == 0 and num_streams // n >= MIN_STREAMS]
     return max(gaining, default=1) if config.learning.rule == "bptt" else 1
 
 
-def mesh(config: Config) -> Mesh | None:
+def make_mesh(config: Config) -> Mesh | None:
     """The devices that are wanted, in a row; None for a single one.
 
     Raises:
       InputError: there are not so many, or the streams cannot be shared by them evenly.
     """
     number, num_streams = max(1, config.device.num_devices), config.learning.num_streams
-    if not _are_here(number):
+    if not _are_available(number):
         raise InputError(f"--num-devices is {number}; the number of devices here is {jax.device_count()}")
     if num_streams % number:
         raise InputError(
@@ -133,20 +133,20 @@ def mesh(config: Config) -> Mesh | None:
     return None if number == 1 else Mesh(np.array(jax.devices()[:number]), (AXIS,))
 
 
-def place_stream(stream: Int[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
+def shard_stream(stream: Int[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
     """Each device gets its streams."""
     return jnp.asarray(stream) if mesh is None else _put(stream, NamedSharding(mesh, PartitionSpec(None, AXIS)))
 
 
-def place(state: State, mesh: Mesh | None) -> State:
+def shard_state(state: State, mesh: Mesh | None) -> State:
     """Each device gets the carry of its streams, and all else."""
     if mesh is None:
         return state
     carry = jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec(AXIS))), state.carry)
-    return everywhere(state._replace(carry=()), mesh)._replace(carry=carry)
+    return replicate(state._replace(carry=()), mesh)._replace(carry=carry)
 
 
-def everywhere(tree: Tree, mesh: Mesh | None) -> Tree:
+def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
     """Each device gets it whole."""
     return tree if mesh is None else jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
@@ -162,19 +162,19 @@ def _put(leaf: Any, sharding: Sharding) -> Any:
     return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
 
 
-def anywhere() -> Sharding:
+def restore_sharding() -> Sharding:
     """Where arrays go that are read from a disk: one device; with several processes, all devices that these have."""
     if jax.process_count() == 1:
         return SingleDeviceSharding(jax.devices()[0])
     return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
 
 
-def here(tree: Tree) -> Tree:
+def to_local(tree: Tree) -> Tree:
     """Arrays that every device has whole, on one of this process's devices alone."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
-def whole(tree: PyTree) -> Any:
+def gather(tree: PyTree) -> Any:
     """Arrays of which other processes have parts, as they are together; all processes must call it."""
     if not jax.distributed.is_initialized():
         return tree
@@ -186,13 +186,13 @@ def whole(tree: PyTree) -> Any:
     return jax.tree.map(of, tree)
 
 
-def is_first() -> bool:
+def is_first_process() -> bool:
     """Whether this process is the one that shows and writes."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
-def by_first(make: Callable[[], str]) -> str:
-    """A text of at most `MOST_BYTES` bytes that the first process makes and all are told.
+def broadcast_from_first(make: Callable[[], str]) -> str:
+    """A text of at most `MAX_MESSAGE_BYTES` bytes that the first process makes and all are told.
 
     Raises:
       InputError: in the others, if it raised there.
@@ -201,16 +201,16 @@ def by_first(make: Callable[[], str]) -> str:
         return make()
     message = b""
     try:
-        message = b"+" + os.fsencode(make()) if is_first() else b""
+        message = b"+" + os.fsencode(make()) if is_first_process() else b""
     finally:  # the others do not wait for what failed
-        told = multihost_utils.broadcast_one_to_all(np.frombuffer(message.ljust(MOST_BYTES, b"\0"), np.uint8))
+        told = multihost_utils.broadcast_one_to_all(np.frombuffer(message.ljust(MAX_MESSAGE_BYTES, b"\0"), np.uint8))
     text = bytes(np.asarray(told)).rstrip(b"\0")
     if not text:
         raise InputError("the first process could not begin; it says why")
     return os.fsdecode(text[1:])
 
 
-def highest(*numbers: int) -> tuple[int, ...]:
+def all_processes_max(*numbers: int) -> tuple[int, ...]:
     """The highest number that any process has, for each of them: what depends on a clock or a signal must be agreed on."""
     if jax.process_count() == 1:
         return numbers
@@ -229,7 +229,7 @@ def set_precision(settings: DeviceConfig) -> None:
         jax.config.update("jax_default_matmul_precision", settings.precision)
 
 
-def in_words(config: Config) -> str:
+def describe_devices(config: Config) -> str:
     """What there is, and who has which streams."""
     device, number, num_streams = jax.devices()[0], max(1, config.device.num_devices), config.learning.num_streams
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
@@ -240,7 +240,7 @@ def in_words(config: Config) -> str:
     return f"{number} of {kind}{processes}, {counted(num_streams // number, 'stream')} on each{precision}"
 
 
-def _are_here(number: int) -> bool:
+def _are_available(number: int) -> bool:
     there = jax.device_count()
     return number <= there if jax.process_count() == 1 else number == there
 

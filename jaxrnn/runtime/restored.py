@@ -11,7 +11,7 @@ SETTINGS = ("jax_cpu_enable_async_dispatch", "jax_default_matmul_precision", NUM
 
 
 @contextlib.contextmanager
-def restored() -> Iterator[None]:
+def restore_settings() -> Iterator[None]:
     """Restore JAX's settings, and its devices if they were not there before."""
     before, had_devices = {name: jax.config.values[name] for name in SETTINGS}, _has_devices()
     try:

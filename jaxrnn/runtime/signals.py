@@ -35,12 +35,12 @@ def end_at_signals() -> None:
 
 def end_at_signals_while_starting() -> None:
     """The same, where no other thread is at work yet: nothing has to be imported for it."""
-    for number in _wanted():
+    for number in _handled_signals():
         signal.signal(number, lambda number, frame: _end(number))
 
 
 @contextlib.contextmanager
-def noticed() -> Iterator[Received]:
+def catch_signals() -> Iterator[Received]:
     """Inside, the first signal is only remembered. A second one ends the program: the process itself after `end_at_signals`,
     otherwise by KeyboardInterrupt, because the process is somebody else's.
     """
@@ -53,11 +53,11 @@ def noticed() -> Iterator[Received]:
 
     def notice(number: int) -> None:
         if received and whole_process:
-            _tell(1, f"{SHOW_CURSOR}\n")
+            _write_to_terminal(1, f"{SHOW_CURSOR}\n")
             _end(number)  # nothing is lost: a run may be killed at any moment
         if not received:
             received.append(number)
-            _tell(2, f"{CLEAR_LINE}stopping; once more ends it at once\n")
+            _write_to_terminal(2, f"{CLEAR_LINE}stopping; once more ends it at once\n")
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupted.append(number)
@@ -80,11 +80,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def interrupting(received: Received) -> Iterator[None]:
+def raise_on_signal(received: Received) -> Iterator[None]:
     """Inside, a signal raises `Interrupted` as soon as Python runs: for work that leaves nothing half done.
 
     Args:
-      received: of the `noticed` around it, which goes on watching for a second signal.
+      received: of the `catch_signals` around it, which goes on watching for a second signal.
     """
     if received():
         raise Interrupted(received())
@@ -95,7 +95,7 @@ def interrupting(received: Received) -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in _wanted()}
+    before = {number: signal.signal(number, interrupt) for number in _handled_signals()}
     try:
         yield
     finally:
@@ -114,7 +114,7 @@ def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | Non
     writing.setblocking(False)
     watch = threading.Thread(target=_watch, args=(reading, writing, act), daemon=True)
     watch.start()
-    before = {number: signal.signal(number, handler) for number in _wanted()}
+    before = {number: signal.signal(number, handler) for number in _handled_signals()}
     fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
 
     def uninstall() -> None:
@@ -128,14 +128,14 @@ def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | Non
     return uninstall
 
 
-def _wanted() -> list[int]:
+def _handled_signals() -> list[int]:
     """What `nohup` has set to be ignored stays so."""
     return [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _ignore() -> None:
     """While Python tears itself down: the program is done, and its exit code stands."""
-    for number in _wanted():
+    for number in _handled_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -154,7 +154,7 @@ def _end(number: int) -> None:
     flush = threading.Thread(target=_flush, daemon=True)
     flush.start()
     flush.join(0.2)  # the program may hold the stream, waiting for a reader
-    _tell(1, CLEAR_LINE)
+    _write_to_terminal(1, CLEAR_LINE)
     with contextlib.suppress(OSError):
         os.write(2, b"stopped\n")
     with contextlib.suppress(Exception):
@@ -168,7 +168,7 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _tell(descriptor: int, words: str) -> None:
+def _write_to_terminal(descriptor: int, words: str) -> None:
     with contextlib.suppress(OSError):  # the terminal may be what was closed
         if os.isatty(descriptor):
             os.write(descriptor, words.encode())

@@ -94,7 +94,7 @@ def while_learning(model: Model, how: Dynamics) -> Evaluation:
 
 def mixed(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
     """The nats of a mixture of models, from theirs; one that has diverged, with a loss of NaN, is as good as left out."""
-    return mixture.weighted_online(np.nan_to_num(np.stack(members), nan=NOTHING_KNOWN, posinf=NOTHING_KNOWN))
+    return mixture.mix_online(np.nan_to_num(np.stack(members), nan=NOTHING_KNOWN, posinf=NOTHING_KNOWN))
 
 
 def at_rates(model: Model, how: Dynamics) -> Callable[..., Float[np.ndarray, " read"]]:

@@ -47,7 +47,7 @@ def append(path: Path, log: Log) -> Log:
 
     A file that takes only a part of it, because the disk is full, is cut back to what it was.
     """
-    if not devices.is_first():
+    if not devices.is_first_process():
         return Log()
     return Log(*(_append(path / name, text) for name, text in zip((METRICS, SAMPLES), log, strict=True)))
 
@@ -59,7 +59,7 @@ def log_sizes(path: Path) -> dict[str, int]:
 
 def cut(path: Path, sizes: Mapping[str, int]) -> None:
     """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
-    for name in (METRICS, SAMPLES) if devices.is_first() else ():
+    for name in (METRICS, SAMPLES) if devices.is_first_process() else ():
         with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either
             content = (path / name).read_bytes()[: sizes.get(name, 0)]
             os.truncate(path / name, content.rfind(b"\n") + 1)

@@ -52,7 +52,7 @@ def choose(preset: str, config: Config) -> Path:
       InputError: the folder that was asked for holds a run, or something else that a run would overwrite, or is no folder, or
         cannot be written.
     """
-    return Path(devices.by_first(lambda: str(_made(preset, config))))
+    return Path(devices.broadcast_from_first(lambda: str(_made(preset, config))))
 
 
 def begin(path: Path, config: Config) -> None:
@@ -61,7 +61,7 @@ def begin(path: Path, config: Config) -> None:
     Raises:
       InputError: another process has begun a run there, or it cannot be written.
     """
-    if devices.is_first():
+    if devices.is_first_process():
         _check_free(path)
         try:
             write_config(path, config)
@@ -94,7 +94,7 @@ def read_config(path: Path) -> Config:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file so that it is whole at any moment: the old one, then the new one."""
-    if not devices.is_first():
+    if not devices.is_first_process():
         return
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -116,7 +116,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
       InputError: another process has it; its number is in the message.
     """
-    if not devices.is_first():
+    if not devices.is_first_process():
         yield
         return
     with _writing(path):

@@ -58,7 +58,7 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     """
     import orbax.checkpoint as ocp  # here, because it takes half a second to import
 
-    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(devices.whole(arrays), about)}
+    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(devices.gather(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # of a save that failed
     with quiet():
@@ -70,7 +70,7 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
                 number = max(numbers(run_dir), default=0) + 1
                 if not manager.save(number, args=args):
                     raise NotWritten("Orbax did not take it")
-            if devices.is_first():
+            if devices.is_first_process():
                 seal.write(path_of(run_dir, number))
             remove_leftovers(run_dir)  # what is no longer kept
             return
@@ -129,7 +129,7 @@ def arrays(saved: Opened, like: PyTree, sharding: jax.sharding.Sharding | None) 
     """
     import orbax.checkpoint as ocp
 
-    target = sharding or devices.anywhere()
+    target = sharding or devices.restore_sharding()
     # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
     restored = saved.manager.restore(saved.number, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))["arrays"]
@@ -176,7 +176,7 @@ def path_of(run_dir: Path, number: int) -> Path:
 
 def remove_leftovers(run_dir: Path) -> None:
     """Removes what a save that was killed or failed has left; for the one process that writes to this run."""
-    if not devices.is_first():
+    if not devices.is_first_process():
         return
     for path in (run_dir / FOLDER).glob("*"):
         if path.name == TRASH or ".orbax-checkpoint-tmp" in path.name:
@@ -185,7 +185,7 @@ def remove_leftovers(run_dir: Path) -> None:
 
 def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
     """Moves damaged ones out of the way, so that they do not count among those that are kept."""
-    if not devices.is_first():
+    if not devices.is_first_process():
         return
     with contextlib.suppress(OSError):  # on a full disk they stay where they are, and are passed over again
         for path, _ in rejected:
