@@ -38,8 +38,8 @@ from jaxrnn.models.model import Model, network
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.runtime import devices
 from jaxrnn.scoring.sampling import sample
-from jaxrnn.training.drivers import copy
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.optimizers import make_optimizer
 
 REPEATS, SECONDS = 7, 0.4  # of each repeat, about
 RATE, CHECKED = 0.1, 2_000
@@ -119,15 +119,17 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
     """The course's network: both drivers beside PyTorch and C, from the same weights, with the same losses."""
     del least
     model, stream = network("elman", vocab_size), to_streams(ids)
-    learner = online(model, one_step(model), optimizer("sgd", RATE))
-    start = jax.jit(learner.init)(build.keys(0).init)
+    learner = online(model, one_step(model), make_optimizer("sgd", RATE))
+    start = jax.jit(learner.init)(build.make_keys(0).init)
     on_device = devices.shard_stream(stream, None)
     most = len(ids) - 1
     drives = {PLAIN: plain_driver(learner), FAST: fast_driver(learner, most)}
-    losses = {name: drive(copy(start), on_device, CHECKED)[1] for name, drive in drives.items()}
+    losses = {name: drive(copy_arrays(start), on_device, CHECKED)[1] for name, drive in drives.items()}
     losses[TORCH] = np.array(torch_peers.one_step(start, stream, RATE, CHECKED, 1)())
     peers = {f"{TORCH} ({threads})": threads for threads in numbers_of_threads()}
-    runs: dict[str, Run] = {name: lambda n, drive=drive: drive(copy(start), on_device, n) for name, drive in drives.items()}
+    runs: dict[str, Run] = {
+        name: lambda n, drive=drive: drive(copy_arrays(start), on_device, n) for name, drive in drives.items()
+    }
     for peer, threads in peers.items():
         runs[peer] = lambda n, threads=threads: torch_peers.one_step(start, stream, RATE, n, threads)()
     if shutil.which("gcc"):
@@ -152,8 +154,8 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
 def drawing(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Measured]:
     """Sampling, character by character."""
     model = network("elman", vocab_size)
-    learner = online(model, one_step(model), optimizer("sgd", RATE))
-    start = jax.jit(learner.init)(build.keys(0).init)
+    learner = online(model, one_step(model), make_optimizer("sgd", RATE))
+    start = jax.jit(learner.init)(build.make_keys(0).init)
     key = jax.random.key(0)
     runs: dict[str, Run] = {"jaxrnn": lambda n: sample(model, start.params, ids[:1], n, key=key)}
     for threads in numbers_of_threads():
@@ -167,10 +169,10 @@ def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
     learner = learner_of(row, model)
     stream = to_streams(ids, row.streams)
     mesh = devices.make_mesh(devices.resolve_num_devices(settings_of(row)))
-    start, on_device = jax.jit(learner.init)(build.keys(0).init), devices.shard_stream(stream, mesh)
+    start, on_device = jax.jit(learner.init)(build.make_keys(0).init), devices.shard_stream(stream, mesh)
     start, most = devices.shard_state(start, mesh), (len(stream) - 1) // row.length
     drive = fast_driver(learner, most)
-    runs: dict[str, Run] = {"jaxrnn": lambda n: drive(copy(start), on_device, n)}
+    runs: dict[str, Run] = {"jaxrnn": lambda n: drive(copy_arrays(start), on_device, n)}
     for threads in numbers_of_threads():
         runs[f"{TORCH} ({threads})"] = lambda n, threads=threads: in_torch(row, start, stream, vocab_size, n, threads)()
     return measured_of(row.name, *interleaved(runs, most), row.streams * row.length, row.least)
@@ -180,8 +182,8 @@ def learner_of(row: Row, model: Model) -> Any:
     """As the course learns from characters, and as `--rule bptt` does from blocks."""
     streams = () if row.streams == 1 else (row.streams,)
     if row.length == 1:
-        return online(model, one_step(model), optimizer("sgd", RATE), streams)
-    return online(model, bptt(model, row.length), optimizer("adam", 1e-3, clip_norm=1.0), streams)
+        return online(model, one_step(model), make_optimizer("sgd", RATE), streams)
+    return online(model, bptt(model, row.length), make_optimizer("adam", 1e-3, clip_norm=1.0), streams)
 
 
 def settings_of(row: Row) -> Config:

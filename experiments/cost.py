@@ -28,9 +28,9 @@ from jaxrnn.data.streams import to_streams
 from jaxrnn.models.model import network
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.runtime import devices
-from jaxrnn.training.drivers import copy
+from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import Learner
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.optimizers import make_optimizer
 
 REPEATS, SECONDS = 9, 0.2  # of each repeat, about
 RESULTS = Path(__file__).with_name("results")
@@ -127,7 +127,7 @@ def seconds_of(work: Work, ids: np.ndarray, vocab_size: int) -> float:
     drive = fast_driver(learner, work.characters or min(most, 20_000))
 
     def read(num_updates: int) -> None:
-        drive(copy(start), stream, num_updates)
+        drive(copy_arrays(start), stream, num_updates)
 
     if work.characters:
         return shortest(lambda: read(work.characters))
@@ -140,8 +140,8 @@ def learner_of(work: Work, vocab_size: int) -> Learner:
     """SGD after each character, Adam after blocks."""
     model, streams = network(work.cell, vocab_size, work.hidden, num_layers=work.layers), (work.streams,)
     if work.length == 1:
-        return online(model, one_step(model), optimizer("sgd", 0.01), () if work.streams == 1 else streams)
-    return online(model, bptt(model, work.length), optimizer("adam", 1e-3), () if work.streams == 1 else streams)
+        return online(model, one_step(model), make_optimizer("sgd", 0.01), () if work.streams == 1 else streams)
+    return online(model, bptt(model, work.length), make_optimizer("adam", 1e-3), () if work.streams == 1 else streams)
 
 
 def shortest(run: Callable[[], object], repeats: int = REPEATS) -> float:

@@ -27,8 +27,8 @@ from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, _influence
-from jaxrnn.training.drivers import copy
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 SIZES = (16, 32, 64, 128)
@@ -79,12 +79,12 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     """All rules of the cell and `one_step`, in turn."""
     model = network(cell, vocab_size, hidden, initialisation="orthogonal")
     rules = (("one_step", 1), *COMPARED[cell])
-    learners = [online(model, RULES[rule](model, length, 0.0), optimizer("sgd", 1e-3)) for rule, length in rules]
+    learners = [online(model, RULES[rule](model, length, 0.0), make_optimizer("sgd", 1e-3)) for rule, length in rules]
     drives = [fast_driver(learner, MOST_CHARACTERS) for learner in learners]
     states = [jax.jit(learner.init)(jax.random.key(0)) for learner in learners]
 
     def seconds(which: int, characters: int) -> float:
-        state = copy(states[which])
+        state = copy_arrays(states[which])
         started = time.perf_counter()
         drives[which](state, stream, characters)
         return time.perf_counter() - started

@@ -21,8 +21,8 @@ from claims import expect
 from jaxrnn import elman, fast_driver, one_step, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.scoring import evaluation
-from jaxrnn.scoring.evaluation import Dynamics
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.scoring.evaluation import DynamicSettings
+from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 NUM_CHARACTERS, NUM_TRAIN, EPOCHS = 200_000, 180_000, 5
@@ -35,16 +35,16 @@ def main() -> None:
     used = text.read("moliere")[:NUM_CHARACTERS]
     known = vocabulary.of_text(used)
     ids, model = vocabulary.encode(known, used), elman(len(known.characters))
-    learner = online(model, one_step(model), optimizer("sgd", 0.1))
+    learner = online(model, one_step(model), make_optimizer("sgd", 0.1))
     drive, state = fast_driver(learner, NUM_TRAIN), jax.jit(learner.init)(jax.random.key(0))
     for _ in range(EPOCHS):
         state, _ = drive(state, jnp.asarray(ids[: NUM_TRAIN + 1]), NUM_TRAIN)
     heldout, key = ids[NUM_TRAIN:], jax.random.key(1)
-    read = evaluation.at_rates(model, Dynamics("sgd", RATES, 1))
+    read = evaluation.rate_evaluation(model, DynamicSettings("sgd", RATES, 1))
     losses = np.array(
-        [evaluation.frozen(model)(state.params, heldout, key), *(read(state.params, heldout, key, r) for r in RATES)]
+        [evaluation.frozen_evaluation(model)(state.params, heldout, key), *(read(state.params, heldout, key, r) for r in RATES)]
     )
-    mixed = evaluation.mixed(list(losses))
+    mixed = evaluation.mix_losses(list(losses))
     nats = {"frozen": losses[0].mean(), **dict(zip(map(str, RATES), losses[1:].mean(1), strict=True)), "mixture": mixed.mean()}
     nats = {name: float(value) for name, value in nats.items()}
     print("| rate | nats |\n|---|---|\n" + "\n".join(f"| {name} | {value:.4f} |" for name, value in nats.items()))

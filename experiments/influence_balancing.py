@@ -26,7 +26,7 @@ from claims import expect
 from jaxrnn import Model, Rule, fast_driver, online
 from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
 from jaxrnn.rules import rtrl, tbptt_sliding, uoro
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.optimizers import make_optimizer
 
 NUM_UNITS, NUM_POSITIVE = 23, 10  # n and p
 START, GOAL = -0.1, 1 / (2 * (2 * NUM_POSITIVE - NUM_UNITS))
@@ -105,7 +105,7 @@ def read_out(params: Params, s: Carry) -> Logits:
 def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int = NUM_STEPS, seed: int = 0) -> list[float]:
     """Theta at the start, and after every `STEPS_PER_POINT` steps of gradient descent; in double precision if that is on."""
     model = network()
-    learner = online(model, rule(model), optimizer("sgd", rate))
+    learner = online(model, rule(model), make_optimizer("sgd", rate))
     drive, state = fast_driver(learner, STEPS_PER_POINT), learner.init(jax.random.key(seed))
     text, thetas = jnp.zeros(STEPS_PER_POINT + 1, jnp.int32), [START]
     for _ in range(num_steps // STEPS_PER_POINT):

@@ -35,8 +35,8 @@ from jaxrnn.data import automaton, synthetic, vocabulary
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
 from jaxrnn.scoring import evaluation
-from jaxrnn.training.drivers import copy
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = (0, 1, 2)
@@ -102,9 +102,9 @@ def main(seeds: int = len(SEEDS)) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     runs = []
     for task in TASKS:
-        source = synthetic.source_of(task.source)
-        texts = [automaton.generate(source, task.characters + 1, seed) for seed in range(seeds)]
-        floors = [automaton.floor(source, text)[1:] for text in texts]
+        source = synthetic.named_source(task.source)
+        texts = [automaton.write_text(source, task.characters + 1, seed) for seed in range(seeds)]
+        floors = [automaton.source_losses(source, text)[1:] for text in texts]
         for rule in task.rules:
             runs += runs_of(task, *rule, texts, floors)
             print(in_words(runs[-seeds:]), flush=True)
@@ -118,18 +118,18 @@ def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], f
     """One pass over each text, the seed of a network being the number of its text."""
     known = vocabulary.of_text(texts[0])
     model = network(vocab_size=len(known.characters), **task.network)
-    falling = optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
+    falling = make_optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
     learner = online(model, RULES[rule](model, length, 0.0), falling)
-    drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluation.frozen(model)
+    drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluation.frozen_evaluation(model)
     name = rule if length == 1 else f"{rule} {length}"
-    floor = automaton.entropy_rate(synthetic.source_of(task.source)) - task.known
+    floor = automaton.entropy_rate(synthetic.named_source(task.source)) - task.known
     runs = []
     for seed, (text, least) in enumerate(zip(texts, floors, strict=True)):
         state, ids = init(jax.random.key(seed)), vocabulary.encode(known, text)
         stream = jnp.asarray(ids)
         before = task.characters * 3 // 4
         state, first = drive(state, stream, before)
-        kept = evaluation.mean_nats(frozen(copy(state.params), ids[before:], jax.random.key(0))) - least[before:].mean()
+        kept = evaluation.mean_nats(frozen(copy_arrays(state.params), ids[before:], jax.random.key(0))) - least[before:].mean()
         _, rest = drive(state, stream, task.characters - before)
         regrets = np.concatenate([first, rest]).astype(np.float64) - least
         regret = float(regrets[-(task.characters // 6) :].mean())

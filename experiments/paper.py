@@ -90,7 +90,7 @@ def main(
         raise SystemExit(f"other settings would overwrite the results that {NAME}.md shows: give them another --name")
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     config = settings(characters, window)
-    data = build.data(config)
+    data = build.load_data(config)
     trained = all_trained(config, data, sizes, seeds)
     order, counted = best_ngram(data)
     rows = {f"n-gram of order {order}": {"static": [float(counted.mean())] * len(seeds)}}
@@ -119,16 +119,16 @@ def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple
     tests = {}
     for size in sizes:
         model = dataclasses.replace(config.model, hidden_size=size)
-        task = prepare(auto.chosen(dataclasses.replace(config, model=model), data.num_used), data)
+        task = prepare(auto.resolve_auto(dataclasses.replace(config, model=model), data.num_used), data)
         tests[size] = (
             task,
-            evaluation.frozen(task.model),
-            evaluation.at_rates(task.model, evaluation.Dynamics("sgd", (RATE,), 1)),
+            evaluation.frozen_evaluation(task.model),
+            evaluation.rate_evaluation(task.model, evaluation.DynamicSettings("sgd", (RATE,), 1)),
         )
 
     def train(size: int, seed: int) -> Trained:
         task, static, dynamic = tests[size]
-        params, epochs, nats = read_to_the_end(task._replace(keys=build.keys(1_000 * seed + size)))
+        params, epochs, nats = read_to_the_end(task._replace(keys=build.make_keys(1_000 * seed + size)))
         given = (params, data.heldout, task.keys.evaluation)
         losses = {"static": static(*given), "dynamic": dynamic(*given, RATE), "high rate": dynamic(*given, HIGH_RATE)}
         print(f"{size} units, seed {seed}: {epochs} epochs, validation {nats:.4f}, {in_words(losses)}", flush=True)

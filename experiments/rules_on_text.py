@@ -26,8 +26,8 @@ from jaxrnn.data import text, vocabulary
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
 from jaxrnn.scoring import evaluation
-from jaxrnn.training.drivers import copy
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 NUM_CHARACTERS, NUM_TRAIN = 200_000, 180_000
@@ -78,13 +78,17 @@ def main(seconds: float = SECONDS) -> None:
 def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, seconds: float) -> Run:
     """Reads the text once, notes how good it is, and reads on until the time is over; only learning counts."""
     model = network(cell, vocab_size, 128, initialisation="pytorch")
-    learner = online(model, RULES[rule](model, length, 0.0), optimizer("sgd", RATES[cell]))
-    drive, train, frozen = fast_driver(learner, PER_CALL), jnp.asarray(ids[: NUM_TRAIN + 1]), evaluation.frozen(model)
+    learner = online(model, RULES[rule](model, length, 0.0), make_optimizer("sgd", RATES[cell]))
+    drive, train, frozen = (
+        fast_driver(learner, PER_CALL),
+        jnp.asarray(ids[: NUM_TRAIN + 1]),
+        evaluation.frozen_evaluation(model),
+    )
     state = jax.jit(learner.init)(jax.random.key(0))
-    drive(copy(state), train, 1)  # compiles
+    drive(copy_arrays(state), train, 1)  # compiles
 
     def heldout() -> float:
-        return evaluation.mean_nats(frozen(copy(state.params), ids[NUM_TRAIN:], jax.random.key(1)))
+        return evaluation.mean_nats(frozen(copy_arrays(state.params), ids[NUM_TRAIN:], jax.random.key(1)))
 
     taken, curve, once = 0.0, [], None
     while taken < seconds or once is None:

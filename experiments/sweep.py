@@ -27,9 +27,9 @@ from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams, updates_per_epoch
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES
-from jaxrnn.training.drivers import advance_many, in_place
+from jaxrnn.training.drivers import cpu_compiler_options, update_many
 from jaxrnn.training.learner import Learner
-from jaxrnn.training.optimizers import optimizer, with_learning_rate
+from jaxrnn.training.optimizers import make_optimizer, with_learning_rate
 
 RESULTS = Path(__file__).with_name("results")
 Losses = np.ndarray  # f32[rates, seeds, characters], nats
@@ -56,7 +56,7 @@ def main(
     stream = jnp.asarray(to_streams(vocabulary.encode(known, used), num_streams))
     model = network(cell, len(known.characters), hidden_size)
     streams = () if num_streams == 1 else (num_streams,)
-    learner = online(model, RULES[rule](model, rule_length, 0.0), optimizer(optimizer_name, rates[0]), streams)
+    learner = online(model, RULES[rule](model, rule_length, 0.0), make_optimizer(optimizer_name, rates[0]), streams)
     many = jax.default_backend() != "cpu" if side_by_side is None else side_by_side
     ways: dict[bool, Callable[..., Losses]] = {True: at_once, False: in_turn}
     losses, seconds = timed(ways[many], learner, stream, rates, seeds, epochs)
@@ -79,7 +79,7 @@ def timed(train: Callable[..., Losses], *how: object) -> tuple[Losses, float]:
 def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
     """One model after the other, by the same compiled function."""
     updates = updates_per_epoch(stream, learner.length) * epochs
-    train, begin = jax.jit(advance_many(learner, updates), compiler_options=in_place()), jax.jit(learner.init)
+    train, begin = jax.jit(update_many(learner, updates), compiler_options=cpu_compiler_options()), jax.jit(learner.init)
     found = [
         [train(at_rate(begin(jax.random.key(seed)), rate), stream, jnp.int32(updates))[1] for seed in range(seeds)]
         for rate in rates
@@ -92,7 +92,7 @@ def at_once(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds
     updates = updates_per_epoch(stream, learner.length) * epochs
 
     def train(seed: jax.Array, rate: jax.Array) -> jax.Array:
-        return advance_many(learner, updates)(at_rate(learner.init(jax.random.key(seed)), rate), stream, jnp.int32(updates))[1]
+        return update_many(learner, updates)(at_rate(learner.init(jax.random.key(seed)), rate), stream, jnp.int32(updates))[1]
 
     of_seeds = jax.vmap(train, in_axes=(0, None))
     return np.array(jax.jit(jax.vmap(of_seeds, in_axes=(None, 0)))(jnp.arange(seeds), jnp.asarray(rates)))

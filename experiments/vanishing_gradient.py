@@ -11,8 +11,8 @@ LSTM 0.1, LRU 0.2. Training moves both Elman networks and the GRU up, to 3e-3, 3
 and 5e-2: what comes next in this text is said mostly by the last few characters. At lag 60 only the LRU is left, with 4e-3.
 
 Copy. Each letter is the one `lag` before, but for noise. What is not copied, as a part of what there is to copy: 1 = as without
-memory, 0 = as good as the source itself (`automaton.floor`). In 300,000 letters, blocks of 32 letters teach all cells to copy
-over 4 letters, all but the sigmoid's over 8, and the LRU over 16. One step leaves 0.6 to 0.9 of 8 letters in every cell, and
+memory, 0 = as good as the source itself (`automaton.source_losses`). In 300,000 letters, blocks of 32 letters teach all cells
+to copy over 4 letters, all but the sigmoid's over 8, and the LRU over 16. One step leaves 0.6 to 0.9 of 8 letters in every cell, and
 half of 4 letters in GRU, LSTM and LRU; the Elman network with tanh copies over 4: its state keeps enough without being taught.
 
 What one learns from it: a sigmoid's derivative is at most 1/4, so that at first each step back in the course's network takes
@@ -41,7 +41,7 @@ from jaxrnn.data.streams import to_streams, updates_per_epoch
 from jaxrnn.rules._unroll import unroll_layer
 from jaxrnn.training.drivers import Driver
 from jaxrnn.training.learner import Learner
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 BLOCK, STREAMS = 32, 4  # of bptt, with Adam
@@ -91,8 +91,8 @@ def main() -> None:
 def learner_of(model: Model, kind: Kind, rule: str, rate: float) -> Learner:
     """Of blocks with Adam at this rate, or of one step as in the course."""
     if rule == "one_step":
-        return online(model, one_step(model), optimizer("sgd", kind.rate))
-    return online(model, bptt(model, BLOCK), optimizer("adam", rate), (STREAMS,))
+        return online(model, one_step(model), make_optimizer("sgd", kind.rate))
+    return online(model, bptt(model, BLOCK), make_optimizer("adam", rate), (STREAMS,))
 
 
 def streams_of(learner: Learner, characters: np.ndarray) -> np.ndarray:
@@ -137,8 +137,8 @@ def influence(model: Model, params: Params, ids: np.ndarray) -> np.ndarray:
 def copy_text(lag: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids of the noisy copy, and what its source loses at each of them."""
     source = synthetic.noisy_copy(lag, num_letters=2, noise=COPY_NOISE)
-    letters = automaton.generate(source, COPY_LETTERS + 1, seed=0)
-    return vocabulary.encode(vocabulary.of_text(letters), letters), automaton.floor(source, letters)
+    letters = automaton.write_text(source, COPY_LETTERS + 1, seed=0)
+    return vocabulary.encode(vocabulary.of_text(letters), letters), automaton.source_losses(source, letters)
 
 
 def missed_by(name: str, rule: str, sources: dict[int, tuple[np.ndarray, np.ndarray]]) -> list[float]:

@@ -17,7 +17,7 @@ class OutOfMemory(Exception):
     """A run has begun, and does not fit into the memory of its device."""
 
 
-def out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of Python or JAX says that there is too little memory."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
@@ -34,7 +34,7 @@ class Stopped(Exception):
         self.signal = signal
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Put a number before its noun, as messages do: `1 update`, `2,000 updates`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 

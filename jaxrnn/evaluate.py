@@ -24,11 +24,11 @@ from jaxrnn.config.settings import Config
 from jaxrnn.console import cli, report, verdict
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
-from jaxrnn.errors import InputError, check_rate, counted
+from jaxrnn.errors import InputError, check_rate, pluralize
 from jaxrnn.runs.testing import dynamics, source_nats, three_numbers
 from jaxrnn.runtime import compilation_cache as compiled
 from jaxrnn.runtime import devices
-from jaxrnn.scoring.evaluation import Dynamics, frozen, in_words, mean_nats, while_learning
+from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
 from jaxrnn.storage import checkpoint, logs
 from jaxrnn.storage.checkpoint import Which
 
@@ -81,13 +81,13 @@ def main(arguments: list[str] | None = None) -> None:
             print(logs.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
         else:
             weights = checkpoint.weights_in_words(run, options.weights)
-            report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": in_words(how)})
+            report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": describe_dynamic(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
             names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")
             report.show_verdicts(screen, _verdicts(config, how, *(numbers[name][0] for name in names)))
 
 
-def _verdicts(config: Config, how: Dynamics, frozen_nats: float, dynamic_nats: float) -> list[str]:
+def _verdicts(config: Config, how: DynamicSettings, frozen_nats: float, dynamic_nats: float) -> list[str]:
     chosen, auto = config.evaluation.dynamic == configs.AUTO, "--dynamic auto" if config.text.validation_fraction else ""
     line = verdict.on_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
     return [line] if line else []
@@ -101,14 +101,14 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
 
 
 def _own_data(run: checkpoint.Run, config: Config) -> Data:
-    if not texts.is_there(config.text.text):
+    if not texts.text_exists(config.text.text):
         rate = " --dynamic RATE" if config.evaluation.dynamic == configs.AUTO else ""  # auto chooses on the run's own text
         raise InputError(
             f"the text of this run is no longer at {config.text.text!r}; put it back, or test on any text with "
             f"--text PATH{rate}"
         )
     try:
-        sha256 = texts.sha256(build.read_text(config)[1])
+        sha256 = texts.hash_text(build.read_used_text(config)[1])
     except InputError as error:
         raise InputError(f"the text of this run: {error}; test on another one with --text") from None
     if sha256 != run.about["text"]["sha256"]:
@@ -116,29 +116,33 @@ def _own_data(run: checkpoint.Run, config: Config) -> Data:
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
             "seen; to test on it all the same, name it with --text"
         )
-    return build.data(config, run.vocabulary)
+    return build.load_data(config, run.vocabulary)
 
 
-def _own_text(run: checkpoint.Run, config: Config, data: Data, params: Params, how: Dynamics) -> dict[str, tuple[float, str]]:
+def _own_text(
+    run: checkpoint.Run, config: Config, data: Data, params: Params, how: DynamicSettings
+) -> dict[str, tuple[float, str]]:
     numbers = three_numbers(config, data, run.model, params, how)
     floor = source_nats(config, data)
     least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
     return {name: (value, report.MEANING[name]) for name, value in numbers.items()} | least
 
 
-def _other_text(run: checkpoint.Run, params: Params, options: EvaluateConfig, how: Dynamics) -> dict[str, tuple[float, str]]:
+def _other_text(
+    run: checkpoint.Run, params: Params, options: EvaluateConfig, how: DynamicSettings
+) -> dict[str, tuple[float, str]]:
     text, name = texts.read(options.text), options.text
     if options.skip_unknown:
-        known = vocabulary.without_unknown(run.vocabulary, text)
-        text, name = known, f"{name} without {counted(len(text) - len(known), 'unknown character')}"
+        known = vocabulary.drop_unknown(run.vocabulary, text)
+        text, name = known, f"{name} without {pluralize(len(text) - len(known), 'unknown character')}"
     texts.check_length(name, text)
     try:
         ids = vocabulary.encode(run.vocabulary, text)
     except InputError as error:
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
-    key = build.keys(run.config.run.seed).evaluation
-    fixed, learning = frozen(run.model)(params, ids, key), while_learning(run.model, how)(params, ids, key)
+    key = build.make_keys(run.config.run.seed).evaluation
+    fixed, learning = frozen_evaluation(run.model)(params, ids, key), dynamic_evaluation(run.model, how)(params, ids, key)
     return {
         "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),
-        "dynamic_nats": (mean_nats(learning), f"{name}, dynamic: {in_words(how)}"),
+        "dynamic_nats": (mean_nats(learning), f"{name}, dynamic: {describe_dynamic(how)}"),
     }

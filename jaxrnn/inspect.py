@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
         if len(good) < len(found):
             terminal.forgive()  # the exit code says what matters most
         if options.json:
-            config = configs.to_json(good[-1].config) if good else None
+            config = configs.config_to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
             print(logs.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
         else:

@@ -28,7 +28,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
 from jaxrnn.runtime import compilation_cache as compiled
 from jaxrnn.runtime import devices
-from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_drawing, default_prompt, sample_blocks
+from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
 from jaxrnn.storage import checkpoint
 from jaxrnn.storage.checkpoint import Which
 
@@ -67,18 +67,18 @@ class SampleConfig:
 def check(config: SampleConfig) -> None:
     """Raises `InputError`, naming the flag, if a value is not allowed."""
     check_value("length", config.length, config.length >= 0, "0 or more")
-    check_drawing(config.temperature, config.top_k, config.top_p)
+    check_sampling(config.temperature, config.top_k, config.top_p)
     check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
     check_seed(config.seed)
-    if config.prompt is not None and not texts.with_newlines(config.prompt):
+    if config.prompt is not None and not texts.normalise_newlines(config.prompt):
         raise InputError("--prompt is empty; give at least one character")
 
 
 def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, " prompt"]:
     """The ids of a prompt, normalised as a text is; what the vocabulary does not hold is left out or an `InputError`."""
-    prompt = texts.with_newlines(prompt)
+    prompt = texts.normalise_newlines(prompt)
     if skip_unknown:
-        prompt = vocabulary.without_unknown(known, prompt)
+        prompt = vocabulary.drop_unknown(known, prompt)
         if not prompt:
             raise InputError("--prompt holds no character that the run's vocabulary holds")
     try:

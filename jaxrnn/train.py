@@ -22,7 +22,7 @@ from jaxrnn.config import settings as configs
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.config.validate import check_config
 from jaxrnn.console import cli, report, terminal
-from jaxrnn.errors import InputError, counted
+from jaxrnn.errors import InputError, pluralize
 from jaxrnn.runs import resume
 from jaxrnn.runs.advance import over
 from jaxrnn.runs.describe import facts, where
@@ -132,7 +132,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
             config = resume.with_epochs_wanted(config, run_dir)
         config = resume.with_chosen(config, begun)
         check_config(config)
-        resume.check_settings(configs.to_keep(config), begun, run_dir, config.text.text)
+        resume.check_settings(configs.portable(config), begun, run_dir, config.text.text)
         if saved is None:  # it was stopped before it had read anything
             if logs.read_events(run_dir):
                 raise InputError(
@@ -153,14 +153,14 @@ def go_on_from(saved: Run, config: Config) -> None:
         resume.check_text(saved, config)
         finished = saved.progress.schedule.finished
         resume.check_longer(config, saved.config, finished, saved.path)
-        data, config = build.data(config, saved.vocabulary), configs.to_keep(config)
+        data, config = build.load_data(config, saved.vocabulary), configs.portable(config)
     report.show_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.resolve_num_devices(config, saved.config)
     with report.busy(report.console(), STARTING):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
-        epochs = counted(saved.progress.epochs, "epoch")
+        epochs = pluralize(saved.progress.epochs, "epoch")
         read = f"the run in {str(saved.path)!r} is finished: it has read {epochs}"
         report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
@@ -181,11 +181,11 @@ def go_on_from(saved: Run, config: Config) -> None:
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
     with report.busy(report.console(), STARTING):
-        data = build.data(config, origin.vocabulary if origin else None)
+        data = build.load_data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
     cli.import_meanwhile("orbax.checkpoint")
     with report.busy(report.console(), "compiling the network"):
-        task = prepare(devices.resolve_num_devices(auto.chosen(configs.to_keep(config), data.num_used)), data)
+        task = prepare(devices.resolve_num_devices(auto.resolve_auto(configs.portable(config), data.num_used)), data)
         return task, first_snapshot(task, origin)
 
 
@@ -199,7 +199,7 @@ def inheritance(config: Config, task: Task, origin: Weights | None, flags: list[
     if origin is None:
         return {}
     new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))
-    grown = f"; {counted(len(new), 'new character')}: {report.visible(new)}" if new else "; no new characters"
+    grown = f"; {pluralize(len(new), 'new character')}: {report.visible(new)}" if new else "; no new characters"
     weights = {"weights": f"those of {config.run.init_from}{grown}"}
     if not is_preset_named(flags):
         return {**weights, "settings": "learning and evaluation as there, since no preset is named"}

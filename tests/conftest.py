@@ -106,8 +106,8 @@ def task_of(preset="notebook", streams=1, updates_per_call=10_000, device=None, 
         device=device or config.DeviceConfig(),
         run=config.RunConfig(updates_per_call=updates_per_call),
     )
-    data = build.data(settings)
-    return task.prepare(auto.chosen(settings, data.num_used), data)
+    data = build.load_data(settings)
+    return task.prepare(auto.resolve_auto(settings, data.num_used), data)
 
 
 def epochs_of(task):

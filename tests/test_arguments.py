@@ -41,13 +41,13 @@ def test_a_text_and_a_folder_may_begin_with_a_dash(folder):
     (folder / "-t.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "-t.txt", "--epochs", "1", "--run-dir", "-r"])
     assert metrics(folder / "-r")[-1]["event"] == "final"
-    assert paths.typed(Path("-r")) == "./-r"
+    assert paths.quote_path(Path("-r")) == "./-r"
 
 
 def test_what_is_printed_to_be_typed_can_be_typed(folder, capsys, trained):
     (folder / "-r").symlink_to(trained / "runs" / "notebook-comedie-0")
     assert "write ./-r for a path of that name" in error_of(capsys, inspect.main, ["-r"])
-    inspect.main(shlex.split(paths.typed(Path("-r"))))
+    inspect.main(shlex.split(paths.quote_path(Path("-r"))))
     assert "good" in capsys.readouterr().out
 
 
@@ -155,5 +155,5 @@ def test_a_home_folder_that_does_not_exist_is_one_line(folder, capsys, main, giv
 def test_a_tilde_in_a_file_s_name_is_no_home(folder):
     for name in ("~$novel.txt", "~nobody-here"):
         (folder / name).write_text("x")
-        assert paths.expanded(name) == Path(name)
-        assert paths.expanded(f"./{name}") == Path(name)
+        assert paths.expand_home(name) == Path(name)
+        assert paths.expand_home(f"./{name}") == Path(name)

@@ -10,7 +10,7 @@ from conftest import events, metrics
 from test_cli_errors import error_of
 
 from jaxrnn import evaluate, export, sample, train
-from jaxrnn.config.auto import chosen, suitable_dropout, suitable_rate, validation_fraction
+from jaxrnn.config.auto import choose_dropout, choose_rate, resolve_auto, resolve_validation_fraction
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.runs import loop as running
 from jaxrnn.runs import saving
@@ -39,9 +39,9 @@ def trained(few_candidates, tmp_path_factory):
 
 def test_what_was_left_to_choose_is_chosen_and_saved(trained):
     run = checkpoint.load(trained)
-    assert run.config.learning.dropout == suitable_dropout(6_000, 8)
+    assert run.config.learning.dropout == choose_dropout(6_000, 8)
     assert run.config.text.validation_fraction == 0.05
-    assert run.config.learning.learning_rate == suitable_rate(PRESETS["gru"])
+    assert run.config.learning.learning_rate == choose_rate(PRESETS["gru"])
     last = metrics(trained)[-1]
     assert last["dynamic"]["optimizer"] in evaluation.CANDIDATES
     assert last["dynamic"]["length"] == 8
@@ -122,8 +122,8 @@ def test_what_does_not_go_together_is_told(folder, capsys, flags, said):
 
 @pytest.mark.parametrize(("num_characters", "most"), [(60_000, 3_000), (1_700_000, 30_000)])
 def test_the_validation_part_is_no_larger_than_it_need_be(num_characters, most):
-    assert validation_fraction(PRESETS["gru"], num_characters) * num_characters == pytest.approx(most)
-    assert validation_fraction(PRESETS["mikolov2010"], num_characters) == 0.05
-    assert chosen(PRESETS["gru"], num_characters).text.validation_fraction == validation_fraction(
+    assert resolve_validation_fraction(PRESETS["gru"], num_characters) * num_characters == pytest.approx(most)
+    assert resolve_validation_fraction(PRESETS["mikolov2010"], num_characters) == 0.05
+    assert resolve_auto(PRESETS["gru"], num_characters).text.validation_fraction == resolve_validation_fraction(
         PRESETS["gru"], num_characters
     )

@@ -14,8 +14,8 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.model import network, with_cell
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.rules.bptt import Masks
-from jaxrnn.training.drivers import advance_many
-from jaxrnn.training.optimizers import optimizer
+from jaxrnn.training.drivers import update_many
+from jaxrnn.training.optimizers import make_optimizer
 
 LENGTH = 3
 MODELS = {
@@ -89,9 +89,9 @@ def test_no_gradient_reaches_the_block_before():
 
 @pytest.mark.parametrize("name", ["gru", pytest.param("in one piece", marks=pytest.mark.slow)])
 def test_there_is_no_scan_and_the_state_is_carried_on(name):
-    learner = online(MODELS[name], bptt(MODELS[name], LENGTH), optimizer("adam", 0.01))
+    learner = online(MODELS[name], bptt(MODELS[name], LENGTH), make_optimizer("adam", 0.01))
     state, stream = begun(learner, MODELS[name]), jnp.arange(50, dtype=jnp.int32) % VOCAB
-    found = set(primitives(jax.make_jaxpr(advance_many(learner, 4))(state, stream, jnp.int32(3)).jaxpr))
+    found = set(primitives(jax.make_jaxpr(update_many(learner, 4))(state, stream, jnp.int32(3)).jaxpr))
     assert "while" in found
     assert "scan" not in found
     whole, _ = fast_driver(learner, 4)(jax.tree.map(jnp.copy, state), stream, 2)
@@ -129,7 +129,7 @@ def test_dropout_leaves_out_its_part_and_keeps_the_mean():
 
 def test_going_on_from_a_copy_gives_the_same_bits():
     """Which units are dropped follows from the state, too: whatever was read before it plays no part."""
-    learner = online(MODELS["gru"], bptt(MODELS["gru"], LENGTH, 0.5), optimizer("sgd", 0.1))
+    learner = online(MODELS["gru"], bptt(MODELS["gru"], LENGTH, 0.5), make_optimizer("sgd", 0.1))
     drive, stream = fast_driver(learner, 2), jnp.arange(40, dtype=jnp.int32) % VOCAB
     _, whole = drive(begun(learner, MODELS["gru"]), stream, 9)
     state, first = drive(begun(learner, MODELS["gru"]), stream, 4)
@@ -158,7 +158,7 @@ def test_it_learns_what_lies_several_characters_back(name):
     rng, model = np.random.default_rng(0), MODELS[name]
     period = rng.integers(0, VOCAB, 4)
     ids = np.tile(np.append(period, period[::-1]), 300).astype(np.int32)
-    learner = online(model, bptt(model, 8), optimizer("adam", 0.02))
+    learner = online(model, bptt(model, 8), make_optimizer("adam", 0.02))
     _, losses = fast_driver(learner, 300)(jax.jit(learner.init)(jax.random.key(0)), jnp.asarray(ids), 290)
     assert losses[:8].mean() > 1.5
     assert losses[-80:].mean() < 0.1

@@ -166,7 +166,7 @@ def test_what_another_version_saved_is_an_error_and_no_reason_to_fall_back(copie
     rewritten(copied, format=99)
     with pytest.raises(InputError, match="cannot be used: it is of format 99, and this jaxrnn reads format 2"):
         checkpoint.load(copied)
-    rewritten(copied, format=2, config=config.to_json(task.config) | {"more": {}})
+    rewritten(copied, format=2, config=config.config_to_json(task.config) | {"more": {}})
     with pytest.raises(InputError, match="hold 'more', which this version does not know; it was trained with jaxrnn 0"):
         checkpoint.load(copied)
 
@@ -307,7 +307,7 @@ def test_a_run_of_an_older_version_can_be_read():
     run = checkpoint.load(FORMAT_2)
     assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 2_699)
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
-    data, how = build.data(run.config), testing.dynamics(run.config, None, run.model, run.state.params)
+    data, how = build.load_data(run.config), testing.dynamics(run.config, None, run.model, run.state.params)
     numbers = testing.three_numbers(run.config, data, run.model, run.state.params, how)
     assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
 

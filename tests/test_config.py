@@ -5,7 +5,7 @@ import math
 import pytest
 
 from jaxrnn.config import settings as configs
-from jaxrnn.config.auto import suitable_rate
+from jaxrnn.config.auto import choose_rate
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.config.validate import check_config
 from jaxrnn.errors import InputError
@@ -15,7 +15,7 @@ from jaxrnn.train import parse
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_allowed_and_survive_json(preset):
     check_config(PRESETS[preset])
-    assert configs.from_json(json.loads(json.dumps(configs.to_json(PRESETS[preset])))) == PRESETS[preset]
+    assert configs.config_from_json(json.loads(json.dumps(configs.config_to_json(PRESETS[preset])))) == PRESETS[preset]
 
 
 def test_a_flag_overrides_the_preset():
@@ -31,7 +31,7 @@ def test_the_default_preset_is_the_course():
     preset, config = parse([])
     assert (preset, config) == ("notebook", PRESETS["notebook"])
     assert (config.text.max_characters, config.model.hidden_size, config.learning.epochs) == (50_000, 128, 10)
-    assert (suitable_rate(config), config.model.initialisation) == (0.1, "pytorch")
+    assert (choose_rate(config), config.model.initialisation) == (0.1, "pytorch")
 
 
 def test_an_unknown_preset_names_the_known_ones():
@@ -62,27 +62,27 @@ def test_halving_needs_a_validation_part():
 
 
 def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
-    settings = configs.to_json(PRESETS["mikolov2010"])
+    settings = configs.config_to_json(PRESETS["mikolov2010"])
     del settings["learning"]["clip_norm"]
-    assert configs.from_json(settings) == PRESETS["mikolov2010"]
+    assert configs.config_from_json(settings) == PRESETS["mikolov2010"]
 
 
 @pytest.mark.parametrize("newer", [{"learning": {"momentum": 0.9}}, {"momentum": {}}])
 def test_a_setting_of_a_newer_version_is_told(newer):
     with pytest.raises(InputError, match="hold 'momentum', which this version does not know"):
-        configs.from_json(configs.to_json(PRESETS["notebook"]) | newer)
+        configs.config_from_json(configs.config_to_json(PRESETS["notebook"]) | newer)
 
 
 def test_the_name_of_a_file_holds_in_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, config = parse(["--text", "mine.txt", "--init-from", "other"])
-    assert configs.to_keep(config).text.text == str(tmp_path / "mine.txt")
-    assert configs.to_keep(config).run.init_from == str(tmp_path / "other")
-    assert configs.to_keep(PRESETS["notebook"]) == PRESETS["notebook"]
+    assert configs.portable(config).text.text == str(tmp_path / "mine.txt")
+    assert configs.portable(config).run.init_from == str(tmp_path / "other")
+    assert configs.portable(PRESETS["notebook"]) == PRESETS["notebook"]
 
 
 def test_where_a_run_is_does_not_belong_to_its_settings():
-    assert configs.to_keep(parse(["--run-dir", "here", "--resume", "auto"])[1]) == PRESETS["notebook"]
+    assert configs.portable(parse(["--run-dir", "here", "--resume", "auto"])[1]) == PRESETS["notebook"]
 
 
 def test_a_folder_may_be_called_like_a_preset():

@@ -164,7 +164,7 @@ def test_what_cannot_be_is_told_in_one_line(folder, capsys, flags, words):
 
 def test_where_a_process_is_is_no_part_of_a_run():
     device = DeviceConfig(num_devices=4, coordinator="here:1", num_processes=2, process_id=1)
-    kept = config.to_keep(Config(device=device))
+    kept = config.portable(Config(device=device))
     assert kept.device == DeviceConfig(num_devices=4)
 
 

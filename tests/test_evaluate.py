@@ -15,7 +15,7 @@ from jaxrnn.scoring import evaluation
 from jaxrnn.training.learner import reader
 
 RATE = 0.2
-FIXED = evaluation.Dynamics("sgd", (0.1,), 1)
+FIXED = evaluation.DynamicSettings("sgd", (0.1,), 1)
 
 
 def as_witness(model, params, key=5):
@@ -25,35 +25,35 @@ def as_witness(model, params, key=5):
 
 
 def test_frozen_losses_are_those_of_the_witness(model, params, ids):
-    losses = evaluation.frozen(model)(params, ids, jax.random.key(5))
+    losses = evaluation.frozen_evaluation(model)(params, ids, jax.random.key(5))
     np.testing.assert_allclose(losses, reference.read(*as_witness(model, params), ids), rtol=1e-5)
 
 
 def test_dynamic_losses_are_those_of_the_witness(model, params, ids):
-    losses = evaluation.dynamic(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
+    losses = evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
     expected, _, _ = reference.train(*as_witness(model, params), ids, RATE)
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
 def test_dynamic_evaluation_scores_a_character_before_it_learns_from_it(model, params, ids):
     """One step at an absurd rate ruins the model: the loss before it must not show that, the next one must."""
-    frozen = evaluation.frozen(model)(params, ids[:3], jax.random.key(5))
-    dynamic = evaluation.dynamic(model, optax.sgd(1e4))(params, ids[:3], jax.random.key(5))
+    frozen = evaluation.frozen_evaluation(model)(params, ids[:3], jax.random.key(5))
+    dynamic = evaluation.learning_evaluation(model, optax.sgd(1e4))(params, ids[:3], jax.random.key(5))
     np.testing.assert_allclose(dynamic[0], frozen[0], rtol=1e-6)
     assert abs(dynamic[1] - frozen[1]) > 100
 
 
 def test_evaluation_leaves_the_weights_as_they_are(model, params, ids):
     before = jax.tree.map(np.array, params)
-    evaluation.dynamic(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
-    evaluation.frozen(model)(params, ids, jax.random.key(5))
+    evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
+    evaluation.frozen_evaluation(model)(params, ids, jax.random.key(5))
     jax.tree.map(np.testing.assert_array_equal, before, params)
 
 
 def test_more_characters_than_one_call_takes_change_nothing(model, params, ids, monkeypatch):
-    whole = evaluation.dynamic(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
+    whole = evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
     monkeypatch.setattr(evaluation, "UPDATES_PER_CALL", 37)
-    np.testing.assert_array_equal(evaluation.dynamic(model, optax.sgd(RATE))(params, ids, jax.random.key(5)), whole)
+    np.testing.assert_array_equal(evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5)), whole)
 
 
 def test_texts_of_any_length_are_read_by_one_program(model, params, ids):
@@ -81,10 +81,10 @@ def test_the_three_numbers_are_those_of_the_witness():
     small = dataclasses.replace(
         small, text=settings.TextConfig(max_characters=2_000), model=settings.ModelConfig(hidden_size=8)
     )
-    data = build.data(small)
-    model = build.model(small, data.vocabulary)
+    data = build.load_data(small)
+    model = build.build_model(small, data.vocabulary)
     params = model.init(jax.random.key(7))
-    carry = reader(model).begin(params, build.keys(small.run.seed).evaluation).carry
+    carry = reader(model).begin(params, build.make_keys(small.run.seed).evaluation).carry
     weights, h = reference.to_float64(params), np.asarray(carry, np.float64)
     expected = {
         "train_nats": reference.read(weights, h, data.train).mean(),
@@ -97,20 +97,20 @@ def test_the_three_numbers_are_those_of_the_witness():
 
 def test_a_block_is_scored_before_it_is_learned_from_and_no_character_is_left_out(model, params, ids):
     """The first block is scored with the weights as they are, the next by ruined ones; what fills no block is scored, too."""
-    frozen = evaluation.frozen(model)(params, ids[:12], jax.random.key(5))
-    blocks = evaluation.dynamic(model, optax.sgd(1e4), 4)(params, ids[:12], jax.random.key(5))
+    frozen = evaluation.frozen_evaluation(model)(params, ids[:12], jax.random.key(5))
+    blocks = evaluation.learning_evaluation(model, optax.sgd(1e4), 4)(params, ids[:12], jax.random.key(5))
     assert blocks.shape == (11,)
     np.testing.assert_allclose(blocks[:4], frozen[:4], rtol=1e-5)
     assert (abs(blocks[4:] - frozen[4:]) > 10).any()
-    slow = evaluation.dynamic(model, optax.sgd(1e-12), 4)(params, ids[:12], jax.random.key(5))
+    slow = evaluation.learning_evaluation(model, optax.sgd(1e-12), 4)(params, ids[:12], jax.random.key(5))
     np.testing.assert_allclose(slow, frozen, rtol=1e-5)
-    few = evaluation.dynamic(model, optax.sgd(1e4), 64)(params, ids[:12], jax.random.key(5))
+    few = evaluation.learning_evaluation(model, optax.sgd(1e4), 64)(params, ids[:12], jax.random.key(5))
     np.testing.assert_allclose(few, frozen, rtol=1e-5)
 
 
 def test_streams_are_read_side_by_side(model, params, ids):
     """Each of them as one stream would be read, from a carry of its own."""
-    together = evaluation.frozen(model, 3)(params, ids, jax.random.key(5))
+    together = evaluation.frozen_evaluation(model, 3)(params, ids, jax.random.key(5))
     carries = reader(model, (3,)).begin(params, jax.random.key(5)).carry
     weights = reference.to_float64(params)
     alone = [
@@ -121,11 +121,13 @@ def test_streams_are_read_side_by_side(model, params, ids):
 
 def test_the_best_way_to_go_on_learning_is_the_best_of_the_candidates(model, params, ids, monkeypatch):
     monkeypatch.setattr(evaluation, "CANDIDATES", {"sgd": (1e-3, 0.5, 1e3), "adam": (1e-4,)})
-    monkeypatch.setattr(evaluation, "mixed", lambda members: np.full(2, np.inf))
+    monkeypatch.setattr(evaluation, "mix_losses", lambda members: np.full(2, np.inf))
     key = jax.random.key(5)
-    how, nats = evaluation.best_dynamics(model, params, np.tile(ids[:20], 20), key, 2)
-    assert how == evaluation.Dynamics("sgd", (0.5,), 2)
-    expected = evaluation.mean_nats(evaluation.dynamic(model, optax.sgd(0.5), 2)(params, np.tile(ids[:20], 20), key))
+    how, nats = evaluation.choose_dynamic(model, params, np.tile(ids[:20], 20), key, 2)
+    assert how == evaluation.DynamicSettings("sgd", (0.5,), 2)
+    expected = evaluation.mean_nats(
+        evaluation.learning_evaluation(model, optax.sgd(0.5), 2)(params, np.tile(ids[:20], 20), key)
+    )
     assert nats == pytest.approx(expected, rel=1e-5)
 
 
@@ -133,11 +135,11 @@ def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, id
     """Half of the text repeats itself, which pays for a high rate, and half is noise, which punishes it."""
     monkeypatch.setattr(evaluation, "CANDIDATES", {"sgd": (0.02, 1.0)})
     text, key = np.concatenate([np.tile(ids[:10], 20), ids[:200]]), jax.random.key(5)
-    how, nats = evaluation.best_dynamics(model, params, text, key, 2)
-    assert how == evaluation.Dynamics("sgd", (0.02, 1.0), 2)
-    members = [evaluation.dynamic(model, optax.sgd(rate), 2)(params, text, key) for rate in how.rates]
-    members = np.stack([evaluation.frozen(model)(params, text, key), *members])
-    losses = evaluation.while_learning(model, how)(params, text, key)
+    how, nats = evaluation.choose_dynamic(model, params, text, key, 2)
+    assert how == evaluation.DynamicSettings("sgd", (0.02, 1.0), 2)
+    members = [evaluation.learning_evaluation(model, optax.sgd(rate), 2)(params, text, key) for rate in how.rates]
+    members = np.stack([evaluation.frozen_evaluation(model)(params, text, key), *members])
+    losses = evaluation.dynamic_evaluation(model, how)(params, text, key)
     np.testing.assert_allclose(losses, mixture.mix_online(members), rtol=1e-4)
     assert losses.mean() == pytest.approx(nats, rel=1e-5)
     assert nats < members.mean(1).min()
@@ -145,11 +147,11 @@ def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, id
 
 def test_a_member_of_a_mixture_that_has_run_away_is_as_good_as_left_out():
     good, ill = np.full(50, 1.5), np.append(np.full(10, 1.4), np.full(40, np.nan))
-    assert evaluation.mixed([good, ill])[20:].mean() == pytest.approx(1.5, abs=0.02)
+    assert evaluation.mix_losses([good, ill])[20:].mean() == pytest.approx(1.5, abs=0.02)
 
 
 def test_the_kinds_of_going_on_in_words():
-    several = evaluation.Dynamics("adam", (1e-4, 3e-4, 1e-3), 16)
-    assert evaluation.in_words(FIXED) == "sgd at rate 0.1"
+    several = evaluation.DynamicSettings("adam", (1e-4, 3e-4, 1e-3), 16)
+    assert evaluation.describe_dynamic(FIXED) == "sgd at rate 0.1"
     words = "adam at rates 0.0001, 0.0003 and 0.001, mixed with the frozen model, after blocks of 16"
-    assert evaluation.in_words(several) == words
+    assert evaluation.describe_dynamic(several) == words

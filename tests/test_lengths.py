@@ -20,7 +20,7 @@ def changed(config, part, **values):
 
 def remedies(arguments, num_characters):
     _, config = parse(arguments)
-    return lengths.remedies(config, num_characters)
+    return lengths.list_remedies(config, num_characters)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,10 @@ def fits(config, num_characters, remedy):
     words = remedy.split()
     for flag, value in zip(words[::2], words[1::2], strict=True):
         config = mended(config, flag, value)
-    fractions = config.text.heldout_fraction + auto.validation_fraction(config, lengths.num_used(config, num_characters))
-    return fractions < 1 and not lengths.too_short(config, num_characters)
+    fractions = config.text.heldout_fraction + auto.resolve_validation_fraction(
+        config, lengths.count_used(config, num_characters)
+    )
+    return fractions < 1 and not lengths.find_too_short(config, num_characters)
 
 
 @settings(deadline=None, max_examples=300)
@@ -74,14 +76,14 @@ def test_each_remedy_is_enough(preset, num_characters, num_streams, rule_length,
     config = changed(PRESETS[preset], "learning", num_streams=num_streams, rule_length=rule_length)
     config = changed(config, "text", max_characters=most, heldout_fraction=heldout)
     config = config if validation is None else changed(config, "text", validation_fraction=validation)
-    found = lengths.remedies(config, num_characters) if lengths.too_short(config, num_characters) else []
+    found = lengths.list_remedies(config, num_characters) if lengths.find_too_short(config, num_characters) else []
     for remedy in found:
         assert remedy.startswith("another") or fits(config, num_characters, remedy), remedy
     flags = [remedy.count("--") for remedy in found if remedy.startswith("--")]
     assert flags in ([2], [1] * len(flags))
     in_blocks = config.learning.rule == "bptt"
     fewest = changed(config, "learning", num_streams=1, rule_length=1 if in_blocks else rule_length)
-    assert flags or not found or lengths.too_short(fewest, num_characters)
+    assert flags or not found or lengths.find_too_short(fewest, num_characters)
 
 
 def test_the_message_names_them(folder, capsys):

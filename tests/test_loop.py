@@ -9,9 +9,9 @@ import reference
 
 from jaxrnn import elman, fast_driver, one_step, online, plain_driver
 from jaxrnn.data.streams import to_streams
-from jaxrnn.scoring.sampling import warm_up, write_block
+from jaxrnn.scoring.sampling import read_prompt, write_block
 from jaxrnn.training import drivers
-from jaxrnn.training.drivers import UPDATES_PER_FETCH, advance_many, advance_one, copy, driver, in_place
+from jaxrnn.training.drivers import UPDATES_PER_FETCH, copy_arrays, cpu_compiler_options, make_driver, update_many, update_once
 from jaxrnn.training.learner import reader
 
 RATE = 0.1
@@ -66,10 +66,10 @@ def test_the_plain_driver_may_be_called_for_any_number_of_updates(model, ids):
 
 
 def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
-    assert in_place() == {"xla_cpu_copy_insertion_use_region_analysis": True}
+    assert cpu_compiler_options() == {"xla_cpu_copy_insertion_use_region_analysis": True}
     learner, stream, runs = learner_of(model), jnp.asarray(ids), []
-    for options in (in_place(), {}):
-        monkeypatch.setattr(drivers, "in_place", lambda options=options: options)
+    for options in (cpu_compiler_options(), {}):
+        monkeypatch.setattr(drivers, "cpu_compiler_options", lambda options=options: options)
         runs.append([build(learner)(start(learner), stream, 300) for build in BOTH])
     jax.tree.map(np.testing.assert_array_equal, *runs)
 
@@ -77,25 +77,25 @@ def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
 @pytest.mark.parametrize("backend", ["gpu", "tpu"])
 def test_there_are_options_for_a_cpu_only(backend, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert in_place.__wrapped__() == {}
+    assert cpu_compiler_options.__wrapped__() == {}
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     jit = jax.jit
     monkeypatch.setattr(jax, "jit", lambda function, compiler_options: jit(function, compiler_options={"no_such_option": True}))
-    assert in_place.__wrapped__() == {}
+    assert cpu_compiler_options.__wrapped__() == {}
 
 
 def test_readout_weights_are_not_copied_in_the_loop(ids):
     """XLA's own names: the loop's body must hold no copy of f32[9,12], the readout; without the option it does."""
     learner = learner_of(elman(9, 12))
-    program, arguments = advance_many(learner, 8), (start(learner), jnp.asarray(ids), jnp.int32(3))
+    program, arguments = update_many(learner, 8), (start(learner), jnp.asarray(ids), jnp.int32(3))
 
     def copies(options):
         compiled = jax.jit(program, donate_argnums=0, compiler_options=options).lower(*arguments).compile().as_text() or ""
         return len(re.findall(r"= f32\[9,12\]\S* copy\(", compiled))
 
-    assert copies(in_place()) < copies({})
+    assert copies(cpu_compiler_options()) < copies({})
 
 
 @pytest.mark.parametrize("build", BOTH)
@@ -149,7 +149,7 @@ def test_losses_have_the_precision_of_the_model(build, model, ids):
 def test_a_copy_outlives_what_a_driver_overwrites(model, ids):
     learner = learner_of(model)
     state = start(learner)
-    before, copied = jax.tree.map(np.array, state), copy(state)
+    before, copied = jax.tree.map(np.array, state), copy_arrays(state)
     fast_driver(learner, 50)(state, jnp.asarray(ids), 50)
     jax.tree.map(np.testing.assert_array_equal, copied, before)
 
@@ -183,10 +183,10 @@ def test_there_is_no_scan_anywhere(model, params, ids):
     state, stream, carry = learner.init(key), jnp.asarray(ids), model.initial_carry(key, ())
     programs = {
         "update": (learner.update, (state, jnp.array([1]), jnp.array([2]))),
-        "plain": (advance_one(learner), (state, stream)),
-        "fast": (advance_many(learner, 8), (state, stream, three)),
-        "evaluation": (advance_many(reading, 8), (reading.init(key), stream, three)),
-        "prompt": (warm_up(model), (params, carry, stream)),
+        "plain": (update_once(learner), (state, stream)),
+        "fast": (update_many(learner, 8), (state, stream, three)),
+        "evaluation": (update_many(reading, 8), (reading.init(key), stream, three)),
+        "prompt": (read_prompt(model), (params, carry, stream)),
         "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, three, one, three, one)),
     }
     for name, (program, arguments) in programs.items():
@@ -207,7 +207,7 @@ def test_one_update_per_call_is_the_plain_loop(model, monkeypatch):
     learner, built = learner_of(model), []
     monkeypatch.setattr(drivers, "plain_driver", lambda learner: built.append("plain") or fast_driver(learner, 1))
     for updates_per_call in (1, 2):
-        driver(learner, updates_per_call)
+        make_driver(learner, updates_per_call)
     assert built == ["plain"]
 
 

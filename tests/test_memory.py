@@ -20,7 +20,7 @@ from jaxrnn.runs.start import first_snapshot
 from jaxrnn.storage import checkpoint, store
 from jaxrnn.storage.manifest import digest
 from jaxrnn.training import drivers
-from jaxrnn.training.drivers import advance_many
+from jaxrnn.training.drivers import update_many
 
 HIDDEN, STREAMS, LENGTH = 4, 3, 5
 LENGTHS = {"bptt": LENGTH, "tbptt_sliding": LENGTH, "snap_n": LENGTH}
@@ -112,7 +112,7 @@ def test_going_on_from_a_copy_gives_the_same_bits_and_traces_nothing_anew(name):
 @pytest.mark.parametrize("name", EACH_RULE)
 def test_there_is_no_scan(name):
     learner, _, _ = learner_of(name)
-    program = jax.make_jaxpr(advance_many(learner, 4))(begun(name), stream(50), jnp.int32(3))
+    program = jax.make_jaxpr(update_many(learner, 4))(begun(name), stream(50), jnp.int32(3))
     found = set(primitives(program.jaxpr))
     assert "while" in found
     assert "scan" not in found
@@ -209,7 +209,7 @@ def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):
     task = task_of(rule="uoro", learning_rate=0.001)
     snapshot = advance(task, first_snapshot(task), 20).snapshot
     checkpoint.save(tmp_path, task.config, task.data, snapshot)
-    read, kept = checkpoint.load(tmp_path).state, drivers.copy(snapshot.state)
+    read, kept = checkpoint.load(tmp_path).state, drivers.copy_arrays(snapshot.state)
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)

@@ -84,7 +84,7 @@ def test_characters_by_themselves_are_as_they_were_to_the_last_bit():
     params, carry, x = of_classes.init(jax.random.key(0)), jnp.full(HIDDEN, 0.3), jnp.int32(3)
     same = with_classes(of_classes, np.arange(7))
     np.testing.assert_array_equal(jax.jit(same.step)(params, carry, x)[1], jax.jit(of_classes.step)(params, carry, x)[1])
-    unmerged = build.model(config.Config(), Vocabulary("abcdefg"))
+    unmerged = build.build_model(config.Config(), Vocabulary("abcdefg"))
     programs = [str(jax.make_jaxpr(model.step)(*_shapes(model), x)) for model in (unmerged, network("elman", 7))]
     assert programs[0] == programs[1]
 
@@ -103,7 +103,7 @@ def test_new_characters_beside_merged_ones_get_rows_of_their_own():
     grown = vocabulary.of_text("céda", MERGED)
     assert grown == Vocabulary("abcdefgé", "bdfg")
     settings = config.Config(model=config.ModelConfig(hidden_size=HIDDEN))
-    of_both = [build.model(settings, known) for known in (MERGED, grown)]
+    of_both = [build.build_model(settings, known) for known in (MERGED, grown)]
     old, fresh = (model.init(jax.random.key(seed)) for seed, model in enumerate(of_both))
     params = start.inherited(fresh, grown, Weights(PRESETS["notebook"], MERGED, old))
     np.testing.assert_array_equal(params["readout"]["kernel"][:3], old["readout"]["kernel"][:3])
@@ -137,7 +137,7 @@ def run_dir(begun, tmp_path):
 
 def test_a_run_s_rare_characters_are_those_of_its_training_part(begun):
     run = checkpoint.load(begun[0])
-    data = build.data(run.config)
+    data = build.load_data(run.config)
     seen = vocabulary.decode(data.vocabulary, data.train)
     rare = "".join(character for character in data.vocabulary.characters if seen.count(character) < 5)
     assert run.vocabulary == data.vocabulary == Vocabulary(data.vocabulary.characters, rare)

@@ -12,9 +12,9 @@ from jaxrnn.training.optimizers import (
     OPTIMIZERS,
     clip_by_global_norm,
     cosine_factor,
+    make_optimizer,
     num_clipped,
     num_updates,
-    optimizer,
     schedule_factor,
     with_learning_rate,
     with_num_updates,
@@ -22,7 +22,7 @@ from jaxrnn.training.optimizers import (
 
 
 def test_a_halved_rate_moves_the_weights_half_as_far():
-    sgd, params, grads, moves = optimizer("sgd", 0.1), jnp.zeros(3), jnp.ones(3), []
+    sgd, params, grads, moves = make_optimizer("sgd", 0.1), jnp.zeros(3), jnp.ones(3), []
     state = sgd.init(params)
     for rate in (0.1, 0.05):
         updates, _ = sgd.update(grads, with_learning_rate(state, rate), params)
@@ -36,7 +36,7 @@ def test_it_is_optax_sgd(model, ids, clip_norm):
     """The rate in the state and the counting change no number."""
     plain = optax.chain(optax.clip_by_global_norm(clip_norm), optax.sgd(0.1)) if clip_norm else optax.sgd(0.1)
     ends = []
-    for each in (optimizer("sgd", 0.1, clip_norm), plain):
+    for each in (make_optimizer("sgd", 0.1, clip_norm), plain):
         learner = online(model, one_step(model), each)
         state, update = learner.init(jax.random.key(0)), jax.jit(learner.update)
         for t in range(50):
@@ -53,8 +53,8 @@ def test_only_gradients_that_are_too_long_are_shortened_and_counted():
         clipped, state = clip.update(jax.tree.map(lambda g, factor=factor: factor * g, grads), state)
         assert float(optax.tree.norm(clipped)) == pytest.approx(norm)
         assert num_clipped(state) == count
-    assert num_clipped(optimizer("sgd", 0.1).init(grads)) is None
-    assert num_clipped(optimizer("sgd", 0.1, 1.0).init(grads)) == 0
+    assert num_clipped(make_optimizer("sgd", 0.1).init(grads)) is None
+    assert num_clipped(make_optimizer("sgd", 0.1, 1.0).init(grads)) == 0
 
 
 OPTAX = {
@@ -79,10 +79,10 @@ def followed(transformation, num_updates=5):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_name_is_optax_s(name):
-    ours, _ = followed(optimizer(name, 0.01, weight_decay=0.5 if name == "adamw" else 0.0))
+    ours, _ = followed(make_optimizer(name, 0.01, weight_decay=0.5 if name == "adamw" else 0.0))
     theirs, _ = followed(OPTAX[name])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ours, theirs)
-    slower, _ = followed(optimizer(name, 0.005, weight_decay=0.5 if name == "adamw" else 0.0))
+    slower, _ = followed(make_optimizer(name, 0.005, weight_decay=0.5 if name == "adamw" else 0.0))
     assert (slower["a"] != ours["a"]).all()
 
 
@@ -95,7 +95,7 @@ def test_a_cosine_goes_up_and_then_down_to_nothing():
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_a_cosine_scales_the_rate(name):
     """The first of an endless run's updates is a hundredth of the usual one, the second two hundredths."""
-    plain, warming = optimizer(name, 0.1), optimizer(name, 0.1, cosine_over=ENDLESS)
+    plain, warming = make_optimizer(name, 0.1), make_optimizer(name, 0.1, cosine_over=ENDLESS)
     params: Any = {"a": jnp.array([1.0, -2.0])}
     states: Any = plain.init(params), warming.init(params)
     for part in (0.01, 0.02):
@@ -108,9 +108,9 @@ def test_a_cosine_scales_the_rate(name):
 
 
 def test_the_length_of_a_run_is_in_the_state():
-    state = optimizer("adam", 0.1, clip_norm=1.0, cosine_over=ENDLESS).init({"a": jnp.zeros(2)})
+    state = make_optimizer("adam", 0.1, clip_norm=1.0, cosine_over=ENDLESS).init({"a": jnp.zeros(2)})
     assert num_updates(state) == ENDLESS
     assert num_updates(with_num_updates(state, 77)) == 77
-    plain = optimizer("adam", 0.1).init({"a": jnp.zeros(2)})
+    plain = make_optimizer("adam", 0.1).init({"a": jnp.zeros(2)})
     assert num_updates(plain) is None
     assert with_num_updates(plain, 77) is plain

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.training.progress import Progress, Window, add, first_diverged, guess_nats, is_doubtful, updates_per_window
+from jaxrnn.training.progress import Progress, Window, add_losses, first_diverged, guess_nats, is_doubtful, updates_per_window
 from jaxrnn.training.schedule import Schedule
 
 START = Progress(Schedule(0.1), lowest_window=4.0)
@@ -22,15 +22,15 @@ def test_cutting_changes_no_bit(counts, streams, length):
     losses, progress, windows, step = losses_of(sum(counts) * length), START, [], 0
     for count in counts:
         part = losses[step * length : (step + count) * length]
-        progress, more = add(progress, part, 0.5, step, length, streams * length)
+        progress, more = add_losses(progress, part, 0.5, step, length, streams * length)
         windows, step = windows + more, step + count
-    whole, whole_windows = add(START, losses, 0.5 * len(counts), 0, length, streams * length)
+    whole, whole_windows = add_losses(START, losses, 0.5 * len(counts), 0, length, streams * length)
     assert (progress, windows) == (whole, whole_windows)
 
 
 def test_sums_and_windows_are_what_they_say():
     losses = losses_of(4_500)
-    progress, windows = add(START, losses, 2.0, 0, 1, 1)
+    progress, windows = add_losses(START, losses, 2.0, 0, 1, 1)
     assert progress.epoch_sum == pytest.approx(losses.sum(dtype=np.float64))
     assert progress.window_sum == pytest.approx(losses[4_000:].sum(dtype=np.float64))
     assert progress.epoch_seconds == 2.0

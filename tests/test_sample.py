@@ -74,7 +74,7 @@ def test_an_empty_prompt_is_an_error(eager):
 def test_the_whole_prompt_warms_the_state_up(eager):
     model, params = eager
     carry = model.initial_carry(jax.random.key(0), ())
-    new_carry, logits = sampling.warm_up(model)(params, carry, jnp.asarray(PROMPT))
+    new_carry, logits = sampling.read_prompt(model)(params, carry, jnp.asarray(PROMPT))
     h, expected = reference.after(reference.to_float64(params), np.asarray(carry, np.float64), PROMPT)
     np.testing.assert_allclose(new_carry, h, rtol=1e-5)
     np.testing.assert_allclose(logits, expected, rtol=1e-4)

@@ -82,7 +82,7 @@ def gated():
     """The settings of a GRU as they are when a run of ten minutes has chosen them."""
     config = PRESETS["gru"]
     return dataclasses.replace(
-        auto.chosen(config, 1_000_000),
+        auto.resolve_auto(config, 1_000_000),
         learning=dataclasses.replace(config.learning, learning_rate=0.01, dropout=0.1, minutes=10.0),
         run=RunConfig(run_dir="old", seed=7),
     )
@@ -106,7 +106,7 @@ def test_what_a_flag_says_is_taken_and_the_rate_suits_it(gated):
     _, config = train.parse(flags, start.settings_after(gated, None))
     check_config(config)
     assert (config.learning.rule, config.learning.epochs, config.text.text) == ("bptt", 1, "new.txt")
-    assert auto.chosen(config, 10_000).learning.learning_rate == 1.0
+    assert auto.resolve_auto(config, 10_000).learning.learning_rate == 1.0
 
 
 def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.data.streams import read, to_streams, updates_per_epoch
+from jaxrnn.data.streams import read_block, to_streams, updates_per_epoch
 from jaxrnn.errors import InputError
 
 
@@ -34,7 +34,7 @@ def test_too_few_characters_for_the_streams_is_an_error():
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_what_is_read_is_a_function_of_the_step_number(length):
     stream = jnp.arange(8)
-    reading = jax.jit(read, static_argnums=2)
+    reading = jax.jit(read_block, static_argnums=2)
     for step in range(20):
         start = step % (7 // length) * length
         x, y = reading(stream, jnp.int32(step), length)

@@ -27,11 +27,11 @@ def test_the_rate_that_suits_trains(cell, activation, name, rule):
         model=config.ModelConfig(cell=cell, hidden_size=64, activation=activation),
         learning=config.LearningConfig(rule=rule, optimizer=name, **RULES[rule]),
     )
-    data = build.data(settings)
-    chosen = auto.chosen(settings, data.num_used)
-    learner = build.learner(chosen, build.model(chosen, data.vocabulary))
+    data = build.load_data(settings)
+    chosen = auto.resolve_auto(settings, data.num_used)
+    learner = build.build_learner(chosen, build.build_model(chosen, data.vocabulary))
     streams = jnp.asarray(stream.to_streams(data.train, chosen.learning.num_streams))
-    drive, state = fast_driver(learner, 30_000), learner.init(build.keys(0).init)
+    drive, state = fast_driver(learner, 30_000), learner.init(build.make_keys(0).init)
     means = []
     for _ in range(3):
         state, losses = drive(state._replace(step=jnp.int32(0)), streams, (len(streams) - 1) // learner.length)
@@ -42,14 +42,14 @@ def test_the_rate_that_suits_trains(cell, activation, name, rule):
 
 def test_no_other_setting_is_touched():
     before = config.PRESETS["gru"]
-    after = auto.chosen(before, 1_000_000)
+    after = auto.resolve_auto(before, 1_000_000)
     assert after == dataclasses.replace(
         before,
         text=dataclasses.replace(before.text, validation_fraction=0.03),
         model=dataclasses.replace(before.model, hidden_size=256),
         learning=dataclasses.replace(before.learning, learning_rate=0.01, dropout=0.1),
     )
-    assert auto.chosen(after, 50) == after
+    assert auto.resolve_auto(after, 50) == after
 
 
 @pytest.mark.parametrize(("minutes", "num_characters", "hidden_size", "dropout"), [
@@ -58,5 +58,7 @@ def test_no_other_setting_is_touched():
 ])  # fmt: skip
 def test_the_network_is_as_wide_as_there_is_time_and_text_for(minutes, num_characters, hidden_size, dropout):
     gru = config.PRESETS["gru"]
-    chosen = auto.chosen(dataclasses.replace(gru, learning=dataclasses.replace(gru.learning, minutes=minutes)), num_characters)
+    chosen = auto.resolve_auto(
+        dataclasses.replace(gru, learning=dataclasses.replace(gru.learning, minutes=minutes)), num_characters
+    )
     assert (chosen.model.hidden_size, chosen.learning.dropout) == (hidden_size, pytest.approx(dropout))

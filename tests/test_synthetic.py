@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrnn.data import automaton, synthetic
-from jaxrnn.data.automaton import Rule
+from jaxrnn.data.automaton import Production
 from jaxrnn.errors import InputError
 
 BIT = log(2)
@@ -32,8 +32,8 @@ CLOSED_FORMS = [
     (synthetic.reber(), 6 / 8 * BIT),
     (synthetic.embedded_reber(), 7 / 12 * BIT),
     (synthetic.embedded_reber(remembers=False), 8 / 12 * BIT),
-    (synthetic.add(), ADD_ENTROPY),
-    (synthetic.add(1, 2), ADD_ENTROPY),
+    (synthetic.delayed_sum(), ADD_ENTROPY),
+    (synthetic.delayed_sum(1, 2), ADD_ENTROPY),
     (synthetic.noisy_copy(), COPY_ENTROPY),
     (synthetic.noisy_copy(lag=1, num_letters=2, noise=0.2), binary_entropy(0.1)),
     (synthetic.anbn(num_newlines=0), log(32) / 33),
@@ -57,18 +57,18 @@ def test_the_entropy_rate_is_the_closed_form(source, nats):
     [("reber", 0.51986), ("embedded-reber", 0.40434), ("add", BIT + 0.45445), ("copy", 0.68857), ("hmm", 0.668698 * BIT)],
 )
 def test_the_entropy_rate_is_the_known_number(name, nats):
-    assert automaton.entropy_rate(synthetic.source_of(name)) == pytest.approx(nats, abs=6e-6)
+    assert automaton.entropy_rate(synthetic.named_source(name)) == pytest.approx(nats, abs=6e-6)
 
 
 def test_the_floors_of_add_are_the_known_numbers():
     assert synthetic.add_floors() == pytest.approx((0.6616, 0.6277, 0.5192, 0.4545), abs=5e-5)
-    assert BIT + synthetic.add_floors().both == pytest.approx(automaton.entropy_rate(synthetic.add()), abs=1e-12)
+    assert BIT + synthetic.add_floors().both == pytest.approx(automaton.entropy_rate(synthetic.delayed_sum()), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ALPHABETS)
 def test_the_mean_of_the_floor_is_the_entropy_rate(name):
-    source = synthetic.source_of(name)
-    losses = automaton.floor(source, automaton.generate(source, 40_000, 1))
+    source = synthetic.named_source(name)
+    losses = automaton.source_losses(source, automaton.write_text(source, 40_000, 1))
     batches = losses.reshape(40, 1_000).mean(1)  # so long that they are nearly independent
     standard_error = batches.std(ddof=1) / 40**0.5
     assert 0 < standard_error < 0.02 * losses.mean()
@@ -125,7 +125,7 @@ TEXTS = [(name, text, probability) for name, texts, probability in PROBABILITIES
 
 @pytest.mark.parametrize(("name", "text", "probability"), TEXTS)
 def test_the_floor_sums_to_the_probability_of_the_text(name, text, probability):
-    losses = automaton.floor(synthetic.source_of(name), text)
+    losses = automaton.source_losses(synthetic.named_source(name), text)
     assert losses.shape == (len(text),)
     assert losses.sum() == pytest.approx(-log(probability(text)), abs=1e-12)
 
@@ -135,7 +135,7 @@ def following(source, text, alphabet):
 
     def probability(character):
         try:
-            return exp(-automaton.floor(source, text + character)[-1])
+            return exp(-automaton.source_losses(source, text + character)[-1])
         except InputError as error:
             assert f"{character!r} at position {len(text)} cannot follow" in str(error)  # noqa: PT017
             return 0.0
@@ -145,32 +145,32 @@ def following(source, text, alphabet):
 
 @pytest.mark.parametrize(("name", "alphabet"), ALPHABETS.items())
 def test_probabilities_of_the_next_character_sum_to_one(name, alphabet):
-    source = synthetic.source_of(name)
-    text = automaton.generate(source, 40, 3)
+    source = synthetic.named_source(name)
+    text = automaton.write_text(source, 40, 3)
     for length in (0, 1, 7, 40):
         assert sum(following(source, text[:length], alphabet)) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize(("name", "alphabet"), ALPHABETS.items())
 def test_a_text_is_of_all_characters_of_the_alphabet(name, alphabet):
-    text = synthetic.text_of(name, 3_000, 0)
+    text = synthetic.generate_text(name, 3_000, 0)
     assert len(text) == 3_000
     assert "".join(sorted(set(text))) == alphabet
 
 
 @every_source
 def test_the_seed_alone_decides_and_a_shorter_text_is_the_beginning(name):
-    text = synthetic.text_of(name, 500, 0)
-    assert text == synthetic.text_of(name, 500, 0)
-    assert text[:100] == synthetic.text_of(name, 100, 0)
-    assert text != synthetic.text_of(name, 500, 1)
+    text = synthetic.generate_text(name, 500, 0)
+    assert text == synthetic.generate_text(name, 500, 0)
+    assert text[:100] == synthetic.generate_text(name, 100, 0)
+    assert text != synthetic.generate_text(name, 500, 1)
 
 
 def test_the_first_character_has_its_probability():
     source = synthetic.noisy_copy(lag=1, num_letters=2, noise=0.2)
-    num_a = sum(automaton.generate(source, 1, seed) == "a" for seed in range(400))
+    num_a = sum(automaton.write_text(source, 1, seed) == "a" for seed in range(400))
     assert abs(num_a - 200) < 4 * 10  # the standard deviation is 10
-    assert automaton.floor(source, "a")[0] == pytest.approx(BIT, abs=1e-12)
+    assert automaton.source_losses(source, "a")[0] == pytest.approx(BIT, abs=1e-12)
 
 
 def test_every_source_is_tested():
@@ -179,7 +179,7 @@ def test_every_source_is_tested():
 
 def test_an_unknown_name_is_an_error():
     with pytest.raises(InputError, match="no synthetic source 'rebre'; the known ones are reber, embedded-reber, add, copy"):
-        synthetic.text_of("rebre", 10, 0)
+        synthetic.generate_text("rebre", 10, 0)
 
 
 @pytest.mark.parametrize(
@@ -195,38 +195,38 @@ def test_an_unknown_name_is_an_error():
     ],
 )
 def test_an_impossible_character_is_named(name, text, position):
-    source = synthetic.source_of(name)
-    automaton.floor(source, text[:position])
+    source = synthetic.named_source(name)
+    automaton.source_losses(source, text[:position])
     with pytest.raises(InputError, match=f"at position {position} cannot follow"):
-        automaton.floor(source, text)
+        automaton.source_losses(source, text)
 
 
 def test_a_reber_string_has_8_characters_and_an_embedded_one_12():
     for name, end, length in (("reber", "EB", 8), ("embedded-reber", "TEB", 12), ("embedded-reber", "PEB", 12)):
-        text = synthetic.text_of(name, 30_000, 0)
+        text = synthetic.generate_text(name, 30_000, 0)
         num_strings = text.count(end) if name == "reber" else text.count("TEB") + text.count("PEB")
         assert len(text) / num_strings == pytest.approx(length, rel=0.02)
 
 
 def test_who_forgets_the_outer_symbol_pays_one_bit_for_each_string():
     remembering, forgetting = synthetic.embedded_reber(), synthetic.embedded_reber(remembers=False)
-    text = automaton.generate(remembering, 30_000, 2)
-    more = automaton.floor(forgetting, text) - automaton.floor(remembering, text)
+    text = automaton.write_text(remembering, 30_000, 2)
+    more = automaton.source_losses(forgetting, text) - automaton.source_losses(remembering, text)
     outer = np.array([before == "E" and c in "TP" for before, c in zip("B" + text, text, strict=False)])
     np.testing.assert_allclose(more, BIT * outer, atol=1e-12)
-    assert automaton.floor(forgetting, text).mean() == pytest.approx(8 / 12 * BIT, abs=0.003)
+    assert automaton.source_losses(forgetting, text).mean() == pytest.approx(8 / 12 * BIT, abs=0.003)
 
 
 def test_within_the_lag_nothing_can_be_predicted():
-    text = synthetic.text_of("copy", 7, 5)
-    losses = automaton.floor(synthetic.noisy_copy(), text)
+    text = synthetic.generate_text("copy", 7, 5)
+    losses = automaton.source_losses(synthetic.noisy_copy(), text)
     np.testing.assert_allclose(losses[:6], log(4), atol=1e-12)
     assert min(abs(losses[6] + log(p)) for p in (0.8125, 0.0625)) < 1e-12
 
 
 def test_the_entropy_rate_of_the_hmm_is_in_a_bracket_that_shrinks():
     source = synthetic.hmm()
-    brackets = [automaton.bracket(source, length) for length in (1, 2, 4, 8, 16)]
+    brackets = [automaton.bound_entropy_rate(source, length) for length in (1, 2, 4, 8, 16)]
     lower, upper = np.array(brackets).T
     assert (lower[0], upper[0]) == pytest.approx((binary_entropy(0.1), log(2)), abs=1e-12)
     assert (np.diff(lower) > 0).all()
@@ -237,29 +237,29 @@ def test_the_entropy_rate_of_the_hmm_is_in_a_bracket_that_shrinks():
 
 @pytest.mark.parametrize("name", ["reber", "embedded-reber"])
 def test_who_knows_the_state_has_the_entropy_rate_at_any_length(name):
-    source = synthetic.source_of(name)
+    source = synthetic.named_source(name)
     for length in (1, 2, 9):
-        lower, upper = automaton.bracket(source, length)
+        lower, upper = automaton.bound_entropy_rate(source, length)
         assert lower == pytest.approx(automaton.entropy_rate(source), abs=1e-11)
         assert upper > lower
 
 
 def test_a_stack_has_no_bracket():
     with pytest.raises(InputError, match="is replaced by 2 states"):
-        automaton.bracket(synthetic.pcfg())
+        automaton.bound_entropy_rate(synthetic.pcfg())
 
 
 def test_an_ambiguous_grammar_is_filtered_over_all_its_stacks():
     # A text of x alone leaves open how many y are still to come.
     rules = {
-        "root": [Rule(1.0, "x", ("middle", "y", "root"))],
-        "middle": [Rule(0.25, "x", ("middle", "y")), Rule(0.75, "x", ())],
-        "y": [Rule(0.5, "x", ()), Rule(0.5, "y", ())],
+        "root": [Production(1.0, "x", ("middle", "y", "root"))],
+        "middle": [Production(0.25, "x", ("middle", "y")), Production(0.75, "x", ())],
+        "y": [Production(0.5, "x", ()), Production(0.5, "y", ())],
     }
-    source = automaton.of_rules({"root": 1.0}, rules)
-    assert automaton.floor(source, "xxy").sum() == pytest.approx(-log(0.75 * 0.5), abs=1e-12)
-    assert automaton.floor(source, "xxx").sum() == pytest.approx(-log(0.75 * 0.5 + 0.25), abs=1e-12)
-    assert automaton.floor(source, "xxxy").sum() == pytest.approx(-log(0.25 * 0.75 * 0.5), abs=1e-12)
+    source = automaton.make_source({"root": 1.0}, rules)
+    assert automaton.source_losses(source, "xxy").sum() == pytest.approx(-log(0.75 * 0.5), abs=1e-12)
+    assert automaton.source_losses(source, "xxx").sum() == pytest.approx(-log(0.75 * 0.5 + 0.25), abs=1e-12)
+    assert automaton.source_losses(source, "xxxy").sum() == pytest.approx(-log(0.25 * 0.75 * 0.5), abs=1e-12)
 
 
 @pytest.mark.parametrize("make", [lambda: synthetic.noisy_copy(noise=1.5), lambda: synthetic.hmm(flip=-0.1)])
@@ -271,12 +271,12 @@ def test_what_is_no_probability_is_an_error(make):
 @pytest.mark.parametrize("start", [{"a": 0.5}, {"a": float("nan")}])
 def test_a_first_state_without_a_distribution_is_an_error(start):
     with pytest.raises(InputError, match=r"the probabilities of the first state are .* with sum 1"):
-        automaton.of_rules(start, {"a": [automaton.Rule(1.0, "a", ("a",))]})
+        automaton.make_source(start, {"a": [automaton.Production(1.0, "a", ("a",))]})
 
 
 def test_a_state_without_rules_is_an_error():
     with pytest.raises(InputError, match="state 'b' has no rules"):
-        automaton.of_rules({"a": 1.0}, {"a": [automaton.Rule(1.0, "a", ("b",))]})
+        automaton.make_source({"a": 1.0}, {"a": [automaton.Production(1.0, "a", ("b",))]})
 
 
 def test_strings_that_do_not_end_are_an_error():

@@ -18,7 +18,7 @@ def place(tmp_path, monkeypatch):
 
 def abandoned(place, process=7):
     """What a killed process has left: its lock ended with it."""
-    left = Path(tempfile.mkdtemp(prefix=f"jaxrnn-{process}-{temporary._machine()}-", dir=place))
+    left = Path(tempfile.mkdtemp(prefix=f"jaxrnn-{process}-{temporary._machine_id()}-", dir=place))
     (left / temporary.CONTENT).mkdir()
     (left / temporary.CONTENT / "file").touch()
     (left / temporary.LOCK).touch()

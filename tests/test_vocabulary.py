@@ -30,41 +30,41 @@ def test_ids_are_in_the_order_of_code_points(text):
 @given(texts)
 def test_json_gives_the_same_vocabulary(text):
     known = vocabulary.of_text(text)
-    assert vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json(known)))) == known
+    assert vocabulary.vocabulary_from_json(json.loads(json.dumps(vocabulary.vocabulary_to_json(known)))) == known
 
 
 def test_characters_that_come_seldom_are_merged():
     known = vocabulary.of_text("abcd")
     ids = vocabulary.encode(known, "ababbcd")
-    assert vocabulary.merging(known, ids, 2) == Vocabulary("abcd", "cd")
-    assert vocabulary.merging(known, ids, 1) == known
-    assert vocabulary.merging(vocabulary.of_text("abc"), ids[:6], 2) == Vocabulary("abc")  # a single one is not
+    assert vocabulary.merge_rare(known, ids, 2) == Vocabulary("abcd", "cd")
+    assert vocabulary.merge_rare(known, ids, 1) == known
+    assert vocabulary.merge_rare(vocabulary.of_text("abc"), ids[:6], 2) == Vocabulary("abc")  # a single one is not
 
 
 def test_merged_characters_are_the_last_class():
     known = Vocabulary("abcdef", "bef")
-    assert vocabulary.classes(known).tolist() == [0, 3, 1, 2, 3, 3]
-    assert vocabulary.members(known) == "acdb"
-    assert vocabulary.classes(Vocabulary("abc")).tolist() == [0, 1, 2]
-    assert vocabulary.members(Vocabulary("abc")) == "abc"
+    assert vocabulary.class_ids(known).tolist() == [0, 3, 1, 2, 3, 3]
+    assert vocabulary.class_representatives(known) == "acdb"
+    assert vocabulary.class_ids(Vocabulary("abc")).tolist() == [0, 1, 2]
+    assert vocabulary.class_representatives(Vocabulary("abc")) == "abc"
 
 
 def test_json_knows_which_characters_are_merged_and_is_as_before_without():
     known = Vocabulary("abcdef", "bef")
-    assert vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json(known)))) == known
-    assert vocabulary.to_json(Vocabulary("abc")) == "abc"
+    assert vocabulary.vocabulary_from_json(json.loads(json.dumps(vocabulary.vocabulary_to_json(known)))) == known
+    assert vocabulary.vocabulary_to_json(Vocabulary("abc")) == "abc"
 
 
 @pytest.mark.parametrize("rare", ["ba", "ax", 3, ["a"]])
 def test_what_cannot_be_merged_is_an_error(rare):
     with pytest.raises(InputError, match="the rare characters of its vocabulary"):
-        vocabulary.from_json({"characters": "abc", "rare": rare})
+        vocabulary.vocabulary_from_json({"characters": "abc", "rare": rare})
 
 
 @pytest.mark.parametrize("wrong", ["ba", "aa", "", [1], 3, None, {"rare": "ab"}])
 def test_what_is_no_vocabulary_is_an_error(wrong):
     with pytest.raises(InputError, match="is not a string of distinct characters"):
-        vocabulary.from_json(wrong)
+        vocabulary.vocabulary_from_json(wrong)
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_bytes_that_are_no_text_are_unknown_characters():
 
 
 def test_unknown_characters_can_be_left_out():
-    assert vocabulary.without_unknown(vocabulary.of_text("ab"), "aÜb€") == "ab"
+    assert vocabulary.drop_unknown(vocabulary.of_text("ab"), "aÜb€") == "ab"

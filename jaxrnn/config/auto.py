@@ -17,38 +17,38 @@ SGD_RATES = {
 }
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
-MOST_VALIDATION = 30_000  # characters, if their number is left to choose
+MAX_VALIDATION = 30_000  # characters, if their number is left to choose
 
 
-def chosen(config: Config, num_characters: int) -> Config:
+def resolve_auto(config: Config, num_characters: int) -> Config:
     """The settings without `auto`.
 
     Args:
       num_characters: of the text that is used.
     """
     text, model, learning = config.text, config.model, config.learning
-    hidden_size = suitable_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
-    rate = suitable_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
-    dropout = suitable_dropout(num_characters, hidden_size) if learning.dropout == AUTO else learning.dropout
+    hidden_size = choose_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
+    rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
+    dropout = choose_dropout(num_characters, hidden_size) if learning.dropout == AUTO else learning.dropout
     return dataclasses.replace(
         config,
-        text=dataclasses.replace(text, validation_fraction=validation_fraction(config, num_characters)),
+        text=dataclasses.replace(text, validation_fraction=resolve_validation_fraction(config, num_characters)),
         model=dataclasses.replace(model, hidden_size=hidden_size),
         learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
     )
 
 
-def validation_fraction(config: Config, num_characters: int) -> float:
+def resolve_validation_fraction(config: Config, num_characters: int) -> float:
     """The part of the text that choices are made on: what is said, or as much as tells hundredths of a nat and no more.
 
     What it takes away is the end of the training part, which is the most like what comes after it: with 84,000 instead of
     34,000 of Molière's characters, the held-out loss was higher by 0.03 nats.
     """
     wanted = config.text.validation_fraction
-    return min(AUTO_VALIDATION, MOST_VALIDATION / num_characters) if isinstance(wanted, str) else wanted
+    return min(AUTO_VALIDATION, MAX_VALIDATION / num_characters) if isinstance(wanted, str) else wanted
 
 
-def suitable_rate(config: Config) -> float:
+def choose_rate(config: Config) -> float:
     """A learning rate to begin with: for the course's network the course's.
 
     Tried for every cell and optimizer, one character and 16 of four streams to an update (`tests/test_suitable.py`).
@@ -62,7 +62,7 @@ def suitable_rate(config: Config) -> float:
     return rate / (10 if learning.optimizer == "momentum" else 1) / (10 if noisy else 1) / (2 if unbounded else 1)
 
 
-def suitable_hidden_size(minutes: float, num_characters: int) -> int:
+def choose_hidden_size(minutes: float, num_characters: int) -> int:
     """The more time and text, the wider.
 
     Tried on Molière's 1.7 million characters, on two cores: 384 units are better than 256 in 10 minutes, and worse in 1.5.
@@ -71,7 +71,7 @@ def suitable_hidden_size(minutes: float, num_characters: int) -> int:
     return wide if minutes >= 5 and num_characters >= MUCH_TEXT else narrow
 
 
-def suitable_dropout(num_characters: int, hidden_size: int) -> float:
+def choose_dropout(num_characters: int, hidden_size: int) -> float:
     """The less text, and the wider a network, the sooner it learns the text by heart instead of the language.
 
     Tried on Molière's 1.7 million characters (256 units: 0.1 beside 0 and 0.2; 384: 0.2) and the comedy's 74,000 (0.4

@@ -17,9 +17,9 @@ from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model, network, with_classes
 from jaxrnn.rules import RULES
 from jaxrnn.training.learner import Learner, online
-from jaxrnn.training.optimizers import ENDLESS, optimizer
+from jaxrnn.training.optimizers import ENDLESS, make_optimizer
 
-MOST_UPDATES = 2**31 - 1  # the step number is an i32
+MAX_UPDATES = 2**31 - 1  # the step number is an i32
 
 
 class Keys(NamedTuple):
@@ -44,12 +44,12 @@ class Data(NamedTuple):
     text: str | None = None  # these characters, if their source is known, whose own losses are asked for
 
 
-def keys(seed: int) -> Keys:
+def make_keys(seed: int) -> Keys:
     """The roots of all random numbers of a run."""
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def data(config: Config, known: Vocabulary | None = None) -> Data:
+def load_data(config: Config, known: Vocabulary | None = None) -> Data:
     """Reads, cuts and encodes the text.
 
     Args:
@@ -60,59 +60,59 @@ def data(config: Config, known: Vocabulary | None = None) -> Data:
         none that is not merged.
     """
     settings = config.text
-    whole, used = read_text(config)
+    whole, used = read_used_text(config)
     if len(used) < len(whole):
         check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
     texts.check_length(settings.text, used)
     vocabulary = vocabularies.of_text(used, known)
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
-    parts = texts.split(used, auto.validation_fraction(config, len(used)), settings.heldout_fraction)
-    lengths.check(config, len(whole))
+    parts = texts.split(used, auto.resolve_validation_fraction(config, len(used)), settings.heldout_fraction)
+    lengths.check_lengths(config, len(whole))
     _check_num_updates(config, len(parts.train))
     train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
     if known is None and settings.rare_threshold:
-        vocabulary = vocabularies.merging(vocabulary, train, settings.rare_threshold)
+        vocabulary = vocabularies.merge_rare(vocabulary, train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
     known_source = used if texts.has_floor(settings.text) else None
-    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.sha256(used), known_source)
+    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.hash_text(used), known_source)
 
 
-def read_text(config: Config) -> tuple[str, str]:
+def read_used_text(config: Config) -> tuple[str, str]:
     """The whole text, and its first characters, which are used; `InputError` as `text.read` raises it."""
     whole = texts.read(config.text.text)
     return whole, whole[: config.text.max_characters] if config.text.max_characters else whole
 
 
-def model(config: Config, vocabulary: Vocabulary) -> Model:
+def build_model(config: Config, vocabulary: Vocabulary) -> Model:
     """The network that the settings describe, once they are chosen, for this vocabulary."""
-    settings = {**vars(config.model), "hidden_size": configs.number(config.model.hidden_size)}
-    of_classes = network(vocab_size=len(vocabularies.members(vocabulary)), **settings)
-    return with_classes(of_classes, vocabularies.classes(vocabulary)) if vocabulary.rare else of_classes
+    settings = {**vars(config.model), "hidden_size": configs.resolved(config.model.hidden_size)}
+    of_classes = network(vocab_size=len(vocabularies.class_representatives(vocabulary)), **settings)
+    return with_classes(of_classes, vocabularies.class_ids(vocabulary)) if vocabulary.rare else of_classes
 
 
-def learner(config: Config, model: Model) -> Learner:
+def build_learner(config: Config, model: Model) -> Learner:
     """The network, the rule and the optimizer that the settings name."""
     settings = config.learning
-    optimize = optimizer(
+    optimize = make_optimizer(
         settings.optimizer,
-        configs.rate(config),
+        configs.learning_rate(config),
         clip_norm=settings.clip_norm,
         weight_decay=settings.weight_decay,
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # how long the run is is not known here
     )
-    rule = RULES[settings.rule](model, settings.rule_length, configs.dropout(config))
-    return online(model, rule, optimize, streams(config))
+    rule = RULES[settings.rule](model, settings.rule_length, configs.dropout_rate(config))
+    return online(model, rule, optimize, streams_shape(config))
 
 
-def optimizer_name(config: Config) -> str:
-    """What `learner` updates with."""
+def describe_optimizer(config: Config) -> str:
+    """What `build_learner` updates with."""
     settings = config.learning
     return f"{settings.optimizer}, clipped by global norm" if settings.clip_norm else settings.optimizer
 
 
-def streams(config: Config) -> tuple[int, ...]:
+def streams_shape(config: Config) -> tuple[int, ...]:
     """The shape of what is read at one time: () for one stream, (B,) for more."""
     return () if config.learning.num_streams == 1 else (config.learning.num_streams,)
 
@@ -120,7 +120,5 @@ def streams(config: Config) -> tuple[int, ...]:
 def _check_num_updates(config: Config, num_train: int) -> None:
     block = configs.characters_per_update(config) * config.learning.num_streams
     updates = config.learning.epochs * (num_train // block)
-    if updates > MOST_UPDATES:
-        raise InputError(
-            f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MOST_UPDATES:,} can be counted"
-        )
+    if updates > MAX_UPDATES:
+        raise InputError(f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MAX_UPDATES:,} can be counted")

@@ -13,27 +13,27 @@ from jaxrnn.errors import InputError
 
 PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
 FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # that are suggested
-MOST_CHARACTERS = 10**12  # that a text is asked to have
+MAX_CHARACTERS = 10**12  # that a text is asked to have
 
 
-def check(config: Config, num_characters: int) -> None:
+def check_lengths(config: Config, num_characters: int) -> None:
     """Raises `InputError` for a text that is too short, with the flags of which each would make it fit.
 
     Args:
       num_characters: of the whole text, before --max-characters.
     """
-    part = too_short(config, num_characters)
+    part = find_too_short(config, num_characters)
     if part:
-        *others, last = remedies(config, num_characters)
+        *others, last = list_remedies(config, num_characters)
         fitting = f"{', '.join(others)} or {last}" if others else last
         raise InputError(f"text {config.text.text!r} is too short: {part}; to make it fit: {fitting}")
 
 
-def too_short(config: Config, num_characters: int) -> str:
+def find_too_short(config: Config, num_characters: int) -> str:
     """The first part that is too short, in words; "" if none is."""
     settings = config.text
-    used = num_used(config, num_characters)
-    found = texts.lengths(used, auto.validation_fraction(config, used), settings.heldout_fraction)
+    used = count_used(config, num_characters)
+    found = texts.split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
     wanted = {"train": configs.characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
     if settings.validation_fraction:
         wanted["validation"] = 2
@@ -43,29 +43,29 @@ def too_short(config: Config, num_characters: int) -> str:
     return ""
 
 
-def num_used(config: Config, num_characters: int) -> int:
+def count_used(config: Config, num_characters: int) -> int:
     """How many characters of a text of that length are used."""
     return min(num_characters, config.text.max_characters or num_characters)
 
 
-def remedies(config: Config, num_characters: int) -> list[str]:
+def list_remedies(config: Config, num_characters: int) -> list[str]:
     """List what makes a text fit that is too short, each by itself: flags with the nearest value, else a longer text.
 
     Two flags together are the first such pair, and only where no single flag is enough.
     """
     found = list(_single_flags(config, num_characters)) or list(itertools.islice(_two_flags(config, num_characters), 1))
     if not any("--max-characters" in remedy for remedy in found):
-        needed = _lowest(lambda number: _fits(_with(config, "text", max_characters=0), number), MOST_CHARACTERS)
+        needed = _lowest(lambda number: _fits(_with(config, "text", max_characters=0), number), MAX_CHARACTERS)
         if needed is not None:
             longer = f"a text of {needed:,} characters or more"
-            found += [longer if num_used(config, needed) == needed else f"{longer} with --max-characters 0"]
+            found += [longer if count_used(config, needed) == needed else f"{longer} with --max-characters 0"]
     return found or ["another --heldout-fraction and --validation-fraction"]
 
 
 def _single_flags(config: Config, num_characters: int) -> Iterator[str]:
     yield from _fewer(config, num_characters)
     yield from _other_fractions(config, num_characters)
-    if num_characters > num_used(config, num_characters):
+    if num_characters > count_used(config, num_characters):
         most = _lowest(lambda most: _fits(_with(config, "text", max_characters=most), num_characters), num_characters)
         if most is not None:
             yield f"--max-characters {most}"
@@ -76,7 +76,7 @@ def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
     for name in _blocks(config):
         for second in _single_flags(_with(config, "learning", **{name: 1}), num_characters):
             yield f"{_flag(name)} 1 {second}"
-    if num_characters > num_used(config, num_characters):
+    if num_characters > count_used(config, num_characters):
         for second in _single_flags(_with(config, "text", max_characters=0), num_characters):
             yield f"--max-characters 0 {second}"
     for name in ("heldout_fraction", "validation_fraction"):
@@ -113,11 +113,11 @@ def _other_fractions(config: Config, num_characters: int) -> Iterator[str]:
 
 def _with_fractions(config: Config, name: str, num_characters: int) -> Iterator[tuple[float, Config]]:
     """Other fractions of a part that leave something to train on, the nearest first; none where there is no such part."""
-    used, now = num_used(config, num_characters), getattr(config.text, name)
-    number = auto.validation_fraction(config, used) if now == AUTO else now
+    used, now = count_used(config, num_characters), getattr(config.text, name)
+    number = auto.resolve_validation_fraction(config, used) if now == AUTO else now
     for fraction in sorted(FRACTIONS, key=lambda fraction: abs(fraction - number)) if number else ():
         changed = _with(config, "text", **{name: fraction})
-        if auto.validation_fraction(changed, used) + changed.text.heldout_fraction < 1:
+        if auto.resolve_validation_fraction(changed, used) + changed.text.heldout_fraction < 1:
             yield fraction, changed
 
 
@@ -126,7 +126,7 @@ def _flag(name: str) -> str:
 
 
 def _fits(config: Config, num_characters: int) -> bool:
-    return not too_short(config, num_characters)
+    return not find_too_short(config, num_characters)
 
 
 def _with(config: Config, part: str, **values: Any) -> Config:

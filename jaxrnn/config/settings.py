@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxrnn.data import paths
-from jaxrnn.data.text import NAMES
+from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
 
 AUTO = "auto"  # a value that is chosen when the run begins
@@ -193,22 +193,22 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def to_keep(config: Config) -> Config:
+def portable(config: Config) -> Config:
     """The settings as they are saved: files named in a way that holds in every folder; without where this process is."""
     text, source = config.text.text, config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
-    kept_text = dataclasses.replace(config.text, text=text if text in NAMES else _absolute(text))
+    kept_text = dataclasses.replace(config.text, text=text if text in TEXT_NAMES else _absolute(text))
     return dataclasses.replace(config, text=kept_text, device=device, run=run)
 
 
 def _absolute(path: str) -> str:
-    return str(paths.expanded(path).absolute())
+    return str(paths.expand_home(path).absolute())
 
 
-def rate(config: Config) -> float:
+def learning_rate(config: Config) -> float:
     """The learning rate, once it is chosen."""
-    return number(config.learning.learning_rate)
+    return resolved(config.learning.learning_rate)
 
 
 def characters_per_update(config: Config) -> int:
@@ -216,24 +216,24 @@ def characters_per_update(config: Config) -> int:
     return config.learning.rule_length if config.learning.rule == "bptt" else 1
 
 
-def dropout(config: Config) -> float:
+def dropout_rate(config: Config) -> float:
     """The dropout, once it is chosen."""
-    return number(config.learning.dropout)
+    return resolved(config.learning.dropout)
 
 
-def number(value: int | float | str) -> Any:
+def resolved(value: int | float | str) -> Any:
     """A value that may have been left to choose, once it is chosen."""
     if isinstance(value, str):
         raise InputError(f"a value is {value!r}, and must be chosen first")
     return value
 
 
-def to_json(config: Config) -> dict[str, dict[str, Any]]:
-    """Plain dicts; `from_json` is the exact inverse."""
+def config_to_json(config: Config) -> dict[str, dict[str, Any]]:
+    """Plain dicts; `config_from_json` is the exact inverse."""
     return dataclasses.asdict(config)
 
 
-def from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
+def config_from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
     """The settings of a saved run. One that it does not have yet is at its default, which does what was done before.
 
     Raises:

@@ -12,8 +12,8 @@ from jaxrnn.config.settings import (
 )
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
 
-BENT = ("elman", "leaky", "indrnn")  # cells whose activation is a matter of choice
-WITH_LENGTH = ("bptt", "tbptt_sliding", "snap_n")
+CELLS_WITH_ACTIVATION = ("elman", "leaky", "indrnn")  # cells whose activation is a matter of choice
+RULES_WITH_LENGTH = ("bptt", "tbptt_sliding", "snap_n")
 
 
 def check_config(config: Config) -> None:
@@ -42,8 +42,10 @@ def _check_network(model: ModelConfig) -> None:
         check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
-    if model.cell not in BENT and model.activation != "sigmoid":
-        raise InputError(f"--activation goes with --cell {' or '.join(BENT)}; {model.cell} units have their own")
+    if model.cell not in CELLS_WITH_ACTIVATION and model.activation != "sigmoid":
+        raise InputError(
+            f"--activation goes with --cell {' or '.join(CELLS_WITH_ACTIVATION)}; {model.cell} units have their own"
+        )
     check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
     if model.cell != "leaky" and model.leak != ModelConfig().leak:
         raise InputError(f"--leak goes with --cell leaky; {model.cell} units have none")
@@ -61,8 +63,8 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     if learning.learning_rate != AUTO:
         check_rate("learning-rate", learning.learning_rate)
     check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
-    if learning.rule_length > 1 and learning.rule not in WITH_LENGTH:
-        raise InputError(f"--rule-length goes with --rule {', '.join(WITH_LENGTH)}; {learning.rule} has none")
+    if learning.rule_length > 1 and learning.rule not in RULES_WITH_LENGTH:
+        raise InputError(f"--rule-length goes with --rule {', '.join(RULES_WITH_LENGTH)}; {learning.rule} has none")
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
     if learning.dropout and learning.rule != "bptt":

@@ -90,9 +90,9 @@ def with_homes(settings: Settings) -> Settings:
         if dataclasses.is_dataclass(value):
             changed[field.name] = with_homes(value)
         elif isinstance(value, Path):
-            changed[field.name] = paths.expanded(value)
+            changed[field.name] = paths.expand_home(value)
         elif field.name in TEXT_PATHS and value.startswith("~"):
-            changed[field.name] = str(paths.expanded(value))
+            changed[field.name] = str(paths.expand_home(value))
     return dataclasses.replace(typing.cast(Any, settings), **changed)
 
 

@@ -16,7 +16,7 @@ import tyro
 from jaxrnn import __version__
 from jaxrnn.console import terminal
 from jaxrnn.console.arguments import joined, with_homes, without_defaults
-from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, out_of_memory
+from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.storage.quiet import orbax_silenced
 
@@ -98,7 +98,7 @@ def _one_line_for_errors() -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         terminal.say("error: not enough memory on this device")
         raise SystemExit(2) from None

@@ -210,8 +210,8 @@ def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, 
         {
             **tested,
             **({"picture": str(run_dir / PICTURE)} if drawn else {}),
-            "write with it": f"python -m jaxrnn.sample {paths.typed(run_dir)}",
-            "test it": f"python -m jaxrnn.evaluate {paths.typed(run_dir)}",
+            "write with it": f"python -m jaxrnn.sample {paths.quote_path(run_dir)}",
+            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}",
         },
     )
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from jaxrnn.errors import counted
+from jaxrnn.errors import pluralize
 
 ROSE = 1.1, 0.3  # a loss has risen that is so many times its lowest, and so many nats above it: new weights differ by less
 FEW_UPDATES = 1_000
@@ -32,9 +32,8 @@ def on_learning(
             f"start again with a --learning-rate lower than {rate:g}"
         )
     loss = end if math.isnan(online_nats) else online_nats
-    ended = (
-        f"after {counted(num_updates, 'update')} the online loss is {loss:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
-    )
+    updates = pluralize(num_updates, "update")
+    ended = f"after {updates} the online loss is {loss:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
     if num_updates < FEW_UPDATES:
         return (
             f"too short to learn: {ended}; read more text (--max-characters 0), more often (--epochs), or make more updates of "

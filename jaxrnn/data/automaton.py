@@ -15,10 +15,10 @@ from jaxtyping import Float64
 
 from jaxrnn.errors import InputError
 
-MOST_TEXTS = 2**16  # that are enumerated for an entropy rate without a closed form
+MAX_TEXTS = 2**16  # that are enumerated for an entropy rate without a closed form
 
 
-class Rule(NamedTuple):
+class Production(NamedTuple):
     """With this probability a state writes `character`, and the states `then` take its place, the first one on top."""
 
     probability: float
@@ -35,7 +35,7 @@ class Source(NamedTuple):
     """
 
     start: dict[str, float]
-    rules: dict[str, tuple[Rule, ...]]
+    rules: dict[str, tuple[Production, ...]]
 
 
 class Bounds(NamedTuple):
@@ -45,7 +45,7 @@ class Bounds(NamedTuple):
     upper: float
 
 
-def of_rules(start: dict[str, float], rules: dict[str, list[Rule]]) -> Source:
+def make_source(start: dict[str, float], rules: dict[str, list[Production]]) -> Source:
     """A source with these rules, but those of probability zero.
 
     Raises:
@@ -66,14 +66,14 @@ def _check_distribution(name: str, probabilities: list[float]) -> None:
         raise InputError(f"the probabilities {name} are {probabilities}; they must be >= 0 with sum 1")
 
 
-def generate(source: Source, num_characters: int, seed: int) -> str:
+def write_text(source: Source, num_characters: int, seed: int) -> str:
     """The first characters that a source writes; with the same seed, a shorter text is the beginning of a longer one."""
     first, *draws = np.random.default_rng(seed).random(1 + num_characters).tolist()
     tables = {
-        state: (_thresholds(rule.probability for rule in rules), [(rule.character, rule.then[::-1]) for rule in rules])
+        state: (_cumulative(rule.probability for rule in rules), [(rule.character, rule.then[::-1]) for rule in rules])
         for state, rules in source.rules.items()
     }
-    stack = [list(source.start)[bisect(_thresholds(source.start.values()), first)]]
+    stack = [list(source.start)[bisect(_cumulative(source.start.values()), first)]]
     characters = []
     for draw in draws:
         thresholds, outcomes = tables[stack.pop()]
@@ -83,7 +83,7 @@ def generate(source: Source, num_characters: int, seed: int) -> str:
     return "".join(characters)
 
 
-def floor(source: Source, text: str) -> Float64[np.ndarray, " time"]:
+def source_losses(source: Source, text: str) -> Float64[np.ndarray, " time"]:
     """Loss of the source itself at each character: -ln P(character | all before it), in nats.
 
     This is the lowest expected loss that any predictor of this source can have. The first character counts too. The forward
@@ -111,10 +111,10 @@ def floor(source: Source, text: str) -> Float64[np.ndarray, " time"]:
 
 
 def entropy_rate(source: Source) -> float:
-    """Limit of the mean of `floor`, in nats per character.
+    """Limit of the mean of `source_losses`, in nats per character.
 
     Exact where a state and the character that it writes determine the rule: the mean entropy of a state's rules. Otherwise
-    there is no closed form, and it is the middle of `bracket` over as many texts as are no trouble.
+    there is no closed form, and it is the middle of `bound_entropy_rate` over as many texts as are no trouble.
 
     Raises:
       InputError: there is no closed form, nor a finite number of states.
@@ -124,10 +124,10 @@ def entropy_rate(source: Source) -> float:
         entropies = [entropy(np.array([rule.probability for rule in rules])) for rules in source.rules.values()]
         return float(_frequencies(source) @ np.array(entropies))
     num_characters = max(2, len({rule.character for rules in source.rules.values() for rule in rules}))
-    return sum(bracket(source, length=max(2, int(log2(MOST_TEXTS) / log2(num_characters))))) / 2
+    return sum(bound_entropy_rate(source, length=max(2, int(log2(MAX_TEXTS) / log2(num_characters))))) / 2
 
 
-def bracket(source: Source, length: int = 16) -> Bounds:
+def bound_entropy_rate(source: Source, length: int = 16) -> Bounds:
     """Bounds of the entropy rate: H(X_n | X_1 .. X_n-1, Z_1) <= h <= H(X_n | X_1 .. X_n-1), Z_1 the first state, n = `length`.
 
     All texts of `length` characters are enumerated: f64[texts, states] numbers.
@@ -147,7 +147,7 @@ def entropy(p: np.ndarray) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-def _thresholds(probabilities: Iterable[float]) -> list[float]:
+def _cumulative(probabilities: Iterable[float]) -> list[float]:
     return list(accumulate(probabilities))[:-1]  # without the last one, which rounding may put below a draw
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxrnn.errors import InputError
 
 
-def expanded(path: str | Path) -> Path:
+def expand_home(path: str | Path) -> Path:
     """The path with a leading `~` or `~user` replaced by that home folder; `./~x`, and a file that there is, are themselves.
 
     Raises:
@@ -24,7 +24,7 @@ def expanded(path: str | Path) -> Path:
         raise InputError(f"{str(path)!r} cannot be found: there is no home folder {home!r}; write the path in full") from None
 
 
-def typed(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """The path as it can be pasted into a shell after a program's name, also one whose name no screen can show."""
     name = f"./{path}" if str(path).startswith("-") else str(path)
     if name.isprintable():

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxrnn.array_types import Block, Stream
-from jaxrnn.errors import InputError, counted
+from jaxrnn.errors import InputError, pluralize
 
 
 def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int[np.ndarray, " time *streams"]:
@@ -22,7 +22,7 @@ def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int
     """
     length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
     if length < 1:
-        most = f", or at most {counted(len(ids) - 1, 'stream')}" if 2 <= len(ids) <= num_streams else ""
+        most = f", or at most {pluralize(len(ids) - 1, 'stream')}" if 2 <= len(ids) <= num_streams else ""
         least = max(num_streams, 1) + 1
         raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {least} are needed{most}")
     if num_streams == 1:
@@ -36,7 +36,7 @@ def updates_per_epoch(stream: Int[Array | np.ndarray, " time *streams"], length:
     return (stream.shape[0] - 1) // length
 
 
-def read(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
+def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
     """What update number `step` reads: the characters and, one further on, those to predict; both i32[length, *streams]."""
     start = (step % updates_per_epoch(stream, length)) * length
     x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length) for shift in (0, 1))

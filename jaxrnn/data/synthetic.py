@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrnn.data.automaton import Rule, Source, entropy, generate, of_rules
+from jaxrnn.data.automaton import Production, Source, entropy, make_source, write_text
 from jaxrnn.errors import InputError
 
 # The graph of Reber's grammar: from each state, the characters that it may write and the state after each.
@@ -18,7 +18,7 @@ REBER = {"0": "B1", "1": "T2 P3", "2": "S2 X4", "3": "T3 V5", "4": "X3 S6", "5":
 
 
 class AddFloors(NamedTuple):
-    """Lowest loss on the target bit of `add`, in nats, for a predictor that knows these of its two lags."""
+    """Lowest loss on the target bit of `delayed_sum`, in nats, for a predictor that knows these of its two lags."""
 
     neither: float
     second: float
@@ -26,12 +26,12 @@ class AddFloors(NamedTuple):
     both: float
 
 
-def text_of(name: str, num_characters: int, seed: int) -> str:
+def generate_text(name: str, num_characters: int, seed: int) -> str:
     """A text of the source with this name (`InputError`: there is none)."""
-    return generate(source_of(name), num_characters, seed)
+    return write_text(named_source(name), num_characters, seed)
 
 
-def source_of(name: str) -> Source:
+def named_source(name: str) -> Source:
     """The source with this name, as it is by default (`InputError`: there is none)."""
     if name not in SOURCES:
         raise InputError(f"no synthetic source {name!r}; the known ones are {', '.join(SOURCES)}")
@@ -43,7 +43,7 @@ def reber() -> Source:
 
     Source: Reber (1967), J. Verbal Learning and Verbal Behavior 6(6); the graph as in Cleeremans et al. (1989).
     """
-    return of_rules({"0": 1.0}, {state: _fair(*arrows.split()) for state, arrows in REBER.items()})
+    return make_source({"0": 1.0}, {state: _fair(*arrows.split()) for state, arrows in REBER.items()})
 
 
 def embedded_reber(remembers: bool = True) -> Source:
@@ -54,17 +54,21 @@ def embedded_reber(remembers: bool = True) -> Source:
         pays 8 bits for 12 characters.
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9(8).
     """
-    rules = {"begin": [Rule(1.0, "B", ("outer",))], "outer": _fair("TT0", "PP0"), "end": [Rule(1.0, "E", ("begin",))]}
+    rules = {
+        "begin": [Production(1.0, "B", ("outer",))],
+        "outer": _fair("TT0", "PP0"),
+        "end": [Production(1.0, "E", ("begin",))],
+    }
     for outer in "TP":
         rules |= {
             outer + state: _fair(*(arrow[0] + outer + arrow[1] for arrow in arrows.split())) for state, arrows in REBER.items()
         }
         rules[f"{outer}6"] = _fair(f"E{outer}7")
         rules[f"{outer}7"] = _fair(f"{outer}end") if remembers else _fair("Tend", "Pend")
-    return of_rules({"begin": 1.0}, rules)
+    return make_source({"begin": 1.0}, rules)
 
 
-def add(first_lag: int = 5, second_lag: int = 9) -> Source:
+def delayed_sum(first_lag: int = 5, second_lag: int = 9) -> Source:
     """Each of the characters abcd is a fair input bit x and a target bit y, 2 x + y: ln 2 and `add_floors().both`.
 
     y[t + 1] is 1 with probability 1/2 + x[t - first_lag] / 2 - x[t - second_lag] / 4. A state is all the inputs that are still
@@ -76,12 +80,12 @@ def add(first_lag: int = 5, second_lag: int = 9) -> Source:
     rules = {state: [] for state in states}
     for state, x, y in product(states, (0, 1), (0, 1)):
         p = _target_probability(int(state[-1 - first_lag]), int(state[-1 - second_lag]))
-        rules[state].append(Rule((p if y else 1 - p) / 2, "abcd"[2 * x + y], (f"{state[1:]}{x}",)))
-    return of_rules(dict.fromkeys(states, 1 / len(states)), rules)
+        rules[state].append(Production((p if y else 1 - p) / 2, "abcd"[2 * x + y], (f"{state[1:]}{x}",)))
+    return make_source(dict.fromkeys(states, 1 / len(states)), rules)
 
 
 def add_floors() -> AddFloors:
-    """How much of `add` was learned: without the ln 2 of the input bit."""
+    """How much of `delayed_sum` was learned: without the ln 2 of the input bit."""
     p = np.array([[_target_probability(first, second) for second in (0, 1)] for first in (0, 1)])
     return AddFloors(*(_binary_entropy(known) for known in (p.mean(keepdims=True), p.mean(0), p.mean(1), p)))
 
@@ -94,9 +98,10 @@ def noisy_copy(lag: int = 6, num_letters: int = 4, noise: float = 0.25) -> Sourc
     letters, copied = ascii_lowercase[:num_letters], 1 - noise
     states = ["".join(last) for last in product(letters, repeat=lag)]
     rules = {
-        state: [Rule(noise / num_letters + copied * (c == state[0]), c, (state[1:] + c,)) for c in letters] for state in states
+        state: [Production(noise / num_letters + copied * (c == state[0]), c, (state[1:] + c,)) for c in letters]
+        for state in states
     }
-    return of_rules(dict.fromkeys(states, 1 / len(states)), rules)
+    return make_source(dict.fromkeys(states, 1 / len(states)), rules)
 
 
 def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
@@ -105,24 +110,24 @@ def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
     Source: Tallec & Ollivier (2017), "Unbiased online recurrent optimization".
     """
     end, rules = _newlines(num_newlines, "0 a")
-    rules["0 a"] = [Rule(1.0, "a", ("1 a",))]
+    rules["0 a"] = [Production(1.0, "a", ("1 a",))]
     for n in range(1, longest + 1):  # "n a": n letters a were written; "n b": n letters b are to be written
         last, after_b = 1 / (longest - n + 1), f"{n - 1} b" if n > 1 else end  # P(no further a | n of them)
-        rules[f"{n} a"] = [Rule(last, "b", (after_b,)), Rule(1 - last, "a", (f"{n + 1} a",))]
-        rules[f"{n} b"] = [Rule(1.0, "b", (after_b,))]
-    return of_rules({"0 a": 1.0}, rules)
+        rules[f"{n} a"] = [Production(last, "b", (after_b,)), Production(1 - last, "a", (f"{n + 1} a",))]
+        rules[f"{n} b"] = [Production(1.0, "b", (after_b,))]
+    return make_source({"0 a": 1.0}, rules)
 
 
 def hmm(flip: float = 0.05, noise: float = 0.1) -> Source:
     """A hidden bit, written as a or b, with probability `noise` as the other one. It then changes with probability `flip`."""
     rules = {
         state: [
-            Rule((1 - noise if letter == state else noise) * (1 - flip if after == state else flip), letter, (after,))
+            Production((1 - noise if letter == state else noise) * (1 - flip if after == state else flip), letter, (after,))
             for letter, after in product("ab", "ab")
         ]
         for state in "ab"
     }
-    return of_rules({"a": 0.5, "b": 0.5}, rules)
+    return make_source({"a": 0.5, "b": 0.5}, rules)
 
 
 def pcfg(branching: float = 0.3, num_newlines: int = 1) -> Source:
@@ -138,14 +143,14 @@ def pcfg(branching: float = 0.3, num_newlines: int = 1) -> Source:
         raise InputError(f"branching is {branching}; it must be below 0.5, or strings have no finite mean length")
     end, rules = _newlines(num_newlines, "string")
     for state, below in (("S", ()), ("string", (end,))):
-        rules[state] = [Rule(branching, "a", ("S", "S", *below)), Rule(1 - branching, "b", below)]
-    return of_rules({"string": 1.0}, rules)
+        rules[state] = [Production(branching, "a", ("S", "S", *below)), Production(1 - branching, "b", below)]
+    return make_source({"string": 1.0}, rules)
 
 
 SOURCES: dict[str, Callable[[], Source]] = {
     "reber": reber,
     "embedded-reber": embedded_reber,
-    "add": add,
+    "add": delayed_sum,
     "copy": noisy_copy,
     "anbn": anbn,
     "hmm": hmm,
@@ -153,14 +158,14 @@ SOURCES: dict[str, Callable[[], Source]] = {
 }
 
 
-def _fair(*arrows: str) -> list[Rule]:
+def _fair(*arrows: str) -> list[Production]:
     # An arrow is a character and the name of the state that it leads to.
-    return [Rule(1 / len(arrows), arrow[0], (arrow[1:],)) for arrow in arrows]
+    return [Production(1 / len(arrows), arrow[0], (arrow[1:],)) for arrow in arrows]
 
 
-def _newlines(num_newlines: int, then: str) -> tuple[str, dict[str, list[Rule]]]:
+def _newlines(num_newlines: int, then: str) -> tuple[str, dict[str, list[Production]]]:
     names = [*(f"{n} to go" for n in range(num_newlines, 0, -1)), then]
-    return names[0], {name: [Rule(1.0, "\n", (after,))] for name, after in pairwise(names)}
+    return names[0], {name: [Production(1.0, "\n", (after,))] for name, after in pairwise(names)}
 
 
 def _target_probability(first: int, second: int) -> float:

@@ -32,9 +32,9 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(parent)
-    own = Path(tempfile.mkdtemp(prefix=f"jaxrnn-{os.getpid()}-{_machine()}-", dir=parent))
+    own = Path(tempfile.mkdtemp(prefix=f"jaxrnn-{os.getpid()}-{_machine_id()}-", dir=parent))
     try:
-        with _held(own):
+        with _hold_lock(own):
             (own / CONTENT).mkdir()
             yield own / CONTENT
     finally:
@@ -44,7 +44,7 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
 def remove_abandoned(parent: Path) -> None:
     """Remove the folders whose processes are gone."""
     with contextlib.suppress(OSError):
-        for path in parent.glob(f"jaxrnn-*-{_machine()}-*"):
+        for path in parent.glob(f"jaxrnn-*-{_machine_id()}-*"):
             if _is_ours(path):
                 with contextlib.suppress(OSError), (path / LOCK).open("r+b") as file:
                     if try_lock(file):
@@ -54,7 +54,7 @@ def remove_abandoned(parent: Path) -> None:
 def remove_own() -> None:
     """Remove this process's folders where temporary files go; for a process that ends without coming back from `folder`."""
     with contextlib.suppress(OSError):
-        for path in Path(tempfile.gettempdir()).glob(f"jaxrnn-{os.getpid()}-{_machine()}-*"):
+        for path in Path(tempfile.gettempdir()).glob(f"jaxrnn-{os.getpid()}-{_machine_id()}-*"):
             _remove(path)
 
 
@@ -78,7 +78,7 @@ def _remove(own: Path) -> None:
 
 
 @contextlib.contextmanager
-def _held(own: Path) -> Iterator[None]:
+def _hold_lock(own: Path) -> Iterator[None]:
     """Hold the folder's lock. Where files cannot be locked there is no lock file, and nobody removes the folder."""
     with (own / f"{LOCK}.new").open("wb") as file:
         if try_lock(file):
@@ -86,7 +86,7 @@ def _held(own: Path) -> Iterator[None]:
         yield
 
 
-def _machine() -> str:
+def _machine_id() -> str:
     boot = ""
     with contextlib.suppress(OSError):
         boot = BOOT.read_text()

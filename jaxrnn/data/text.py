@@ -47,7 +47,7 @@ PUBLISHED = {
 }
 SYNTHETIC = "synthetic:"  # and the name of a source
 NUM_SYNTHETIC = 1_000_000  # characters
-NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
+TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
 
 
 class Parts(NamedTuple):
@@ -67,29 +67,29 @@ def read(name_or_path: str) -> str:
       InputError: no such text; no regular file; empty; not UTF-8; a download that failed or does not match its digest.
     """
     if name_or_path.startswith(SYNTHETIC):
-        return synthetic.text_of(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
+        return synthetic.generate_text(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
     if name_or_path == EMBEDDED:
         data = resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes()
     elif name_or_path in PUBLISHED:
-        data = _published(name_or_path)
+        data = _read_published(name_or_path)
     else:
-        data = _file(paths.expanded(name_or_path or "no name"))
+        data = _read_file(paths.expand_home(name_or_path or "no name"))
     return normalise(data, name_or_path)
 
 
-def is_there(name_or_path: str) -> bool:
+def text_exists(name_or_path: str) -> bool:
     """Whether it is a known text, or something has this path."""
-    return name_or_path in NAMES or os.path.lexists(paths.expanded(name_or_path))
+    return name_or_path in TEXT_NAMES or os.path.lexists(paths.expand_home(name_or_path))
 
 
-def floor(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
+def floor_losses(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
     """What the source of a synthetic text loses at each character, in nats: no model loses less in the mean.
 
     None if the text has no known source.
     """
     if not has_floor(name):
         return None
-    return automaton.floor(synthetic.source_of(name.removeprefix(SYNTHETIC)), text)
+    return automaton.source_losses(synthetic.named_source(name.removeprefix(SYNTHETIC)), text)
 
 
 def has_floor(name: str) -> bool:
@@ -100,7 +100,7 @@ def has_floor(name: str) -> bool:
 def normalise(data: bytes, name: str) -> str:
     """UTF-8 -> text: a byte-order mark is dropped; CR LF and CR become one newline character."""
     try:
-        text = with_newlines(data.decode("utf-8"))
+        text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(
             f"text {name!r} is not UTF-8: byte 0x{data[error.start]:02X} at offset {error.start} is not valid; "
@@ -111,7 +111,7 @@ def normalise(data: bytes, name: str) -> str:
     return text
 
 
-def with_newlines(text: str) -> str:
+def normalise_newlines(text: str) -> str:
     """The text without a byte-order mark, with one newline character for each CR LF or CR."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
@@ -131,7 +131,7 @@ def check_length(name: str, text: str) -> None:
         raise InputError(f"text {name!r} has {number}; two characters or more are needed")
 
 
-def lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
+def split_lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
     """How many characters each part gets."""
     num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
     return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
@@ -139,23 +139,23 @@ def lengths(num_characters: int, validation_fraction: float, heldout_fraction: f
 
 def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
     """Cuts a text in three: most of it to train, then the validation part, then the held-out part at its end."""
-    num_train, num_validation, num_heldout = lengths(len(text), validation_fraction, heldout_fraction)
+    num_train, num_validation, num_heldout = split_lengths(len(text), validation_fraction, heldout_fraction)
     return Parts(text[:num_train], text[num_train : num_train + num_validation], text[len(text) - num_heldout :])
 
 
-def sha256(text: str) -> str:
+def hash_text(text: str) -> str:
     """The digest by which a run knows its text again."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _file(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         _check_regular(path)
         return path.read_bytes()
     except InputError:  # a ValueError
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(NAMES)}") from None
+        raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(TEXT_NAMES)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -170,12 +170,12 @@ def _check_regular(path: Path) -> None:
         raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
 
 
-def _published(name: str) -> bytes:
+def _read_published(name: str) -> bytes:
     folder = os.environ.get(DATA_DIR_VARIABLE)
-    copy = paths.expanded(folder) / f"{name}.txt" if folder else None
+    copy = paths.expand_home(folder) / f"{name}.txt" if folder else None
     if copy is None or not copy.is_file():
         return _download(name)
-    data = _file(copy)
+    data = _read_file(copy)
     if hashlib.sha256(data).hexdigest() != PUBLISHED[name].sha256:
         raise InputError(f"{copy} is not the published text {name!r}, whose SHA-256 is {PUBLISHED[name].sha256}; move it away")
     return data

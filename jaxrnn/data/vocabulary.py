@@ -41,7 +41,8 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
         position = int(unknown[0])
         character = text[position]
         raise InputError(
-            f"character {_spelled(character)} at position {position} is not one of the {len(known)} that the vocabulary holds"
+            f"character {_describe_character(character)} at position {position} is not one of the {len(known)} "
+            "that the vocabulary holds"
         )
     return ids.astype(np.int32)
 
@@ -51,13 +52,13 @@ def decode(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"]) -> str:
     return "".join(vocabulary.characters[i] for i in ids)
 
 
-def without_unknown(vocabulary: Vocabulary, text: str) -> str:
+def drop_unknown(vocabulary: Vocabulary, text: str) -> str:
     """`text` without the characters that the vocabulary does not hold."""
     known = set(vocabulary.characters)
     return "".join(character for character in text if character in known)
 
 
-def merging(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold: int) -> Vocabulary:
+def merge_rare(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold: int) -> Vocabulary:
     """The same, with those characters in one class that come fewer times than `threshold` among these ids.
 
     If that is a single one, there is nothing to merge.
@@ -67,25 +68,25 @@ def merging(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold: in
     return dataclasses.replace(vocabulary, rare=rare if len(rare) > 1 else "")
 
 
-def classes(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
+def class_ids(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
     """The class of each character, i32: first those of single characters, in their order, then that of the rare ones."""
     is_rare = np.array([character in vocabulary.rare for character in vocabulary.characters])
     return np.where(is_rare, np.count_nonzero(~is_rare), np.cumsum(~is_rare) - 1).astype(np.int32)
 
 
-def members(vocabulary: Vocabulary) -> str:
+def class_representatives(vocabulary: Vocabulary) -> str:
     """A character of each class, in the order of the classes."""
     single = "".join(character for character in vocabulary.characters if character not in vocabulary.rare)
     return single + vocabulary.rare[:1]
 
 
-def to_json(vocabulary: Vocabulary) -> str | dict[str, str]:
-    """A value to put into JSON: its characters, and the rare ones if there are any; `from_json` is the exact inverse."""
+def vocabulary_to_json(vocabulary: Vocabulary) -> str | dict[str, str]:
+    """Return a JSON value: the characters, and the rare ones if there are any; `vocabulary_from_json` reads it."""
     return dataclasses.asdict(vocabulary) if vocabulary.rare else vocabulary.characters
 
 
-def from_json(value: Any) -> Vocabulary:
-    """The vocabulary that `to_json` gave.
+def vocabulary_from_json(value: Any) -> Vocabulary:
+    """The vocabulary that `vocabulary_to_json` gave.
 
     Raises:
       InputError: it is no string of distinct characters in the order of code points, or the rare ones are not among them.
@@ -108,6 +109,6 @@ def _code_points(text: str) -> UInt[np.ndarray, " time"]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def _spelled(character: str) -> str:
+def _describe_character(character: str) -> str:
     shown = repr(character) if character.isprintable() else ascii(character)
     return f"{shown} (U+{ord(character):04X})"

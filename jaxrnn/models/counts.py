@@ -58,7 +58,7 @@ def count_ngrams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: in
 
 
 def ngram_losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
-    """Nats at each character of the text but the first, f64: the characters that `evaluate.frozen` scores.
+    """Nats at each character of the text but the first, f64: the characters that `evaluation.frozen_evaluation` scores.
 
     The context of the first ones is shorter: it begins where the text does.
 

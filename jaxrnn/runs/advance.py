@@ -9,10 +9,10 @@ import numpy as np
 
 from jaxrnn.runs.task import Task, characters_per_epoch, characters_read
 from jaxrnn.runtime import devices
-from jaxrnn.training.drivers import copy
+from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import State
 from jaxrnn.training.optimizers import num_clipped, schedule_factor, with_learning_rate, with_num_updates
-from jaxrnn.training.progress import DIVERGED, WINDOW, Epoch, Snapshot, Window, add, epoch_nats, first_diverged
+from jaxrnn.training.progress import DIVERGENCE_FACTOR, WINDOW, Epoch, Snapshot, Window, add_losses, epoch_nats, first_diverged
 from jaxrnn.training.schedule import halve_on_validation
 
 
@@ -42,7 +42,7 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     started = time.perf_counter()
     state, losses = task.drive(state, task.stream, min(most_updates, left))
     seconds = time.perf_counter() - started
-    after, windows = add(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
+    after, windows = add_losses(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
     snapshot = Snapshot(state, best_params, after)
     exploded = first_diverged(windows, progress.lowest_window, len(task.data.vocabulary.characters))
     if not np.isfinite(losses).all():
@@ -52,7 +52,9 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     if exploded:
         before = [window.online_nats for window in windows if window.step < exploded.step]
         best = min([progress.lowest_window, *before])
-        words = f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, over {DIVERGED:g} times its best"
+        words = (
+            f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, over {DIVERGENCE_FACTOR:g} times its best"
+        )
         return Advanced(snapshot, windows, None, f"{words} ({best:.3g}) and worse than guessing")
     if len(losses) < left * task.learner.length:
         return Advanced(snapshot, windows, None, None)
@@ -87,10 +89,10 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
     halving = task.config.learning.schedule == "halving"
     comparable = validation_nats is not None or num_read >= min(WINDOW, characters_per_epoch(task))
     if progress.best_nats is None or (comparable and nats <= progress.best_nats):
-        best_params = copy(state.params)  # the next update overwrites the state
+        best_params = copy_arrays(state.params)  # the next update overwrites the state
         progress = progress._replace(best_nats=nats, best_step=int(state.step))
     elif halving:  # a worse epoch is taken back
-        state = state._replace(params=copy(best_params))
+        state = state._replace(params=copy_arrays(best_params))
     if halving and validation_nats is not None:
         schedule = halve_on_validation(progress.schedule, validation_nats)
         state = state._replace(opt_state=with_learning_rate(state.opt_state, schedule.learning_rate))

@@ -6,10 +6,10 @@ import jax
 
 from jaxrnn.config import settings as configs
 from jaxrnn.config.settings import Config, ModelConfig
-from jaxrnn.config.validate import BENT
+from jaxrnn.config.validate import CELLS_WITH_ACTIVATION
 from jaxrnn.console import report
 from jaxrnn.data import paths
-from jaxrnn.errors import counted
+from jaxrnn.errors import pluralize
 from jaxrnn.runs.advance import over
 from jaxrnn.runs.task import Task, characters_per_epoch
 from jaxrnn.runs.time_budget import Pace
@@ -20,7 +20,7 @@ from jaxrnn.training.progress import Snapshot
 def plan_in_words(task: Task, num_updates: int, pace: Pace, ended: bool) -> str:
     """One line on how much of the text there is time for."""
     minutes, epochs = task.config.learning.minutes, num_updates / task.updates_per_epoch
-    length = f"{counted(num_updates, 'update')}, {epochs:.2f} epochs"
+    length = f"{pluralize(num_updates, 'update')}, {epochs:.2f} epochs"
     if not ended:
         return f"planned: {length}, to end {minutes:g} minutes after the beginning"
     starting = f"starting took {pace.seconds_starting:.1f} s of --minutes {minutes:g}"
@@ -44,7 +44,7 @@ def where(task: Task, snapshot: Snapshot) -> str:
 
 def how_to_resume(run_dir: Path) -> str:
     """The command."""
-    return f"Go on with: python -m jaxrnn.train --resume {paths.typed(run_dir)}"
+    return f"Go on with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}"
 
 
 def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
@@ -70,7 +70,7 @@ def network_in_words(settings: ModelConfig) -> str:
     """What kind it is, and how large."""
     kind = {"elman": "Elman", "leaky": "leaky Elman", "indrnn": "IndRNN"}.get(settings.cell, settings.cell.upper())
     layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
-    units = f"{settings.activation} units" if settings.cell in BENT else "units"
+    units = f"{settings.activation} units" if settings.cell in CELLS_WITH_ACTIVATION else "units"
     embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
     return f"{kind} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jaxrnn.config.settings import AUTO
 from jaxrnn.console import plot, report, verdict
-from jaxrnn.errors import NotSaved, Stopped, counted
+from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.runs import testing
 from jaxrnn.runs.describe import how_to_resume, part_of_epoch
 from jaxrnn.runs.saving import Disk, stopped_at
@@ -17,7 +17,7 @@ from jaxrnn.runs.task import Task
 from jaxrnn.runtime import devices, signals
 from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring import evaluation
-from jaxrnn.scoring.evaluation import Dynamics
+from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import failures, logs
 from jaxrnn.storage import run_folder as folder
 from jaxrnn.storage.logs import Log
@@ -46,7 +46,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
 
 
-def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, Dynamics, float | None]:
+def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings, float | None]:
     """The four numbers, how learning went on for the last of them, and the floor of a synthetic text."""
     # With a validation part the best weights are known, and they are what a user wants.
     params = devices.to_local(snapshot.best_params if task.data.validation.size else snapshot.state.params)
@@ -57,7 +57,7 @@ def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, Dynamics, float
 
 
 def verdicts(
-    task: Task, snapshot: Snapshot, numbers: FourNumbers, how: Dynamics, events: Sequence[Mapping[str, Any]]
+    task: Task, snapshot: Snapshot, numbers: FourNumbers, how: DynamicSettings, events: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What the numbers say of the learning and of dynamic evaluation, where something should be changed."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), snapshot.progress.schedule.learning_rate
@@ -90,12 +90,12 @@ def draw(task: Task, numbers: FourNumbers, run_dir: Path, disk: Disk, screen: Co
     return disk, True
 
 
-def how_tested(task: Task, snapshot: Snapshot, how: Dynamics, floor: float | None) -> dict[str, str]:
+def how_tested(task: Task, snapshot: Snapshot, how: DynamicSettings, floor: float | None) -> dict[str, str]:
     """With which weights, and how learning went on, where that was chosen; and the floor, where it is known."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {
         **part_of_epoch(task, snapshot),
-        **({"tested": f"the best weights, after {counted(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
-        **({"dynamic": f"{evaluation.in_words(how)}, the best on the validation part"} if chosen else {}),
+        **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
+        **({"dynamic": f"{evaluation.describe_dynamic(how)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }

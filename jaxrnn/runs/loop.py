@@ -11,7 +11,7 @@ from rich.console import Console
 from jaxrnn.array_types import Params
 from jaxrnn.console import report
 from jaxrnn.data import vocabulary
-from jaxrnn.errors import Diverged, InputError, OutOfMemory, Stopped, out_of_memory
+from jaxrnn.errors import Diverged, InputError, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runs.advance import Advanced, advance, begin_epoch, over
 from jaxrnn.runs.describe import how_to_resume, plan_in_words, where
 from jaxrnn.runs.final import finish
@@ -23,7 +23,7 @@ from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring.sampling import TEMPERATURE, default_prompt, sample
 from jaxrnn.storage import checkpoint, logs, store
 from jaxrnn.storage.logs import Log
-from jaxrnn.training.drivers import copy
+from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import with_learning_rate
 from jaxrnn.training.progress import Snapshot, epoch_nats
 
@@ -52,7 +52,7 @@ def fitting_memory(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         smaller = "a smaller --hidden-size or fewer --num-streams need less"
         raise OutOfMemory(f"not enough memory on this device; {smaller}. {how_to_resume(run_dir)}") from None
@@ -62,7 +62,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
     with report.busy(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
-        task.drive(begin_epoch(task, snapshot._replace(state=copy(snapshot.state))), task.stream, 1)
+        task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
     now = time.perf_counter()
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
     with report.progress(screen, characters_per_epoch(task), num_epochs(task.config)) as show:

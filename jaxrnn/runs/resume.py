@@ -7,11 +7,11 @@ from pathlib import Path
 
 from jaxrnn.config import build
 from jaxrnn.config import settings as configs
-from jaxrnn.config.auto import HIDDEN_SIZES, suitable_rate
+from jaxrnn.config.auto import HIDDEN_SIZES, choose_rate
 from jaxrnn.config.settings import Config, LearningConfig
 from jaxrnn.data import paths
 from jaxrnn.data import text as texts
-from jaxrnn.data.text import NAMES
+from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
 from jaxrnn.runs.start import config_of
 from jaxrnn.storage import manifest, store
@@ -62,7 +62,7 @@ def _fits(config: Config, path: Path) -> bool:
         config = dataclasses.replace(config, text=dataclasses.replace(begun.text, text=config.text.text), model=begun.model)
         config = dataclasses.replace(config, learning=begun.learning, evaluation=begun.evaluation)
     try:
-        check_settings(with_chosen(with_epochs_wanted(configs.to_keep(config), path), begun), begun, path)
+        check_settings(with_chosen(with_epochs_wanted(configs.portable(config), path), begun), begun, path)
     except InputError:
         return False
     return True
@@ -70,10 +70,10 @@ def _fits(config: Config, path: Path) -> bool:
 
 def _on_same_text(config: Config, runs: list[Path]) -> list[Path]:
     """Those of the runs that were begun on this very text; one that has saved nothing yet is known by the text's path."""
-    if not runs or config.text.text in NAMES:  # a text that is known by its name is always the same
+    if not runs or config.text.text in TEXT_NAMES:  # a text that is known by its name is always the same
         return runs
     sha256 = text_sha256(config)
-    path = configs.to_keep(config).text.text
+    path = configs.portable(config).text.text
 
     def same(run_dir: Path) -> bool:
         saved = saved_sha256(run_dir)
@@ -84,7 +84,7 @@ def _on_same_text(config: Config, runs: list[Path]) -> list[Path]:
 
 def text_sha256(config: Config) -> str:
     """The digest of the characters that are used."""
-    return texts.sha256(build.read_text(config)[1])
+    return texts.hash_text(build.read_used_text(config)[1])
 
 
 def saved_sha256(run_dir: Path) -> str | None:
@@ -158,7 +158,7 @@ def more_in_words(learning: LearningConfig, schedule_finished: bool, run_dir: Pa
 
 def new_from_weights(run_dir: Path) -> str:
     """How a run's weights are learned on."""
-    return f"start a new run from its weights: --init-from {paths.typed(run_dir)}"
+    return f"start a new run from its weights: --init-from {paths.quote_path(run_dir)}"
 
 
 def with_chosen(settings: Config, begun: Config) -> Config:
@@ -167,9 +167,9 @@ def with_chosen(settings: Config, begun: Config) -> Config:
     validation, hidden_size = text.validation_fraction, model.hidden_size
     if hidden_size == configs.AUTO and begun.model.hidden_size in HIDDEN_SIZES:
         hidden_size = begun.model.hidden_size
-    if isinstance(validation, str) and 0 < configs.number(begun.text.validation_fraction) <= configs.AUTO_VALIDATION:
+    if isinstance(validation, str) and 0 < configs.resolved(begun.text.validation_fraction) <= configs.AUTO_VALIDATION:
         validation = begun.text.validation_fraction
-    rate = suitable_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
+    rate = choose_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
     dropout = begun.learning.dropout if learning.dropout == configs.AUTO else learning.dropout
     return dataclasses.replace(
         settings,
@@ -192,17 +192,17 @@ def check_text(run: Run, config: Config) -> None:
     Args:
       config: with the text as it was typed, or else as the run has it.
     """
-    name, run_dir, moved = config.text.text, run.path, configs.to_keep(config).text.text != run.config.text.text
-    if not moved and not texts.is_there(name):
+    name, run_dir, moved = config.text.text, run.path, configs.portable(config).text.text != run.config.text.text
+    if not moved and not texts.text_exists(name):
         raise InputError(
             f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, add its new path: "
-            f"--resume {paths.typed(run_dir)} --text PATH"
+            f"--resume {paths.quote_path(run_dir)} --text PATH"
         )
     then, now = run.about["text"]["sha256"], text_sha256(config)
     if then == now:
         return
     digests = f"its SHA-256 is {now[:12]}…, and was {then[:12]}…"
-    new_run = f"--init-from {paths.typed(run_dir)} starts a new run on it from the old weights"
+    new_run = f"--init-from {paths.quote_path(run_dir)} starts a new run on it from the old weights"
     if moved:
         raise InputError(f"--text {name!r} is not the text of the run in {str(run_dir)!r}: {digests}; {new_run}")
     raise InputError(
@@ -231,5 +231,5 @@ def other_versions(run: Run) -> str:
 def _may_differ(name: str, now: object, then: object) -> bool:
     # Any two numbers of updates per call give the same bits, but for one, which is another program.
     # A text file may have been moved: its SHA-256 decides whether it is the same.
-    moved = name == "text" and now not in NAMES and then not in NAMES
+    moved = name == "text" and now not in TEXT_NAMES and then not in TEXT_NAMES
     return name in FREE or name == "epochs" or moved or (name == "updates_per_call" and 1 not in (now, then))

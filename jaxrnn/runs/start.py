@@ -20,7 +20,7 @@ from jaxrnn.runs.task import Task
 from jaxrnn.storage import checkpoint, store, weights
 from jaxrnn.storage.manifest import saved_config
 from jaxrnn.storage.weights import Weights
-from jaxrnn.training.drivers import copy
+from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import with_num_updates
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 from jaxrnn.training.schedule import Schedule
@@ -28,7 +28,7 @@ from jaxrnn.training.schedule import Schedule
 
 def weights_of(source: Path) -> Weights:
     """Those of a run (`checkpoint.weights`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
-    source = paths.expanded(source)
+    source = paths.expand_home(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
             return weights.read(source)
@@ -87,8 +87,8 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
         state = state._replace(opt_state=opt_state)
     # Old weights may begin far above a guess, on another text: only their own first window tells where they stand.
     lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
-    progress = Progress(Schedule(configs.rate(task.config)), lowest_window=lowest)
-    return Snapshot(state, copy(state.params), progress)
+    progress = Progress(Schedule(configs.learning_rate(task.config)), lowest_window=lowest)
+    return Snapshot(state, copy_arrays(state.params), progress)
 
 
 def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
@@ -96,8 +96,8 @@ def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
 
     A vocabulary is sorted, so that old rows may have to move: they go with their characters, one with all that are merged.
     """
-    rows = vocabulary.classes(known)[vocabulary.encode(known, vocabulary.members(origin.vocabulary))]
-    num_known, num_old = len(vocabulary.members(known)), len(rows)
+    rows = vocabulary.class_ids(known)[vocabulary.encode(known, vocabulary.class_representatives(origin.vocabulary))]
+    num_known, num_old = len(vocabulary.class_representatives(known)), len(rows)
 
     def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
         of_characters = new.shape[:1] == (num_known,) and old.shape == (num_old, *new.shape[1:])

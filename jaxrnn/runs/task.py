@@ -15,7 +15,7 @@ from jaxrnn.data.streams import to_streams, updates_per_epoch
 from jaxrnn.models.model import Model
 from jaxrnn.runtime import devices
 from jaxrnn.scoring import evaluation
-from jaxrnn.training.drivers import Driver, driver
+from jaxrnn.training.drivers import Driver, make_driver
 from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.progress import Progress
 
@@ -40,11 +40,11 @@ class Task(NamedTuple):
 
 def prepare(config: Config, data: Data) -> Task:
     """Builds what the settings name."""
-    model, keys = build.model(config, data.vocabulary), build.keys(config.run.seed)
-    learner = build.learner(config, model)
+    model, keys = build.build_model(config, data.vocabulary), build.make_keys(config.run.seed)
+    learner = build.build_learner(config, model)
     mesh = devices.make_mesh(config)
     stream = devices.shard_stream(to_streams(data.train, config.learning.num_streams), mesh)
-    num_updates, losses_of = updates_per_epoch(stream, learner.length), evaluation.frozen(model)
+    num_updates, losses_of = updates_per_epoch(stream, learner.length), evaluation.frozen_evaluation(model)
     return Task(
         config=config,
         data=data,
@@ -55,7 +55,7 @@ def prepare(config: Config, data: Data) -> Task:
         stream=stream,
         updates_per_epoch=num_updates,
         characters_per_update=learner.length * config.learning.num_streams,
-        drive=driver(learner, min(config.run.updates_per_call, num_updates)),
+        drive=make_driver(learner, min(config.run.updates_per_call, num_updates)),
         restart=jax.jit(learner.restart, donate_argnums=0),
         validate=lambda params: evaluation.mean_nats(losses_of(devices.to_local(params), data.validation, keys.evaluation)),
         finite=lambda params: all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)),  # less than to compile it

@@ -8,31 +8,31 @@ from jaxrnn.config.settings import Config
 from jaxrnn.data import text as texts
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
-from jaxrnn.scoring.evaluation import Dynamics, best_dynamics, frozen, mean_nats, while_learning
+from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
 
 
-def dynamics(config: Config, data: Data | None, model: Model, params: Params) -> Dynamics:
+def dynamics(config: Config, data: Data | None, model: Model, params: Params) -> DynamicSettings:
     """Resolve how the settings let the model go on learning while it is tested: `auto` is chosen on the validation part."""
     settings = config.evaluation
     if settings.dynamic != configs.AUTO:
-        return Dynamics(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
+        return DynamicSettings(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
     if data is None or not data.validation.size:
         raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
-    key = build.keys(config.run.seed).evaluation
-    return best_dynamics(model, params, data.validation, key, settings.dynamic_length)[0]
+    key = build.make_keys(config.run.seed).evaluation
+    return choose_dynamic(model, params, data.validation, key, settings.dynamic_length)[0]
 
 
-def three_numbers(config: Config, data: Data, model: Model, params: Params, how: Dynamics) -> dict[str, float]:
+def three_numbers(config: Config, data: Data, model: Model, params: Params, how: DynamicSettings) -> dict[str, float]:
     """Nats per character of the run's own text: training part frozen, held-out part frozen, held-out part dynamic."""
-    key = build.keys(config.run.seed).evaluation
+    key = build.make_keys(config.run.seed).evaluation
     return {
-        "train_nats": mean_nats(frozen(model, config.learning.num_streams)(params, data.train, key)),
-        "heldout_nats": mean_nats(frozen(model)(params, data.heldout, key)),
-        "heldout_dynamic_nats": mean_nats(while_learning(model, how)(params, data.heldout, key)),
+        "train_nats": mean_nats(frozen_evaluation(model, config.learning.num_streams)(params, data.train, key)),
+        "heldout_nats": mean_nats(frozen_evaluation(model)(params, data.heldout, key)),
+        "heldout_dynamic_nats": mean_nats(dynamic_evaluation(model, how)(params, data.heldout, key)),
     }
 
 
 def source_nats(config: Config, data: Data) -> float | None:
     """Nats per character of the source itself on the held-out part of a synthetic text; None if it has no known source."""
-    losses = None if data.text is None else texts.floor(config.text.text, data.text)
+    losses = None if data.text is None else texts.floor_losses(config.text.text, data.text)
     return None if losses is None else mean_nats(losses[len(losses) - len(data.heldout) + 1 :])

@@ -19,7 +19,7 @@ from jaxtyping import Int, PyTree
 
 from jaxrnn.array_types import Stream
 from jaxrnn.config.settings import AUTO, Config, DeviceConfig
-from jaxrnn.errors import InputError, check_value, counted
+from jaxrnn.errors import InputError, check_value, pluralize
 from jaxrnn.training.learner import State
 
 AXIS = "streams"
@@ -237,7 +237,7 @@ def describe_devices(config: Config) -> str:
     precision = "" if config.device.precision == "float32" else f", {config.device.precision} products"
     if number == 1:
         return f"{kind}{precision}"
-    return f"{number} of {kind}{processes}, {counted(num_streams // number, 'stream')} on each{precision}"
+    return f"{number} of {kind}{processes}, {pluralize(num_streams // number, 'stream')} on each{precision}"
 
 
 def _are_available(number: int) -> bool:

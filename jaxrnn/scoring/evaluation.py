@@ -15,18 +15,18 @@ from jaxrnn.models import mixture
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.training import optimizers
-from jaxrnn.training.drivers import Driver, copy, fast_driver
+from jaxrnn.training.drivers import Driver, copy_arrays, fast_driver
 from jaxrnn.training.learner import Learner, State, online, reader
 
 UPDATES_PER_CALL = 10_000
-MOST_TRIED = 100_000  # characters, to choose optimizer and rate
-NOTHING_KNOWN = 1e3  # nats of a model that has run away
+MAX_TRIAL_CHARACTERS = 100_000  # characters, to choose optimizer and rate
+DIVERGED_NATS = 1e3  # nats of a model that has run away
 # From a rate that learns too slowly in a text like that of training, to one that learns too fast in any.
 CANDIDATES = {"sgd": (0.02, 0.05, 0.1, 0.2), "adam": (1e-4, 3e-4, 1e-3), "rmsprop": (1e-4, 3e-4, 1e-3)}
 Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
 
-def frozen(model: Model, num_streams: int = 1) -> Evaluation:
+def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
     """With the weights fixed.
 
     Args:
@@ -39,19 +39,19 @@ def frozen(model: Model, num_streams: int = 1) -> Evaluation:
     return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
 
 
-def dynamic(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
+def learning_evaluation(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
     """While learning goes on: each character is scored BEFORE the update on it. The params given stay as they are.
 
     Args:
       length: characters in a block, which is scored, then learned from by backpropagation through it.
     Returns:
-      (params, ids, key) -> nats at each character of the text but the first, as `frozen` does.
+      (params, ids, key) -> nats at each character of the text but the first, as `frozen_evaluation` does.
     Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
     """
     return _evaluation(model, online(model, _rule(model, length), optimizer))
 
 
-class Dynamics(NamedTuple):
+class DynamicSettings(NamedTuple):
     """How a model goes on learning while it is tested."""
 
     optimizer: str
@@ -59,21 +59,23 @@ class Dynamics(NamedTuple):
     length: int  # of a block
 
 
-def best_dynamics(
+def choose_dynamic(
     model: Model, params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey, length: int
-) -> tuple[Dynamics, float]:
+) -> tuple[DynamicSettings, float]:
     """Choose the best of the `CANDIDATES` on this text, with its nats per character.
 
     Of each optimizer every rate is tried by itself, then all of them mixed: the text to come may be more like what was read, or
     less, and need a lower or a higher rate. The text must be none whose loss is then reported.
     """
-    recent, found = ids[-MOST_TRIED:], []
-    fixed = frozen(model)(params, recent, key)
+    recent, found = ids[-MAX_TRIAL_CHARACTERS:], []
+    fixed = frozen_evaluation(model)(params, recent, key)
     for name, rates in CANDIDATES.items():
-        tried = at_rates(model, Dynamics(name, rates, length))
+        tried = rate_evaluation(model, DynamicSettings(name, rates, length))
         members = [tried(params, recent, key, rate) for rate in rates]
-        found += [(Dynamics(name, (rate,), length), mean_nats(losses)) for rate, losses in zip(rates, members, strict=True)]
-        found.append((Dynamics(name, rates, length), mean_nats(mixed([fixed, *members]))))
+        found += [
+            (DynamicSettings(name, (rate,), length), mean_nats(losses)) for rate, losses in zip(rates, members, strict=True)
+        ]
+        found.append((DynamicSettings(name, rates, length), mean_nats(mix_losses([fixed, *members]))))
     return min(found, key=lambda candidate: math.inf if math.isnan(candidate[1]) else candidate[1])
 
 
@@ -82,27 +84,27 @@ def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
     return float(losses.mean(dtype=np.float64))
 
 
-def while_learning(model: Model, how: Dynamics) -> Evaluation:
+def dynamic_evaluation(model: Model, how: DynamicSettings) -> Evaluation:
     """Dynamic evaluation of this kind; several rates and the frozen model are mixed with weights that follow their losses."""
-    read = at_rates(model, how)
+    read = rate_evaluation(model, how)
     if len(how.rates) == 1:
         return lambda params, ids, key: read(params, ids, key, how.rates[0])
-    read_frozen = frozen(model)
+    read_frozen = frozen_evaluation(model)
 
-    return lambda params, ids, key: mixed([read_frozen(params, ids, key), *(read(params, ids, key, r) for r in how.rates)])
+    return lambda params, ids, key: mix_losses([read_frozen(params, ids, key), *(read(params, ids, key, r) for r in how.rates)])
 
 
-def mixed(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
+def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
     """The nats of a mixture of models, from theirs; one that has diverged, with a loss of NaN, is as good as left out."""
-    return mixture.mix_online(np.nan_to_num(np.stack(members), nan=NOTHING_KNOWN, posinf=NOTHING_KNOWN))
+    return mixture.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))
 
 
-def at_rates(model: Model, how: Dynamics) -> Callable[..., Float[np.ndarray, " read"]]:
+def rate_evaluation(model: Model, how: DynamicSettings) -> Callable[..., Float[np.ndarray, " read"]]:
     """(params, ids, key, rate) -> nats at each character, by one compiled program for all rates."""
-    return _evaluation(model, online(model, _rule(model, how.length), optimizers.optimizer(how.optimizer, how.rates[0])))
+    return _evaluation(model, online(model, _rule(model, how.length), optimizers.make_optimizer(how.optimizer, how.rates[0])))
 
 
-def in_words(how: Dynamics) -> str:
+def describe_dynamic(how: DynamicSettings) -> str:
     """Of what kind it is."""
     *others, last = [f"{rate:g}" for rate in how.rates]
     rates = f"rates {', '.join(others)} and {last}, mixed with the frozen model" if others else f"rate {last}"
@@ -124,17 +126,19 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
         if rate is not None:
             state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
         end = (len(ids) - 1) // length * length
-        state, of_blocks = _read(drive, copy(state), ids[: end + 1], most, length)  # a driver overwrites the state it is given
+        state, of_blocks = _read_padded(
+            drive, copy_arrays(state), ids[: end + 1], most, length
+        )  # a driver overwrites the state it is given
         if end == len(ids) - 1:
             return of_blocks
         # Nothing comes after the last characters, fewer than a block: to learn from them would change no loss.
         rest = reading.begin(state.params, key)._replace(carry=state.carry)
-        return np.concatenate([of_blocks, _read(drive_rest, rest, ids[end:], length, 1)[1]])
+        return np.concatenate([of_blocks, _read_padded(drive_rest, rest, ids[end:], length, 1)[1]])
 
     return losses
 
 
-def _read(
+def _read_padded(
     drive: Driver, state: State, ids: Int[np.ndarray, " characters *streams"], most_updates: int, length: int
 ) -> tuple[State, Float[np.ndarray, " read"]]:
     """Reads a text in pieces of one size, the last one filled up: a driver is compiled anew for every size of a text."""

@@ -13,7 +13,7 @@ from jaxrnn.array_types import Carry, Logits, Params, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model
-from jaxrnn.training.drivers import in_place
+from jaxrnn.training.drivers import cpu_compiler_options
 
 BLOCK = 64  # characters drawn by one call
 TEMPERATURE = 0.7  # of the texts that are shown: likely enough to be read, not so likely as to repeat itself
@@ -56,11 +56,11 @@ def sample_blocks(
     top_p: float = 1.0,
 ) -> Iterator[Int[np.ndarray, " block"]]:
     """The endless text of which `sample` gives the beginning, in blocks of `BLOCK` characters."""
-    check_drawing(temperature, top_k, top_p)
+    check_sampling(temperature, top_k, top_p)
     if not len(prompt_ids):
         raise InputError("the prompt is empty; give at least one character")
     carry_key, noise_key = jax.random.split(key)
-    read, write = _jitted(model, restricted=top_k > 0 or top_p < 1)
+    read, write = _jitted_programs(model, restricted=top_k > 0 or top_p < 1)
     start = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
 
     def blocks() -> Iterator[Int[np.ndarray, " block"]]:
@@ -73,14 +73,14 @@ def sample_blocks(
     return blocks()
 
 
-def check_drawing(temperature: float, top_k: int, top_p: float) -> None:
+def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
     """Raises `InputError`, naming the one that is not allowed."""
     check_value("temperature", temperature, 0 <= temperature <= 1_000, "a number from 0 to 1000")
     check_value("top-k", top_k, top_k >= 0, "0 (all) or more")
     check_value("top-p", top_p, 0 < top_p <= 1, "over 0 and at most 1")
 
 
-def choose(
+def draw_character(
     logits: Float[Array, " vocab"], noise: Float[Array, " vocab"], temperature: Float[Array, ""], kept: Bool[Array, " vocab"]
 ) -> Int[Array, ""]:
     """Draws from softmax(logits / temperature) among the kept characters, with standard Gumbel noise.
@@ -109,7 +109,7 @@ def nucleus(
     return logits >= ranked[num_kept - 1]
 
 
-def warm_up(model: Model) -> Callable[..., tuple[Carry, Logits]]:
+def read_prompt(model: Model) -> Callable[..., tuple[Carry, Logits]]:
     """Pure: (params, carry, ids) -> the carry and the logits after the last of the characters."""
 
     def read(params: Params, carry: Carry, ids: Int[Array, " prompt"]) -> tuple[Carry, Logits]:
@@ -148,7 +148,7 @@ def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Lo
         def one_character(loop: tuple) -> tuple:
             t, carry, logits, ids = loop
             kept = nucleus(logits, temperature, top_k, top_p) if restricted else everything
-            chosen = choose(logits, noise[t], temperature, kept)
+            chosen = draw_character(logits, noise[t], temperature, kept)
             return t + 1, *model.step(params, carry, chosen), ids.at[t].set(chosen)
 
         start = (jnp.int32(0), carry, logits, jnp.zeros(BLOCK, jnp.int32))
@@ -159,9 +159,9 @@ def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Lo
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted(model: Model, restricted: bool) -> tuple[Callable, Callable]:
+def _jitted_programs(model: Model, restricted: bool) -> tuple[Callable, Callable]:
     """Both programs, kept for the models in use: a sample after each epoch must not compile them each time."""
-    return jax.jit(warm_up(model)), jax.jit(write_block(model, restricted), compiler_options=in_place())
+    return jax.jit(read_prompt(model)), jax.jit(write_block(model, restricted), compiler_options=cpu_compiler_options())
 
 
 def default_prompt(known: Vocabulary) -> str:

@@ -14,7 +14,7 @@ from jaxrnn.config.settings import Config
 from jaxrnn.data import paths
 from jaxrnn.data import vocabulary as vocabularies
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.errors import InputError, counted
+from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.storage import store
 from jaxrnn.storage.failures import Damaged
@@ -59,7 +59,7 @@ def load(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> 
     Raises:
       InputError: no run there; saved by another version; all checkpoints damaged.
     """
-    run_dir, rejected = paths.expanded(run_dir), []
+    run_dir, rejected = paths.expand_home(run_dir), []
     found = numbers_of_run(run_dir)
     for number in reversed(found):
         try:
@@ -86,8 +86,8 @@ def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = No
         try:
             if about["format"] != FORMAT:
                 raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
-            config, vocabulary = saved_config(about), vocabularies.from_json(about["vocabulary"])
-            model = build.model(config, vocabulary)
+            config, vocabulary = saved_config(about), vocabularies.vocabulary_from_json(about["vocabulary"])
+            model = build.build_model(config, vocabulary)
             snapshot = _snapshot(saved, config, model, sharding)
         except InputError as error:
             raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
@@ -135,8 +135,8 @@ def weights(run: Run, which: Which = "auto") -> Params:
 def weights_in_words(run: Run, which: Which) -> str:
     """Which ones these are."""
     if _best(run, which):
-        return f"the best, after {counted(run.progress.best_step or 0, 'update')}"
-    return f"the newest, after {counted(int(run.state.step), 'update')}"
+        return f"the best, after {pluralize(run.progress.best_step or 0, 'update')}"
+    return f"the newest, after {pluralize(int(run.state.step), 'update')}"
 
 
 def _best(run: Run, which: Which) -> bool:
@@ -145,7 +145,7 @@ def _best(run: Run, which: Which) -> bool:
 
 
 def _snapshot(saved: Opened, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
-    start = jax.eval_shape(build.learner(config, model).init, build.keys(0).init)
+    start = jax.eval_shape(build.build_learner(config, model).init, build.make_keys(0).init)
     check_layout(layout((start, start.params)), saved.about)
     state, best_params = store.arrays(saved, (start, start.params), sharding)
     return Snapshot(state, best_params, saved_progress(saved.about))

@@ -38,12 +38,12 @@ def manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[
     return {
         "format": FORMAT,
         "versions": versions(),
-        "config": configs.to_json(config),
-        "vocabulary": vocabularies.to_json(data.vocabulary),
+        "config": configs.config_to_json(config),
+        "vocabulary": vocabularies.vocabulary_to_json(data.vocabulary),
         "text": {"sha256": data.sha256, "characters": data.num_used},
         "progress": {**snapshot.progress._asdict(), "schedule": snapshot.progress.schedule._asdict()},
         "log_sizes": dict(log_sizes),
-        "optimizer": build.optimizer_name(config),
+        "optimizer": build.describe_optimizer(config),
         "random_keys": random_keys(),
         "arrays": layout((snapshot.state, snapshot.best_params)),
     }
@@ -80,7 +80,7 @@ def digest(arrays: PyTree, about: Mapping[str, Any]) -> str:
 def saved_config(about: Mapping[str, Any]) -> Config:
     """The settings; `InputError` if they are not those of this version."""
     try:
-        return configs.from_json(about["config"])
+        return configs.config_from_json(about["config"])
     except InputError as error:
         raise InputError(
             f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, this is {jaxrnn.__version__}"

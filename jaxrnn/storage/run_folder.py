@@ -72,7 +72,7 @@ def begin(path: Path, config: Config) -> None:
 
 def write_config(path: Path, config: Config) -> None:
     """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
-    settings = json.dumps(configs.to_json(config), indent=2, ensure_ascii=False)
+    settings = json.dumps(configs.config_to_json(config), indent=2, ensure_ascii=False)
     with _writing(path):
         # A name of a file that is not UTF-8 has surrogates in it.
         replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
@@ -85,7 +85,7 @@ def read_config(path: Path) -> Config:
       InputError: they cannot be read or are not those of this version.
     """
     try:
-        return configs.from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
+        return configs.config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
     except InputError as error:
         raise InputError(f"the run in {str(path)!r} cannot be used: {error}") from None
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -174,7 +174,7 @@ def _check_free(path: Path) -> None:
     if holds_run(path):
         raise InputError(
             f"--run-dir {str(path)!r} already holds a run, which is never overwritten: resume it with --resume "
-            f"{paths.typed(path)}, name another folder, or leave --run-dir out for a numbered one"
+            f"{paths.quote_path(path)}, name another folder, or leave --run-dir out for a numbered one"
         )
     foreign = [name for name in OURS if os.path.lexists(path / name)]
     if foreign or not _may_lock(path / LOCK):

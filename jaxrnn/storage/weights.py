@@ -41,7 +41,7 @@ def to_bytes(weights: Weights) -> bytes:
     """
     arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
     known = weights.vocabulary
-    about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(configs.to_json(weights.config))}
+    about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(configs.config_to_json(weights.config))}
     about |= {"rare": known.rare} if known.rare else {}
     return safetensors.numpy.save(arrays, {**about, "sha256": digest(arrays, about)})
 
@@ -64,8 +64,8 @@ def read(path: Path) -> Weights:
     if digest(arrays, about) != sha256:
         raise InputError(f"{str(path)!r} is damaged: its SHA-256 differs from when it was written")
     known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
-    config, vocabulary = configs.from_json(json.loads(about["config"])), vocabularies.from_json(known)
-    shapes = jax.eval_shape(build.model(config, vocabulary).init, build.keys(0).init)
+    config, vocabulary = configs.config_from_json(json.loads(about["config"])), vocabularies.vocabulary_from_json(known)
+    shapes = jax.eval_shape(build.build_model(config, vocabulary).init, build.make_keys(0).init)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     names = [_name(where) for where, _ in leaves]
     if set(names) != set(arrays) or any(
@@ -83,7 +83,7 @@ def config_of(path: Path) -> Config:
     """
     try:
         with safetensors.safe_open(path, "np") as file:
-            return configs.from_json(json.loads((file.metadata() or {})["config"]))
+            return configs.config_from_json(json.loads((file.metadata() or {})["config"]))
     except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} holds no settings: {error}") from None
 

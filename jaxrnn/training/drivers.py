@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import Losses, Stream
-from jaxrnn.data.streams import read
+from jaxrnn.data.streams import read_block
 from jaxrnn.training.learner import Learner, State
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
@@ -32,7 +32,7 @@ class Loop(NamedTuple):
     losses: Float[Array, " most"]  # of these updates; zeros where there are none yet
 
 
-def driver(learner: Learner, updates_per_call: int) -> Driver:
+def make_driver(learner: Learner, updates_per_call: int) -> Driver:
     """The plain driver for one update per call, the fast one for more."""
     return plain_driver(learner) if updates_per_call == 1 else fast_driver(learner, updates_per_call)
 
@@ -43,8 +43,8 @@ def plain_driver(learner: Learner) -> Driver:
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
     """
-    begin = jax.jit(first_round(learner, UPDATES_PER_FETCH), donate_argnums=0)
-    call_of = functools.cache(functools.partial(_of_leaves, next_round(learner)))
+    begin = jax.jit(start_loop(learner, UPDATES_PER_FETCH), donate_argnums=0)
+    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(learner)))
 
     def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
         leaves, structure = jax.tree.flatten(begin(state, stream))
@@ -54,7 +54,7 @@ def plain_driver(learner: Learner) -> Driver:
         _, state, losses = jax.tree.unflatten(structure, leaves)
         return state, losses
 
-    return _in_stretches(stretch, UPDATES_PER_FETCH, learner.length)
+    return _drive_in_pieces(stretch, UPDATES_PER_FETCH, learner.length)
 
 
 def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -63,15 +63,15 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
     """
-    call = jax.jit(advance_many(learner, updates_per_call), donate_argnums=0, compiler_options=in_place())
+    call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=cpu_compiler_options())
 
     def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
         return call(state, stream, jnp.int32(num_updates))
 
-    return _in_stretches(stretch, updates_per_call, learner.length)
+    return _drive_in_pieces(stretch, updates_per_call, learner.length)
 
 
-def copy(state: Tree) -> Tree:
+def copy_arrays(state: Tree) -> Tree:
     """The same arrays once more, for what is not to be overwritten; on one device nothing is compiled for it."""
 
     def of(leaf: Any) -> Any:
@@ -81,20 +81,20 @@ def copy(state: Tree) -> Tree:
     return jax.tree.map(of, state)
 
 
-def advance_one(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
+def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
     """Pure: the next update, on the characters that its number says."""
 
     def advance(state: State, stream: Stream) -> tuple[State, Losses]:
-        return learner.update(state, *read(stream, state.step, learner.length))
+        return learner.update(state, *read_block(stream, state.step, learner.length))
 
     return advance
 
 
-def advance_many(
+def update_many(
     learner: Learner, most_updates: int
 ) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, " most"]]]:
     """Pure: the next `num_updates` updates, at most `most_updates`; the losses beyond them are zeros."""
-    begin, advance_loop = first_round(learner, most_updates), next_round(learner)
+    begin, advance_loop = start_loop(learner, most_updates), continue_loop(learner)
 
     def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, " most"]]:
         def unfinished(loop: Loop) -> Array:
@@ -106,19 +106,19 @@ def advance_many(
     return advance
 
 
-def first_round(learner: Learner, most_updates: int) -> Callable[[State, Stream], Loop]:
+def start_loop(learner: Learner, most_updates: int) -> Callable[[State, Stream], Loop]:
     """Pure: the loop before its first update, with room for the losses of so many."""
 
     def begin(state: State, stream: Stream) -> Loop:
-        _, loss = jax.eval_shape(advance_one(learner), state, stream)
+        _, loss = jax.eval_shape(update_once(learner), state, stream)
         return Loop(jnp.int32(0), state, jnp.zeros(most_updates * learner.length, loss.dtype))
 
     return begin
 
 
-def next_round(learner: Learner) -> Callable[[Loop, Stream], Loop]:
+def continue_loop(learner: Learner) -> Callable[[Loop, Stream], Loop]:
     """Pure: the loop one update further on."""
-    next_update = advance_one(learner)
+    next_update = update_once(learner)
 
     def advance_loop(loop: Loop, stream: Stream) -> Loop:
         done, state, losses = loop
@@ -129,7 +129,7 @@ def next_round(learner: Learner) -> Callable[[Loop, Stream], Loop]:
 
 
 @functools.cache
-def in_place() -> dict[str, bool]:
+def cpu_compiler_options() -> dict[str, bool]:
     """Options for the compiler: weights are overwritten where they stand, also those that the backward pass still reads.
 
     On a CPU XLA copies the readout's weights at each character otherwise, which takes a third of the time. The option comes
@@ -145,16 +145,16 @@ def in_place() -> dict[str, bool]:
     return options
 
 
-def _of_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
+def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
     """The jitted loop on a list of arrays: to take a tree of them apart and build it anew costs a fifth of a small call."""
 
     def call(leaves: list, stream: Stream) -> list:
         return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
 
-    return jax.jit(call, donate_argnums=0, compiler_options=in_place())
+    return jax.jit(call, donate_argnums=0, compiler_options=cpu_compiler_options())
 
 
-def _in_stretches(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
+def _drive_in_pieces(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
     """Any number of updates, at most so many at a time."""
 
     def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:

@@ -37,7 +37,7 @@ class CosineState(NamedTuple):
     num_updates: Int[Array, ""]  # of the whole run, i32
 
 
-def optimizer(
+def make_optimizer(
     name: str,
     learning_rate: float,
     clip_norm: float = 0.0,
@@ -50,13 +50,13 @@ def optimizer(
       name: in `OPTIMIZERS`.
       clip_norm: longer gradients are shortened to this global norm, and counted; 0 = none is.
       weight_decay: of adamw; the others have none.
-      cosine_over: as many updates take the rate up and then down to nothing (`cosine`); None = it stays.
+      cosine_over: as many updates take the rate up and then down to nothing (`cosine_schedule`); None = it stays.
     """
     make = OPTIMIZERS[name]
     descent = optax.inject_hyperparams(lambda learning_rate: make(learning_rate, weight_decay))(learning_rate=learning_rate)
     before = [clip_by_global_norm(clip_norm)] if clip_norm else []
-    behind = [] if cosine_over is None else [cosine(cosine_over)]
-    return _promoting(optax.chain(*before, descent, *behind) if before or behind else descent)
+    behind = [] if cosine_over is None else [cosine_schedule(cosine_over)]
+    return _allow_promotion(optax.chain(*before, descent, *behind) if before or behind else descent)
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
@@ -79,7 +79,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def cosine(num_updates: int) -> optax.GradientTransformation:
+def cosine_schedule(num_updates: int) -> optax.GradientTransformation:
     """Multiplies what an optimizer gives by `cosine_factor`; how long the run is stands in the state (`with_num_updates`)."""
 
     def init(params: optax.Params) -> CosineState:
@@ -107,7 +107,7 @@ def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Floa
     return warm * optax.cosine_decay_schedule(1.0, 1)(done / whole)
 
 
-def _promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+def _allow_promotion(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same, where JAX is told to promote no types: Optax counts in integers and computes with them."""
 
     def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:

@@ -15,7 +15,7 @@ from jaxrnn.training.learner import State
 from jaxrnn.training.schedule import Schedule
 
 WINDOW = 1_000  # characters, at least, whose mean loss is logged and watched
-DIVERGED = 3.0  # times its best
+DIVERGENCE_FACTOR = 3.0  # times its best
 
 
 class Progress(NamedTuple):
@@ -65,7 +65,7 @@ def updates_per_window(characters_per_update: int) -> int:
     return -(-WINDOW // characters_per_update)
 
 
-def add(
+def add_losses(
     progress: Progress, losses: Float[np.ndarray, " read"], seconds: float, step: int, length: int, characters_per_update: int
 ) -> tuple[Progress, list[Window]]:
     """Counts what was just read.
@@ -83,7 +83,7 @@ def add(
     progress = progress._replace(
         lowest_window=min([progress.lowest_window, *windows]),
         window_sum=window_sum,
-        epoch_sum=_carried_on(progress.epoch_sum, losses),
+        epoch_sum=_add_in_order(progress.epoch_sum, losses),
         epoch_read=(progress.epoch_read or 0) + len(losses),
         epoch_seconds=progress.epoch_seconds + seconds,
     )
@@ -97,7 +97,7 @@ def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int)
     """
     lowest = lowest_before
     for window in windows:
-        if not window.online_nats <= _highest(lowest, vocab_size):
+        if not window.online_nats <= _divergence_limit(lowest, vocab_size):
             return window
         lowest = min(lowest, window.online_nats)
     return None
@@ -106,25 +106,25 @@ def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int)
 def is_doubtful(progress: Progress, step: int, length: int, characters_per_update: int, vocab_size: int) -> bool:
     """Whether the window begun would have diverged if it ended here: no moment to come back to."""
     read = step * length % (updates_per_window(characters_per_update) * length)
-    return progress.window_sum > read * _highest(progress.lowest_window, vocab_size)
+    return progress.window_sum > read * _divergence_limit(progress.lowest_window, vocab_size)
 
 
-def _highest(lowest: float, vocab_size: int) -> float:
-    return max(DIVERGED * lowest, guess_nats(vocab_size))
+def _divergence_limit(lowest: float, vocab_size: int) -> float:
+    return max(DIVERGENCE_FACTOR * lowest, guess_nats(vocab_size))
 
 
 def _windows(losses: Float[np.ndarray, " read"], window_sum: float, read: int, size: int) -> tuple[list[float], float]:
     """Means of the windows completed, the first of which had `read` losses before; the sum of the one begun."""
     missing = size - read
     if len(losses) < missing:
-        return [], _carried_on(window_sum, losses)
+        return [], _add_in_order(window_sum, losses)
     first, rest = losses[:missing], losses[missing:]
     whole = len(rest) // size * size
     sums = np.cumsum(rest[:whole].reshape(-1, size), axis=1, dtype=np.float64)[:, -1]
-    return [s / size for s in (_carried_on(window_sum, first), *sums.tolist())], _carried_on(0.0, rest[whole:])
+    return [s / size for s in (_add_in_order(window_sum, first), *sums.tolist())], _add_in_order(0.0, rest[whole:])
 
 
-def _carried_on(total: float, losses: Float[np.ndarray, " read"]) -> float:
+def _add_in_order(total: float, losses: Float[np.ndarray, " read"]) -> float:
     return float(np.cumsum(np.concatenate([[total], losses]), dtype=np.float64)[-1])
 
 
