@@ -12,8 +12,9 @@ and 5e-2: what comes next in this text is said mostly by the last few characters
 
 Copy. Each letter is the one `lag` before, but for noise. What is not copied, as a part of what there is to copy: 1 = as without
 memory, 0 = as good as the source itself (`automaton.source_losses`). In 300,000 letters, blocks of 32 letters teach all cells
-to copy over 4 letters, all but the sigmoid's over 8, and the LRU over 16. One step leaves 0.6 to 0.9 of 8 letters in every cell, and
-half of 4 letters in GRU, LSTM and LRU; the Elman network with tanh copies over 4: its state keeps enough without being taught.
+to copy over 4 letters, all but the sigmoid's over 8, and the LRU over 16. One step leaves 0.6 to 0.9 of 8 letters in every
+cell, and half of 4 letters in GRU, LSTM and LRU; the Elman network with tanh copies over 4: its state keeps enough without
+being taught.
 
 What one learns from it: a sigmoid's derivative is at most 1/4, so that at first each step back in the course's network takes
 nine tenths of the gradient away; tanh, gates and linear units let more of it pass. The course's gradient of one step does not
