@@ -1,6 +1,6 @@
-"""How well a model predicts a text: with its weights fixed, and while it goes on learning.
+"""Measure how well a model predicts a text: with frozen weights, and with dynamic evaluation (learning goes on).
 
-`python -m jaxrnn.evaluate RUN` prints both for the parts of the run's own text, or for any other text.
+By default that is the run's own text, training and held-out part.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
@@ -11,17 +11,16 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 import contextlib
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
-
-import tyro
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config import settings as configs
 from jaxrnn.config.build import Data
+from jaxrnn.config.flags import CompilationCache, Flag
 from jaxrnn.config.settings import Config
 from jaxrnn.console import cli, report, verdict
+from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import InputError, check_rate, pluralize
@@ -30,31 +29,22 @@ from jaxrnn.runtime import compilation_cache as compiled
 from jaxrnn.runtime import devices
 from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
 from jaxrnn.storage import checkpoint, logs
-from jaxrnn.storage.checkpoint import Which
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What is tested."""
+    """Options."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
-    text: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: the parts of the run's own text)")] = ""
-    """Another text to test on, by name or path."""
-    dynamic: Annotated[
-        float | Literal["auto"] | None, tyro.conf.arg(metavar="RATE|auto", help_behavior_hint="(default: as the run says)")
-    ] = None
-    """Learning rate of dynamic evaluation; auto = optimizer and rate, or mixture of rates, that do best on the validation part
-    of the run's text."""
-    weights: Which = "auto"
-    """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
-    if there is a validation part."""
-    skip_unknown: bool = False
-    """Leave out of the other text what the vocabulary does not hold, instead of an error."""
-    json: bool = False
-    """Print one JSON object, in nats per character, instead of a table."""
-    compilation_cache: bool = True
-    """Disable the on-disk cache of compiled programs, which makes the next start quick."""
+    run: RunFolder
+    text: Annotated[str, Flag("NAME|FILE", default="the parts of the run's own text")] = ""
+    """Another text to evaluate on."""
+    dynamic: Annotated[float | Literal["auto"] | None, Flag("FLOAT|auto", default="as in the run")] = None
+    """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that do best on the validation
+    part of the run's own text."""
+    weights: WhichWeights = "auto"
+    skip_unknown: SkipUnknown = False
+    json: AsJson = False
+    compilation_cache: CompilationCache = True
 
 
 def main(arguments: list[str] | None = None) -> None:

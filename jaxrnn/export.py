@@ -1,6 +1,6 @@
-"""Weights as a safetensors file, which any program can read, with the vocabulary and the settings in it.
+"""Export a run's weights to a safetensors file, together with its vocabulary and settings.
 
-`python -m jaxrnn.export RUN FILE`; `python -m jaxrnn.train --init-from FILE` starts from one.
+`python -m jaxrnn.train --init-from FILE` starts a new run from such a file.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
@@ -15,25 +15,23 @@ from typing import Annotated
 import jax
 import tyro
 
+from jaxrnn.config.flags import Flag
 from jaxrnn.console import cli, report, terminal
+from jaxrnn.console.program_flags import RunFolder, WhichWeights
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import checkpoint, run_folder
-from jaxrnn.storage.checkpoint import Which
 from jaxrnn.storage.weights import Weights, check_file, to_bytes
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What is written where."""
+    """Options."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """File to write, which must not exist yet; its name ends in .safetensors, or has no ending."""
-    weights: Which = "auto"
-    """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
-    if there is a validation part."""
+    run: RunFolder
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE"), Flag("FILE")]
+    """File to write, which must not exist yet; its name ends in .safetensors or has no suffix."""
+    weights: WhichWeights = "auto"
 
 
 def main(arguments: list[str] | None = None) -> None:

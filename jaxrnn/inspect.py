@@ -1,7 +1,4 @@
-"""What is in a run: its settings, its checkpoints and whether each is as it was saved.
-
-`python -m jaxrnn.inspect RUN`; exit code 4 if a checkpoint is damaged.
-"""
+"""Show a run's settings and verify its checkpoints; the exit code is 4 if one of them is damaged."""
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
     from jaxrnn.__main__ import console
@@ -11,13 +8,12 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import jax
-import tyro
 
 from jaxrnn.config import settings as configs
 from jaxrnn.console import cli, report, terminal
+from jaxrnn.console.program_flags import AsJson, RunFolder
 from jaxrnn.errors import DamageFound, InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
@@ -70,12 +66,10 @@ def row(found: Checked) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """What is looked at."""
+    """Options."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
-    json: bool = False
-    """Print one JSON object instead of a table."""
+    run: RunFolder
+    json: AsJson = False
 
 
 def main(arguments: list[str] | None = None) -> None:

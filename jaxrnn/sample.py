@@ -1,7 +1,4 @@
-"""Draw text from a model, character by character.
-
-`python -m jaxrnn.sample [RUN]` prints it as it is drawn.
-"""
+"""Sample text from a trained model and print it character by character."""
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
     from jaxrnn.__main__ import console
@@ -12,16 +9,16 @@ import contextlib
 import itertools
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Int
 
 from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.config.flags import CompilationCache, Flag, Seed
 from jaxrnn.console import cli, report
+from jaxrnn.console.program_flags import NewestRun, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
@@ -30,38 +27,29 @@ from jaxrnn.runtime import compilation_cache as compiled
 from jaxrnn.runtime import devices
 from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
 from jaxrnn.storage import checkpoint
-from jaxrnn.storage.checkpoint import Which
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """What is written."""
+    """Options."""
 
-    run: Annotated[
-        Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the newest)")
-    ] = None
-    """Folder of the run; without one, the newest in runs/."""
-    prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(default: a full stop)")] = None
-    """Text that the model reads before it writes; it may be long, and begin with a dash."""
+    run: NewestRun = None
+    prompt: Annotated[str | None, Flag("TEXT", default="a full stop")] = None
+    """Text for the model to continue; it may be long, and may begin with a dash."""
     length: int = 500
-    """Characters to write."""
+    """Number of characters to generate."""
     temperature: float = TEMPERATURE
-    """0 = always the most likely character; 1 = as the model holds it likely; more = wilder."""
+    """0 = greedy; 1 = the model's own distribution; higher = more random."""
     top_k: int = 0
-    """Draw among the k most likely characters only; 0 = among all."""
+    """Sample from the k most likely characters only; 0 = from all."""
     top_p: float = 1.0
-    """Draw among the fewest characters that hold this probability together; 1 = among all."""
-    weights: Which = "auto"
-    """newest, or best: those of the best epoch, by validation loss, or online loss without a validation part; auto = the best
-    if there is a validation part."""
-    seed: int = 0
-    """The same seed gives the same text."""
+    """Sample from the smallest set of characters with at least this total probability; 1 = from all."""
+    weights: WhichWeights = "auto"
+    seed: Seed = 0
     num_samples: int = 1
-    """Texts to write, each with random numbers of its own."""
-    skip_unknown: bool = False
-    """Leave out what the vocabulary does not hold from the prompt, instead of an error."""
-    compilation_cache: bool = True
-    """Disable the on-disk cache of compiled programs, which makes the next start quick."""
+    """Number of samples, each with its own random numbers."""
+    skip_unknown: SkipUnknown = False
+    compilation_cache: CompilationCache = True
 
 
 def check(config: SampleConfig) -> None:

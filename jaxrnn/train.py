@@ -1,8 +1,11 @@
-"""Train a character model online: `python -m jaxrnn.train [PRESET] [--flags]`.
+"""Train a character-level language model online.
 
-Presets: notebook (the default: the course's setting), mikolov2010 (the paper's recipe), gru and lstm (for a text of one's own).
-Every flag overrides the preset's value, which is the default shown here. `--resume RUN` goes on with a run that was stopped,
-with the run's own settings.
+A preset is a set of values for the flags below, whose defaults are those of the preset; a flag overrides its value:
+  notebook     the course's model (the default): 128 Elman units, one update per character
+  mikolov2010  the recipe of Mikolov et al. (2010): no biases, rate halved by validation loss
+  gru, lstm    for your own text: gated cells, AdamW, 32 streams, blocks of 64 characters
+
+`--resume RUN` continues a stopped run with its own settings.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
@@ -76,7 +79,7 @@ def parse(arguments: list[str], settings: Config | None = None) -> tuple[str, Co
     try:
         return preset, cli.parse(Config, "train [PRESET]", __doc__, flags, settings or PRESETS[preset])
     except InputError as error:
-        misplaced = "Unrecognized" in str(error) and any(flag in PRESETS for flag in flags)
+        misplaced = "unexpected argument" in str(error) and any(flag in PRESETS for flag in flags)
         raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None
 
 

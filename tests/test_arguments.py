@@ -91,7 +91,7 @@ def test_a_switch_may_say_what_stands_already():
 
 def test_the_same_words_as_value_and_flag_are_told_apart():
     given = ["--prompt", "seed", "--seed", "3", "--skip-unknown", "run", "--", "--seed"]
-    assert arguments.joined(SampleConfig, given) == ["--prompt=seed", "--seed=3", "--skip-unknown", "run", "--", "--seed"]
+    assert arguments.join_values(SampleConfig, given) == ["--prompt=seed", "--seed=3", "--skip-unknown", "run", "--", "--seed"]
 
 
 @pytest.mark.parametrize(

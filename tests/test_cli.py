@@ -1,20 +1,15 @@
 """The command lines, end to end, in a temporary folder."""
 
-import dataclasses
 import io
 import json
-import re
 import subprocess
 import sys
-from inspect import getsource
 
 import pytest
 from conftest import SMALL, but, events, metrics
 
-from jaxrnn import evaluate, export, sample, train
-from jaxrnn.config import settings as config
+from jaxrnn import evaluate, sample, train
 from jaxrnn.console import cli
-from jaxrnn.inspect import InspectConfig
 
 
 def test_a_run_leaves_what_the_readme_says(trained):
@@ -130,31 +125,6 @@ def test_a_pipe_gets_plain_lines(folder):
     assert "\r" not in out
     for word in ("vocabulary", "online nats", "held-out text, weights frozen", "python -m jaxrnn.sample runs/notebook"):
         assert word in out
-
-
-PROGRAMS = {
-    "train": (config.TextConfig, config.ModelConfig, config.LearningConfig, config.EvaluationConfig, config.RunConfig),
-    "evaluate": (evaluate.EvaluateConfig,),
-    "sample": (sample.SampleConfig,),
-    "export": (export.ExportConfig,),
-    "inspect": (InspectConfig,),
-}
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_explains_every_flag(folder, program):
-    result = python(folder, "-m", f"jaxrnn.{program}", "--help")
-    assert result.returncode == 0
-    shown = " ".join(result.stdout.decode().replace("│", " ").split())
-    for settings in PROGRAMS[program]:
-        source = getsource(settings)
-        for field in dataclasses.fields(settings):
-            name = field.name.replace("_", "-")
-            flag = f"--no-{name}" if field.default is True else f"--{name}"
-            assert flag in shown or field.name in ("run", "file"), name
-            (explained,) = re.findall(rf"^    {field.name}: .*?\"\"\"(.*?)\"\"\"", source, re.MULTILINE | re.DOTALL)
-            assert explained[:40] in shown
-    assert not list(folder.iterdir())
 
 
 def test_unknown_characters_of_another_text_can_be_left_out(trained, folder, capsys):

@@ -53,9 +53,11 @@ def files(folder):
         (["--text", "empty.txt"], "is empty"),
         (["--text", "one.txt"], "two characters or more are needed"),
         (["--max-characters", "1"], "two characters or more are needed"),
-        (["--hiden-size", "3"], "perhaps you meant --hidden-size"),
-        (["--hidden-size", "abc"], "--hidden-size"),
-        (["--activation", "gelu"], "--activation"),
+        (["--hiden-size", "3"], "no flag --hiden-size; did you mean --hidden-size?"),
+        (["--hidden-size", "abc"], "--hidden-size takes a whole number or auto, not 'abc'"),
+        (["--activatio", "tanh"], "no flag --activatio; did you mean --activation?"),
+        (["--nothing-like-it"], "no flag --nothing-like-it; see --help"),
+        (["--activation", "gelu"], "--activation takes sigmoid, tanh or relu, not 'gelu'"),
         (["--epochs", "1", "notebook"], "a preset comes before the flags"),
         (["--epochs"], "--epochs"),
         (["--text", "same.txt"], "one distinct character"),
@@ -68,7 +70,7 @@ def files(folder):
         (["--run-dir="], "the value of --run-dir is empty"),
         ([""], "no preset ''"),
         (["--epochs", "1.5"], "--epochs takes a whole number, not '1.5'"),
-        (["--learning-rate", "fast"], "--learning-rate takes a number, not 'fast'"),
+        (["--learning-rate", "fast"], "--learning-rate takes a number or auto, not 'fast'"),
         (["--text", "x" * 5000], "cannot be read"),
         (["--num-streams", "5000", "--max-characters", "2000"], "too short"),
         (["--hidden-size", "0"], "--hidden-size"),
@@ -114,9 +116,10 @@ def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, cap
     assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
     assert "no checkpoint in it" in error_of(capsys, evaluate.main, ["none"])
     assert "neither a file" in error_of(capsys, evaluate.main, [run_dir, "--text", "none.txt"])
-    assert "--dynamic takes a number, not 'x'" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "x"])
+    assert "--dynamic takes a number or auto, not 'x'" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "x"])
     assert "starts from a file by train --init-from" in error_of(capsys, evaluate.main, [f"{run_dir}/loss.png"])
     assert "RUN is missing" in error_of(capsys, evaluate.main, [])
+    assert "unexpected argument 'more'" in error_of(capsys, evaluate.main, [run_dir, "more"])
     assert "'É' (U+00C9)" in error_of(capsys, evaluate.main, [run_dir, "--text", "comedie"])
 
 

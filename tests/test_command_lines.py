@@ -63,7 +63,8 @@ def values_of(name, kind):
 
 
 def fields_of(config):
-    return [field for field in arguments._fields(config) if field[0] not in DeviceConfig.__annotations__ or field[0] in CHEAP]
+    settings = arguments.list_settings(config)
+    return [each for each in settings if each.name not in DeviceConfig.__annotations__ or each.name in CHEAP]
 
 
 @st.composite
@@ -77,17 +78,18 @@ def command_lines(draw):
     line = line if program == "train" else []
     if program == "train" and draw(st.integers(0, 4)):
         line += SMALL
-    for _, _, positional in fields:
-        if positional and draw(st.integers(0, 9)):
+    for setting in fields:
+        if setting.is_positional and draw(st.integers(0, 9)):
             line.append(draw(st.sampled_from(PATHS)))
-    for name, kind, positional in draw(st.lists(st.sampled_from(fields), max_size=4, unique=draw(st.booleans()))):
+    for setting in draw(st.lists(st.sampled_from(fields), max_size=4, unique=draw(st.booleans()))):
+        name = setting.name
         flag = f"--{name if draw(st.integers(0, 5)) == 0 else name.replace('_', '-')}"
-        if positional:
+        if setting.is_positional:
             continue
-        if kind is bool:
+        if setting.kind is bool:
             line.append(flag if draw(st.booleans()) else f"--no-{name.replace('_', '-')}")
             continue
-        value = draw(st.sampled_from(values_of(name, kind)))
+        value = draw(st.sampled_from(values_of(name, setting.kind)))
         line += [f"{flag}={value}"] if draw(st.booleans()) else [flag, value]
     return program, line + draw(st.lists(st.sampled_from(WORDS), max_size=1 if draw(st.integers(0, 5)) == 0 else 0))
 

@@ -66,7 +66,7 @@ def test_a_figure_has_the_losses_and_keeps_the_style_that_is_set():
     assert drawn.get_facecolor() == (0.0, 0.0, 0.0, 1.0)
     axes = drawn.axes[0]
     assert (axes.get_title(), axes.get_ylabel()) == ("a run", "nats per character")
-    assert [list(line.get_ydata()) for line in axes.lines[:3]] == [[2.0], [2.0], [1.9]]
+    assert [line.get_ydata() for line in axes.lines[:3]] == [[2.0], [2.0], [1.9]]
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])

@@ -1,6 +1,6 @@
 """The settings of a run: one frozen dataclass for each concern; presets are values of it.
 
-`tyro` makes the command line from these fields, and the text under each field is its help.
+The command line is made from these fields: the text under each one is its help, and the first line of each class a heading.
 """
 
 import dataclasses
@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import tyro
-
+from jaxrnn.config.flags import CompilationCache, Flag, Seed
 from jaxrnn.data import paths
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
@@ -20,148 +19,150 @@ AUTO_VALIDATION = 0.05  # of the text, at most
 
 @dataclass(frozen=True)
 class TextConfig:
-    """What is read."""
+    """Text: what is read, and how it is split."""
 
-    text: str = "comedie"
-    """What is read: comedie (comes with the package), moliere, shakespeare (downloaded once), the path of a UTF-8 file; or
-    synthetic:NAME, whose lowest possible loss is known: reber, embedded-reber, add, copy, anbn, hmm or pcfg."""
+    text: Annotated[str, Flag("NAME|FILE")] = "comedie"
+    """comedie (comes with the package), moliere or shakespeare (downloaded once), a UTF-8 file, or synthetic:NAME, a source of
+    known entropy: reber, embedded-reber, add, copy, anbn, hmm or pcfg."""
     max_characters: int = 50_000
-    """Characters of it that are used, from its beginning; 0 = all."""
+    """Number of characters to use, from the beginning of the text; 0 = all."""
     validation_fraction: float | Literal["auto"] = 0.0
-    """Part of the text, before the held-out part, that choices are made on; auto = 0.05, at most 30,000 characters."""
+    """Fraction of the text for validation, just before the held-out part; auto = 0.05, at most 30,000 characters."""
     heldout_fraction: float = 0.1
-    """Part at the end of the text that is never trained on, nor used for model selection."""
+    """Fraction at the end of the text for the final test; never used for training or model selection."""
     rare_threshold: int = 0
-    """Characters seen fewer times than this in the training part share one place in the network; 0 = each has its own."""
+    """Characters that occur fewer times than this in the training part share one symbol; 0 = each has its own."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What reads it."""
+    """Network: cells, layers and initial weights."""
 
-    cell: Literal["elman", "leaky", "indrnn", "gru", "lstm", "lru"] = "elman"
-    """Kind of the hidden units: elman: of 1990. leaky: they keep a part of their state. indrnn, lru: each reaches itself alone,
-    lru without a bend, so that exact gradients are cheap. gru, lstm: with gates, which remember more."""
+    cell: Annotated[Literal["elman", "leaky", "indrnn", "gru", "lstm", "lru"], Flag("NAME")] = "elman"
+    """Recurrent cell. elman: simple RNN (Elman, 1990). leaky: leaky units. indrnn, lru: diagonal recurrence, which makes exact
+    gradients cheap; lru is linear. gru, lstm: gated cells, which remember for longer."""
     hidden_size: int | Literal["auto"] = 128
-    """Hidden units in each layer; auto = 256, or 384 where there is time and text for them."""
+    """Hidden units per layer; auto = 256, or 384 with enough time and text."""
     num_layers: int = 1
-    """Layers of hidden units, each reading the one below."""
+    """Number of recurrent layers, each reading the one below."""
     embedding_size: int = 0
-    """Size of the learned vector that stands for a character; 0 = one-hot characters."""
+    """Size of the learned character embedding; 0 = one-hot input."""
     tied_readout: bool = False
-    """The readout's weights are those of the embedding, which must be as wide as the hidden layer."""
+    """Use the embedding's weights in the readout, too; --embedding-size must equal --hidden-size."""
     activation: Literal["sigmoid", "tanh", "relu"] = "sigmoid"
-    """Activation of elman, leaky and indrnn units. sigmoid is the one that trains well at one character per update."""
+    """Activation of elman, leaky and indrnn units; at one character per update only sigmoid trains well."""
     leak: float = 0.5
-    """Part of its state that a leaky unit replaces at each character."""
+    """Fraction of its state that a leaky unit replaces at each character."""
     initialisation: Literal["pytorch", "mikolov", "orthogonal"] = "pytorch"
-    """pytorch: uniform within 1/sqrt(fan-in), with biases. mikolov: normal with standard deviation 0.1, no biases.
-    orthogonal: recurrent weights that keep the length of a state, biases 0."""
+    """Initial weights. pytorch: uniform within 1/sqrt(fan-in), with biases. mikolov: normal with standard deviation 0.1, no
+    biases. orthogonal: orthogonal recurrent weights, zero biases."""
 
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """How it learns."""
+    """Learning: gradients, updates and their schedule."""
 
     epochs: int = 10
-    """Readings of the training text, at most."""
+    """Maximum number of passes over the training text."""
     minutes: float = 0.0
-    """Time for training, instead of a number of epochs: the speed is measured, and the run planned to end on time;
-    0 = as many epochs as --epochs says."""
-    rule: Literal["one_step", "bptt", "tbptt_sliding", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "rflo", "uoro"] = "one_step"
-    """How a gradient is obtained. one_step: from one character. bptt: from a block of --rule-length characters, the state
-    carried on from block to block, an update after each block. All others look back at each character, and update after it:
-    tbptt_sliding: at the last --rule-length characters. rtrl: at all of them, exactly, in far more time and memory; exactly and
-    cheaply rtrl_diagonal, for indrnn and lru units. snap1: one exact step back, then through each unit by itself. snap_n: one
-    exact step back, then where a weight reaches within --rule-length steps; both share the mask, not the gradient, of SnAp by
-    Menick et al. rflo: through what units keep. uoro: as rtrl in the mean, with much noise."""
+    """Time budget for training, instead of a number of epochs: the speed is measured and the run planned to end on time.
+    0 = no budget."""
+    rule: Annotated[
+        Literal["one_step", "bptt", "tbptt_sliding", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "rflo", "uoro"], Flag("NAME")
+    ] = "one_step"
+    """How the gradient is computed. one_step: from one character. bptt: through a block of --rule-length characters, with one
+    update per block and the state carried over to the next. The others update after each character. tbptt_sliding: through the
+    last --rule-length characters. rtrl: through all of them, exactly, at a high cost in time and memory. rtrl_diagonal: exactly
+    and cheaply, for indrnn and lru. snap1: one exact step back, then through each unit's own past. snap_n: one exact
+    step back, then along paths of at most --rule-length steps. (Both use the mask of SnAp by Menick et al., but another
+    gradient.) rflo: through the memory of leaky and gated units. uoro: an unbiased, noisy estimate of rtrl."""
     rule_length: int = 1
-    """Characters in a block of bptt, in the window of tbptt_sliding; steps of snap_n."""
-    optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
-    """What makes an update of a gradient."""
+    """Characters per block of bptt or in the window of tbptt_sliding; steps of snap_n."""
+    optimizer: Annotated[Literal["sgd", "momentum", "adam", "adamw", "rmsprop"], Flag("NAME")] = "sgd"
+    """Optimizer: sgd, momentum, adam, adamw or rmsprop."""
     learning_rate: float | Literal["auto"] = AUTO
-    """Step size of the optimizer; auto = one that suits it, the cell and the rule: 0.1 for the course's network."""
+    """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for the notebook preset)."""
     weight_decay: float = 0.0
-    """Weight decay of adamw: the part of the weights that each update takes away, times the rate."""
+    """Weight decay of adamw: each update shrinks the weights by this fraction of the learning rate."""
     dropout: float | Literal["auto"] = 0.0
-    """Part of the hidden units that is left out, drawn anew for each character; auto = the less the more text there is."""
+    """Fraction of hidden units to drop, drawn anew for each character; auto = less dropout for longer texts."""
     schedule: Literal["constant", "halving", "cosine"] = "constant"
-    """halving: from the first epoch on that gains under 0.3 % in validation, halve after each; stop at the second. cosine: up
-    during the first 100 updates, then down to nothing at the end of the run."""
+    """Learning-rate schedule. halving: from the first epoch that improves the validation loss by less than 0.3 %, halve the
+    rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end."""
     num_streams: int = 1
-    """Equal parts of the text that are read side by side, their gradients averaged: as many times fewer updates."""
+    """Parallel text streams (batch size). Gradients are averaged, so there are N times fewer updates."""
     clip_norm: float = 0.0
-    """Longer gradients are shortened to this norm; 0 = none is. At one character per update, 1 is too little: it costs loss."""
+    """Clip gradients to this norm; 0 = no clipping. At one character per update, a norm of 1 is too low and raises the loss."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How it is tested."""
+    """Evaluation: learning during the final test."""
 
     dynamic: Literal["fixed", "auto"] = "fixed"
-    """Dynamic evaluation, in which the model goes on learning while it is tested. fixed: as the next three flags say. auto: the
-    optimizer and rate, or mixture of several rates, that do best on the validation part."""
-    dynamic_optimizer: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "sgd"
-    """What makes an update while it is tested."""
+    """Dynamic evaluation: learning goes on during the test. fixed: with the next three settings. auto: with the optimizer and
+    rate, or mixture of rates, that do best on the validation part."""
+    dynamic_optimizer: Annotated[Literal["sgd", "momentum", "adam", "adamw", "rmsprop"], Flag("NAME")] = "sgd"
+    """Optimizer of dynamic evaluation, one of those of --optimizer."""
     dynamic_rate: float = 0.1
-    """Step size while it is tested."""
+    """Learning rate of dynamic evaluation."""
     dynamic_length: int = 1
-    """Characters in a block: each is scored, then learned from."""
+    """Characters per block of dynamic evaluation; each block is scored, then learned from."""
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """On what it is computed."""
+    """Devices: where the run is computed."""
 
     num_devices: int = 0
-    """Devices (GPUs, TPU cores, CPU cores) that share the streams out, of all processes together; 0 = as many as gain."""
+    """Total devices (GPUs, TPU cores, CPU cores) across processes, among which the streams are shared; 0 = as many as speed up
+    training."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """Precision of the factors of a product, on a GPU or TPU: fewer bits are faster. A CPU has float32 only."""
-    coordinator: Annotated[str, tyro.conf.arg(metavar="HOST:PORT|auto", help_behavior_hint="(default: a single process)")] = ""
-    """Where the first of several processes is found by the others; auto = as the cluster's environment says."""
-    num_processes: int = 0
-    """How many there are."""
-    process_id: int = -1
-    """Which one this is, from 0."""
+    """Precision of matrix products on a GPU or TPU; fewer bits are faster. A CPU always uses float32."""
+    coordinator: Annotated[str, Flag("HOST:PORT|auto", default="a single process")] = ""
+    """Address of the first of several processes; auto = as the cluster's environment says."""
+    num_processes: Annotated[int, Flag(default="as the cluster's environment says")] = 0
+    """Number of processes; needed with --coordinator HOST:PORT."""
+    process_id: Annotated[int, Flag(default="as the cluster's environment says")] = -1
+    """Index of this process, from 0; needed with --coordinator HOST:PORT."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where the run goes, and how it is carried out."""
+    """Run: where it starts, is saved and shown."""
 
-    run_dir: Annotated[str, tyro.conf.arg(help_behavior_hint="(default: runs/PRESET-TEXT-SEED)")] = ""
-    """Folder of the run, which must not hold one yet; the default name gets a number when it is taken."""
-    resume: Annotated[str, tyro.conf.arg(metavar="RUN|auto", help_behavior_hint="(default: a new run)")] = ""
-    """Folder of a run to resume exactly where it stopped; auto = the run with these settings and this text, or a new one."""
-    init_from: Annotated[str, tyro.conf.arg(metavar="RUN|FILE", help_behavior_hint="(default: random weights)")] = ""
-    """Folder of a run, or file made by jaxrnn.export, whose weights a new run starts from. Where no preset is named, it also
-    learns and is tested as that run, but for --minutes and a rate that is chosen anew."""
-    seed: int = 0
-    """Seed of all random numbers: initial weights, initial states, samples."""
+    run_dir: Annotated[str, Flag("FOLDER", default="runs/PRESET-TEXT-SEED")] = ""
+    """Folder of the new run, which must not hold one yet; a number is added to the default name if that is taken."""
+    resume: Annotated[str, Flag("RUN|auto", default="a new run")] = ""
+    """Resume this run exactly where it stopped; auto = the run with these settings and this text, or a new one."""
+    init_from: Annotated[str, Flag("RUN|FILE", default="random weights")] = ""
+    """Start a new run from the weights of a run, or of a file made by jaxrnn.export. Without a preset the new run also takes
+    over learning and evaluation settings, except --minutes; a suitable learning rate is chosen anew."""
+    seed: Seed = 0
     updates_per_call: int = 10_000
-    """Updates inside one call of the compiled loop; 1 = a plain Python loop of one call for each update."""
+    """Updates per call of the compiled loop; 1 = a plain Python loop."""
     sample_length: int = 200
-    """Characters of the sample after each epoch; 0 = none."""
+    """Characters to sample after each epoch; 0 = none."""
     save_every_seconds: float = 60.0
-    """Seconds between two checkpoints inside an epoch; there is one after each epoch, too, and one when the run is stopped."""
+    """Seconds between checkpoints within an epoch; one is also saved after each epoch, and when the run is stopped."""
     keep_checkpoints: int = 3
-    """Checkpoints kept, the newest ones; each holds the best weights so far, too."""
+    """Number of checkpoints to keep, the newest ones; each also holds the best weights so far."""
     on_divergence: Literal["rollback", "stop"] = "rollback"
-    """When the loss explodes. rollback: go back to the last checkpoint, halve the rate, 5 times at most. stop: end the run."""
-    compilation_cache: bool = True
-    """Disable the on-disk cache of compiled programs, which makes the next start quick."""
+    """What to do if the loss diverges. rollback: return to the last checkpoint and halve the learning rate, at most 5 times.
+    stop: end the run."""
+    compilation_cache: CompilationCache = True
 
 
 @dataclass(frozen=True)
 class Config:
     """All settings of a run."""
 
-    text: Annotated[TextConfig, tyro.conf.arg(name="")] = field(default_factory=TextConfig)
-    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
-    learning: Annotated[LearningConfig, tyro.conf.arg(name="")] = field(default_factory=LearningConfig)
-    evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
-    device: Annotated[DeviceConfig, tyro.conf.arg(name="")] = field(default_factory=DeviceConfig)
-    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
 
 # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.

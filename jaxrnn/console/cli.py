@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib
-import io
-import re
 import signal
 import sys
 import threading
@@ -15,16 +13,13 @@ import tyro
 
 from jaxrnn import __version__
 from jaxrnn.console import terminal
-from jaxrnn.console.arguments import joined, with_homes, without_defaults
+from jaxrnn.console.arguments import HELP, check_positionals, drop_redundant_switches, expand_homes, join_values
+from jaxrnn.console.help import print_help
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.storage.quiet import orbax_silenced
 
 Settings = TypeVar("Settings")
-IN_OTHER_WORDS = {  # what Python says of a value, and what we say
-    r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: ('.*?').*": r"\1 takes a whole number, not \2",
-    r"Error parsing (\S+): .*could not convert string to float: ('.*?').*": r"\1 takes a number, not \2",
-}
 EXIT_CODES = {NotSaved: 1, OutOfMemory: 1, InputError: 2, Diverged: 3, DamageFound: 4}
 
 
@@ -40,47 +35,32 @@ def parse(
     Raises:
       InputError: a flag that does not exist or is given twice, or a value that it does not take.
     """
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    flags = joined(settings, sys.argv[1:] if arguments is None else arguments)
-    if "--version" in flags:
+    flags = join_values(settings, sys.argv[1:] if arguments is None else arguments)
+    before_dashes = flags[: flags.index("--") if "--" in flags else None]
+    if "--version" in before_dashes:
         print(f"jaxrnn {__version__}")
         raise SystemExit(0)
-    flags = without_defaults(settings if default is None else default, flags)
-    told = io.StringIO()
+    if any(flag in before_dashes for flag in HELP):
+        print_help(f"python -m jaxrnn.{program}", description or "", settings if default is None else default)
+        raise SystemExit(0)
+    check_positionals(settings, flags)
+    return expand_homes(_convert(settings, flags, default))
+
+
+def _convert(settings: type[Settings], flags: list[str], default: Settings | None) -> Settings:
+    """Let tyro convert values that have been checked; what it says of others is drawn as a box."""
+    given: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(told):
-            parsed = tyro.cli(
-                settings,
-                prog=f"python -m jaxrnn.{program}",
-                description=f"{description or ''}\n\n--version prints the version.",
-                args=flags,
-                config=(tyro.conf.FlagCreatePairsOff,),
-                **given,
-            )
-    except SystemExit as ended:
-        if not ended.code:
-            raise
-        raise InputError(_in_one_line(told.getvalue())) from None
-    return with_homes(parsed)
-
-
-def _in_one_line(box: str) -> str:
-    """Extract the error from the box that tyro draws: its first section says what is wrong, another may say what was meant."""
-    sections = [[]]
-    for line in box.splitlines()[1:]:
-        words = line.strip("│╰╯|+ ")
-        if words and set(words) <= {"─", "-"}:
-            sections.append([])
-        elif words:
-            sections[-1].append(words)
-    sections = [section for section in sections if section]
-    if sections[0][0].startswith("Missing from"):
-        return f"{sections[0][1].split()[0]} is missing; --help lists what there is"
-    wrong = " ".join(sections[0]).replace(" Expected 1 values.", "").rstrip(".")
-    for python, ours in IN_OTHER_WORDS.items():
-        wrong = re.sub(python, ours, wrong)
-    meant = [section[1] for section in sections[1:] if section[0].startswith("Perhaps you meant")]
-    return f"{wrong}; " + (f"perhaps you meant {meant[0]}; " if meant else "") + "--help lists what there is"
+        return tyro.cli(
+            settings,
+            args=drop_redundant_switches(settings if default is None else default, flags),
+            add_help=False,
+            console_outputs=False,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+            **given,
+        )
+    except SystemExit:
+        raise InputError("these arguments cannot be understood; see --help") from None
 
 
 @contextlib.contextmanager

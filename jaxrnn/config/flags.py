@@ -1,0 +1,18 @@
+"""What the help says of a flag beside the text under its field, and the flags that several programs share."""
+
+from typing import Annotated, NamedTuple, TypeAlias
+
+
+class Flag(NamedTuple):
+    """Annotation of a setting: what its type, its default and the text under it do not say."""
+
+    value: str = ""  # what stands for the value in the help, such as `NAME|FILE`
+    default: str = ""  # in words
+    text: str = ""  # of a flag that several programs share
+
+
+Seed: TypeAlias = Annotated[int, Flag(text="Random seed.")]
+# On by default, so that its text is that of `--no-compilation-cache`.
+CompilationCache: TypeAlias = Annotated[
+    bool, Flag(text="Disable the on-disk cache of compiled programs, which makes the next start quick.")
+]

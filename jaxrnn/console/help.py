@@ -1,0 +1,122 @@
+"""`--help` of a program, from the dataclass of its flags: grouped by concern, each flag with its text and default."""
+
+import ast
+import inspect
+import itertools
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from rich.console import Console
+from rich.text import Text
+
+from jaxrnn.console.arguments import Setting, list_settings, switch_of
+from jaxrnn.console.layout import LEAST_ROOM, hang, wrap
+
+MOST_COLUMNS = 100  # longer lines are hard to read
+NAME_COLUMNS, NARROW_COLUMNS = 28, 6  # of a flag and its value; a longer one gets a line of its own
+VALUES = {int: "INT", float: "FLOAT", str: "TEXT"}
+ITEM = re.compile(r"  (\S+(?: \S+)*)  +(\S.*)")  # of a list in a description: a name and what it means
+OTHER_FLAGS = {"-h, --help": "Show this help and exit.", "--version": "Print the version and exit."}
+
+
+def print_help(program: str, description: str, settings: Any) -> None:
+    """Print the help, broken between words to fit the terminal.
+
+    Args:
+      program: how it is started, as `python -m jaxrnn.train [PRESET]`.
+      description: paragraphs, and lists of lines `  NAME  text`.
+      settings: the dataclass of flags, or an instance whose values are the defaults.
+    """
+    screen = Console(highlight=False, markup=False, emoji=False)
+    for line in help_lines(program, description, settings, min(screen.width, MOST_COLUMNS)):
+        screen.print(line, soft_wrap=True)
+
+
+def help_lines(program: str, description: str, settings: Any, columns: int) -> Iterator[Text]:
+    """Yield the lines of the help: usage, description, positional arguments, then the flags group by group."""
+    found = list(list_settings(settings))
+    positionals = [setting for setting in found if setting.is_positional]
+    words = [_value_name(each) if each.is_required else f"[{_value_name(each)}]" for each in positionals]
+    yield from map(Text, hang("usage: ", " ".join([program, *words, "[--flags]"]), columns))
+    yield Text()
+    for line in description.strip().splitlines():
+        item = ITEM.fullmatch(line)
+        yield from map(Text, hang(f"  {item[1]:<13}", item[2], columns) if item else wrap(line, columns))
+    groups = itertools.groupby((each for each in found if not each.is_positional), lambda setting: setting.owner)
+    texts = {owner: read_texts(owner) for owner in {setting.owner for setting in found}}
+    sections = {"Arguments": positionals} | {_title(owner): list(group) for owner, group in groups}
+    for title, members in sections.items():
+        if members:
+            yield from (Text(), Text(title, style="bold"))
+        for setting in members:
+            yield from _beside(_head(setting), _text(setting, texts[setting.owner]), columns)
+    yield from (Text(), Text("Help", style="bold"))
+    for name, text in OTHER_FLAGS.items():
+        yield from _beside(f"  {name}", text, columns)
+
+
+def read_texts(settings: type) -> dict[str, str]:
+    """Read the text under each field of a dataclass."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
+    except OSError:  # installed without its source
+        return {}
+    pairs = itertools.pairwise(tree.body if isinstance(tree, ast.ClassDef) else ())
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairs
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
+def _title(settings: type) -> str:
+    return (settings.__doc__ or "Options").partition("\n")[0].rstrip(".")
+
+
+def _head(setting: Setting) -> str:
+    """What is typed: the flag and its value; of a switch the one that turns it over."""
+    if setting.is_positional:
+        return f"  {_value_name(setting)}"
+    if setting.kind is bool:
+        return f"  {switch_of(setting.name, not _class_default(setting))}"
+    return f"  --{setting.name.replace('_', '-')} {_value_name(setting)}"
+
+
+def _text(setting: Setting, texts: dict[str, str]) -> str:
+    text = setting.flag.text or texts.get(setting.name, "")
+    if setting.kind is bool:
+        is_changed = setting.default is not _class_default(setting)
+        return f"{text} (default: {switch_of(setting.name, setting.default)})" if is_changed else text
+    if setting.is_required:
+        return text
+    default = setting.default
+    shown = f"{default:g}" if isinstance(default, float) else "" if default in ("", None) else f"{default}"
+    unset = setting.default in ("", None, _class_default(setting)) and setting.flag.default
+    return f"{text} (default: {unset or shown})"
+
+
+def _class_default(setting: Setting) -> Any:
+    """The default of the dataclass, whose texts its switches have, whatever the values of an instance are."""
+    return getattr(setting.owner, setting.name, None)
+
+
+def _value_name(setting: Setting) -> str:
+    """What stands for a value: `INT`, `FLOAT|auto`, `{sgd,adam}`."""
+    if setting.flag.value or setting.is_positional:
+        return setting.flag.value or setting.name.upper()
+    if get_origin(setting.kind) is Literal:
+        return f"{{{','.join(get_args(setting.kind))}}}"
+    kinds = get_args(setting.kind) or (setting.kind,)
+    names = [get_args(kind) if get_origin(kind) is Literal else (VALUES.get(kind, ""),) for kind in kinds]
+    return "|".join(filter(None, itertools.chain(*names)))
+
+
+def _beside(head: str, text: str, columns: int) -> Iterator[Text]:
+    """Put the text of a flag beside it, or below one that is too long for that."""
+    width = NAME_COLUMNS if columns >= NAME_COLUMNS + LEAST_ROOM else NARROW_COLUMNS
+    if len(head) <= width - 2:
+        return map(Text, hang(head.ljust(width), text, columns))
+    return map(Text, [head, *hang(" " * width, text, columns)])

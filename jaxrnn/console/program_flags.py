@@ -1,0 +1,30 @@
+"""Flags that several programs which read a run share, each with its text in one place."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import tyro
+
+from jaxrnn.config.flags import Flag
+from jaxrnn.storage.checkpoint import Which
+
+RunFolder: TypeAlias = Annotated[
+    Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN"), Flag("RUN", text="Folder of the run.")
+]
+NewestRun: TypeAlias = Annotated[
+    Path | None,
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="RUN"),
+    Flag("RUN", text="Folder of the run.", default="the newest in runs/"),
+]
+WhichWeights: TypeAlias = Annotated[
+    Which,
+    Flag(
+        text="Weights to use. newest: of the last update. best: of the epoch with the lowest validation loss (online loss "
+        "without a validation part). auto: best if there is a validation part, else newest."
+    ),
+]
+SkipUnknown: TypeAlias = Annotated[
+    bool, Flag(text="Skip characters that are not in the model's vocabulary; without this flag they are an error.")
+]
+AsJson: TypeAlias = Annotated[bool, Flag(text="Print one JSON object (losses in nats per character) instead of a table.")]
