@@ -11,7 +11,7 @@ Writes results/course.md.
 
 from claims import expect, run, write_table
 
-from jaxrnn.console.report import MEANING
+from jaxrnn.console.report import MEANINGS
 
 SEEDS = (0, 1, 2)
 COURSE = (2.6395, 2.1646, 2.0085, 1.9167, 1.8444, 1.7899, 1.7492, 1.7171, 1.6879, 1.6622)
@@ -26,7 +26,7 @@ def main() -> None:
         lines.append(row(f"online, epoch {epoch + 1}", f"{course:.4f}", [metrics[epoch]["online_nats"] for metrics in runs]))
     for name in EXPECTED:
         course = f"{COURSE_TEST_LOSS:.4f}" if name == "train_nats" else ""
-        lines.append(row(MEANING[name], course, [metrics[-1][name] for metrics in runs]))
+        lines.append(row(MEANINGS[name], course, [metrics[-1][name] for metrics in runs]))
     write_table("course", lines)
     for metrics in runs:
         for epoch, course in enumerate(COURSE):

@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
     name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in PROGRAMS:
         program = _loaded(name)
-        starting.clear()
+        starting.clear_word()
         program.main(flags)
         return
-    starting.clear()
-    with terminal.guarded(), terminal.shown():
+    starting.clear_word()
+    with terminal.protect_streams(), terminal.exit_on_write_error():
         if name == "--version":
             print(f"jaxrnn {__version__}")
         elif name in ("--help", "-h"):
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             similar = difflib.get_close_matches(name, PROGRAMS, 1)
             meant = f"did you mean {similar[0]}?" if similar else f"choose one of {', '.join(PROGRAMS)}"
-            terminal.say(f"error: no program {name!r}; {meant}")
+            terminal.print_to_stderr(f"error: no program {name!r}; {meant}")
             raise SystemExit(2)
 
 
@@ -55,9 +55,9 @@ def _loaded(name: str) -> "Any":
     except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
         from jaxrnn.console import terminal
 
-        starting.clear()
+        starting.clear_word()
         reason = "not enough memory" if isinstance(error, MemoryError) else str(error).partition("\n")[0][:200]
-        terminal.say(f"error: {name} cannot start here: {reason or type(error).__name__}")
+        terminal.print_to_stderr(f"error: {name} cannot start here: {reason or type(error).__name__}")
         raise SystemExit(2) from None
 
 
@@ -71,10 +71,10 @@ def overview() -> str:
 def console(*leading: str) -> "NoReturn":
     """Run the program that the command line asks for, as the whole of this process."""
     signals.end_at_signals_while_starting()
-    starting.show()
+    starting.show_word()
     from jaxrnn.console import terminal
 
-    terminal.reopen_closed()
+    terminal.reopen_closed_streams()
     signals.end_at_signals()
     main([*leading, *sys.argv[1:]])
     raise SystemExit(0)

@@ -49,20 +49,20 @@ class EvaluateConfig:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
+    with cli.exit_on_error(), contextlib.ExitStack() as inside:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
         devices.start_backend()
-        screen = report.console()
-        with report.busy(screen, "starting"):
+        screen = report.make_screen()
+        with report.show_status(screen, "starting"):
             inside.enter_context(compiled.keep_programs(options.compilation_cache))
             run = checkpoint.load(options.run)
-        report.show_rejected(run.rejected)
+        report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params, config = checkpoint.weights(run, options.weights), _with_dynamics(run.config, options.dynamic)
         needed = not options.text or config.evaluation.dynamic == configs.AUTO
-        with report.busy(screen, "compiling and testing"):
+        with report.show_status(screen, "compiling and testing"):
             data = _own_data(run, config) if needed else None
             how = dynamics(config, data, run.model, params)
             own = None if options.text else data
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _verdicts(config: Config, how: DynamicSettings, frozen_nats: float, dynamic_nats: float) -> list[str]:
     chosen, auto = config.evaluation.dynamic == configs.AUTO, "--dynamic auto" if config.text.validation_fraction else ""
-    line = verdict.on_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
+    line = verdict.judge_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
     return [line] if line else []
 
 
@@ -115,7 +115,7 @@ def _own_text(
     numbers = three_numbers(config, data, run.model, params, how)
     floor = source_nats(config, data)
     least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
-    return {name: (value, report.MEANING[name]) for name, value in numbers.items()} | least
+    return {name: (value, report.MEANINGS[name]) for name, value in numbers.items()} | least
 
 
 def _other_text(

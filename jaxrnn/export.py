@@ -36,18 +36,18 @@ class ExportConfig:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.exit_on_error():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
         check_file(options.file)
         devices.start_backend()
-        with report.busy(report.console(), "reading the checkpoint"):
+        with report.show_status(report.make_screen(), "reading the checkpoint"):
             run = checkpoint.load(options.run)
-        report.show_rejected(run.rejected)
+        report.warn_of_rejected(run.rejected)
         params = checkpoint.weights(run, options.weights)
         try:
             run_folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:
             raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
-        terminal.forgive()  # the file is the result
+        terminal.tolerate_closed_output()  # the file is the result
         num_weights = sum(leaf.size for leaf in jax.tree.leaves(params))
         print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.weights)}")

@@ -32,7 +32,7 @@ def facts(run: Run) -> dict[str, str]:
     num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.state.params)), run.about["text"]
     return {
         **settings,
-        "vocabulary": report.vocabulary_in_words(run.vocabulary, run.config.text.rare_threshold, 40),
+        "vocabulary": report.describe_vocabulary(run.vocabulary, run.config.text.rare_threshold, 40),
         "parameters": f"{num_params:,}",
         "text": f"{settings['text']}, {text['characters']:,} characters, SHA-256 {text['sha256'][:12]}…",
         **run.about["versions"],
@@ -74,17 +74,17 @@ class InspectConfig:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line():
+    with cli.exit_on_error():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
         devices.start_backend()
-        with report.busy(report.console(), "reading the checkpoints"):
+        with report.show_status(report.make_screen(), "reading the checkpoints"):
             found = checked(options.run)
         good = [each.run for each in found if each.run is not None]
         damaged = sum(each.damaged for each in found)
         if not good and not damaged:  # what keeps all of them from being read is worth one line, not a table
             raise InputError(unreadable_in_words(options.run, found))
         if len(good) < len(found):
-            terminal.forgive()  # the exit code says what matters most
+            terminal.tolerate_closed_output()  # the exit code says what matters most
         if options.json:
             config = configs.config_to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
@@ -106,7 +106,7 @@ def unreadable_in_words(run_dir: Path, found: list[Checked]) -> str:
 
 def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:
     """The settings, then a line for each checkpoint."""
-    screen = report.console()
+    screen = report.make_screen()
     if good:
         report.show_facts(screen, {**facts(good[-1]), "run": str(run_dir)})
     report.show_checkpoints(screen, [row(each) for each in found])

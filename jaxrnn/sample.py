@@ -77,14 +77,14 @@ def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
+    with cli.exit_on_error(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check(config)
         devices.start_backend()
-        with report.busy(report.console(), "starting"):
+        with report.show_status(report.make_screen(), "starting"):
             inside.enter_context(compiled.keep_programs(config.compilation_cache))
             run = checkpoint.load(config.run or checkpoint.newest())
-        report.show_rejected(run.rejected)
+        report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params = checkpoint.weights(run, config.weights)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
@@ -101,7 +101,7 @@ def _print_sample(
     run: checkpoint.Run, params: Params, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey
 ) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
-    with report.busy(report.console(), "compiling"):
+    with report.show_status(report.make_screen(), "compiling"):
         blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
         blocks = itertools.chain([next(blocks)], blocks)  # the first one, which takes long
     print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)

@@ -44,10 +44,10 @@ STARTING = "starting"  # shown on a terminal until there is something to see
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
-    with cli.told_in_one_line(), contextlib.ExitStack() as inside:
+    with cli.exit_on_error(), contextlib.ExitStack() as inside:
         flags = sys.argv[1:] if arguments is None else arguments
         preset, config = parse_after_origin(flags)
-        terminal.forgive()  # what is learned is worth more than what is shown
+        terminal.tolerate_closed_output()  # what is learned is worth more than what is shown
         devices.check_devices(config.device)
         # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.make_core_devices(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
         devices.start_backend()
-        with report.busy(report.console(), STARTING):
+        with report.show_status(report.make_screen(), STARTING):
             inside.enter_context(compilation_cache.keep_programs(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
@@ -107,7 +107,7 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
     """A new run, in a folder of its own."""
     origin = None
     if config.run.init_from:
-        with report.busy(report.console(), STARTING):
+        with report.show_status(report.make_screen(), STARTING):
             origin = weights_of(Path(config.run.init_from))
         _, config = parse(flags, defaults(origin.config, flags))
         check_model(config, origin)
@@ -124,7 +124,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
     """A run that was begun, from where it stopped."""
     with folder.locked(run_dir):
         store.remove_leftovers(run_dir)
-        with report.busy(report.console(), STARTING):
+        with report.show_status(report.make_screen(), STARTING):
             saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != configs.AUTO and not is_preset_named(flags):
@@ -151,21 +151,21 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
 
 def go_on_from(saved: Run, config: Config) -> None:
     """A run from its newest good checkpoint."""
-    with report.busy(report.console(), STARTING):
+    with report.show_status(report.make_screen(), STARTING):
         resume.check_run(saved)
         resume.check_text(saved, config)
         finished = saved.progress.schedule.finished
         resume.check_longer(config, saved.config, finished, saved.path)
         data, config = build.load_data(config, saved.vocabulary), configs.portable(config)
-    report.show_rejected(saved.rejected)
+    report.warn_of_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.resolve_num_devices(config, saved.config)
-    with report.busy(report.console(), STARTING):
+    with report.show_status(report.make_screen(), STARTING):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
         epochs = pluralize(saved.progress.epochs, "epoch")
         read = f"the run in {str(saved.path)!r} is finished: it has read {epochs}"
-        report.console().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
+        report.make_screen().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
     store.set_aside(saved.path, saved.rejected)
     logs.cut(saved.path, saved.about["log_sizes"])
@@ -183,11 +183,11 @@ def go_on_from(saved: Run, config: Config) -> None:
 
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
-    with report.busy(report.console(), STARTING):
+    with report.show_status(report.make_screen(), STARTING):
         data = build.load_data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
-    cli.import_meanwhile("orbax.checkpoint")
-    with report.busy(report.console(), "compiling the network"):
+    cli.import_in_background("orbax.checkpoint")
+    with report.show_status(report.make_screen(), "compiling the network"):
         task = prepare(devices.resolve_num_devices(auto.resolve_auto(configs.portable(config), data.num_used)), data)
         return task, first_snapshot(task, origin)
 
@@ -202,7 +202,7 @@ def inheritance(config: Config, task: Task, origin: Weights | None, flags: list[
     if origin is None:
         return {}
     new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))
-    grown = f"; {pluralize(len(new), 'new character')}: {report.visible(new)}" if new else "; no new characters"
+    grown = f"; {pluralize(len(new), 'new character')}: {report.spell_characters(new)}" if new else "; no new characters"
     weights = {"weights": f"those of {config.run.init_from}{grown}"}
     if not is_preset_named(flags):
         return {**weights, "settings": "learning and evaluation as there, since no preset is named"}
@@ -214,6 +214,6 @@ def inheritance(config: Config, task: Task, origin: Weights | None, flags: list[
 
 def show_and_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str]) -> None:
     """Says what the run is, then runs it."""
-    screen = report.console()
+    screen = report.make_screen()
     report.show_facts(screen, {**facts(task, snapshot, run_dir), **notes})
     run(task, snapshot, run_dir, screen)

@@ -39,8 +39,8 @@ from jaxrnn.console import plot
 from jaxrnn.runs import advance, start, task
 
 # A process of its own for the picture of each run would take half the time of the tests: `test_plot.py` tries it.
-APART = plot.draw_apart
-plot.draw_apart = plot.draw
+APART = plot.draw_in_subprocess
+plot.draw_in_subprocess = plot.draw
 
 # What a run imports in a thread of its own is here before: Python 3.11 fails, if seldom, when two threads parse modules at once
 # ("AST constructor recursion depth mismatch"), and the checks of types import and parse some when they are first used.

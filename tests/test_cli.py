@@ -145,6 +145,6 @@ def test_an_output_that_is_full_is_told(trained, monkeypatch, capsys):
 
 def test_modules_are_imported_meanwhile_without_a_word(monkeypatch):
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    cli.import_meanwhile("jaxrnn.there_is_none").join()
-    cli.import_meanwhile("colorsys").join()
+    cli.import_in_background("jaxrnn.there_is_none").join()
+    cli.import_in_background("colorsys").join()
     assert "colorsys" in sys.modules

@@ -151,7 +151,7 @@ def test_a_damaged_run_is_told_in_one_line(trained, tmp_path, capsys, program):
 
 def test_too_little_memory_is_told_in_one_line(capsys):
     def fail(arguments):
-        with cli.told_in_one_line():
+        with cli.exit_on_error():
             raise arguments
 
     for error in (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), MemoryError()):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from jaxrnn import inspect
 from jaxrnn.console import report
-from jaxrnn.console.layout import fitting, hang, hang_whole, split_command, wrap
+from jaxrnn.console.layout import choose_columns, hang_text, hang_unbroken, split_command, wrap_words
 from jaxrnn.storage import verify
 from jaxrnn.training.progress import Epoch
 
@@ -27,23 +27,23 @@ def shown(show, columns):
 
 @given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=100), st.integers(2, 90))
 def test_no_line_is_longer_than_the_terminal_and_no_character_is_lost(text, width):
-    lines = wrap(text, width)
+    lines = wrap_words(text, width)
     assert all(cell_len(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
 def test_a_text_breaks_between_words_and_hangs():
-    assert hang("learning  ", PROSE, 50) == [
+    assert hang_text("learning  ", PROSE, 50) == [
         "learning  SGD at rate 0.1 after every character of",
         "          32 streams, gradients clipped at norm 3",
     ]
 
 
 def test_where_there_is_no_room_beside_a_name_the_text_goes_below_it():
-    assert hang("dynamic-optimizer  ", PROSE, 30)[:2] == ["dynamic-optimizer", "  SGD at rate 0.1 after every"]
+    assert hang_text("dynamic-optimizer  ", PROSE, 30)[:2] == ["dynamic-optimizer", "  SGD at rate 0.1 after every"]
 
 
-@pytest.mark.parametrize("place", [hang, hang_whole])
+@pytest.mark.parametrize("place", [hang_text, hang_unbroken])
 def test_in_a_pipe_nothing_is_broken(place):
     assert place("learning  ", PROSE * 9, None) == ["learning  " + PROSE * 9]
 
@@ -58,21 +58,21 @@ def test_in_a_pipe_nothing_is_broken(place):
     ],
 )
 def test_a_command_can_be_copied_from_any_terminal(columns, lines):
-    assert hang_whole("write  ", COMMAND, columns) == lines
+    assert hang_unbroken("write  ", COMMAND, columns) == lines
 
 
 def test_a_path_is_never_broken():
     path = "/a/long path/" + "x" * 60
-    assert hang_whole("run  ", path, 40) == ["run", f"  {path}"]
+    assert hang_unbroken("run  ", path, 40) == ["run", f"  {path}"]
     assert split_command(f"python -m jaxrnn.sample '{path}'") == ("python -m jaxrnn.sample", f"'{path}'")
 
 
 def test_a_narrow_table_leaves_out_what_matters_least():
     widths = {"a": 5, "b": 5, "c": 5}
-    assert fitting(widths, "cab", None) == ["a", "b", "c"]
-    assert fitting(widths, "cab", 19) == ["a", "b", "c"]
-    assert fitting(widths, "cab", 18) == ["a", "c"]
-    assert fitting(widths, "cab", 11) == ["c"]
+    assert choose_columns(widths, "cab", None) == ["a", "b", "c"]
+    assert choose_columns(widths, "cab", 19) == ["a", "b", "c"]
+    assert choose_columns(widths, "cab", 18) == ["a", "c"]
+    assert choose_columns(widths, "cab", 11) == ["c"]
 
 
 ROW = Epoch(
@@ -139,7 +139,7 @@ def test_a_pipe_gets_the_lines_of_always():
 def test_a_message_breaks_between_words_on_a_terminal_only(monkeypatch):
     for columns, num_lines in ((40, 2), (None, 1)):
         monkeypatch.setattr(report.Console, "is_terminal", property(lambda screen, c=columns: c is not None))
-        screen = report.console()
+        screen = report.make_screen()
         screen.width = columns or 40
         with screen.capture() as captured:
             screen.print("planned: 47,998 updates, 2.00 epochs, to end in time")
@@ -152,7 +152,7 @@ def test_a_message_breaks_between_words_on_a_terminal_only(monkeypatch):
 @pytest.mark.parametrize("num_epochs", [3, 100, None])
 def test_the_bar_fits(columns, num_epochs):
     def show(screen):
-        with report.progress(screen, 1_000, num_epochs) as show:
+        with report.progress_bar(screen, 1_000, num_epochs) as show:
             show(1, 500, 2.0, 1_123_456.0)
 
     lines = [line.rpartition("K")[2] for line in shown(show, columns)]

@@ -21,33 +21,33 @@ def epoch(number, step, nats: float | None = 2.0, **more):
 
 
 def test_whole_epochs_lie_side_by_side():
-    found = plot.curves([epoch(0, 100, 3.0, validation_nats=2.5), epoch(1, 200, 2.0, validation_nats=1.5)], 100)
+    found = plot.collect_curves([epoch(0, 100, 3.0, validation_nats=2.5), epoch(1, 200, 2.0, validation_nats=1.5)], 100)
     assert found == Curves([], [(0.5, 3.0), (1.5, 2.0)], [(1.0, 2.5), (2.0, 1.5)], 2.0)
 
 
 def test_an_epoch_that_was_cut_short_lies_where_it_was_read():
     window = {"event": "progress", "step": 120, "online_nats": 2.2}
-    found = plot.curves([epoch(0, 100, 3.0), window, epoch(1, 130, 2.0, validation_nats=1.5)], 100)
+    found = plot.collect_curves([epoch(0, 100, 3.0), window, epoch(1, 130, 2.0, validation_nats=1.5)], 100)
     assert found == Curves([(1.2, 2.2)], [(0.5, 3.0), (1.15, 2.0)], [(1.3, 1.5)], 1.3)
 
 
 def test_a_run_shorter_than_an_epoch_fills_the_picture():
-    assert plot.curves([epoch(0, 30)], 100) == Curves([], [(0.15, 2.0)], [], 0.3)
+    assert plot.collect_curves([epoch(0, 30)], 100) == Curves([], [(0.15, 2.0)], [], 0.3)
 
 
 def test_an_epoch_whose_predecessor_is_missing_is_no_longer_than_an_epoch():
-    assert plot.curves([epoch(4, 500)], 100).epochs == [(4.5, 2.0)]
+    assert plot.collect_curves([epoch(4, 500)], 100).epochs == [(4.5, 2.0)]
 
 
 @pytest.mark.parametrize(
     "line", [{"event": "epoch"}, {}, epoch(0, None), epoch(0, "7"), epoch(0, 7, None), epoch(0, 7, float("nan"))]
 )
 def test_a_line_that_was_changed_by_hand_is_left_out(line):
-    assert plot.curves([line], 100) == Curves([], [], [], 0.0)
+    assert plot.collect_curves([line], 100) == Curves([], [], [], 0.0)
 
 
 def test_the_metrics_of_a_run_are_placed(trained):
-    found = plot.curves(events(trained / "runs" / "notebook-comedie-0"), 2_699)
+    found = plot.collect_curves(events(trained / "runs" / "notebook-comedie-0"), 2_699)
     assert [place for place, _ in found.epochs] == [0.5, 1.5]
     assert (len(found.windows), found.validation, found.end) == (5, [], 2.0)
 
@@ -115,7 +115,7 @@ def test_the_result_is_there_before_the_picture_and_without_it(tmp_path, monkeyp
         seen.append((metrics(run_dir)[-1]["event"], capsys.readouterr().out))
         raise error
 
-    monkeypatch.setattr(plot, "draw_apart", fail)
+    monkeypatch.setattr(plot, "draw_in_subprocess", fail)
     train.main([*SMALL, "--epochs", "1", "--run-dir", str(run_dir)])
     out, err = capsys.readouterr()
     ((event, before),) = seen

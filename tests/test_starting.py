@@ -25,9 +25,9 @@ def test_only_a_terminal_gets_the_word(monkeypatch, screen, term, said):
     written = screen()
     monkeypatch.setattr(sys, "stdout", written)
     monkeypatch.setenv("TERM", term)
-    starting.show()
+    starting.show_word()
     assert written.getvalue() == ("\rstarting" if said else "")
-    starting.clear()
+    starting.clear_word()
     assert written.getvalue().endswith("\r        \r") == said
 
 
@@ -36,8 +36,8 @@ def test_a_screen_that_is_gone_is_no_error(monkeypatch, screen):
     if screen:
         screen.close()
     monkeypatch.setattr(sys, "stdout", screen)
-    starting.show()
-    starting.clear()
+    starting.show_word()
+    starting.clear_word()
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate", "sample", "inspect", "export"])

@@ -29,7 +29,7 @@ def stream(kind):
         os.close(reading)
     else:
         number = os.open("/dev/full", os.O_WRONLY if kind == "full" else os.O_RDONLY)
-    return io.TextIOWrapper(io.BufferedWriter(terminal._Screen(number, "w")), "utf-8")
+    return io.TextIOWrapper(io.BufferedWriter(terminal._Output(number, "w")), "utf-8")
 
 
 @pytest.mark.parametrize("missing", [lambda: None, lambda: closed_stream()], ids=["none", "closed"])
@@ -80,7 +80,7 @@ def test_a_slow_reader_that_never_waits_is_waited_for_without_work():
 
     reader = threading.Thread(target=read_slowly)
     reader.start()
-    with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out), terminal.guarded():
+    with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out), terminal.protect_streams():
         before = time.process_time()
         print(text, flush=True)
         seconds = time.process_time() - before
@@ -106,7 +106,7 @@ def test_a_closed_pipe_is_an_invalid_argument_on_windows(number, system, gone):
 def drop(*opened):
     """Closes them, whatever they have not written."""
     for each in opened:
-        each.buffer.raw.needed = False
+        each.buffer.raw.is_required = False
         each.close()
 
 
@@ -181,7 +181,7 @@ def test_a_program_leaves_the_streams_as_they_were(trained, capsys):
 def test_a_character_that_the_screen_does_not_know_is_a_question_mark(tmp_path, monkeypatch):
     with (tmp_path / "out").open("w", encoding="ascii") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        with terminal.guarded():
+        with terminal.protect_streams():
             print("é")
         assert out.errors == "strict"
     assert (tmp_path / "out").read_text() == "?\n"
@@ -200,9 +200,9 @@ def test_streams_that_were_closed_before_the_program_began(closed, code, said):
 
 def test_a_file_never_gets_the_number_of_a_closed_stream_so_that_nothing_is_printed_into_it(tmp_path):
     program = (
-        "from jaxrnn.console import terminal as streams; import os, sys; streams.reopen_closed(); "
+        "from jaxrnn.console import terminal; import os, sys; terminal.reopen_closed_streams(); "
         f"file = open({str(tmp_path / 'file')!r}, 'w'); file.write(str(file.fileno() > 2)); "
-        "streams.say('said'); file.close()"
+        "terminal.print_to_stderr('said'); file.close()"
     )
     subprocess.run(["sh", "-c", f'"{sys.executable}" -c "$0" <&- >&- 2>&-', program], check=True)
     assert (tmp_path / "file").read_text() == "True"

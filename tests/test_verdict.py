@@ -18,7 +18,7 @@ GUESS = math.log(72)  # 4.2767
         (math.nan, [], 10, ""),  # nothing is known
         (4.2, [4.0, 4.5], 45_000, ""),  # the last thousand are no better than a guess, the epoch is
         (9.0, [3.0, 9.0], 45_000, "learning failed: the loss rose from 3.0000 to 9.0000 nats in the last"),
-        (9.0, [9.5, 9.0], 45_000, "learning failed: the loss rose from the 4.2767 of guessing evenly to 9.0000 nats"),
+        (9.0, [9.5, 9.0], 45_000, "learning failed: the loss rose from the 4.2767 of a uniform guess to 9.0000 nats"),
         (9.0, [], 300, "too short to learn: after 300 updates the online loss is 9.0000 nats"),  # nothing was measured before
         (4.5, [3.0, 4.4], 45_000, "learning failed: the loss rose from 3.0000 to 4.4000 nats in the last"),
         (math.inf, [3.0, math.inf], 45_000, "learning failed: the loss rose from 3.0000 to inf nats"),
@@ -26,14 +26,14 @@ GUESS = math.log(72)  # 4.2767
             4.3,
             [],
             40,
-            "too short to learn: after 40 updates the online loss is 4.3000 nats, and guessing evenly costs 4.2767; read",
+            "too short to learn: after 40 updates the online loss is 4.3000 nats; a uniform guess costs 4.2767; use",
         ),
         (4.45, [4.5, 4.4], 20, "too short to learn: after 20 updates"),
-        (4.3, [4.3, 4.3], 45_000, "too little was learned: after 45,000 updates the online loss is 4.3000 nats"),
+        (4.3, [4.3, 4.3], 45_000, "learned too little: after 45,000 updates the online loss is 4.3000 nats"),
     ],
 )
 def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_updates, said):
-    line = verdict.on_learning(online, windows, GUESS, num_updates, 0.1, fresh=True)
+    line = verdict.judge_learning(online, windows, GUESS, num_updates, 0.1, fresh=True)
     assert line.startswith(said)
     assert bool(line) == bool(said)
     assert ("lower than 0.1" in line) == ("rose" in said)
@@ -45,8 +45,8 @@ def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_u
 )
 def test_old_weights_are_blamed_for_their_own_loss_alone(windows, rose):
     """On another text they may begin far above a guess."""
-    line = verdict.on_learning(9.2, windows, GUESS, 5_000, 0.1, fresh=False)
-    assert line.startswith("learning failed: the loss rose" if rose else "too little was learned: after 5,000 updates")
+    line = verdict.judge_learning(9.2, windows, GUESS, 5_000, 0.1, fresh=False)
+    assert line.startswith("learning failed: the loss rose" if rose else "learned too little: after 5,000 updates")
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_old_weights_are_blamed_for_their_own_loss_alone(windows, rose):
     ],
 )
 def test_dynamic_evaluation_that_makes_it_worse_is_told_with_the_flag(frozen, dynamic, chosen, auto, said):
-    line = verdict.on_dynamic(frozen, dynamic, (0.1, 0.2), chosen, "--rate", auto)
+    line = verdict.judge_dynamic(frozen, dynamic, (0.1, 0.2), chosen, "--rate", auto)
     assert line.startswith("dynamic evaluation is " if said else "")
     assert line.endswith(said)
     assert bool(line) == bool(said)
 
 
 def test_a_loss_that_is_no_number_blames_nothing(capsys):
-    report.show_losses(report.console(), {"one": math.nan, "two": 2.0})
+    report.show_losses(report.make_screen(), {"one": math.nan, "two": 2.0})
     title, one, two = capsys.readouterr().out.splitlines()
     assert one.split() == ["NaN", "NaN", "NaN", "one"]
     assert one.index("one") == two.index("two") == title.index("per character")

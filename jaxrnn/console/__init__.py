@@ -1,1 +1,1 @@
-"""What one sees and types: flags, errors in one line, tables, the picture."""
+"""What the user types and sees: flags, one-line errors, tables, the picture of the loss."""

@@ -1,4 +1,4 @@
-"""Shared by all programs: flags from a dataclass, errors on one line."""
+"""What all programs share: flags from a dataclass, errors on one line."""
 
 import contextlib
 import importlib
@@ -48,7 +48,7 @@ def parse(
 
 
 def _convert(settings: type[Settings], flags: list[str], default: Settings | None) -> Settings:
-    """Let tyro convert values that have been checked; what it says of others is drawn as a box."""
+    """Convert values that have been checked; tyro would draw its complaints as boxes."""
     given: dict[str, Any] = {} if default is None else {"default": default}
     try:
         return tyro.cli(
@@ -64,40 +64,46 @@ def _convert(settings: type[Settings], flags: list[str], default: Settings | Non
 
 
 @contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """End the program with the error's message on stderr and its exit code; after a signal, with 128 + its number.
+def exit_on_error() -> Iterator[None]:
+    """Exit with a one-line message on stderr and the error's exit code; after a signal, with 128 + its number.
 
-    Whatever the program changes in its process is then as it was: a notebook or a test may have called it.
+    Everything that the program changes in its process is restored: a notebook or a test may have called it.
     """
-    with restore_settings(), terminal.guarded(), orbax_silenced(), terminal.shown(), _one_line_for_errors():
+    with (
+        restore_settings(),
+        terminal.protect_streams(),
+        orbax_silenced(),
+        terminal.exit_on_write_error(),
+        _exit_with_message(),
+    ):
         yield
 
 
 @contextlib.contextmanager
-def _one_line_for_errors() -> Iterator[None]:
+def _exit_with_message() -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        terminal.say("error: not enough memory on this device")
+        terminal.print_to_stderr("error: not enough memory on this device")
         raise SystemExit(2) from None
     except tuple(EXIT_CODES) as error:
-        terminal.say(f"error: {error}")
+        terminal.print_to_stderr(f"error: {error}")
         raise SystemExit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))) from None
     except Stopped as stopped:
-        terminal.say(str(stopped))
+        terminal.print_to_stderr(str(stopped))
         raise SystemExit(128 + stopped.signal) from None
     except KeyboardInterrupt as interrupt:
-        terminal.say("stopped")
+        terminal.print_to_stderr("stopped")
         raise SystemExit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)) from None
 
 
-def import_meanwhile(*modules: str) -> threading.Thread:
-    """Import modules on another core while this one waits for XLA; whoever needs one before then waits for it."""
+def import_in_background(*modules: str) -> threading.Thread:
+    """Import modules in a thread while this one waits for XLA; an `import` of one of them waits until it is done."""
 
     def load() -> None:
-        with contextlib.suppress(Exception):  # whoever needs it will raise it
+        with contextlib.suppress(Exception):  # the import that needs it will raise it
             for module in modules:
                 importlib.import_module(module)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from jaxrnn.console.arguments import Setting, list_settings, switch_of
-from jaxrnn.console.layout import LEAST_ROOM, hang, wrap
+from jaxrnn.console.layout import LEAST_ROOM, hang_text, wrap_words
 
 MOST_COLUMNS = 100  # longer lines are hard to read
 NAME_COLUMNS, NARROW_COLUMNS = 28, 6  # of a flag and its value; a longer one gets a line of its own
@@ -39,11 +39,11 @@ def help_lines(program: str, description: str, settings: Any, columns: int) -> I
     found = list(list_settings(settings))
     positionals = [setting for setting in found if setting.is_positional]
     words = [_value_name(each) if each.is_required else f"[{_value_name(each)}]" for each in positionals]
-    yield from map(Text, hang("usage: ", " ".join([program, *words, "[--flags]"]), columns))
+    yield from map(Text, hang_text("usage: ", " ".join([program, *words, "[--flags]"]), columns))
     yield Text()
     for line in description.strip().splitlines():
         item = ITEM.fullmatch(line)
-        yield from map(Text, hang(f"  {item[1]:<13}", item[2], columns) if item else wrap(line, columns))
+        yield from map(Text, hang_text(f"  {item[1]:<13}", item[2], columns) if item else wrap_words(line, columns))
     groups = itertools.groupby((each for each in found if not each.is_positional), lambda setting: setting.owner)
     texts = {owner: read_texts(owner) for owner in {setting.owner for setting in found}}
     sections = {"Arguments": positionals} | {_title(owner): list(group) for owner, group in groups}
@@ -118,5 +118,5 @@ def _beside(head: str, text: str, columns: int) -> Iterator[Text]:
     """Put the text of a flag beside it, or below one that is too long for that."""
     width = NAME_COLUMNS if columns >= NAME_COLUMNS + LEAST_ROOM else NARROW_COLUMNS
     if len(head) <= width - 2:
-        return map(Text, hang(head.ljust(width), text, columns))
-    return map(Text, [head, *hang(" " * width, text, columns)])
+        return map(Text, hang_text(head.ljust(width), text, columns))
+    return map(Text, [head, *hang_text(" " * width, text, columns)])

@@ -1,4 +1,7 @@
-"""How lines fit a terminal: broken between words, and tables with fewer columns. Without a terminal lines stay whole."""
+"""Fit lines and tables to a terminal: break between words, leave out columns. Without a terminal lines stay whole.
+
+Rich's own tables would pad the last column with blanks, break lines in a pipe, and cut what has no room.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,36 +9,36 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-LEAST_ROOM = 24  # columns, beside a name or numbers; with less the text goes below them
+LEAST_ROOM = 24  # columns beside a name or numbers; with fewer the text goes below them
 INDENT = 2
 
 
-def columns_of(screen: Console) -> int | None:
-    """Count the columns of a terminal; None without one: whoever reads from a pipe or a file wants whole lines."""
+def count_columns(screen: Console) -> int | None:
+    """Return the width of a terminal; None without one, because a pipe or a file gets whole lines."""
     return screen.width if screen.is_terminal else None
 
 
-def wrap(text: str, width: int) -> list[str]:
-    """Break a text between words into lines of so many columns; a word that is longer than a line is broken, too."""
+def wrap_words(text: str, width: int) -> list[str]:
+    """Break a text between words into lines of at most `width` columns; only a word longer than that is broken inside."""
     lines = Text(text).wrap(Console(width=width), width, overflow="fold")
     return [line.plain.rstrip() for line in lines] or [""]
 
 
-def hang(head: str, text: str, columns: int | None) -> list[str]:
-    """Put a text beside a head; what does not fit hangs in line with its beginning, or below the head if there is no room."""
+def hang_text(head: str, text: str, columns: int | None) -> list[str]:
+    """Put a text beside a head; further lines are aligned with its beginning, or go below the head if there is no room."""
     room = None if columns is None else columns - cell_len(head)
     if columns is None or room is None or cell_len(text) <= room:
         return [head + text]
     if room < LEAST_ROOM:
-        return [head.rstrip(), *(" " * INDENT + line for line in wrap(text, max(1, columns - INDENT)))]
-    first, *rest = wrap(text, room)
+        return [head.rstrip(), *(" " * INDENT + line for line in wrap_words(text, max(1, columns - INDENT)))]
+    first, *rest = wrap_words(text, room)
     return [head + first, *(" " * cell_len(head) + line for line in rest)]
 
 
-def hang_whole(head: str, text: str, columns: int | None) -> list[str]:
-    """Put a path or a command beside a head; one that does not fit goes below it and is not broken, so that it can be copied.
+def hang_unbroken(head: str, text: str, columns: int | None) -> list[str]:
+    """Put a path or a command beside a head, or below it, but never break it, so that it can be copied.
 
-    A command may go on in a second line, as the shell understands it.
+    A command may continue on a second line, as a shell understands it.
     """
     if columns is None or cell_len(head + text) <= columns:
         return [head + text]
@@ -48,13 +51,18 @@ def hang_whole(head: str, text: str, columns: int | None) -> list[str]:
 
 
 def split_command(text: str) -> tuple[str, str]:
-    """`python -m MODULE` and the rest; nothing and the whole if it is no command."""
+    """Split a command into `python -m MODULE` and the rest; of any other text the first part is empty."""
     words = text.split(" ", 3)
     return (" ".join(words[:3]), words[3]) if words[:2] == ["python", "-m"] and len(words) > 3 else ("", text)
 
 
-def fitting(widths: Mapping[str, int], importance: Iterable[str], columns: int | None, gap: int = 2) -> Sequence[str]:
-    """Choose the columns of a table that fit side by side, the more important ones first; they stay in their order."""
+def align_cells(cells: Mapping[str, str], widths: Mapping[str, int], titles: Iterable[str], gap: int = 2) -> str:
+    """Format a row of a table, or its head where each cell is its title, with the cells to the right."""
+    return (" " * gap).join(cells[title].rjust(widths[title]) for title in titles)
+
+
+def choose_columns(widths: Mapping[str, int], importance: Iterable[str], columns: int | None, gap: int = 2) -> Sequence[str]:
+    """Choose the most important columns of a table that fit side by side; they keep their order."""
     if columns is None:
         return list(widths)
     chosen, used = set(), -gap

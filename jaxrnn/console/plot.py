@@ -1,8 +1,8 @@
-"""Picture of the loss, drawn by a process of its own.
+"""Plot the losses of a run, as a figure or as a PNG that a separate process draws.
 
-So no setting of the user's matplotlib, no backend of a notebook and no failure of drawing reaches the run, and the run leaves
-nothing behind in a matplotlib that the same process may use for something else. This file imports nothing of JAX, so that the
-process that draws starts in half a second.
+In a process of its own no matplotlib settings, no notebook backend and no failure reach the run, and the run leaves nothing
+behind in a matplotlib that the user's process may use for something else. This module does not import JAX, so that the process
+starts in half a second.
 """
 
 import io
@@ -21,24 +21,24 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SECONDS = 300.0  # at most; the first picture of a user takes long, because matplotlib looks for all fonts
-LEVELS = {  # a number -> what the picture calls it, its color and its dashes
+SECONDS = 300.0  # at most; a user's first plot takes long, because matplotlib searches for fonts
+LEVELS = {  # a number -> its label, color and dashes
     "train_nats": ("training text, frozen", "C2", "--"),
     "heldout_nats": ("held-out, frozen", "C3", "--"),
     "heldout_dynamic_nats": ("held-out, dynamic", "C1", ":"),
 }
-# The paths are those of this process: it may run from a checkout, or from a notebook that has added some.
+# With the import paths of this process, which may run from a checkout, or a notebook that has added some.
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn.console import plot; plot.main()"
 
 Points: TypeAlias = Sequence[Sequence[float]]  # (epochs read so far, nats)
 
 
 class NotDrawn(Exception):
-    """The picture could not be drawn; the message says why."""
+    """The plot could not be drawn; the message says why."""
 
 
 class Curves(NamedTuple):
-    """Losses of a run, each at the place of its characters in the run."""
+    """Losses of a run, each at the position of its characters in the run."""
 
     windows: Points  # at the end of the window
     epochs: Points  # in the middle of the epoch, or of what was read of it
@@ -46,11 +46,11 @@ class Curves(NamedTuple):
     end: float  # epochs read in all
 
 
-def curves(events: Iterable[Mapping[str, Any]], updates_per_epoch: int) -> Curves:
-    """Place the losses in a run's metrics at the updates that they belong to.
+def collect_curves(events: Iterable[Mapping[str, Any]], updates_per_epoch: int) -> Curves:
+    """Collect the losses in a run's metrics, at the updates that they belong to.
 
-    An epoch's `step` is its last update, so that one which was cut short takes the room of what was read of it. A line that was
-    changed by hand, or lacks a number, is left out.
+    An epoch's `step` is its last update, so that an epoch that was cut short is as wide as the part that was read. Lines that
+    lack a number, or were edited by hand, are skipped.
     """
     windows, epochs, validation, before = [], [], [], 0.0
     for event in events:
@@ -69,11 +69,11 @@ def curves(events: Iterable[Mapping[str, Any]], updates_per_epoch: int) -> Curve
 
 
 def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> "Figure":
-    """Make the picture of the loss as a matplotlib figure, in the style that is set.
+    """Plot the losses as a matplotlib figure, in the current style.
 
     Args:
       numbers: the four numbers by name, in nats per character.
-      window: characters of which a point of `curves.windows` is the mean.
+      window: number of characters averaged in a point of `curves.windows`.
       title: printable characters.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
@@ -82,10 +82,10 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
     drawn = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
-    axes.plot(*_across(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
-    axes.plot(*_across(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
+    axes.plot(*_split_points(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
+    axes.plot(*_split_points(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
     if curves.validation:
-        axes.plot(*_across(curves.validation), "s-", color="C4", label="validation")
+        axes.plot(*_split_points(curves.validation), "s-", color="C4", label="validation")
     for name, (words, color, dashes) in LEVELS.items():
         axes.axhline(numbers[name], color=color, linestyle=dashes, linewidth=1.5, label=f"{words}: {numbers[name]:.3f}")
     shown = [nats for nats in (*numbers.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
@@ -95,28 +95,22 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
 
 
 def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
-    """Draw the loss as PNG, in matplotlib's own style whatever the user's is.
-
-    Args:
-      numbers: the four numbers by name, in nats per character.
-      window: characters of which a point of `curves.windows` is the mean.
-      title: printable characters.
-    """
+    """Draw the figure as a PNG, in matplotlib's default style whatever the user's is; arguments as of `figure`."""
     import matplotlib as mpl  # here, because it takes a while to import
 
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a name in a script that the font does not have is drawn as boxes
+        warnings.simplefilter("ignore")  # characters that the font lacks are drawn as boxes
         mpl.rcdefaults()
         picture = io.BytesIO()
         figure(curves, numbers, window, title).savefig(picture, dpi=120, format="png")
     return picture.getvalue()
 
 
-def draw_apart(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
-    """Draw as `draw` does, in a process of its own, which no Ctrl-C reaches.
+def draw_in_subprocess(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
+    """Draw as `draw` does, in a separate process that Ctrl-C does not reach.
 
     Raises:
-      NotDrawn: the picture could not be drawn.
+      NotDrawn: the plot could not be drawn.
     """
     paths = json.dumps([os.path.abspath(path) for path in sys.path])  # noqa: PTH100 (an empty path is the working folder)
     given = {"curves": curves, "numbers": dict(numbers), "window": window, "title": title}
@@ -128,21 +122,21 @@ def draw_apart(curves: Curves, numbers: Mapping[str, float], window: int, title:
             timeout=SECONDS,
             env={**os.environ, "MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull},
             cwd=Path(__file__).parent,  # not the user's folder: matplotlib would read settings there
-            # Ctrl-C goes to all processes of a terminal; the run itself decides what becomes of the picture.
+            # Ctrl-C goes to all processes of a terminal; what becomes of the plot is for the run to decide.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
     except subprocess.TimeoutExpired:
         raise NotDrawn(f"it took over {SECONDS:g} seconds") from None
-    except Exception as error:  # no memory, no process to be had
-        raise NotDrawn(_in_one_line(str(error)) or type(error).__name__) from None
+    except Exception as error:  # no memory, no process
+        raise NotDrawn(_last_line(str(error)) or type(error).__name__) from None
     if done.returncode or not done.stdout:
-        raise NotDrawn(_in_one_line(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}")
+        raise NotDrawn(_last_line(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}")
     return done.stdout
 
 
 def main() -> None:
-    """Draw what stdin describes to stdout."""
+    """Draw the plot that stdin describes, and write the PNG to stdout."""
     given = json.load(sys.stdin)
     picture = draw(**{**given, "curves": Curves(*given["curves"])})
     sys.stdout.buffer.write(picture)
@@ -152,8 +146,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _in_one_line(complaint: str) -> str:
-    """The last line of a traceback says what was wrong."""
+def _last_line(complaint: str) -> str:
+    """Return the last line of a traceback, which says what was wrong."""
     lines = complaint.strip().splitlines()
     return lines[-1][:200] if lines else ""
 
@@ -167,5 +161,5 @@ def _label_axes(axes: Any, title: str) -> None:
     axes.grid(alpha=0.2)
 
 
-def _across(points: Points) -> tuple[list[float], list[float]]:
+def _split_points(points: Points) -> tuple[list[float], list[float]]:
     return [place for place, _ in points], [nats for _, nats in points]

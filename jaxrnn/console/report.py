@@ -1,6 +1,6 @@
-"""What one sees: the run in a few lines, progress, a table row for each epoch, the four numbers.
+"""Show a run: its settings, a progress bar, a table row per epoch, the four numbers.
 
-Without a terminal everything comes as plain lines, without progress bar and control codes.
+Without a terminal all output is plain lines, without a progress bar and control codes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from jaxrnn.console.layout import LEAST_ROOM, columns_of, fitting, hang, hang_whole, wrap
+from jaxrnn.console.layout import LEAST_ROOM, align_cells, choose_columns, count_columns, hang_text, hang_unbroken, wrap_words
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
@@ -23,11 +23,9 @@ from jaxrnn.storage.run_folder import PICTURE
 from jaxrnn.storage.store import Rejected
 from jaxrnn.training.progress import Epoch, FourNumbers
 
-LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
+CHECKPOINT_LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH, SAMPLE_MARGIN = 4, 68, "       │ "  # of the sample shown after each epoch
-LOSSES_WIDTH = 28  # of the numbers in the table of losses
-
-
+LOSS_WIDTHS = {"nats": 6, "bits": 6, "perplexity": 10}  # the more important columns first
 BAR_IMPORTANCE = ("epoch", "nats", "time", "speed", "bits", "bar")
 EPOCH_WIDTHS = {
     "epoch": 5, "online nats": 11, "bits": 6, "characters/s": 12, "rate": 9, "validation nats": 15, "clipped": 7,
@@ -35,10 +33,10 @@ EPOCH_WIDTHS = {
 EPOCH_IMPORTANCE = ("epoch", "online nats", "validation nats", "bits", "characters/s", "clipped", "rate")
 CHECKPOINT_WIDTHS = {"number": 6, "step": 11, "epochs": 6, "rate": 9, "online nats": 11, "best nats": 9, "kB": 6, "SHA-256": 7}
 CHECKPOINT_IMPORTANCE = ("number", "SHA-256", "step", "epochs", "online nats", "best nats", "kB", "rate")
-PATHS = ("run", "picture")  # among the facts: they are copied, so that they are not broken
-Show = Callable[[int, int, float, float], None]  # epoch, characters read in it, nats of the last ones, characters per second
+PATHS = ("run", "picture")  # facts that users copy, so that they are never broken
+MoveBar = Callable[[int, int, float, float], None]  # epoch, characters read in it, their loss in nats, characters per second
 
-MEANING = {
+MEANINGS = {
     "online_nats": "online: last epoch, scored, then learned from",
     "train_nats": "training text, weights frozen",
     "heldout_nats": "held-out text, weights frozen",
@@ -46,73 +44,73 @@ MEANING = {
 }
 
 
-def console() -> Console:
-    """A screen, or whatever takes its place, for the first process; nothing in a text is taken for markup."""
+def make_screen() -> Console:
+    """Make the console for stdout, silent in all processes but the first; no text is taken for markup."""
     plain = Console(quiet=not devices.is_first_process(), highlight=False, markup=False, emoji=False)
     plain.soft_wrap = not plain.is_terminal  # a terminal would break lines inside words
     return plain
 
 
-def bits(nats: float) -> float:
-    """Bits per character."""
+def to_bits(nats: float) -> float:
+    """Convert nats to bits."""
     return nats / math.log(2)
 
 
 def show_facts(screen: Console, facts: Mapping[str, str]) -> None:
-    """Show names and values, one a line; on a terminal a long value hangs beside its name."""
-    width, columns = max(map(len, facts)) + 2, columns_of(screen)
+    """Show names and values, one per line; on a terminal a long value is broken and aligned beside its name."""
+    width, columns = max(map(len, facts)) + 2, count_columns(screen)
     for name, value in facts.items():
         copied = name in PATHS or value.startswith("python -m ")
-        first, *rest = (hang_whole if copied else hang)(name.ljust(width), printable(value), columns)
+        first, *rest = (hang_unbroken if copied else hang_text)(name.ljust(width), replace_controls(value), columns)
         screen.print(Text.assemble((first[:width], "bold"), first[width:]), soft_wrap=True)
         for line in rest:
             screen.print(Text(line), soft_wrap=True)
     screen.print()
 
 
-def printable(characters: str) -> str:
-    """The same characters, with a sign in the place of those that would steer the terminal."""
+def replace_controls(characters: str) -> str:
+    """Replace control characters, which would steer the terminal."""
     return "".join(character if character.isprintable() else "·" for character in characters)
 
 
-def visible(characters: str, most: int = 52) -> str:
-    """Characters on one line, the blank ones spelled by signs, shortened."""
-    shown = printable(characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥"))
+def spell_characters(characters: str, most: int = 52) -> str:
+    """Show characters on one line of at most `most`, with visible signs for blanks."""
+    shown = replace_controls(characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥"))
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
-def vocabulary_in_words(known: Vocabulary, threshold: int, most: int = 52) -> str:
-    """How many characters there are, which, and how many of them are merged."""
-    seldom = f" (under {threshold} times)" if threshold else ""  # 0: they were merged by the run whose weights these were
+def describe_vocabulary(known: Vocabulary, threshold: int, most: int = 52) -> str:
+    """Describe a vocabulary: how many characters, which, and how many of them are merged."""
+    seldom = f" (under {threshold} times)" if threshold else ""  # 0: merged by the run that the weights come from
     merged = f", {len(known.rare)} of them merged{seldom}" if known.rare else ""
-    return f"{len(known.characters)} characters: {visible(known.characters, most)}{merged}"
+    return f"{len(known.characters)} characters: {spell_characters(known.characters, most)}{merged}"
 
 
 @contextlib.contextmanager
-def progress(screen: Console, num_characters: int, num_epochs: int | None) -> Iterator[Show]:
-    """A bar over the characters of all epochs, or of one epoch after the other where their number is not known.
+def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -> Iterator[MoveBar]:
+    """Show a progress bar over all epochs, or over each epoch in turn if their number is unknown; yield what moves it.
 
-    What does not fit the terminal is left out. Call what it gives with what `Show` says.
+    Parts that do not fit the terminal are left out.
     """
     if not screen.is_terminal:
         yield lambda epoch, num_read, nats, speed: None
         return
-    chosen = fitting(bar_widths(num_epochs), BAR_IMPORTANCE, screen.width, gap=1)
+    chosen = choose_columns(bar_widths(num_epochs), BAR_IMPORTANCE, screen.width, gap=1)
     parts = bar_parts()
     bar = Progress(*(parts[name] for name in chosen), console=screen, transient=True)
     task = bar.add_task("", total=num_characters * (num_epochs or 1), epoch="", nats=0.0, bits=0.0, speed=0.0)
 
     with contextlib.ExitStack() as shown:
-        shown.enter_context(busy(screen, "learning"))
+        shown.enter_context(show_status(screen, "learning"))
 
         def show(epoch: int, num_read: int, nats: float, speed: float) -> None:
             if num_epochs is None:
                 number, completed = f"{epoch + 1}", num_read
-                if bar.tasks[0].completed > num_read:  # a new epoch: without a reset the time left would stay at zero
+                if bar.tasks[0].completed > num_read:  # a new epoch; without a reset the remaining time would stay at zero
                     bar.reset(task)
             else:
                 number, completed = f"{epoch + 1} of {num_epochs}", epoch * num_characters + num_read
-            bar.update(task, completed=completed, epoch=number, nats=nats, bits=bits(nats), speed=speed)
+            bar.update(task, completed=completed, epoch=number, nats=nats, bits=to_bits(nats), speed=speed)
             if not bar.live.is_started:
                 shown.close()
                 shown.enter_context(bar)
@@ -121,7 +119,7 @@ def progress(screen: Console, num_characters: int, num_epochs: int | None) -> It
 
 
 def bar_parts() -> dict[str, ProgressColumn]:
-    """The parts of a bar, by name."""
+    """The parts of a progress bar, by name."""
     return {
         "epoch": TextColumn("epoch {task.fields[epoch]}"),
         "bar": BarColumn(bar_width=10),
@@ -133,77 +131,79 @@ def bar_parts() -> dict[str, ProgressColumn]:
 
 
 def bar_widths(num_epochs: int | None) -> dict[str, int]:
-    """How many columns each part of the bar takes at most."""
+    """The maximum width of each part of a progress bar."""
     of_all = "" if num_epochs is None else f"{num_epochs} of {num_epochs}"
     return {"epoch": len(f"epoch {of_all or '99'}"), "bar": 10, "nats": 17, "bits": 11, "speed": 16, "time": 7}
 
 
-def busy(screen: Console, word: str) -> contextlib.AbstractContextManager:
-    """A sign of life on a terminal."""
+def show_status(screen: Console, word: str) -> contextlib.AbstractContextManager:
+    """Show a word with a spinner on a terminal, until the work inside is done."""
     return screen.status(word) if screen.is_terminal else contextlib.nullcontext()
 
 
 def show_header(screen: Console, validated: bool, clipped: bool) -> None:
     """Show the head of the table of epochs."""
     titles = epoch_titles(screen, validated, clipped)
-    screen.print(Text("  ".join(f"{title:>{EPOCH_WIDTHS[title]}}" for title in titles), style="bold"))
+    screen.print(Text(align_cells({title: title for title in titles}, EPOCH_WIDTHS, titles), style="bold"))
 
 
 def show_epoch(screen: Console, row: Epoch, sample: str) -> None:
-    """Show a row of the table of epochs, and the beginning of what the model writes after it."""
+    """Show a row of the table of epochs, and the beginning of a sample."""
     cells = {
         "epoch": f"{row.epoch + 1}",
         "online nats": f"{row.online_nats:.4f}",
-        "bits": f"{bits(row.online_nats):.3f}",
+        "bits": f"{to_bits(row.online_nats):.3f}",
         "characters/s": f"{row.characters_per_second:,.0f}",
         "rate": f"{row.learning_rate:.4g}",
         "validation nats": "" if row.validation_nats is None else f"{row.validation_nats:.4f}",
         "clipped": "" if row.clipped_fraction is None else f"{row.clipped_fraction:.1%}",
     }
     titles = epoch_titles(screen, validated=row.validation_nats is not None, clipped=row.clipped_fraction is not None)
-    screen.print("  ".join(f"{cells[title]:>{EPOCH_WIDTHS[title]}}" for title in titles))
-    for line in sample_lines(sample, columns_of(screen)):
+    screen.print(align_cells(cells, EPOCH_WIDTHS, titles))
+    for line in sample_lines(sample, count_columns(screen)):
         screen.print(Text(f"{SAMPLE_MARGIN}{line}", style="dim"))
 
 
 def epoch_titles(screen: Console, validated: bool, clipped: bool) -> Sequence[str]:
-    """The columns of the table of epochs that there are, and that fit."""
+    """Choose the columns of the table of epochs that apply and fit."""
     absent = ("" if validated else "validation nats", "" if clipped else "clipped")
     widths = {title: width for title, width in EPOCH_WIDTHS.items() if title not in absent}
-    return fitting(widths, EPOCH_IMPORTANCE, columns_of(screen))
+    return choose_columns(widths, EPOCH_IMPORTANCE, count_columns(screen))
 
 
 def sample_lines(sample: str, columns: int | None) -> list[str]:
-    """The first lines of a sample, broken between words."""
+    """Break the beginning of a sample between words."""
     lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph.strip(), SAMPLE_WIDTH)]
-    lines = [printable(line) for line in lines]
+    lines = [replace_controls(line) for line in lines]
     if columns is not None:  # characters may be wider than a column, and the terminal narrower than a sample
         room = max(1, min(SAMPLE_WIDTH, columns - len(SAMPLE_MARGIN)))
-        lines = [part for paragraph in sample.split("\n") for part in wrap(printable(paragraph.strip()), room) if part]
+        lines = [
+            part for paragraph in sample.split("\n") for part in wrap_words(replace_controls(paragraph.strip()), room) if part
+        ]
     return lines[:SAMPLE_LINES]
 
 
 def show_numbers(screen: Console, numbers: FourNumbers) -> None:
     """Show the four numbers."""
     screen.print()
-    show_losses(screen, {MEANING[name]: nats for name, nats in numbers._asdict().items()})
+    show_losses(screen, {MEANINGS[name]: nats for name, nats in numbers._asdict().items()})
     screen.print()
 
 
 def show_verdicts(screen: Console, lines: Sequence[str]) -> None:
-    """Show what the numbers say, a line for each thing that should be changed."""
+    """Show advice from the numbers, one line for each thing to change."""
     for line in lines:
         screen.print(line)
     if lines:
         screen.print()
 
 
-def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
-    """Show how the run was tested, and what can be done next.
+def show_next_steps(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
+    """Show how the run was tested, and what to do next.
 
     Args:
       drawn: whether there is a picture.
-      tested: what is to be said of the test, by name.
+      tested: facts about the test.
     """
     show_facts(
         screen,
@@ -218,42 +218,42 @@ def show_next(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, 
 
 def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
     """Show a table of losses in nats, bits and perplexity per character."""
-    columns = columns_of(screen)
-    whole = columns is None or columns >= LOSSES_WIDTH + LEAST_ROOM
-    screen.print(Text(f"  nats    bits  {'perplexity  ' * whole}per character", style="bold"))
+    columns = count_columns(screen)
+    room = None if columns is None else columns - LEAST_ROOM - 2
+    titles = choose_columns(LOSS_WIDTHS, LOSS_WIDTHS, room)
+    head = align_cells({title: title for title in titles}, LOSS_WIDTHS, titles)
+    screen.print(Text(f"{head}  per character", style="bold"))
     for meaning, nats in losses.items():
-        if not math.isfinite(nats):
-            screen.print(f"{nats:>6.4f}  {nats:>6.4f}  {nats:>10.3f}  {meaning}".replace("nan", "NaN"))
-            continue
-        perplexity = math.exp(nats) if nats < 100 else math.inf
-        numbers = f"{nats:>6.4f}  {bits(nats):>6.4f}  " + (f"{perplexity:>10.3f}  " if whole else "")
-        for line in hang(numbers, printable(meaning), columns):
+        perplexity = math.inf if nats >= 100 else math.exp(nats)
+        cells = {"nats": f"{nats:.4f}", "bits": f"{to_bits(nats):.4f}", "perplexity": f"{perplexity:.3f}"}
+        numbers = align_cells(cells, LOSS_WIDTHS, titles).replace("nan", "NaN")
+        for line in hang_text(f"{numbers}  ", replace_controls(meaning), columns):
             screen.print(line, soft_wrap=True)
 
 
 def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Show a table of the checkpoints of a run; the rows are those of `inspect`."""
-    columns = columns_of(screen)
-    titles = fitting(CHECKPOINT_WIDTHS, CHECKPOINT_IMPORTANCE, columns)[:-1]  # the last one is of any width
-    screen.print(Text("  ".join(f"{title:>{CHECKPOINT_WIDTHS[title]}}" for title in titles) + "  SHA-256", style="bold"))
+    """Show a table of a run's checkpoints; the rows are those of `inspect`."""
+    columns = count_columns(screen)
+    titles = choose_columns(CHECKPOINT_WIDTHS, CHECKPOINT_IMPORTANCE, columns)[:-1]  # the last one is of any width
+    head = align_cells({title: title for title in titles}, CHECKPOINT_WIDTHS, titles)
+    screen.print(Text(f"{head}  SHA-256", style="bold"))
     for row in rows:
         cells = dict.fromkeys(titles, "") | {"number": f"{row['number']}", "kB": f"{row['bytes'] / 1000:,.0f}"}
         if row["good"]:
             cells |= {"step": f"{row['step']:,}", "epochs": f"{row['epochs']}", "rate": f"{row['learning_rate']:.6g}"}
-            cells |= {title: "–" if row[key] is None else f"{row[key]:.4f}" for title, key in LOSSES.items()}
+            cells |= {title: "–" if row[key] is None else f"{row[key]:.4f}" for title, key in CHECKPOINT_LOSSES.items()}
         bad = "cannot be read here" if row["good"] is None else "DAMAGED"
         found = "good" if row["good"] else f"{bad}: {row['reason']}"
-        numbers = "  ".join(f"{cells[title]:>{CHECKPOINT_WIDTHS[title]}}" for title in titles)
-        for line in hang(f"{numbers}  ", found, columns):
+        for line in hang_text(f"{align_cells(cells, CHECKPOINT_WIDTHS, titles)}  ", found, columns):
             screen.print(line, soft_wrap=True)
 
 
-def show_rejected(rejected: Iterable[Rejected]) -> None:
-    """A line for each checkpoint that was passed over, on stderr."""
+def warn_of_rejected(rejected: Iterable[Rejected]) -> None:
+    """Print a line on stderr for each checkpoint that was passed over."""
     for path, reason in rejected:
         print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; an older one is used", file=sys.stderr)
 
 
-def show_undrawn(screen: Console, reason: str) -> None:
-    """Show a line for a picture that could not be drawn."""
-    screen.print(f"warning: the picture of the loss could not be drawn: {printable(reason)}")
+def warn_of_missing_picture(screen: Console, reason: str) -> None:
+    """Say that the picture could not be drawn."""
+    screen.print(f"warning: the picture of the loss could not be drawn: {replace_controls(reason)}")

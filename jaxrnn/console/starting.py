@@ -1,6 +1,6 @@
-"""A first sign of life on a terminal, before a program imports JAX, which takes a second or more.
+"""The word that a terminal shows until a program has imported JAX, which takes a second or more.
 
-Nothing is written to a pipe or a file. This file imports nothing that takes long.
+Nothing is written to a pipe or a file. This module imports nothing slow.
 """
 
 import contextlib
@@ -10,13 +10,13 @@ import sys
 WORD = "starting"
 
 
-def show() -> None:
-    """Write the word at the beginning of the terminal's line."""
+def show_word() -> None:
+    """Write the word at the beginning of the line."""
     _write(f"\r{WORD}")
 
 
-def clear() -> None:
-    """Take it away again."""
+def clear_word() -> None:
+    """Clear the word again."""
     _write(f"\r{' ' * len(WORD)}\r")
 
 

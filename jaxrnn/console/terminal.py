@@ -1,6 +1,6 @@
-"""Standard output and error, which may be closed, full, read by nobody, or unable to encode a character.
+"""Standard streams that may be closed, full, unread, or unable to encode a character.
 
-A program's exit code tells how its work went; only a result that cannot be written is a failure of its own, exit code 1.
+The exit code says how the work went; only a result that cannot be written is a failure by itself (exit code 1).
 """
 
 import contextlib
@@ -13,20 +13,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+SECONDS_PER_TRY = 0.05  # where the system cannot say when a stream can be written again
 
 
-SECONDS_PER_TRY = 0.05  # where the system cannot say when a stream takes more
+class ReaderGone(Exception):
+    """The reader of a pipe has closed it."""
 
 
-class Unread(Exception):
-    """Nobody reads what is printed."""
+class _Output(io.FileIO):
+    """File that raises an error if it cannot be written or, where that does not matter, drops the output."""
 
-
-class _Screen(io.FileIO):
-    """File that raises what it cannot write, or drops it where that does not matter."""
-
-    needed = True
+    is_required = True
 
     def write(self, data: Any) -> int:
         try:
@@ -34,41 +32,41 @@ class _Screen(io.FileIO):
                 _wait_for_room(self)
             return written
         except OSError as error:
-            if not self.needed:
+            if not self.is_required:
                 return len(data)
-            if is_reader_gone(error):  # Rich would end the program at that, with exit code 1
-                raise Unread from None
+            if is_reader_gone(error):  # at that error Rich would exit with code 1
+                raise ReaderGone from None
             raise
 
 
 class _Closed(io.RawIOBase):
-    """File in the place of a stream that Python does not have, or no longer."""
+    """File in place of a stream that is closed."""
 
-    needed = True
+    is_required = True
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        if self.needed:
+        if self.is_required:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return len(data)
 
 
 def is_reader_gone(error: OSError, system: str = os.name) -> bool:
-    """Whether a write failed because its reader has closed the pipe, which Windows calls an invalid argument."""
+    """Return whether a write failed because the reader closed the pipe, which Windows calls an invalid argument."""
     return isinstance(error, BrokenPipeError) or (system == "nt" and error.errno == errno.EINVAL)
 
 
 def _wait_for_room(file: io.FileIO) -> None:
     try:
         select.select([], [file], [])
-    except (OSError, ValueError):  # Windows selects sockets only; others no number over 1,023
+    except (OSError, ValueError):  # Windows selects sockets only, other systems no descriptor over 1,023
         time.sleep(SECONDS_PER_TRY)
 
 
-def reopen_closed() -> None:
-    """Put a file that takes nothing in the place of each closed standard stream: the next file opened would get its number."""
+def reopen_closed_streams() -> None:
+    """Reopen closed standard streams as files that take nothing; else the next file opened would get their descriptor."""
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         try:
             os.fstat(number)
@@ -76,74 +74,74 @@ def reopen_closed() -> None:
             os.open(os.devnull, flags)  # gets the lowest free number, which is this one
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:  # Python found it closed
-            stream = io.TextIOWrapper(io.BufferedWriter(_Screen(number, "w", closefd=False)), "utf-8", "replace")
+            stream = io.TextIOWrapper(io.BufferedWriter(_Output(number, "w", closefd=False)), "utf-8", "replace")
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
             if name == "stderr":
-                _forgive(stream)
+                _make_optional(stream)
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
-    """Replace characters that a stream cannot encode by question marks, and drop what stderr cannot take."""
-    with contextlib.redirect_stdout(_screen(sys.stdout)), contextlib.redirect_stderr(_screen(sys.stderr)):
-        _forgive(sys.stderr)
+def protect_streams() -> Iterator[None]:
+    """Print question marks for characters that a stream cannot encode; drop what stderr cannot take."""
+    with contextlib.redirect_stdout(_reopen(sys.stdout)), contextlib.redirect_stderr(_reopen(sys.stderr)):
+        _make_optional(sys.stderr)
         try:
             yield
         finally:
-            forgive()
+            tolerate_closed_output()
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[None]:
-    """End the program if its result, which is printed inside, cannot be written.
+def exit_on_write_error() -> Iterator[None]:
+    """Exit if the result, which is printed inside, cannot be written.
 
     Raises:
-      SystemExit: with 0 if the reader has gone, else with 1 and a line that says why.
+      SystemExit: 0 if the reader of a pipe has closed it, else 1 after a line that says why.
     """
     try:
         yield
         sys.stdout.flush()
     except SystemExit as ended:
         if ended.code:
-            forgive()
-        with shown():  # --help
+            tolerate_closed_output()
+        with exit_on_write_error():  # --help
             pass
         raise
-    except (Unread, BrokenPipeError):  # `| head` has seen enough
-        forgive()
+    except (ReaderGone, BrokenPipeError):  # `| head` has seen enough
+        tolerate_closed_output()
         raise SystemExit(0) from None
     except OSError as error:
-        if error.filename is not None or error.errno not in NOT_WRITTEN:
+        if error.filename is not None or error.errno not in WRITE_ERRORS:
             raise
-        forgive()
+        tolerate_closed_output()
         reason = "it is closed" if error.errno == errno.EBADF else (error.strerror or "").lower()
-        say(f"error: the output cannot be written: {reason}")
+        print_to_stderr(f"error: the output cannot be written: {reason}")
         raise SystemExit(1) from None
 
 
-def forgive() -> None:
-    """Drop what stdout cannot take from now on: the exit code or a file holds the result."""
-    _forgive(sys.stdout)
+def tolerate_closed_output() -> None:
+    """Drop what stdout cannot take from now on: the result is in a file, or in the exit code."""
+    _make_optional(sys.stdout)
 
 
-def say(line: str) -> None:
-    """Print a line on stderr, if that takes it."""
+def print_to_stderr(line: str) -> None:
+    """Print a line on stderr, if it can be written."""
     with contextlib.suppress(OSError, AttributeError):
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
-def _forgive(stream: Any) -> None:
+def _make_optional(stream: Any) -> None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    if isinstance(raw, _Screen | _Closed):
-        raw.needed = False
+    if isinstance(raw, _Output | _Closed):
+        raw.is_required = False
         stream.flush()
 
 
-def _screen(stream: Any) -> Any:
-    """Open the stream again, ours to write to; one that is no file, as in a notebook, is left alone."""
-    if stream is None or getattr(stream, "closed", False):  # None: closed before Python began, or a program without a console
+def _reopen(stream: Any) -> Any:
+    """Open the stream again as one of our files; a stream that is no file, as in a notebook, stays as it is."""
+    if stream is None or getattr(stream, "closed", False):  # None: closed before Python started, or a program without a console
         return io.TextIOWrapper(io.BufferedWriter(_Closed()), "utf-8", "replace")
     try:
         number, is_console = stream.fileno(), os.name == "nt" and stream.isatty()  # a console of Windows is no file, either
@@ -152,7 +150,7 @@ def _screen(stream: Any) -> Any:
         return stream
     if is_console or not isinstance(stream, io.TextIOWrapper):
         return stream
-    buffer = io.BufferedWriter(_Screen(number, "w", closefd=False))
+    buffer = io.BufferedWriter(_Output(number, "w", closefd=False))
     return io.TextIOWrapper(
         buffer, stream.encoding, "replace", line_buffering=stream.line_buffering, write_through=stream.write_through
     )

@@ -1,24 +1,24 @@
-"""What the final numbers say: whether anything was learned, and whether learning on while tested has helped."""
+"""Advice from the final numbers: whether the model learned anything, and whether dynamic evaluation helped."""
 
 import math
 from collections.abc import Sequence
 
 from jaxrnn.errors import pluralize
 
-ROSE = 1.1, 0.3  # a loss has risen that is so many times its lowest, and so many nats above it: new weights differ by less
+ROSE = 1.1, 0.3  # a loss has risen if it is so many times its minimum and so many nats above it: initial weights differ by less
 FEW_UPDATES = 1_000
 
 
-def on_learning(
+def judge_learning(
     online_nats: float, window_nats: Sequence[float], guess_nats: float, num_updates: int, rate: float, fresh: bool
 ) -> str:
-    """Say why a run that ends no better than a guess has not learned, and what to change; "" if it has.
+    """Explain why a run ended no better than a uniform guess, and what to change; "" if it learned something.
 
     Args:
       online_nats: of the last epoch; NaN if none was finished.
       window_nats: of each thousand characters, in their order.
-      guess_nats: the loss of guessing evenly among all characters.
-      fresh: whether the weights were random at first, so that the loss began near that of a guess.
+      guess_nats: the loss of a uniform guess among all characters.
+      fresh: whether the initial weights were random, so that the loss began near that of a guess.
     """
     end = window_nats[-1] if window_nats else online_nats
     if online_nats <= guess_nats or end <= guess_nats or (not window_nats and math.isnan(online_nats)):
@@ -26,30 +26,30 @@ def on_learning(
     before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
     lowest, (times, more) = min(before, default=math.inf), ROSE
     if before and not end <= max(times * lowest, lowest + more):  # NaN, too
-        start = f"the {lowest:.4f} of guessing evenly" if lowest == guess_nats else f"{lowest:.4f}"
+        start = f"the {lowest:.4f} of a uniform guess" if lowest == guess_nats else f"{lowest:.4f}"
         return (
             f"learning failed: the loss rose from {start} to {end:.4f} nats in the last thousand characters; "
             f"start again with a --learning-rate lower than {rate:g}"
         )
     loss = end if math.isnan(online_nats) else online_nats
     updates = pluralize(num_updates, "update")
-    ended = f"after {updates} the online loss is {loss:.4f} nats, and guessing evenly costs {guess_nats:.4f}"
+    ended = f"after {updates} the online loss is {loss:.4f} nats; a uniform guess costs {guess_nats:.4f}"
     if num_updates < FEW_UPDATES:
         return (
-            f"too short to learn: {ended}; read more text (--max-characters 0), more often (--epochs), or make more updates of "
-            "it (fewer --num-streams, a shorter --rule-length)"
+            f"too short to learn: {ended}; use more text (--max-characters 0), more --epochs, or more updates per epoch (fewer "
+            "--num-streams, a shorter --rule-length)"
         )
-    return f"too little was learned: {ended}; try a --learning-rate higher than {rate:g}, or a text that can be predicted"
+    return f"learned too little: {ended}; try a --learning-rate higher than {rate:g}, or a text that can be predicted"
 
 
-def on_dynamic(frozen_nats: float, dynamic_nats: float, rates: Sequence[float], chosen: bool, flag: str, auto: str) -> str:
-    """Say that learning on while tested made the loss worse, and which flag to change; "" if it did not.
+def judge_dynamic(frozen_nats: float, dynamic_nats: float, rates: Sequence[float], chosen: bool, flag: str, auto: str) -> str:
+    """Say that dynamic evaluation raised the loss, and which flag to change; "" if it did not.
 
     Args:
-      rates: that it went on learning at.
+      rates: the learning rates of dynamic evaluation.
       chosen: whether they were chosen on the validation part.
-      flag: by which a rate is given.
-      auto: by which rates are chosen; "" where they cannot be.
+      flag: the flag that sets a rate.
+      auto: the flag that lets rates be chosen; "" where that is not possible.
     """
     if f"{dynamic_nats:.4f}" == f"{frozen_nats:.4f}" or dynamic_nats < frozen_nats:
         return ""

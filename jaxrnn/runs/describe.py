@@ -58,7 +58,7 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     return {
         "text": f"{config.text.text}, {used if whole else used_of_all}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
-        "vocabulary": report.vocabulary_in_words(data.vocabulary, config.text.rare_threshold),
+        "vocabulary": report.describe_vocabulary(data.vocabulary, config.text.rare_threshold),
         "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
         "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
         "device": f"{devices.describe_devices(config)}, jax {jax.__version__}",

@@ -31,7 +31,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
     """
     try:
-        with report.busy(screen, "testing"), signals.raise_on_signal(received):
+        with report.show_status(screen, "testing"), signals.raise_on_signal(received):
             numbers, how, floor = tested(task, snapshot)
     except signals.Interrupted as interrupted:
         raise Stopped(interrupted.signal, stopped_at(task, snapshot, run_dir, disk)) from None
@@ -41,7 +41,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
     report.show_numbers(screen, numbers)
     report.show_verdicts(screen, verdicts(task, snapshot, numbers, how, logs.read_events(run_dir)))
     disk, drawn = draw(task, numbers, run_dir, disk._replace(unwritten=unwritten), screen)
-    report.show_next(screen, run_dir, drawn, how_tested(task, snapshot, how, floor))
+    report.show_next_steps(screen, run_dir, drawn, how_tested(task, snapshot, how, floor))
     if disk.failed or any(disk.unwritten):
         raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
 
@@ -63,11 +63,11 @@ def verdicts(
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), snapshot.progress.schedule.learning_rate
     windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
     fresh = not task.config.run.init_from
-    learned = verdict.on_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh)
+    learned = verdict.judge_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh)
     chosen = task.config.evaluation.dynamic == AUTO
     flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
     auto = "--dynamic auto" if task.config.text.validation_fraction else "--dynamic auto --validation-fraction 0.05"
-    helped = verdict.on_dynamic(numbers.heldout_nats, numbers.heldout_dynamic_nats, how.rates, chosen, flag, auto)
+    helped = verdict.judge_dynamic(numbers.heldout_nats, numbers.heldout_dynamic_nats, how.rates, chosen, flag, auto)
     return [line for line in (learned, helped) if line]
 
 
@@ -76,16 +76,16 @@ def draw(task: Task, numbers: FourNumbers, run_dir: Path, disk: Disk, screen: Co
     if not devices.is_first_process():
         return disk, True
     try:
-        with report.busy(screen, "drawing"):
-            curves = plot.curves(logs.read_events(run_dir), task.updates_per_epoch)
-            picture = plot.draw_apart(curves, numbers._asdict(), WINDOW, report.printable(run_dir.name))
+        with report.show_status(screen, "drawing"):
+            curves = plot.collect_curves(logs.read_events(run_dir), task.updates_per_epoch)
+            picture = plot.draw_in_subprocess(curves, numbers._asdict(), WINDOW, report.replace_controls(run_dir.name))
     except Exception as error:  # whatever it is: the result is there
-        report.show_undrawn(screen, failures.why_not_written(error))
+        report.warn_of_missing_picture(screen, failures.why_not_written(error))
         return disk, False
     try:
         folder.replace_file(run_dir / folder.PICTURE, picture)
     except OSError as error:
-        report.show_undrawn(screen, failures.why_not_written(error))
+        report.warn_of_missing_picture(screen, failures.why_not_written(error))
         return disk._replace(failed=True), False
     return disk, True
 

@@ -61,11 +61,11 @@ def fitting_memory(run_dir: Path) -> Iterator[None]:
 def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
     """Reads on until the last epoch is over."""
     begun = time.perf_counter()
-    with report.busy(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
+    with report.show_status(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
         task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
     now = time.perf_counter()
     disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
-    with report.progress(screen, characters_per_epoch(task), num_epochs(task.config)) as show:
+    with report.progress_bar(screen, characters_per_epoch(task), num_epochs(task.config)) as show:
         if not disk.anything_saved:
             disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
         pace = begin(task, snapshot, begun)
@@ -128,7 +128,7 @@ def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
     return seconds
 
 
-def told(task: Task, advanced: Advanced, screen: Console, show: report.Show) -> Log:
+def told(task: Task, advanced: Advanced, screen: Console, show: report.MoveBar) -> Log:
     """Show what was read and return its log lines."""
     (state, _, progress), row = advanced.snapshot, advanced.epoch
     metrics = "".join(logs.event("progress", window._asdict()) for window in advanced.windows)
@@ -160,7 +160,7 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
         saved = checkpoint.load(run_dir)
     except InputError as error:
         raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
-    report.show_rejected(saved.rejected)
+    report.warn_of_rejected(saved.rejected)
     store.set_aside(run_dir, saved.rejected)
     # Counted here, not there: the checkpoint may be older than the last return, if that could not be saved.
     rate = saved.progress.schedule.learning_rate / 2 ** (rollbacks - saved.progress.rollbacks)

@@ -33,7 +33,7 @@ def weights_of(source: Path) -> Weights:
         if source.is_file():
             return weights.read(source)
     run = checkpoint.load(source)
-    report.show_rejected(run.rejected)
+    report.warn_of_rejected(run.rejected)
     return Weights(run.config, run.vocabulary, checkpoint.weights(run))
 
 
