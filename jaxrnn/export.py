@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-import tyro
 
 from jaxrnn.config.flags import Flag
 from jaxrnn.console import cli, report, terminal
@@ -29,7 +28,7 @@ class ExportConfig:
     """Options."""
 
     run: RunFolder
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE"), Flag("FILE")]
+    file: Annotated[Path, Flag("FILE", is_positional=True)]
     """File to write, which must not exist yet; its name ends in .safetensors or has no suffix."""
     weights: WhichWeights = "auto"
 

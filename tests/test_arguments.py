@@ -1,4 +1,4 @@
-"""Arguments before tyro reads them, and `~` in every path."""
+"""Arguments as they are typed, and `~` in every path."""
 
 import dataclasses
 import re
@@ -91,7 +91,16 @@ def test_a_switch_may_say_what_stands_already():
 
 def test_the_same_words_as_value_and_flag_are_told_apart():
     given = ["--prompt", "seed", "--seed", "3", "--skip-unknown", "run", "--", "--seed"]
-    assert arguments.join_values(SampleConfig, given) == ["--prompt=seed", "--seed=3", "--skip-unknown", "run", "--", "--seed"]
+    with pytest.raises(InputError, match="unexpected argument '--seed'"):
+        arguments.parse_values(SampleConfig, given)
+    values = {"prompt": "seed", "seed": 3, "skip_unknown": True, "run": Path("--seed")}
+    assert arguments.parse_values(SampleConfig, [each for each in given if each != "run"]) == values
+
+
+@pytest.mark.parametrize("word", ["None", "none", "auto", "1_0", "é"])
+def test_a_word_is_a_word(word):
+    assert prompt_of("--prompt", word) == word
+    assert cli.parse(SampleConfig, "sample", None, [word]).run == Path(word)
 
 
 @pytest.mark.parametrize(

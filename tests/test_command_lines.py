@@ -79,12 +79,12 @@ def command_lines(draw):
     if program == "train" and draw(st.integers(0, 4)):
         line += SMALL
     for setting in fields:
-        if setting.is_positional and draw(st.integers(0, 9)):
+        if setting.flag.is_positional and draw(st.integers(0, 9)):
             line.append(draw(st.sampled_from(PATHS)))
     for setting in draw(st.lists(st.sampled_from(fields), max_size=4, unique=draw(st.booleans()))):
         name = setting.name
         flag = f"--{name if draw(st.integers(0, 5)) == 0 else name.replace('_', '-')}"
-        if setting.is_positional:
+        if setting.flag.is_positional:
             continue
         if setting.kind is bool:
             line.append(flag if draw(st.booleans()) else f"--no-{name.replace('_', '-')}")

@@ -1,4 +1,4 @@
-"""What the help says of a flag beside the text under its field, and the flags that several programs share."""
+"""What the command line says of a setting beside the text under its field, and the flags that several programs share."""
 
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -9,6 +9,7 @@ class Flag(NamedTuple):
     value: str = ""  # what stands for the value in the help, such as `NAME|FILE`
     default: str = ""  # in words
     text: str = ""  # of a flag that several programs share
+    is_positional: bool = False
 
 
 Seed: TypeAlias = Annotated[int, Flag(text="Random seed.")]

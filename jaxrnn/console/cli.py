@@ -6,14 +6,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
-import tyro
 
 from jaxrnn import __version__
 from jaxrnn.console import terminal
-from jaxrnn.console.arguments import HELP, check_positionals, drop_redundant_switches, expand_homes, join_values
+from jaxrnn.console.arguments import list_settings, parse_values, with_values
 from jaxrnn.console.help import print_help
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runtime.restored import restore_settings
@@ -35,32 +34,15 @@ def parse(
     Raises:
       InputError: a flag that does not exist or is given twice, or a value that it does not take.
     """
-    flags = join_values(settings, sys.argv[1:] if arguments is None else arguments)
-    before_dashes = flags[: flags.index("--") if "--" in flags else None]
-    if "--version" in before_dashes:
+    values = parse_values(settings, sys.argv[1:] if arguments is None else arguments)
+    if "version" in values:
         print(f"jaxrnn {__version__}")
         raise SystemExit(0)
-    if any(flag in before_dashes for flag in HELP):
+    if "help" in values:
         print_help(f"python -m jaxrnn.{program}", description or "", settings if default is None else default)
         raise SystemExit(0)
-    check_positionals(settings, flags)
-    return expand_homes(_convert(settings, flags, default))
-
-
-def _convert(settings: type[Settings], flags: list[str], default: Settings | None) -> Settings:
-    """Convert values that have been checked; tyro would draw its complaints as boxes."""
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    try:
-        return tyro.cli(
-            settings,
-            args=drop_redundant_switches(settings if default is None else default, flags),
-            add_help=False,
-            console_outputs=False,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-            **given,
-        )
-    except SystemExit:
-        raise InputError("these arguments cannot be understood; see --help") from None
+    required = {each.name: values[each.name] for each in list_settings(settings) if each.is_required}
+    return with_values(settings(**required) if default is None else default, values)
 
 
 @contextlib.contextmanager

@@ -37,14 +37,14 @@ def print_help(program: str, description: str, settings: Any) -> None:
 def help_lines(program: str, description: str, settings: Any, columns: int) -> Iterator[Text]:
     """Yield the lines of the help: usage, description, positional arguments, then the flags group by group."""
     found = list(list_settings(settings))
-    positionals = [setting for setting in found if setting.is_positional]
+    positionals = [setting for setting in found if setting.flag.is_positional]
     words = [_value_name(each) if each.is_required else f"[{_value_name(each)}]" for each in positionals]
     yield from map(Text, hang_text("usage: ", " ".join([program, *words, "[--flags]"]), columns))
     yield Text()
     for line in description.strip().splitlines():
         item = ITEM.fullmatch(line)
         yield from map(Text, hang_text(f"  {item[1]:<13}", item[2], columns) if item else wrap_words(line, columns))
-    groups = itertools.groupby((each for each in found if not each.is_positional), lambda setting: setting.owner)
+    groups = itertools.groupby((each for each in found if not each.flag.is_positional), lambda setting: setting.owner)
     texts = {owner: read_texts(owner) for owner in {setting.owner for setting in found}}
     sections = {"Arguments": positionals} | {_title(owner): list(group) for owner, group in groups}
     for title, members in sections.items():
@@ -78,7 +78,7 @@ def _title(settings: type) -> str:
 
 def _head(setting: Setting) -> str:
     """What is typed: the flag and its value; of a switch the one that turns it over."""
-    if setting.is_positional:
+    if setting.flag.is_positional:
         return f"  {_value_name(setting)}"
     if setting.kind is bool:
         return f"  {switch_of(setting.name, not _class_default(setting))}"
@@ -105,7 +105,7 @@ def _class_default(setting: Setting) -> Any:
 
 def _value_name(setting: Setting) -> str:
     """What stands for a value: `INT`, `FLOAT|auto`, `{sgd,adam}`."""
-    if setting.flag.value or setting.is_positional:
+    if setting.flag.value or setting.flag.is_positional:
         return setting.flag.value or setting.name.upper()
     if get_origin(setting.kind) is Literal:
         return f"{{{','.join(get_args(setting.kind))}}}"

@@ -3,20 +3,12 @@
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-import tyro
-
 from jaxrnn.config.flags import Flag
 from jaxrnn.storage.checkpoint import Which
 
-RunFolder: TypeAlias = Annotated[
-    Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN"), Flag("RUN", text="Folder of the run.")
-]
-NewestRun: TypeAlias = Annotated[
-    Path | None,
-    tyro.conf.Positional,
-    tyro.conf.arg(metavar="RUN"),
-    Flag("RUN", text="Folder of the run.", default="the newest in runs/"),
-]
+RUN = Flag("RUN", text="Folder of the run.", is_positional=True)
+RunFolder: TypeAlias = Annotated[Path, RUN]
+NewestRun: TypeAlias = Annotated[Path | None, RUN._replace(default="the newest in runs/")]
 WhichWeights: TypeAlias = Annotated[
     Which,
     Flag(
