@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
             check_rate("dynamic", options.dynamic)
         devices.start_backend()
         screen = report.make_screen()
-        with report.show_status(screen, "starting"):
+        with report.show_status(screen):
             inside.enter_context(compiled.keep_programs(options.compilation_cache))
             run = checkpoint.load(options.run)
         report.warn_of_rejected(run.rejected)

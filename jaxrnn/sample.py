@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check(config)
         devices.start_backend()
-        with report.show_status(report.make_screen(), "starting"):
+        with report.show_status(report.make_screen()):
             inside.enter_context(compiled.keep_programs(config.compilation_cache))
             run = checkpoint.load(config.run or checkpoint.newest())
         report.warn_of_rejected(run.rejected)

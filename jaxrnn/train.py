@@ -39,8 +39,6 @@ from jaxrnn.storage.checkpoint import Run
 from jaxrnn.storage.weights import Weights
 from jaxrnn.training.progress import Snapshot
 
-STARTING = "starting"  # shown on a terminal until there is something to see
-
 
 def main(arguments: list[str] | None = None) -> None:
     """The program."""
@@ -58,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         begun = config if run_dir is None else resume.settings_of(run_dir, config)
         devices.make_core_devices(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
         devices.start_backend()
-        with report.show_status(report.make_screen(), STARTING):
+        with report.show_status(report.make_screen()):
             inside.enter_context(compilation_cache.keep_programs(config.run.compilation_cache))
         if run_dir is None:
             begin(preset, config, flags)
@@ -107,7 +105,7 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
     """A new run, in a folder of its own."""
     origin = None
     if config.run.init_from:
-        with report.show_status(report.make_screen(), STARTING):
+        with report.show_status(report.make_screen()):
             origin = weights_of(Path(config.run.init_from))
         _, config = parse(flags, defaults(origin.config, flags))
         check_model(config, origin)
@@ -124,7 +122,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
     """A run that was begun, from where it stopped."""
     with folder.locked(run_dir):
         store.remove_leftovers(run_dir)
-        with report.show_status(report.make_screen(), STARTING):
+        with report.show_status(report.make_screen()):
             saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != configs.AUTO and not is_preset_named(flags):
@@ -151,7 +149,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
 
 def go_on_from(saved: Run, config: Config) -> None:
     """A run from its newest good checkpoint."""
-    with report.show_status(report.make_screen(), STARTING):
+    with report.show_status(report.make_screen()):
         resume.check_run(saved)
         resume.check_text(saved, config)
         finished = saved.progress.schedule.finished
@@ -160,7 +158,7 @@ def go_on_from(saved: Run, config: Config) -> None:
     report.warn_of_rejected(saved.rejected)
     devices.set_precision(config.device)
     config = devices.resolve_num_devices(config, saved.config)
-    with report.show_status(report.make_screen(), STARTING):
+    with report.show_status(report.make_screen()):
         task, snapshot = prepare(config, data), Snapshot(saved.state, saved.best_params, saved.progress)
     if over(task, snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
         epochs = pluralize(saved.progress.epochs, "epoch")
@@ -183,7 +181,7 @@ def go_on_from(saved: Run, config: Config) -> None:
 
 def prepared(config: Config, origin: Weights | None) -> tuple[Task, Snapshot]:
     """What the settings name, and where a run of it starts."""
-    with report.show_status(report.make_screen(), STARTING):
+    with report.show_status(report.make_screen()):
         data = build.load_data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
     cli.import_in_background("orbax.checkpoint")

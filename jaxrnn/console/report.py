@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxrnn.console import starting
 from jaxrnn.console.layout import LEAST_ROOM, align_cells, choose_columns, count_columns, hang_text, hang_unbroken, wrap_words
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary
@@ -136,7 +137,7 @@ def bar_widths(num_epochs: int | None) -> dict[str, int]:
     return {"epoch": len(f"epoch {of_all or '99'}"), "bar": 10, "nats": 17, "bits": 11, "speed": 16, "time": 7}
 
 
-def show_status(screen: Console, word: str) -> contextlib.AbstractContextManager:
+def show_status(screen: Console, word: str = starting.WORD) -> contextlib.AbstractContextManager:
     """Show a word with a spinner on a terminal, until the work inside is done."""
     return screen.status(word) if screen.is_terminal else contextlib.nullcontext()
 

@@ -1,9 +1,12 @@
-"""Compiled programs, kept from one process to the next in the user's cache folder: a second start needs not compile them.
+"""Keep compiled programs in the user's cache folder, so that the next process need not compile them again.
 
-JAX writes the files of its cache where they stay. A process that is killed meanwhile leaves half a file, which is never
-replaced, and which makes every later process warn or, if it cannot be seen to be damaged, do what nobody knows. So JAX gets
-a folder for this process alone. It is filled with what was kept, and what JAX adds to it is kept at the end: written under
-another name and renamed, so that it is whole, with a SHA-256 in its name, by which it is verified whenever it is used.
+JAX writes the files of its cache in place. A process that is killed meanwhile leaves half a file, which is never replaced, and
+which makes every later process warn or, if the damage is not noticed, behave unpredictably. So JAX gets a folder for this
+process alone, filled with the programs kept so far. What JAX adds to it is kept at the end: written under another name and
+renamed, so that it is whole, with a SHA-256 in its name, by which it is verified whenever it is used.
+
+JAX's own limit, `jax_compilation_cache_max_size`, would see this process's folder only, not what other processes keep; and it
+orders programs by a second file for each, which changes whenever it is read. So the oldest are removed here.
 """
 
 import contextlib
@@ -30,9 +33,9 @@ SETTINGS = {  # of JAX; by default only programs that took a second or more to c
 
 @contextlib.contextmanager
 def keep_programs(wanted: bool = True) -> Iterator[None]:
-    """Inside, programs that were compiled before are read. If anything goes wrong with that, they are compiled, silently.
+    """Read compiled programs from the cache, and keep new ones; whatever fails, they are compiled without a word.
 
-    It does nothing where JAX has a cache already, by its own settings.
+    Does nothing if the user has set up JAX's own cache.
     """
     with contextlib.ExitStack() as inside:
         if wanted and getattr(jax.config, CACHE_DIR) is None:
@@ -45,13 +48,13 @@ def keep_programs(wanted: bool = True) -> Iterator[None]:
 
 
 def programs_folder() -> Path | None:
-    """Where they are kept; None for a user without a home."""
+    """Return the folder of the kept programs; None for a user without a home folder."""
     caches = paths.cache_folder()
     return caches / "compiled" if caches else None
 
 
 def load_programs(kept: Path, own: Path) -> None:
-    """Copy what was kept into the process's own folder; what is not as it was written, or not whole, is removed."""
+    """Copy the kept programs into the process's own folder; remove those that are damaged or unfinished."""
     for path in _oldest_first(kept):
         name, _, sha256 = path.name.rpartition(".")
         with contextlib.suppress(OSError):
@@ -66,7 +69,7 @@ def load_programs(kept: Path, own: Path) -> None:
 
 
 def save_programs(own: Path, kept: Path) -> None:
-    """Take over what is new in the process's own folder, and remove the oldest beyond `MAX_CACHE_BYTES`."""
+    """Keep what is new in the process's own folder, and remove the oldest programs beyond `MAX_CACHE_BYTES`."""
     with contextlib.suppress(OSError):  # a full disk, no permission
         kept.mkdir(parents=True, exist_ok=True)
         known, size = {path.name.rpartition(".")[0] for path in kept.iterdir() if _is_whole(path)}, 0
