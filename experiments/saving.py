@@ -22,10 +22,10 @@ RUNS = {
 
 def main() -> None:
     print("| run | seconds | checkpoints | saving, seconds | part of the time |\n|---|---|---|---|---|")
-    save = checkpoint.save
+    save = checkpoint.save_checkpoint
     for name, flags in RUNS.items():
         durations: list[float] = []
-        checkpoint.save = timed(save, durations)
+        checkpoint.save_checkpoint = timed(save, durations)
         started = time.perf_counter()
         run(*flags)
         seconds = time.perf_counter() - started

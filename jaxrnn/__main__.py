@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     name, *flags = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in PROGRAMS:
-        program = _loaded(name)
+        program = _load_program(name)
         starting.clear_word()
         program.main(flags)
         return
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise SystemExit(2)
 
 
-def _loaded(name: str) -> "Any":
+def _load_program(name: str) -> "Any":
     """Import a program; too little memory, too few threads or a wrong variable for JAX is one line."""
     try:
         return importlib.import_module(f"jaxrnn.{name}")
@@ -68,7 +68,7 @@ def overview() -> str:
     return "\n".join([*usage, "PROGRAM --help lists its flags; --version prints the version."])
 
 
-def console(*leading: str) -> "NoReturn":
+def run_program(*leading: str) -> "NoReturn":
     """Run the program that the command line asks for, as the whole of this process."""
     signals.end_at_signals_while_starting()
     starting.show_word()
@@ -81,4 +81,4 @@ def console(*leading: str) -> "NoReturn":
 
 
 if __name__ == "__main__":
-    console()
+    run_program()

@@ -4,9 +4,9 @@ By default that is the run's own text, training and held-out part.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.__main__ import console
+    from jaxrnn.__main__ import run_program
 
-    console("evaluate")
+    run_program("evaluate")
 
 import contextlib
 import dataclasses
@@ -57,10 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
         screen = report.make_screen()
         with report.show_status(screen):
             inside.enter_context(compiled.keep_programs(options.compilation_cache))
-            run = checkpoint.load(options.run)
+            run = checkpoint.load_run(options.run)
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
-        params, config = checkpoint.weights(run, options.weights), _with_dynamics(run.config, options.dynamic)
+        params, config = checkpoint.select_params(run, options.weights), _with_dynamics(run.config, options.dynamic)
         needed = not options.text or config.evaluation.dynamic == configs.AUTO
         with report.show_status(screen, "compiling and testing"):
             data = _own_data(run, config) if needed else None
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.json:
             print(logs.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
         else:
-            weights = checkpoint.weights_in_words(run, options.weights)
+            weights = checkpoint.describe_weights(run, options.weights)
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": describe_dynamic(how)})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
             names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")

@@ -4,9 +4,9 @@
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.__main__ import console
+    from jaxrnn.__main__ import run_program
 
-    console("export")
+    run_program("export")
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from jaxrnn.console.program_flags import RunFolder, WhichWeights
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import checkpoint, run_folder
-from jaxrnn.storage.weights import Weights, check_file, to_bytes
+from jaxrnn.storage.weights import Weights, check_new_file, weights_to_bytes
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.exit_on_error():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
-        check_file(options.file)
+        check_new_file(options.file)
         devices.start_backend()
         with report.show_status(report.make_screen(), "reading the checkpoint"):
-            run = checkpoint.load(options.run)
+            run = checkpoint.load_run(options.run)
         report.warn_of_rejected(run.rejected)
-        params = checkpoint.weights(run, options.weights)
+        params = checkpoint.select_params(run, options.weights)
         try:
-            run_folder.replace_file(options.file, to_bytes(Weights(run.config, run.vocabulary, params)))
+            run_folder.replace_file(options.file, weights_to_bytes(Weights(run.config, run.vocabulary, params)))
         except OSError as error:
             raise InputError(f"{str(options.file)!r} cannot be written: {error.strerror}") from None
         terminal.tolerate_closed_output()  # the file is the result
         num_weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-        print(f"{options.file}: {num_weights:,} weights, {checkpoint.weights_in_words(run, options.weights)}")
+        print(f"{options.file}: {num_weights:,} weights, {checkpoint.describe_weights(run, options.weights)}")

@@ -1,9 +1,9 @@
 """Show a run's settings and verify its checkpoints; the exit code is 4 if one of them is damaged."""
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.__main__ import console
+    from jaxrnn.__main__ import run_program
 
-    console("inspect")
+    run_program("inspect")
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from jaxrnn.errors import DamageFound, InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
 from jaxrnn.storage.checkpoint import Run
-from jaxrnn.storage.verify import Checked, checked
+from jaxrnn.storage.verify import Verified, verify_run
 
 
-def facts(run: Run) -> dict[str, str]:
+def describe_run(run: Run) -> dict[str, str]:
     """The settings and what else is the same in all checkpoints of a run."""
     settings = {
         name.replace("_", "-"): str(value)
@@ -40,7 +40,7 @@ def facts(run: Run) -> dict[str, str]:
     }
 
 
-def row(found: Checked) -> dict[str, object]:
+def checkpoint_row(found: Verified) -> dict[str, object]:
     """A checkpoint in numbers, losses in nats per character."""
     if found.run is None:
         return {
@@ -78,35 +78,35 @@ def main(arguments: list[str] | None = None) -> None:
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
         devices.start_backend()
         with report.show_status(report.make_screen(), "reading the checkpoints"):
-            found = checked(options.run)
+            found = verify_run(options.run)
         good = [each.run for each in found if each.run is not None]
         damaged = sum(each.damaged for each in found)
         if not good and not damaged:  # what keeps all of them from being read is worth one line, not a table
-            raise InputError(unreadable_in_words(options.run, found))
+            raise InputError(describe_unreadable(options.run, found))
         if len(good) < len(found):
             terminal.tolerate_closed_output()  # the exit code says what matters most
         if options.json:
             config = configs.config_to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
-            print(logs.to_json_line({**about, "checkpoints": [row(each) for each in found]}))
+            print(logs.to_json_line({**about, "checkpoints": [checkpoint_row(each) for each in found]}))
         else:
-            show(options.run, found, good)
+            print_run(options.run, found, good)
         if damaged:
             are = "is" if damaged == 1 else "are"
             raise DamageFound(f"{damaged} of {len(found)} checkpoints in {str(options.run)!r} {are} damaged")
         if len(good) < len(found):
-            raise InputError(unreadable_in_words(options.run, found))
+            raise InputError(describe_unreadable(options.run, found))
 
 
-def unreadable_in_words(run_dir: Path, found: list[Checked]) -> str:
+def describe_unreadable(run_dir: Path, found: list[Verified]) -> str:
     """How many checkpoints cannot be read here, and why the newest of them cannot."""
     *_, reason = reasons = [each.reason for each in found if each.run is None and not each.damaged]
     return f"{len(reasons)} of {len(found)} checkpoints in {str(run_dir)!r} cannot be read here: {reason}"
 
 
-def show(run_dir: Path, found: list[Checked], good: list[Run]) -> None:
+def print_run(run_dir: Path, found: list[Verified], good: list[Run]) -> None:
     """The settings, then a line for each checkpoint."""
     screen = report.make_screen()
     if good:
-        report.show_facts(screen, {**facts(good[-1]), "run": str(run_dir)})
-    report.show_checkpoints(screen, [row(each) for each in found])
+        report.show_facts(screen, {**describe_run(good[-1]), "run": str(run_dir)})
+    report.show_checkpoints(screen, [checkpoint_row(each) for each in found])

@@ -1,9 +1,9 @@
 """Sample text from a trained model and print it character by character."""
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.__main__ import console
+    from jaxrnn.__main__ import run_program
 
-    console("sample")
+    run_program("sample")
 
 import contextlib
 import itertools
@@ -52,7 +52,7 @@ class SampleConfig:
     compilation_cache: CompilationCache = True
 
 
-def check(config: SampleConfig) -> None:
+def check_options(config: SampleConfig) -> None:
     """Raises `InputError`, naming the flag, if a value is not allowed."""
     check_value("length", config.length, config.length >= 0, "0 or more")
     check_sampling(config.temperature, config.top_k, config.top_p)
@@ -79,14 +79,14 @@ def main(arguments: list[str] | None = None) -> None:
     """The program."""
     with cli.exit_on_error(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
-        check(config)
+        check_options(config)
         devices.start_backend()
         with report.show_status(report.make_screen()):
             inside.enter_context(compiled.keep_programs(config.compilation_cache))
-            run = checkpoint.load(config.run or checkpoint.newest())
+            run = checkpoint.load_run(config.run or checkpoint.newest_run())
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
-        params = checkpoint.weights(run, config.weights)
+        params = checkpoint.select_params(run, config.weights)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
         if config.run is None:

@@ -9,9 +9,9 @@ A preset is a set of values for the flags below, whose defaults are those of the
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
-    from jaxrnn.__main__ import console
+    from jaxrnn.__main__ import run_program
 
-    console("train")
+    run_program("train")
 
 import contextlib
 import sys
@@ -112,18 +112,18 @@ def begin(preset: str, config: Config, flags: list[str]) -> None:
     check_config(config)
     devices.check_precision(config.device)
     task, snapshot = prepared(config, origin)
-    run_dir = folder.choose(preset, config)
-    with folder.locked(run_dir):
-        folder.begin(run_dir, task.config)
+    run_dir = folder.make_run_folder(preset, config)
+    with folder.hold_lock(run_dir):
+        folder.claim(run_dir, task.config)
         show_and_run(task, snapshot, run_dir, inheritance(config, task, origin, flags))
 
 
 def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
     """A run that was begun, from where it stopped."""
-    with folder.locked(run_dir):
+    with folder.hold_lock(run_dir):
         store.remove_leftovers(run_dir)
         with report.show_status(report.make_screen()):
-            saved = checkpoint.load(run_dir) if store.numbers(run_dir) else None
+            saved = checkpoint.load_run(run_dir) if store.list_numbers(run_dir) else None
         begun = folder.read_config(run_dir) if saved is None else saved.config
         if config.run.resume != configs.AUTO and not is_preset_named(flags):
             _, config = parse(flags, resume.with_epochs_wanted(begun, run_dir))  # what no flag says is as it was
@@ -141,7 +141,7 @@ def go_on(run_dir: Path, preset: str, config: Config, flags: list[str]) -> None:
                 )
             origin = weights_of(Path(begun.run.init_from)) if begun.run.init_from else None
             task, snapshot = prepared(config, origin)
-            logs.cut(run_dir, {})
+            logs.truncate_logs(run_dir, {})
             show_and_run(task, snapshot, run_dir, inheritance(config, task, origin, flags))
         else:
             go_on_from(saved, config)
@@ -166,7 +166,7 @@ def go_on_from(saved: Run, config: Config) -> None:
         report.make_screen().print(f"{read}; {resume.more_in_words(config.learning, finished, saved.path)}")
         return
     store.set_aside(saved.path, saved.rejected)
-    logs.cut(saved.path, saved.about["log_sizes"])
+    logs.truncate_logs(saved.path, saved.about["log_sizes"])
     if config != saved.config:
         folder.write_config(saved.path, config)
     others = resume.other_versions(saved)

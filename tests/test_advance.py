@@ -176,8 +176,8 @@ def check_stopped(run_dir, stop, streams, calls, num_updates):
         left -= int(snapshot.state.step) - step
         windows += more
         epochs += [epoch._replace(characters_per_second=0.0)] if epoch else []
-    checkpoint.save(run_dir, before.config, before.data, snapshot)
-    run = checkpoint.load(run_dir)
+    checkpoint.save_checkpoint(run_dir, before.config, before.data, snapshot)
+    run = checkpoint.load_run(run_dir)
     last, more_windows, more_epochs = read_to_the_end(after, Snapshot(run.state, run.best_params, run.progress), num_updates)
     assert_same(last, expected[0])
     assert (windows + more_windows, epochs + more_epochs) == expected[1:]

@@ -38,7 +38,7 @@ def trained(few_candidates, tmp_path_factory):
 
 
 def test_what_was_left_to_choose_is_chosen_and_saved(trained):
-    run = checkpoint.load(trained)
+    run = checkpoint.load_run(trained)
     assert run.config.learning.dropout == choose_dropout(6_000, 8)
     assert run.config.text.validation_fraction == 0.05
     assert run.config.learning.learning_rate == choose_rate(PRESETS["gru"])
@@ -49,13 +49,13 @@ def test_what_was_left_to_choose_is_chosen_and_saved(trained):
 
 
 def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_path):
-    run = checkpoint.load(trained)
+    run = checkpoint.load_run(trained)
     capsys.readouterr()
     evaluate.main([str(trained), "--json"])
     numbers, last = json.loads(capsys.readouterr().out), metrics(trained)[-1]
     assert numbers == {name: last[name] for name in numbers}
-    assert checkpoint.weights(run) is run.best_params
-    assert checkpoint.weights(run, "newest") is run.state.params
+    assert checkpoint.select_params(run) is run.best_params
+    assert checkpoint.select_params(run, "newest") is run.state.params
     sample.main([str(trained), "--length", "30"])
     export.main([str(trained), str(tmp_path / "weights")])
     assert "the best, after" in capsys.readouterr().out
@@ -71,7 +71,7 @@ def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_
     for number in (3,):  # as if it had been killed after the first epoch
         shutil.rmtree(part / "checkpoints" / str(number))
     train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(part), "--resume", "auto"])
-    ends = [checkpoint.load(path) for path in (trained, part)]
+    ends = [checkpoint.load_run(path) for path in (trained, part)]
     for a, b in zip(*(jax.tree.leaves((run.state._replace(memory=()), run.best_params)) for run in ends), strict=True):
         np.testing.assert_array_equal(a, b)
     assert [{**event, "characters_per_second": 0} for event in events(part)] == [
@@ -91,7 +91,7 @@ def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys)
     plan = plans[-1]
     assert "to end 0.05 minutes after the beginning" in out
     assert metrics(run_dir)[-1]["step"] == plan["num_updates"] > plan["step"] > 0
-    run = checkpoint.load(run_dir)
+    run = checkpoint.load_run(run_dir)
     assert run.progress.num_updates == plan["num_updates"]
     train.main(["--resume", str(run_dir)])
     assert "is finished" in capsys.readouterr().out

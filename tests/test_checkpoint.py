@@ -20,7 +20,7 @@ from jaxrnn.runs import testing
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.storage import checkpoint, failures, store, verify
-from jaxrnn.storage.manifest import digest
+from jaxrnn.storage.manifest import hash_arrays
 from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Snapshot
 
@@ -39,7 +39,7 @@ def saved(task, tmp_path_factory):
     snapshot = first_snapshot(task)
     for _ in range(2):
         snapshot = advance(task, snapshot, 300).snapshot
-        checkpoint.save(run_dir, task.config, task.data, snapshot, {"metrics.jsonl": 7, "samples.txt": 8})
+        checkpoint.save_checkpoint(run_dir, task.config, task.data, snapshot, {"metrics.jsonl": 7, "samples.txt": 8})
         snapshots.append(jax.tree.map(jnp.copy, (snapshot.state, snapshot.best_params)))
     return run_dir, snapshots, snapshot.progress
 
@@ -66,7 +66,7 @@ def assert_same(run, arrays):
 
 def test_a_snapshot_comes_back_bit_for_bit(saved, task):
     run_dir, snapshots, progress = saved
-    run = checkpoint.load(run_dir)
+    run = checkpoint.load_run(run_dir)
     assert_same(run, snapshots[-1])
     assert (run.config, run.progress, run.number, run.rejected) == (task.config, progress, 2, ())
     assert run.vocabulary == task.data.vocabulary
@@ -91,11 +91,11 @@ def test_any_state_survives(tmp_path_factory, carry, memory, seed):
     run_dir, here = tmp_path_factory.mktemp("any"), jax.sharding.SingleDeviceSharding(jax.devices()[0])
     memory = {"m": memory, "key": jax.random.key(seed)}
     state = jax.tree.map(jnp.asarray, State(jnp.int32(3), {"w": jnp.ones(2)}, (), carry, memory))
-    store.write(run_dir, state, {"seed": seed}, keep=1)
-    with store.opened(run_dir, 1) as saved:
-        again = store.arrays(saved, state, here)
+    store.write_checkpoint(run_dir, state, {"seed": seed}, keep=1)
+    with store.open_checkpoint(run_dir, 1) as saved:
+        again = store.read_arrays(saved, state, here)
     assert jax.tree.structure(again) == jax.tree.structure(state)
-    assert digest(again, {}) == digest(state, {})
+    assert hash_arrays(again, {}) == hash_arrays(state, {})
 
 
 def metadata_of(run_dir):
@@ -106,7 +106,7 @@ def metadata_of(run_dir):
 def test_changed_metadata_is_damage(copied, saved):
     about = metadata_of(copied)
     about.write_text(about.read_text().replace('"epochs": 2', '"epochs": 3'))
-    run = checkpoint.load(copied)
+    run = checkpoint.load_run(copied)
     assert_same(run, saved[1][0])
     ((path, reason),) = run.rejected
     assert (path, reason) == (copied / "checkpoints" / "2", "the SHA-256 of its metadata differs from when it was saved")
@@ -118,7 +118,7 @@ def test_a_flipped_bit_is_damage_and_the_checkpoint_before_is_used(copied, saved
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
     largest.write_bytes(data)
-    run = checkpoint.load(copied)
+    run = checkpoint.load_run(copied)
     assert_same(run, saved[1][0])
     assert [reason for _, reason in run.rejected] == ["its SHA-256 differs from when it was saved"]
     assert capfd.readouterr().err == ""
@@ -131,7 +131,7 @@ def test_if_all_are_damaged_that_is_one_error(copied):
     with pytest.raises(
         InputError, match=r"every checkpoint of the run .* is damaged.* 2: its metadata is not JSON; 1: its metadata is"
     ) as error:
-        checkpoint.load(copied)
+        checkpoint.load_run(copied)
     assert "\n" not in str(error.value)
 
 
@@ -140,52 +140,52 @@ def test_too_little_memory_is_not_taken_for_damage(copied, monkeypatch, error):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(store, "arrays", fail)
+    monkeypatch.setattr(store, "read_arrays", fail)
     with pytest.raises(InputError, match="checkpoints/2' cannot be read here: not enough memory"):
-        checkpoint.load(copied)
+        checkpoint.load_run(copied)
 
 
 def test_what_may_not_be_read_is_not_taken_for_damage(copied, monkeypatch):
     def fail(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(store, "arrays", fail)
+    monkeypatch.setattr(store, "read_arrays", fail)
     with pytest.raises(InputError, match="checkpoints/2' cannot be read here: permission denied"):
-        checkpoint.load(copied)
+        checkpoint.load_run(copied)
 
 
 def rewritten(run_dir, **changes):
     """Metadata that says something else and whose SHA-256 is right: what another version would have saved."""
     content = json.loads(metadata_of(run_dir).read_text())
     content["about"] |= changes
-    content["about_sha256"] = digest((), content["about"])
+    content["about_sha256"] = hash_arrays((), content["about"])
     metadata_of(run_dir).write_text(json.dumps(content))
 
 
 def test_what_another_version_saved_is_an_error_and_no_reason_to_fall_back(copied, task):
     rewritten(copied, format=99)
     with pytest.raises(InputError, match="cannot be used: it is of format 99, and this jaxrnn reads format 2"):
-        checkpoint.load(copied)
+        checkpoint.load_run(copied)
     rewritten(copied, format=2, config=config.config_to_json(task.config) | {"more": {}})
     with pytest.raises(InputError, match="hold 'more', which this version does not know; it was trained with jaxrnn 0"):
-        checkpoint.load(copied)
+        checkpoint.load_run(copied)
 
 
 def test_another_dtype_or_shape_is_an_error_and_no_reason_to_fall_back(copied, saved):
-    arrays = checkpoint.load(copied).about["arrays"]
+    arrays = checkpoint.load_run(copied).about["arrays"]
     name = "[0].params['cell']['recurrent_kernel']"
     assert arrays[name] == "float32[8, 8]"
     for other in ("bfloat16[8, 8]", "float32[8, 9]"):
         rewritten(copied, arrays=arrays | {name: other})
         with pytest.raises(InputError, match=r"recurrent_kernel.* is .*float.* and this jaxrnn .* wants float32"):
-            checkpoint.load(copied)
+            checkpoint.load_run(copied)
 
 
 @pytest.mark.parametrize("name", ["[x]", "back\\slash", "gs:/run", "a*b?", "Été à {Paris} 100%", "a\nb", "~", "$HOME"])
 def test_a_folder_may_have_any_name(tmp_path, saved, task, name):
-    checkpoint.save(tmp_path / name, task.config, task.data, snapshot_of(saved, 0))
-    checkpoint.save(tmp_path / name, task.config, task.data, snapshot_of(saved, 1))
-    run = checkpoint.load(str(tmp_path / name))
+    checkpoint.save_checkpoint(tmp_path / name, task.config, task.data, snapshot_of(saved, 0))
+    checkpoint.save_checkpoint(tmp_path / name, task.config, task.data, snapshot_of(saved, 1))
+    run = checkpoint.load_run(str(tmp_path / name))
     assert (run.number, run.rejected) == (2, ())
     assert_same(run, saved[1][1])
 
@@ -193,30 +193,30 @@ def test_a_folder_may_have_any_name(tmp_path, saved, task, name):
 def test_where_temporary_files_go_may_have_any_name(tmp_path, saved, task, monkeypatch):
     (tmp_path / "[x]").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[x]"))
-    checkpoint.save(tmp_path / "{y}", task.config, task.data, snapshot_of(saved, 0))
-    assert checkpoint.load(tmp_path / "{y}").rejected == ()
+    checkpoint.save_checkpoint(tmp_path / "{y}", task.config, task.data, snapshot_of(saved, 0))
+    assert checkpoint.load_run(tmp_path / "{y}").rejected == ()
 
 
 def test_no_place_for_temporary_files_is_an_error_and_no_damage(tmp_path, saved, task, monkeypatch):
-    checkpoint.save(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 0))
+    checkpoint.save_checkpoint(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 0))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     monkeypatch.setattr(store, "OTHER_PLACES", ())
     with pytest.raises(InputError, match=r"no temporary folder can be written, set TMPDIR .*\[x\]"):
-        checkpoint.load(tmp_path / "[x]")
+        checkpoint.load_run(tmp_path / "[x]")
     with pytest.raises(failures.NotWritten, match="no temporary folder can be written, set TMPDIR"):
-        checkpoint.save(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 1))
+        checkpoint.save_checkpoint(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 1))
     monkeypatch.undo()
-    assert (store.numbers(tmp_path / "[x]"), checkpoint.load(tmp_path / "[x]").rejected) == ([1], ())
+    assert (store.list_numbers(tmp_path / "[x]"), checkpoint.load_run(tmp_path / "[x]").rejected) == ([1], ())
 
 
 def test_no_run_is_told(tmp_path):
     with pytest.raises(InputError, match=r"no run in .*: there is no checkpoint in it"):
-        checkpoint.load(tmp_path)
+        checkpoint.load_run(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match=r"no run in .*: there is no checkpoint in it"):
-        checkpoint.load(tmp_path)
+        checkpoint.load_run(tmp_path)
     with pytest.raises(InputError, match="train one first"):
-        checkpoint.newest(tmp_path / "none")
+        checkpoint.newest_run(tmp_path / "none")
 
 
 def test_the_newest_run_is_the_one_written_last(tmp_path):
@@ -224,16 +224,16 @@ def test_the_newest_run_is_the_one_written_last(tmp_path):
     for age, name in enumerate(["b", "c", "a"]):
         (tmp_path / name / "checkpoints" / "7").mkdir(parents=True)
         os.utime(tmp_path / name / "checkpoints", (1_000 - age, 1_000 - age))
-    assert checkpoint.newest(tmp_path) == tmp_path / "b"
+    assert checkpoint.newest_run(tmp_path) == tmp_path / "b"
 
 
 def test_as_many_as_are_wanted_are_kept_the_newest_ones(saved, copied, task):
     progress = saved[2]
     for step in range(1, 6):
         snapshot = Snapshot(saved[1][0][0]._replace(step=np.int32(step)), saved[1][0][1], progress)
-        checkpoint.save(copied, task.config, task.data, snapshot)
+        checkpoint.save_checkpoint(copied, task.config, task.data, snapshot)
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["5", "6", "7"]
-    assert checkpoint.load(copied).state.step == 5
+    assert checkpoint.load_run(copied).state.step == 5
 
 
 def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task):
@@ -241,8 +241,8 @@ def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task)
     for path in left:
         path.mkdir(parents=True)
         (path / "file").write_text("half")
-    assert checkpoint.load(copied).number == 2
-    checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 0))
+    assert checkpoint.load_run(copied).number == 2
+    checkpoint.save_checkpoint(copied, task.config, task.data, snapshot_of(saved, 0))
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["1", "2", "3"]
 
 
@@ -250,28 +250,28 @@ def test_an_old_checkpoint_leaves_its_place_whole_before_it_is_removed(saved, co
     """Killed while its files are removed one after the other, it must not look like a damaged one."""
     monkeypatch.setattr(store, "remove_leftovers", lambda run_dir: None)
     for _ in range(2):
-        checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 0))
-    assert store.numbers(copied) == [2, 3, 4]
+        checkpoint.save_checkpoint(copied, task.config, task.data, snapshot_of(saved, 0))
+    assert store.list_numbers(copied) == [2, 3, 4]
     assert len(list((copied / "checkpoints" / "trash").rglob("metadata"))) == 1
 
 
 def test_checkpoints_that_a_live_run_removes_meanwhile_are_not_damaged(saved, copied, monkeypatch):
     found = [[7]]  # the newest at the first look; then it is gone
-    numbers = store.numbers
-    monkeypatch.setattr(store, "numbers", lambda run_dir: found.pop() if found else numbers(run_dir))
-    run = checkpoint.load(copied)
+    numbers = store.list_numbers
+    monkeypatch.setattr(store, "list_numbers", lambda run_dir: found.pop() if found else numbers(run_dir))
+    run = checkpoint.load_run(copied)
     assert (run.number, run.rejected) == (2, ())
     found.append([1, 2, 7])
-    assert [(each.number, each.run is not None) for each in verify.checked(copied)] == [(1, True), (2, True)]
+    assert [(each.number, each.run is not None) for each in verify.verify_run(copied)] == [(1, True), (2, True)]
 
 
 def test_damaged_checkpoints_are_set_aside_and_do_not_count(saved, copied, task):
     metadata_of(copied).unlink()
-    store.set_aside(copied, checkpoint.load(copied).rejected)
-    assert store.numbers(copied) == [1]
+    store.set_aside(copied, checkpoint.load_run(copied).rejected)
+    assert store.list_numbers(copied) == [1]
     assert (copied / "damaged" / "2").is_dir()
-    checkpoint.save(copied, task.config, task.data, snapshot_of(saved, 1))
-    assert checkpoint.load(copied).rejected == ()
+    checkpoint.save_checkpoint(copied, task.config, task.data, snapshot_of(saved, 1))
+    assert checkpoint.load_run(copied).rejected == ()
 
 
 def test_a_state_on_several_devices_comes_back_on_one_and_the_other_way_round(saved, copied, task):
@@ -280,31 +280,33 @@ def test_a_state_on_several_devices_comes_back_on_one_and_the_other_way_round(sa
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     state, best_params = saved[1][1]
     spread = jax.device_put(state, everywhere)._replace(carry=jax.device_put(state.carry, split))
-    checkpoint.save(copied, task.config, task.data, Snapshot(spread, jax.device_put(best_params, everywhere), saved[2]))
-    run = checkpoint.load(copied)
+    checkpoint.save_checkpoint(
+        copied, task.config, task.data, Snapshot(spread, jax.device_put(best_params, everywhere), saved[2])
+    )
+    run = checkpoint.load_run(copied)
     assert {leaf.device for leaf in jax.tree.leaves(run.state)} == {jax.devices()[0]}
     assert_same(run, saved[1][1])
-    again = checkpoint.load(copied, everywhere)
+    again = checkpoint.load_run(copied, everywhere)
     assert all(leaf.sharding == everywhere for leaf in jax.tree.leaves(again.state))
     assert_same(again, saved[1][1])
 
 
 def test_a_checkpoint_from_another_device_is_gone_on_with_on_this_one(saved, copied, task):
     state, best_params = jax.device_put(saved[1][1], jax.devices()[1])
-    checkpoint.save(copied, task.config, task.data, Snapshot(state, best_params, saved[2]))
-    run = checkpoint.load(copied)
+    checkpoint.save_checkpoint(copied, task.config, task.data, Snapshot(state, best_params, saved[2]))
+    run = checkpoint.load_run(copied)
     losses = [task.drive(jax.tree.map(jnp.copy, start), task.stream, 20)[1] for start in (run.state, saved[1][1][0])]
     np.testing.assert_array_equal(*losses)
 
 
 def test_a_random_key_counts_in_the_digest():
-    digests = {digest(jax.random.key(seed), {}) for seed in (0, 0, 1)}
+    digests = {hash_arrays(jax.random.key(seed), {}) for seed in (0, 0, 1)}
     assert len(digests) == 2
-    assert digest(jax.random.key_data(jax.random.key(0)), {}) not in digests
+    assert hash_arrays(jax.random.key_data(jax.random.key(0)), {}) not in digests
 
 
 def test_a_run_of_an_older_version_can_be_read():
-    run = checkpoint.load(FORMAT_2)
+    run = checkpoint.load_run(FORMAT_2)
     assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 2_699)
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
     data, how = build.load_data(run.config), testing.dynamics(run.config, None, run.model, run.state.params)
@@ -317,10 +319,10 @@ def test_a_path_may_go_up_and_down_and_through_links(copied, monkeypatch):
     monkeypatch.chdir(copied / "below")
     Path("link").symlink_to(copied)
     for path in ("..", f"../../{copied.name}", copied / "below" / "..", "link"):
-        assert checkpoint.load(path).number == 2
+        assert checkpoint.load_run(path).number == 2
 
 
 def test_a_stray_file_among_the_checkpoints_is_none(copied):
     (copied / "checkpoints" / "100").write_text("mine")
-    assert store.numbers(copied) == [1, 2]
-    assert checkpoint.load(copied).number == 2
+    assert store.list_numbers(copied) == [1, 2]
+    assert checkpoint.load_run(copied).number == 2

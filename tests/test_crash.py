@@ -54,7 +54,7 @@ def finished(folder, *flags):
 
 def assert_same_run(run_dir, other):
     """The same arrays, samples and metrics, but for the time that they took."""
-    ends = [checkpoint.load(path) for path in (run_dir, other)]
+    ends = [checkpoint.load_run(path) for path in (run_dir, other)]
     for a, b in zip(*(jax.tree.leaves((run.state, run.best_params)) for run in ends), strict=True):
         np.testing.assert_array_equal(a, b)
     assert ends[0].progress._replace(epoch_seconds=0) == ends[1].progress._replace(epoch_seconds=0)
@@ -101,12 +101,12 @@ def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, 
         assert process.returncode == code
         assert said.startswith("stopped in epoch ")
         assert said.endswith("saved. Go on with: python -m jaxrnn.train --resume run\n")
-        steps.append(int(checkpoint.load(run_dir).state.step))
+        steps.append(int(checkpoint.load_run(run_dir).state.step))
         process = started(tmp_path, "--resume", "run")
         wait = wait_until_it_learns if number == signal.SIGINT else wait_until_it_saves
         wait(process, run_dir)
         assert killed(process)
-        assert checkpoint.load(run_dir).rejected == ()
+        assert checkpoint.load_run(run_dir).rejected == ()
         process = started(tmp_path, *FLAGS, "--save-every-seconds", "0", "--run-dir", "run", "--resume", "auto")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
@@ -120,17 +120,17 @@ import sys, time
 from jaxrnn import __main__ as programs
 from jaxrnn import train
 from jaxrnn.storage import checkpoint, store
-save = checkpoint.save
+save = checkpoint.save_checkpoint
 def blocked(run_dir, *arguments):
-    if store.numbers(run_dir):
+    if store.list_numbers(run_dir):
         print("saving", flush=True)
         time.sleep(100)
     save(run_dir, *arguments)
-checkpoint.save = blocked
+checkpoint.save_checkpoint = blocked
 """
 
 
-@pytest.mark.parametrize("start", ["train.main(sys.argv[1:])", "programs.console('train')"])
+@pytest.mark.parametrize("start", ["train.main(sys.argv[1:])", "programs.run_program('train')"])
 def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost(tmp_path, start):
     process = started(tmp_path, *FLAGS, "--run-dir", "run", program=("-c", BLOCKED + start))
     wait_until_it_learns(process, tmp_path / "run")
@@ -141,7 +141,7 @@ def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "stopped\n")
-    run = checkpoint.load(tmp_path / "run")
+    run = checkpoint.load_run(tmp_path / "run")
     assert (int(run.state.step), run.rejected) == (0, ())
 
 

@@ -12,7 +12,7 @@ from conftest import task_of
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.storage import checkpoint
-from jaxrnn.storage.manifest import digest
+from jaxrnn.storage.manifest import hash_arrays
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def run_dir(tmp_path_factory):
     snapshot = first_snapshot(task)
     for _ in range(2):
         snapshot = advance(task, snapshot, 300).snapshot
-        checkpoint.save(path, task.config, task.data, snapshot)
+        checkpoint.save_checkpoint(path, task.config, task.data, snapshot)
     return path
 
 
@@ -63,19 +63,19 @@ def flip(place):
 
 def content(run):
     """All that a run goes on from."""
-    return digest((run.state, run.best_params), {"progress": run.progress, "about": run.about})
+    return hash_arrays((run.state, run.best_params), {"progress": run.progress, "about": run.about})
 
 
 def outcomes(run_dir, tmp_path, damages):
     """What reading gives after each damage to each file of the newest checkpoint: "fell back", "harmless", or a complaint."""
-    newest, before = (checkpoint.read(run_dir, number) for number in (2, 1))
+    newest, before = (checkpoint.read_checkpoint(run_dir, number) for number in (2, 1))
     names = [path.relative_to(run_dir) for path in sorted((run_dir / "checkpoints" / "2").rglob("*")) if path.is_file()]
     found = {}
     for name in names:
         for number, damage in enumerate(damages):
             copy = shutil.copytree(run_dir, tmp_path / "copy")
             damage(copy / name)
-            run = checkpoint.load(copy)
+            run = checkpoint.load_run(copy)
             if run.rejected:
                 found[name, number] = "fell back" if content(run) == content(before) else "fell back to other numbers"
             else:

@@ -83,7 +83,7 @@ def test_a_run_saved_on_8_devices_is_gone_on_with_on_1(folder, alone, capsys):
     train.main(["--resume", "moved", "--epochs", "2", "--num-devices", "1"])
     assert "8 then and 1 now" in capsys.readouterr().out
     assert_same_losses(folder / "moved", alone)
-    assert checkpoint.load(folder / "moved").config.device.num_devices == 1
+    assert checkpoint.load_run(folder / "moved").config.device.num_devices == 1
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_two_processes_write_one_run(folder, alone):
     assert "epoch" not in said[1][0]  # it shows nothing
     assert_same_losses(folder / "both", alone)
     assert [event["event"] for event in events(folder / "both")].count("final") == 1
-    assert checkpoint.load(folder / "both").config.device == DeviceConfig(num_devices=2)
+    assert checkpoint.load_run(folder / "both").config.device == DeviceConfig(num_devices=2)
 
 
 def assert_same_losses(run_dir, other):

@@ -18,7 +18,7 @@ from jaxrnn.storage.weights import Weights
 
 @pytest.fixture(scope="module")
 def run(trained):
-    return checkpoint.load(trained / "runs" / "notebook-comedie-0")
+    return checkpoint.load_run(trained / "runs" / "notebook-comedie-0")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def file(run, tmp_path):
 
 
 def test_the_weights_come_back_bit_for_bit(run, file, capsys):
-    read = weights.read(file)
+    read = weights.read_weights(file)
     assert (read.config, read.vocabulary) == (run.config, run.vocabulary)
     assert jax.tree.structure(read.params) == jax.tree.structure(run.state.params)
     jax.tree.map(np.testing.assert_array_equal, read.params, run.state.params)
@@ -47,9 +47,9 @@ def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):
 
 
 def test_the_best_weights_may_be_wanted(trained, tmp_path):
-    run = checkpoint.load(trained / "runs" / "mikolov2010-comedie-0")
+    run = checkpoint.load_run(trained / "runs" / "mikolov2010-comedie-0")
     export.main([str(run.path), str(tmp_path / "best"), "--weights", "best"])
-    jax.tree.map(np.testing.assert_array_equal, weights.read(tmp_path / "best").params, run.best_params)
+    jax.tree.map(np.testing.assert_array_equal, weights.read_weights(tmp_path / "best").params, run.best_params)
 
 
 def test_a_flipped_bit_is_found_wherever_it_is(file):
@@ -59,7 +59,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(file):
         damaged[place] ^= 4
         file.write_bytes(damaged)
         with pytest.raises(InputError):
-            weights.read(file)
+            weights.read_weights(file)
 
 
 def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
@@ -68,11 +68,11 @@ def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
     assert "no run in" in error_of(capsys, export.main, [str(tmp_path), str(tmp_path / "x")])
     safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "foreign")
     with pytest.raises(InputError, match="was not written by jaxrnn"):
-        weights.read(tmp_path / "foreign")
+        weights.read_weights(tmp_path / "foreign")
     more = {**run.state.params, "more": jnp.ones(2)}
-    (tmp_path / "more").write_bytes(weights.to_bytes(Weights(run.config, run.vocabulary, more)))
+    (tmp_path / "more").write_bytes(weights.weights_to_bytes(Weights(run.config, run.vocabulary, more)))
     with pytest.raises(InputError, match="holds other arrays"):
-        weights.read(tmp_path / "more")
+        weights.read_weights(tmp_path / "more")
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,15 @@ from jaxrnn.storage.logs import Log
 
 
 def test_a_line_of_json_holds_no_number_that_json_does_not_know(tmp_path):
-    first = logs.event("final", {"a": 1.5, "b": math.nan, "c": math.inf, "d": None, "e": "né"})
-    assert logs.append(tmp_path, Log(first + logs.event("more", {}))) == Log()
+    first = logs.event_line("final", {"a": 1.5, "b": math.nan, "c": math.inf, "d": None, "e": "né"})
+    assert logs.append_log(tmp_path, Log(first + logs.event_line("more", {}))) == Log()
     first, second = (tmp_path / logs.METRICS).read_text("utf-8").splitlines()
     assert json.loads(first) == {"event": "final", "a": 1.5, "b": None, "c": None, "d": None, "e": "né"}
     assert json.loads(second) == {"event": "more"}
 
 
 def test_what_the_disk_does_not_take_comes_back_and_leaves_no_half_line(tmp_path, monkeypatch):
-    logs.append(tmp_path, Log("one\n", "a\n"))
+    logs.append_log(tmp_path, Log("one\n", "a\n"))
     opened = Path.open
 
     class Half(io.FileIO):
@@ -34,41 +34,41 @@ def test_what_the_disk_does_not_take_comes_back_and_leaves_no_half_line(tmp_path
             return super().write(bytes(data)[: len(data) // 2])
 
     monkeypatch.setattr(Path, "open", lambda path, *how, **more: Half(path, "a"))
-    unwritten = logs.append(tmp_path, Log("two\n", "b\n"))
+    unwritten = logs.append_log(tmp_path, Log("two\n", "b\n"))
     monkeypatch.setattr(Path, "open", opened)
     assert unwritten == Log("two\n", "b\n")
     assert (tmp_path / logs.METRICS).read_text() == "one\n"
-    assert logs.append(tmp_path, logs.joined(unwritten, Log("three\n"))) == Log()
+    assert logs.append_log(tmp_path, logs.join_logs(unwritten, Log("three\n"))) == Log()
     assert (tmp_path / logs.METRICS).read_text() == "one\ntwo\nthree\n"
     assert (tmp_path / logs.SAMPLES).read_text() == "a\nb\n"
 
 
 def test_a_file_whose_size_is_not_known_is_left_alone(tmp_path, monkeypatch):
-    logs.append(tmp_path, Log("one\n"))
+    logs.append_log(tmp_path, Log("one\n"))
 
     def fail(path):
         raise PermissionError
 
     monkeypatch.setattr(logs, "_size", fail)
-    assert logs.append(tmp_path, Log("two\n")) == Log("two\n")
+    assert logs.append_log(tmp_path, Log("two\n")) == Log("two\n")
     monkeypatch.undo()
     assert (tmp_path / logs.METRICS).read_text() == "one\n"
 
 
 def test_cutting_takes_away_what_came_later_and_a_torn_line(tmp_path):
-    logs.append(tmp_path, Log("é one\n", "a\n"))
-    sizes = logs.log_sizes(tmp_path)
-    logs.append(tmp_path, Log("two\n", "b\n"))
-    logs.cut(tmp_path, sizes)
+    logs.append_log(tmp_path, Log("é one\n", "a\n"))
+    sizes = logs.measure_logs(tmp_path)
+    logs.append_log(tmp_path, Log("two\n", "b\n"))
+    logs.truncate_logs(tmp_path, sizes)
     assert ((tmp_path / logs.METRICS).read_text("utf-8"), (tmp_path / logs.SAMPLES).read_text()) == (
         "é one\n",
         "a\n",
     )
-    logs.append(tmp_path, Log("tor"))
-    logs.cut(tmp_path, dict.fromkeys(sizes, 1_000))
+    logs.append_log(tmp_path, Log("tor"))
+    logs.truncate_logs(tmp_path, dict.fromkeys(sizes, 1_000))
     assert (tmp_path / logs.METRICS).read_text("utf-8") == "é one\n"
     (tmp_path / logs.SAMPLES).unlink()
-    logs.cut(tmp_path, sizes)
+    logs.truncate_logs(tmp_path, sizes)
     assert not (tmp_path / logs.SAMPLES).exists()
 
 
@@ -93,9 +93,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
     program = (
         "from jaxrnn.storage import run_folder; from pathlib import Path\n"
-        f"with run_folder.locked(Path({str(tmp_path)!r})): print('got it')"
+        f"with run_folder.hold_lock(Path({str(tmp_path)!r})): print('got it')"
     )
-    with run_folder.locked(tmp_path):
+    with run_folder.hold_lock(tmp_path):
         second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert f"is in use by process {os.getpid()}; wait for it, or stop it" in second.stderr
     second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -103,7 +103,7 @@ def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
 
 
 def test_what_goes_wrong_inside_a_lock_is_not_taken_for_a_folder_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError), run_folder.locked(tmp_path):
+    with pytest.raises(FileNotFoundError), run_folder.hold_lock(tmp_path):
         (tmp_path / "none").read_text()
 
 
@@ -116,7 +116,7 @@ def test_somebody_else_s_file_is_never_taken_for_a_run_s_nor_overwritten(tmp_pat
     (tmp_path / name).write_text('{"text": "mine"}')
     assert not run_folder.holds_run(tmp_path)
     with pytest.raises(InputError, match=f"holds '{name}', which is not a run's and is not overwritten: name another") as told:
-        run_folder.choose("notebook", new_run_in(tmp_path))
+        run_folder.make_run_folder("notebook", new_run_in(tmp_path))
     assert "remove" not in str(told.value)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"text": "mine"}')]
 
@@ -137,28 +137,28 @@ def test_checkpoints_of_other_programs_are_not_taken_for_a_run_s(tmp_path):
     (theirs / "checkpoints" / "100" / "model.pt").write_bytes(b"theirs")
     assert not run_folder.holds_run(theirs)
     with pytest.raises(InputError, match="holds 'checkpoints', which is not a run's"):
-        run_folder.choose("notebook", new_run_in(theirs))
+        run_folder.make_run_folder("notebook", new_run_in(theirs))
     with pytest.raises(InputError, match="no run in the folder"):
-        checkpoint.newest(tmp_path / "runs")
+        checkpoint.newest_run(tmp_path / "runs")
     with pytest.raises(InputError, match="there is no checkpoint in it"):
-        checkpoint.load(theirs)
+        checkpoint.load_run(theirs)
     (theirs / "checkpoints" / "100" / "about").mkdir()
     assert run_folder.holds_run(theirs)
     with pytest.raises(InputError, match="already holds a run, which is never overwritten: resume it with --resume") as told:
-        run_folder.choose("notebook", new_run_in(theirs))
+        run_folder.make_run_folder("notebook", new_run_in(theirs))
     assert "remove" not in str(told.value)
 
 
 def test_a_folder_with_other_files_or_an_old_lock_takes_a_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "lock").write_text(" 123")
-    assert run_folder.choose("notebook", new_run_in(tmp_path)) == tmp_path
+    assert run_folder.make_run_folder("notebook", new_run_in(tmp_path)) == tmp_path
 
 
 @pytest.mark.parametrize("stem", ["x" * 250, "书" * 83, "é" * 120, "$" * 200, "...", ".hidden", "--x", "a" * 199 + "书"])
 def test_the_default_name_of_a_run_fits_whatever_the_text_is_called(folder, stem):
     config = dataclasses.replace(Config(), text=TextConfig(text=f"{stem}.txt"))
-    first, second = (run_folder.choose("mikolov2010", config) for _ in range(2))
+    first, second = (run_folder.make_run_folder("mikolov2010", config) for _ in range(2))
     assert first.is_dir()
     assert second.is_dir()
     assert second.name == f"{first.name}-2"
@@ -173,7 +173,7 @@ def test_names_that_were_short_enough_stay():
 @pytest.mark.parametrize("name", ["x" * 256, "x/" * 1_990])
 def test_a_folder_whose_name_is_too_long_is_told_and_not_made(folder, name):
     with pytest.raises(InputError, match="cannot be written: File name too long"):
-        run_folder.choose("notebook", new_run_in(name))
+        run_folder.make_run_folder("notebook", new_run_in(name))
     assert list(folder.iterdir()) == []
 
 
@@ -183,7 +183,7 @@ def test_a_file_system_without_locks_gives_one_warning_and_the_run_goes_on(tmp_p
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(filelock, "lock_descriptor", fail)
-    with run_folder.locked(tmp_path):
+    with run_folder.hold_lock(tmp_path):
         pass
     assert capsys.readouterr().err == (
         f"warning: the file system of {str(tmp_path)!r} has no locks; make sure that no other process writes to this run\n"
@@ -195,18 +195,18 @@ def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(filelock, "lock_descriptor", fail)
-    with pytest.raises(InputError, match="cannot be written: Input/output error"), run_folder.locked(tmp_path):
+    with pytest.raises(InputError, match="cannot be written: Input/output error"), run_folder.hold_lock(tmp_path):
         pass
 
 
 def test_the_lock_ends_with_the_process_that_is_killed_though_a_child_of_it_lives_on(tmp_path):
     program = (
         "import os, subprocess, sys\nfrom pathlib import Path\nfrom jaxrnn.storage import run_folder\n"
-        "with run_folder.locked(Path(sys.argv[1])):\n"
+        "with run_folder.hold_lock(Path(sys.argv[1])):\n"
         "    subprocess.Popen(['sleep', '20'], close_fds=False)\n    os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with run_folder.locked(tmp_path):
+    with run_folder.hold_lock(tmp_path):
         assert (tmp_path / "lock").read_text() == f" {os.getpid()}"
 
 
@@ -215,7 +215,7 @@ def test_a_run_whose_settings_cannot_be_written_leaves_no_folder(tmp_path, monke
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
 
     monkeypatch.setattr(run_folder, "replace_file", fail)
-    with pytest.raises(InputError, match="File too large"), run_folder.locked(tmp_path):
-        run_folder.begin(tmp_path, Config())
+    with pytest.raises(InputError, match="File too large"), run_folder.hold_lock(tmp_path):
+        run_folder.claim(tmp_path, Config())
     assert not tmp_path.exists()
     tmp_path.mkdir()

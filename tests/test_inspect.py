@@ -19,7 +19,7 @@ def run_dir(trained, tmp_path):
 def test_it_shows_settings_checkpoints_and_versions(run_dir, capsys):
     inspect.main([str(run_dir)])
     out = capsys.readouterr().out
-    run = checkpoint.load(run_dir)
+    run = checkpoint.load_run(run_dir)
     for words in (
         "num-streams          2",
         "schedule             halving",
@@ -28,13 +28,13 @@ def test_it_shows_settings_checkpoints_and_versions(run_dir, capsys):
     ):
         assert words in out
     assert f"{run.progress.best_nats:.4f}" in out
-    assert out.count("  good\n") == len(store.numbers(run_dir)) <= 3
+    assert out.count("  good\n") == len(store.list_numbers(run_dir)) <= 3
     assert max(len(line) for line in out.splitlines() if not line.startswith("run ")) <= 80
 
 
 def test_as_json_it_says_the_same(run_dir, capsys):
     inspect.main([str(run_dir), "--json"])
-    found, run = json.loads(capsys.readouterr().out), checkpoint.load(run_dir)
+    found, run = json.loads(capsys.readouterr().out), checkpoint.load_run(run_dir)
     last = found["checkpoints"][-1]
     assert (last["number"], last["good"], last["step"]) == (run.number, True, int(run.state.step))
     assert (last["best_nats"], last["best_step"]) == (run.progress.best_nats, run.progress.best_step)
@@ -46,13 +46,13 @@ def test_as_json_it_says_the_same(run_dir, capsys):
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
-    newest = store.numbers(run_dir)[-1]
+    newest = store.list_numbers(run_dir)[-1]
     os.truncate(run_dir / "checkpoints" / str(newest) / "about" / "metadata", 10)
     with pytest.raises(SystemExit) as exit_:
         inspect.main([str(run_dir), *flags])
     assert exit_.value.code == 4
     out, err = capsys.readouterr()
-    number = len(store.numbers(run_dir))
+    number = len(store.list_numbers(run_dir))
     assert err == f"error: 1 of {number} checkpoints in '{run_dir}' is damaged\n"
     assert ("DAMAGED: its metadata is not JSON" in out) == (not flags)
     assert not flags or not json.loads(out)["checkpoints"][-1]["good"]
@@ -60,7 +60,7 @@ def test_damage_is_shown_and_gives_exit_code_4(run_dir, capsys, flags):
 
 def test_there_is_no_best_before_the_first_epoch_is_over(tmp_path, capsys):
     task, run_dir = task_of(), tmp_path / "begun"
-    checkpoint.save(run_dir, task.config, task.data, start.first_snapshot(task))
+    checkpoint.save_checkpoint(run_dir, task.config, task.data, start.first_snapshot(task))
     assert "no best epoch" in error_of(capsys, export.main, [str(run_dir), str(tmp_path / "x"), "--weights", "best"])
     assert "no best epoch" in error_of(capsys, evaluate.main, [str(run_dir), "--weights", "best"])
     assert "no best epoch" in error_of(capsys, sample.main, [str(run_dir), "--weights", "best"])

@@ -83,7 +83,7 @@ SAMPLE = "Que pour hout anside à juine lut des marquis, monsieur Colas, venez i
 FACTS = {"text": "comedie, the first 30,000 of 73,879 characters (--max-characters)", "learning": PROSE, "x" * 19: "0.1"}
 LOSSES = {"held-out text, its source itself: none is better on average": 1.5, "training text, weights frozen": 2.5}
 ROWS = [
-    {**inspect.row(verify.Checked(1, 23_000, None, "its SHA-256 differs from when it was saved", damaged=True))},
+    {**inspect.checkpoint_row(verify.Verified(1, 23_000, None, "its SHA-256 differs from when it was saved", damaged=True))},
     {
         "number": 2,
         "bytes": 1,

@@ -18,7 +18,7 @@ from jaxrnn.rules import _influence
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.storage import checkpoint, store
-from jaxrnn.storage.manifest import digest
+from jaxrnn.storage.manifest import hash_arrays
 from jaxrnn.training import drivers
 from jaxrnn.training.drivers import update_many
 
@@ -94,7 +94,7 @@ def restored(name):
 
 
 def same(a, b):
-    return digest(a, {}) == digest(b, {})
+    return hash_arrays(a, {}) == hash_arrays(b, {})
 
 
 @pytest.mark.parametrize("name", EACH_RULE)
@@ -133,9 +133,9 @@ def test_a_restart_forgets(name):
 @pytest.mark.parametrize("name", EACH_RULE)
 def test_a_state_comes_back_from_a_file_bit_for_bit(name, tmp_path):
     state, here = restored(name), jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    store.write(tmp_path, state, {}, keep=1)
-    with store.opened(tmp_path, 1) as saved:
-        again = store.arrays(saved, begun(name), here)
+    store.write_checkpoint(tmp_path, state, {}, keep=1)
+    with store.open_checkpoint(tmp_path, 1) as saved:
+        again = store.read_arrays(saved, begun(name), here)
     assert jax.tree.structure(again) == jax.tree.structure(state)
     assert same(again, state)
 
@@ -208,8 +208,8 @@ def test_a_layer_remembers_nothing_of_weights_that_reach_other_layers_alone():
 def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):
     task = task_of(rule="uoro", learning_rate=0.001)
     snapshot = advance(task, first_snapshot(task), 20).snapshot
-    checkpoint.save(tmp_path, task.config, task.data, snapshot)
-    read, kept = checkpoint.load(tmp_path).state, drivers.copy_arrays(snapshot.state)
+    checkpoint.save_checkpoint(tmp_path, task.config, task.data, snapshot)
+    read, kept = checkpoint.load_run(tmp_path).state, drivers.copy_arrays(snapshot.state)
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)

@@ -136,7 +136,7 @@ def run_dir(begun, tmp_path):
 
 
 def test_a_run_s_rare_characters_are_those_of_its_training_part(begun):
-    run = checkpoint.load(begun[0])
+    run = checkpoint.load_run(begun[0])
     data = build.load_data(run.config)
     seen = vocabulary.decode(data.vocabulary, data.train)
     rare = "".join(character for character in data.vocabulary.characters if seen.count(character) < 5)
@@ -148,15 +148,15 @@ def test_a_run_s_rare_characters_are_those_of_its_training_part(begun):
 
 @pytest.mark.slow
 def test_exported_weights_come_back_and_start_a_run_that_merges_the_same(run_dir, folder, capsys):
-    run, file = checkpoint.load(run_dir), folder / "weights.safetensors"
+    run, file = checkpoint.load_run(run_dir), folder / "weights.safetensors"
     export.main([str(run_dir), str(file)])
-    read = weights.read(file)
+    read = weights.read_weights(file)
     assert (read.config, read.vocabulary) == (run.config, run.vocabulary)
     jax.tree.map(np.testing.assert_array_equal, read.params, run.state.params)
     (folder / "new.txt").write_text("Le prix: 5 € ou 7 $, à débattre.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "new.txt", "--init-from", str(file), "--epochs", "1", "--run-dir", "new"])
     assert f"{len(run.vocabulary.rare)} of them merged\n" in capsys.readouterr().out
-    first = checkpoint.read(folder / "new", 1)
+    first = checkpoint.read_checkpoint(folder / "new", 1)
     assert first.vocabulary == vocabulary.of_text("Le prix: 5 € ou 7 $, à débattre.\n", run.vocabulary)
     last = [snapshot.state.params["readout"]["kernel"][-1] for snapshot in (first, run)]
     np.testing.assert_array_equal(*last)
@@ -166,7 +166,7 @@ def test_exported_weights_come_back_and_start_a_run_that_merges_the_same(run_dir
 def test_a_run_is_gone_on_with_and_tested_exactly(run_dir, tmp_path, capsys):
     train.main([*FLAGS, "--epochs", "2", "--run-dir", str(tmp_path / "whole")])
     train.main(["--resume", str(run_dir), "--epochs", "2"])
-    whole, resumed = checkpoint.load(tmp_path / "whole"), checkpoint.load(run_dir)
+    whole, resumed = checkpoint.load_run(tmp_path / "whole"), checkpoint.load_run(run_dir)
     assert whole.vocabulary == resumed.vocabulary
     jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
     capsys.readouterr()

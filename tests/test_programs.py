@@ -165,8 +165,8 @@ assert stop.SIGNALS == (signal.SIGINT, signal.SIGTERM)
 assert devices._num_cores() >= 1
 filelock.lock_descriptor = lambda fd, blocking: True
 filelock.unlock_descriptor = lambda fd: None
-with stop.catch_signals() as received, folder.locked(Path(sys.argv[1])):
-    quiet.check_room(Path(sys.argv[1]), 1000)
+with stop.catch_signals() as received, folder.hold_lock(Path(sys.argv[1])):
+    quiet.check_disk_space(Path(sys.argv[1]), 1000)
     print("good", received())
 """
 

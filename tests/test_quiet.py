@@ -17,7 +17,7 @@ from test_damage import delete, empty, flip, halve
 from jaxrnn.errors import InputError
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.storage import checkpoint, failures
-from jaxrnn.storage.quiet import LOGGERS, check_room, orbax_silenced, quiet
+from jaxrnn.storage.quiet import LOGGERS, check_disk_space, drop_orbax_logs, silence_orbax
 
 
 async def unfinished():
@@ -44,7 +44,7 @@ def test_a_program_does_not_show_what_orbax_has_left_and_nothing_else_is_lost(mo
     complaints = []
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
     complaint = SimpleNamespace(object=source, exc_value=error)
-    with orbax_silenced():
+    with silence_orbax():
         hook: Callable = sys.unraisablehook
         hook(complaint)
     assert complaints == ([complaint] if told else [])
@@ -76,7 +76,7 @@ def run_dir(tmp_path_factory):
     """A run with one good checkpoint and a newer one that is damaged."""
     path, task = tmp_path_factory.mktemp("run"), task_of()
     for _ in range(2):
-        checkpoint.save(path, task.config, task.data, first_snapshot(task))
+        checkpoint.save_checkpoint(path, task.config, task.data, first_snapshot(task))
     (path / "checkpoints" / "2" / "arrays" / "manifest.ocdbt").write_bytes(b"damage")
     return path
 
@@ -100,7 +100,7 @@ def test_threads_that_read_runs_leave_the_process_and_what_others_say_alone(run_
     def read():
         try:
             for _ in range(3):
-                assert checkpoint.load(run_dir).number == 1
+                assert checkpoint.load_run(run_dir).number == 1
         except BaseException as error:
             failed.append(error)
 
@@ -137,7 +137,7 @@ def test_reading_a_damaged_run_as_a_library_leaves_nothing_that_complains_later(
             content = path.read_bytes()
             damage(path)
             with contextlib.suppress(failures.Damaged, InputError):
-                checkpoint.read(run_dir, 1)
+                checkpoint.read_checkpoint(run_dir, 1)
             path.write_bytes(content)
     gc.collect()
     assert complaints == []
@@ -153,7 +153,7 @@ def test_a_record_of_orbax_is_dropped_for_who_reads_and_for_nobody_else(caplog):
     absl, here = logging.getLogger("absl"), threading.get_ident()
     other = threading.Thread(target=threading.Event().wait, args=(5,), daemon=True)
     other.start()
-    with quiet():
+    with drop_orbax_logs():
         assert not absl.filter(record("/site-packages/orbax/x.py", here))
         assert not absl.filter(record("/site-packages/orbax/x.py", -1))  # a thread that was started meanwhile
         assert absl.filter(record("/site-packages/orbax/x.py", other.ident))
@@ -162,7 +162,7 @@ def test_a_record_of_orbax_is_dropped_for_who_reads_and_for_nobody_else(caplog):
 
 
 def test_a_disk_without_room_is_noticed_before_orbax_writes(tmp_path):
-    check_room(tmp_path, 1_000)
+    check_disk_space(tmp_path, 1_000)
     with pytest.raises(OSError, match=r"No space left|too large"):
-        check_room(tmp_path, 2**62)
+        check_disk_space(tmp_path, 2**62)
     assert list(tmp_path.iterdir()) == []

@@ -83,17 +83,17 @@ class Machine:
 
     def save(self, task, snapshot, run_dir, disk, screen):
         del task, screen
-        self.saved = (snapshot, logs.log_sizes(run_dir))
-        return disk._replace(last_try=self.now, unwritten=logs.append(run_dir, disk.unwritten), anything_saved=True)
+        self.saved = (snapshot, logs.measure_logs(run_dir))
+        return disk._replace(last_try=self.now, unwritten=logs.append_log(run_dir, disk.unwritten), anything_saved=True)
 
     def roll_back(self, task, before, problem, run_dir, screen):
         """As the run's own, but the checkpoint is in memory and there is no optimizer whose rate could be halved."""
         del task, screen
         saved, sizes = self.saved or pytest.fail("nothing was saved")
-        logs.cut(run_dir, sizes)
+        logs.truncate_logs(run_dir, sizes)
         rollbacks = before.progress.rollbacks + 1
         event = {"step": int(saved.state.step), "problem": problem, "rollbacks": rollbacks}
-        return saved._replace(progress=saved.progress._replace(rollbacks=rollbacks)), Log(logs.event("divergence", event))
+        return saved._replace(progress=saved.progress._replace(rollbacks=rollbacks)), Log(logs.event_line("divergence", event))
 
     def received(self):
         return 15 if self.num_calls in self.signals else 0
@@ -107,7 +107,7 @@ class Machine:
 def begin_again(machine, path, start):
     """What a new process finds on the disk."""
     snapshot, sizes = machine.saved or (start, {})
-    logs.cut(path, sizes)
+    logs.truncate_logs(path, sizes)
     return snapshot
 
 

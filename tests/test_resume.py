@@ -74,7 +74,7 @@ def test_more_epochs_are_not_forgotten_when_the_run_is_killed_before_it_saves(ru
     settings["learning"]["epochs"] = 3
     (run_dir / "config.json").write_text(json.dumps(settings))
     train.main(["--resume", str(run_dir)])
-    assert checkpoint.load(run_dir).progress.epochs == 3
+    assert checkpoint.load_run(run_dir).progress.epochs == 3
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_text_may_have_been_moved_which_the_error_says(mine, capsys):
     said = f"the text of this run is no longer at {str(mine)!r}; put it back, or test on any text with --text PATH\n"
     assert said in error_of(capsys, evaluate.main, ["mine"])
     train.main(["--resume", "mine", "--text", "yours.txt", "--epochs", "2"])
-    assert checkpoint.load("mine").config.text.text == str(Path("yours.txt").absolute())
+    assert checkpoint.load_run("mine").config.text.text == str(Path("yours.txt").absolute())
 
 
 def test_another_text_is_named_as_it_was_typed(mine, capsys):
@@ -140,7 +140,7 @@ def test_auto_tells_texts_of_one_name_apart(mine, capsys):
     with pytest.raises(InputError, match=r"^no text 'c/mine\.txt'"):
         found("--text", "c/mine.txt")
     sha256 = resume.saved_sha256(first)
-    (first / "checkpoints" / str(store.numbers(first)[-1]) / "about" / "metadata").write_text("{")
+    (first / "checkpoints" / str(store.list_numbers(first)[-1]) / "about" / "metadata").write_text("{")
     assert resume.saved_sha256(first) == sha256 != ""  # from the checkpoint before
     shutil.rmtree(first / "checkpoints")  # stopped before it saved anything: its text is known by its path alone
     assert found("--text", "a/mine.txt") is None
@@ -290,7 +290,7 @@ def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
 
 def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, capsys):
     expected = metrics(run_dir)
-    newest = store.numbers(run_dir)[-1]
+    newest = store.list_numbers(run_dir)[-1]
     (run_dir / "checkpoints" / str(newest) / "about" / "metadata").write_text("{")
     (run_dir / "checkpoints" / "77.orbax-checkpoint-tmp").mkdir()
     train.main(["--resume", str(run_dir)])
@@ -303,7 +303,7 @@ def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, 
     assert (run_dir / "damaged" / str(newest)).is_dir()
     assert not (run_dir / "checkpoints" / "77.orbax-checkpoint-tmp").exists()
     assert [line["online_nats"] for line in metrics(run_dir)] == [line["online_nats"] for line in expected]
-    assert checkpoint.load(run_dir).rejected == ()
+    assert checkpoint.load_run(run_dir).rejected == ()
 
 
 @pytest.mark.parametrize("changed", ["Il fait jour. Il fait nuit.\n" * 30, "ab"])
@@ -320,7 +320,7 @@ def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, c
     message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert "are drawn by threefry2x32, partitionable, and here by rbg, partitionable" in message
     monkeypatch.undo()
-    then = checkpoint.load(run_dir)
+    then = checkpoint.load_run(run_dir)
     assert resume.other_versions(then) == ""
     older = then._replace(about={**then.about, "versions": {**then.about["versions"], "jax": "0.9"}})
     assert resume.other_versions(older).startswith("jax 0.9 then and 0.1")
@@ -329,7 +329,7 @@ def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, c
 def test_a_run_of_an_older_version_reads_on(tmp_path, capsys):
     run_dir = shutil.copytree(FORMAT_2, tmp_path / "old")
     train.main(["--resume", str(run_dir), "--epochs", "2"])
-    assert checkpoint.load(run_dir).progress.epochs == 2
+    assert checkpoint.load_run(run_dir).progress.epochs == 2
 
 
 @pytest.mark.parametrize("name", ["none", "x" * 5_000, "empty"])
@@ -348,7 +348,7 @@ def test_settings_that_cannot_be_read_are_told(run_dir, capsys):
 
 
 def test_a_run_in_use_is_refused(run_dir, capsys):
-    with folder.locked(run_dir):
+    with folder.hold_lock(run_dir):
         message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert f"is in use by process {os.getpid()}; wait for it, or stop it" in message
 

@@ -55,7 +55,7 @@ def test_when_files_can_no_longer_be_written_that_is_said_and_nothing_is_lost(tm
     assert "held-out text, dynamic" in result.stdout
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["event"] in ("progress", "epoch")
-    run = checkpoint.load(tmp_path / "run")
+    run = checkpoint.load_run(tmp_path / "run")
     assert (run.progress.epochs, run.rejected) == (1, ())
     train.main(["--resume", str(tmp_path / "run")])
     assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "epoch", "epoch", "final"]
@@ -78,7 +78,7 @@ def test_a_disk_that_is_really_full(tmp_path):
         )  # fmt: skip
         assert (result.returncode, result.stderr) == (1, NOT_WRITTEN)
         assert "cannot save: " in result.stdout
-        assert all(found.run for found in verify.checked(tmp_path / "run"))
+        assert all(found.run for found in verify.verify_run(tmp_path / "run"))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -93,7 +93,7 @@ def test_a_loss_that_explodes_brings_the_run_back_at_half_the_rate(tmp_path, cap
     assert [event["learning_rate"] for event in found] == [50 / 2**n for n in range(1, len(found) + 1)]
     assert out.count("of at most 5 times)") == len(found)
     assert out.count("is no longer finite") + out.count("times its best") == len(found)
-    run = checkpoint.load(run_dir)
+    run = checkpoint.load_run(run_dir)
     rate = found[-1]["learning_rate"]
     assert optax.tree_utils.tree_get(run.state.opt_state, "learning_rate") == rate
     assert (run.progress.schedule.learning_rate, run.progress.rollbacks) == (rate, len(found))
@@ -125,13 +125,13 @@ def with_problems(at_epochs):
 
 def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_path, monkeypatch):
     """They tell of what has not happened."""
-    append, problems = logs.append, [1]
+    append, problems = logs.append_log, [1]
 
     def append_after_the_problem(path, log):
         return log if problems else append(path, log)
 
     monkeypatch.setattr(loop, "advance", with_problems(problems))
-    monkeypatch.setattr(logs, "append", append_after_the_problem)
+    monkeypatch.setattr(logs, "append_log", append_after_the_problem)
     train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
     assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
 
@@ -144,15 +144,15 @@ def test_lines_written_since_the_checkpoint_are_taken_away_when_the_run_goes_bac
 
 
 def test_returns_are_counted_even_if_the_last_one_could_not_be_saved(tmp_path, monkeypatch):
-    save = checkpoint.save
+    save = checkpoint.save_checkpoint
 
     def save_only_at_the_start(run_dir, *arguments):
-        if store.numbers(run_dir):
+        if store.list_numbers(run_dir):
             raise failures.NotWritten("no space left on the disk")
         save(run_dir, *arguments)
 
     monkeypatch.setattr(loop, "advance", with_problems(at_epochs=[0, 0]))
-    monkeypatch.setattr(checkpoint, "save", save_only_at_the_start)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_only_at_the_start)
     assert exit_code([*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]) == 1
     (event,) = [event for event in events(tmp_path / "run") if event["event"] == "divergence"]
     assert (event["step"], event["rollbacks"], event["learning_rate"]) == (0, 2, 0.1 / 4)
@@ -166,7 +166,7 @@ def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
     assert out.count("of at most 5 times)") == 5
     assert " in epoch 1, after 5 returns to a checkpoint at half the rate each: rate 31250 is too high" in err
     assert err.count("\n") == 1
-    run = checkpoint.load(tmp_path / "run")
+    run = checkpoint.load_run(tmp_path / "run")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.state.params, run.best_params)))
 
 
@@ -184,7 +184,7 @@ def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monke
     def fail(*arguments):
         raise failures.NotWritten("no space left on the disk")
 
-    monkeypatch.setattr(checkpoint, "save", fail)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
     arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]
     assert exit_code(arguments) == 3
     assert "there is no way back: no run in" in capsys.readouterr().err

@@ -112,4 +112,4 @@ def test_a_prompt_is_normalised_as_a_text_is():
     for prompt in ("\ufeffa\r\nb\rc", "a\rb\r\nc"):
         np.testing.assert_array_equal(program.encode_prompt(known, prompt, skip_unknown=False), expected)
     with pytest.raises(InputError, match="--prompt is empty"):
-        program.check(program.SampleConfig(prompt="\ufeff"))
+        program.check_options(program.SampleConfig(prompt="\ufeff"))

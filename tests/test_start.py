@@ -63,13 +63,13 @@ def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsy
     (folder / "new.txt").write_text("Le prix: 5 € ou 7 $, à débattre.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "new.txt", "--init-from", str(origin), "--epochs", "1", "--run-dir", "new"])
     out = capsys.readouterr().out
-    run, old = checkpoint.load(folder / "new"), checkpoint.load(origin)
+    run, old = checkpoint.load_run(folder / "new"), checkpoint.load_run(origin)
     new = "".join(sorted(set(run.vocabulary.characters) - set(old.vocabulary.characters)))
     assert f"weights     those of {origin}; {len(new)} new characters: {new}" in out
     assert "€" in new
     assert set(run.vocabulary.characters) == set(old.vocabulary.characters) | set("Le prix: 5 € ou 7 $, à débattre.\n")
     assert run.config.run.init_from == str(origin)
-    first = checkpoint.read(folder / "new", 1)
+    first = checkpoint.read_checkpoint(folder / "new", 1)
     rows = vocabulary.encode(run.vocabulary, old.vocabulary.characters)
     np.testing.assert_array_equal(first.state.params["readout"]["kernel"][rows], old.state.params["readout"]["kernel"])
     assert int(first.state.step) == 0
@@ -112,7 +112,7 @@ def test_what_a_flag_says_is_taken_and_the_rate_suits_it(gated):
 def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):
     origin = trained / "runs" / "mikolov2010-comedie-0"
     export.main([str(origin), str(tmp_path / "weights")])
-    expected = checkpoint.load(origin).config
+    expected = checkpoint.load_run(origin).config
     assert start.config_of(origin) == start.config_of(tmp_path / "weights") == expected
     assert start.config_of(tmp_path / "none") is None
     (tmp_path / "text").write_text("no weights")
@@ -123,11 +123,11 @@ def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):
 def test_it_is_gone_on_with_even_if_it_was_stopped_before_it_saved(trained, folder):
     arguments = [*SMALL, "--init-from", str(trained / "runs" / "mikolov2010-comedie-0"), "--epochs", "1", "--run-dir", "new"]
     train.main([*arguments, "--resume", "auto"])
-    expected = checkpoint.load(folder / "new")
+    expected = checkpoint.load_run(folder / "new")
     shutil.rmtree(folder / "new" / "checkpoints")
     (folder / "new" / "metrics.jsonl").unlink()
     train.main([*arguments, "--resume", "auto"])
-    again = checkpoint.load(folder / "new")
+    again = checkpoint.load_run(folder / "new")
     jax.tree.map(np.testing.assert_array_equal, again.state, expected.state)
 
 
@@ -137,7 +137,7 @@ def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, cap
     export.main([str(origin), "weights.safetensors"])
     for name, source in (("a", str(origin)), ("b", "weights.safetensors")):
         train.main([*SMALL, "--init-from", source, "--epochs", "1", "--run-dir", name])
-    a, b = (checkpoint.load(folder / name) for name in "ab")
+    a, b = (checkpoint.load_run(folder / name) for name in "ab")
     jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
     assert "no new characters" in capsys.readouterr().out
 
@@ -154,9 +154,9 @@ def test_what_cannot_be_started_from_is_told(trained, folder, capsys):
 
 def test_old_weights_far_above_a_guess_do_not_diverge_before_they_have_begun(trained, folder, capsys):
     """Sure of themselves, and wrong on another text: their loss is high at first, at any rate."""
-    run = checkpoint.load(trained / "runs" / "notebook-comedie-0")
+    run = checkpoint.load_run(trained / "runs" / "notebook-comedie-0")
     sure = jax.tree.map(lambda leaf: 30 * leaf, run.state.params)
-    Path("sure.safetensors").write_bytes(weights.to_bytes(Weights(run.config, run.vocabulary, sure)))
+    Path("sure.safetensors").write_bytes(weights.weights_to_bytes(Weights(run.config, run.vocabulary, sure)))
     other = "".join(np.random.default_rng(0).permutation(list("zqx!;:" * 500)))
     Path("other.txt").write_text(other, encoding="utf-8")
     flags = ["--text", "other.txt", "--epochs", "1", "--learning-rate", "1e-6", "--run-dir", "new"]
@@ -166,4 +166,4 @@ def test_old_weights_far_above_a_guess_do_not_diverge_before_they_have_begun(tra
     out = capsys.readouterr().out
     assert "times its best" not in out
     assert "rose" not in out
-    assert checkpoint.load("new").progress.lowest_window <= first
+    assert checkpoint.load_run("new").progress.lowest_window <= first

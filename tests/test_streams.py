@@ -168,7 +168,7 @@ def test_weights_are_exported_whoever_reads_of_it(trained, tmp_path, monkeypatch
         export.main([str(trained / "runs" / "notebook-comedie-0"), str(tmp_path / kind)])
         monkeypatch.undo()
         drop(out, err)
-        assert weights.read(tmp_path / kind).vocabulary
+        assert weights.read_weights(tmp_path / kind).vocabulary
 
 
 def test_a_program_leaves_the_streams_as_they_were(trained, capsys):
@@ -214,7 +214,7 @@ def test_a_run_with_all_streams_closed_ends_and_is_saved(tmp_path):
     command = f'"{sys.executable}" -m jaxrnn.train {flags} <&- >&- 2>&-'
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, env={**os.environ, **READS_COMPILED})
     assert metrics(tmp_path / "run")[-1]["event"] == "final"
-    assert checkpoint.load(tmp_path / "run").progress.epochs == 1
+    assert checkpoint.load_run(tmp_path / "run").progress.epochs == 1
 
 
 def test_training_goes_on_when_nobody_reads(folder, monkeypatch):

@@ -41,31 +41,31 @@ def failing_with(error):
 
 @pytest.mark.parametrize(("error", "reason"), CAUSES)
 def test_what_this_machine_cannot_read_is_not_called_damaged(run_dir, monkeypatch, capsys, error, reason):
-    newest = store.numbers(run_dir)[-1]
+    newest = store.list_numbers(run_dir)[-1]
     monkeypatch.setattr(store, "_manager", failing_with(error))
     with pytest.raises(InputError) as caught:
-        checkpoint.load(run_dir)
-    path = store.path_of(run_dir, newest)
+        checkpoint.load_run(run_dir)
+    path = store.checkpoint_path(run_dir, newest)
     assert str(caught.value) == f"checkpoint {str(path)!r} cannot be read here: {reason}"
     assert "cannot be read here" in error_of(capsys, inspect.main, [str(run_dir)])
     assert "cannot be read here" in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert not (run_dir / "damaged").exists()
-    assert store.numbers(run_dir)[-1] == newest
+    assert store.list_numbers(run_dir)[-1] == newest
 
 
 def test_one_that_cannot_be_read_does_not_hide_the_others(run_dir, monkeypatch, capsys):
-    newest, read = store.numbers(run_dir)[-1], checkpoint.read
+    newest, read = store.list_numbers(run_dir)[-1], checkpoint.read_checkpoint
 
     def read_others(path, number):
         if number == newest:
-            raise failures.Unreadable(store.path_of(path, number), "permission denied")
+            raise failures.Unreadable(store.checkpoint_path(path, number), "permission denied")
         return read(path, number)
 
-    monkeypatch.setattr(checkpoint, "read", read_others)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", read_others)
     with pytest.raises(SystemExit) as exit_:
         inspect.main([str(run_dir)])
     out, err = capsys.readouterr()
-    number = len(store.numbers(run_dir))
+    number = len(store.list_numbers(run_dir))
     assert (exit_.value.code, err.count("\n")) == (2, 1)
     assert f"1 of {number} checkpoints in '{run_dir}' cannot be read here: permission denied" in err
     assert out.count("  good\n") == number - 1
@@ -76,11 +76,11 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(run_dir, monkeypatch, 
 @pytest.mark.parametrize("name", ["arrays/_METADATA", "arrays/manifest.ocdbt", "about/metadata", "arrays/ocdbt.process_0"])
 def test_a_missing_file_is_damage_without_a_list_of_files_too(run_dir, name):
     """A checkpoint of an earlier version has no list."""
-    newest, before = store.numbers(run_dir)[:-3:-1]
-    path = store.path_of(run_dir, newest)
+    newest, before = store.list_numbers(run_dir)[:-3:-1]
+    path = store.checkpoint_path(run_dir, newest)
     (path / seal.NAME).unlink()
     shutil.rmtree(path / name) if (path / name).is_dir() else (path / name).unlink()
-    run = checkpoint.load(run_dir)
+    run = checkpoint.load_run(run_dir)
     assert run.number == before
     assert [rejected.path for rejected in run.rejected] == [path]
 
@@ -94,18 +94,18 @@ def test_memory_that_ends_when_a_run_has_begun_is_no_wrong_input(folder, monkeyp
 
 
 def test_without_a_list_of_files_only_proofs_count(run_dir, monkeypatch):
-    (number,) = store.numbers(run_dir)[-1:]
-    (store.path_of(run_dir, number) / seal.NAME).unlink()
+    (number,) = store.list_numbers(run_dir)[-1:]
+    (store.checkpoint_path(run_dir, number) / seal.NAME).unlink()
     for error, proved in [
         (ValueError("DATA_LOSS: checksum"), "the checksum of its arrays differs from when it was saved"),
         (FileNotFoundError(errno.ENOENT, "No such file"), "a file of it is missing"),
         (json.JSONDecodeError("no value", "", 0), "its metadata is not JSON"),
     ]:
         monkeypatch.setattr(store, "_manager", failing_with(error))
-        with pytest.raises(Damaged, match=proved), store.opened(run_dir, number):
+        with pytest.raises(Damaged, match=proved), store.open_checkpoint(run_dir, number):
             pass
     monkeypatch.setattr(store, "_manager", failing_with(KeyError("key_type")))
-    with pytest.raises(InputError, match="to use an older one, move it"), store.opened(run_dir, number):
+    with pytest.raises(InputError, match="to use an older one, move it"), store.open_checkpoint(run_dir, number):
         pass
 
 
@@ -113,19 +113,19 @@ def test_a_list_of_files_names_the_damaged_one_and_is_ignored_if_it_is_damaged_i
     (tmp_path / "inner").mkdir()
     for name in ("a", "inner/b"):
         (tmp_path / name).write_text(name)
-    seal.write(tmp_path)
-    listed = seal.read(tmp_path)
+    seal.write_seal(tmp_path)
+    listed = seal.read_seal(tmp_path)
     assert listed is not None
     assert set(listed) == {"a", "inner/b"}
-    assert seal.damage(tmp_path, listed) is None
+    assert seal.find_changed_file(tmp_path, listed) is None
     (tmp_path / "inner" / "b").write_text("B")
-    assert seal.damage(tmp_path, listed) == "the SHA-256 of its file inner/b differs from when it was saved"
+    assert seal.find_changed_file(tmp_path, listed) == "the SHA-256 of its file inner/b differs from when it was saved"
     (tmp_path / "inner" / "b").unlink()
-    assert seal.damage(tmp_path, listed) == "its file inner/b is missing"
+    assert seal.find_changed_file(tmp_path, listed) == "its file inner/b is missing"
     content = (tmp_path / seal.NAME).read_text()
     for other in (content.replace("inner/b", "inner/c"), content[:-1], "[]", "{}", ""):
         (tmp_path / seal.NAME).write_text(other)
-        assert seal.read(tmp_path) is None
+        assert seal.read_seal(tmp_path) is None
 
 
 @pytest.mark.parametrize(

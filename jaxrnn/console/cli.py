@@ -16,7 +16,7 @@ from jaxrnn.console.arguments import list_settings, parse_values, with_values
 from jaxrnn.console.help import print_help
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runtime.restored import restore_settings
-from jaxrnn.storage.quiet import orbax_silenced
+from jaxrnn.storage.quiet import silence_orbax
 
 Settings = TypeVar("Settings")
 EXIT_CODES = {NotSaved: 1, OutOfMemory: 1, InputError: 2, Diverged: 3, DamageFound: 4}
@@ -54,7 +54,7 @@ def exit_on_error() -> Iterator[None]:
     with (
         restore_settings(),
         terminal.protect_streams(),
-        orbax_silenced(),
+        silence_orbax(),
         terminal.exit_on_write_error(),
         _exit_with_message(),
     ):

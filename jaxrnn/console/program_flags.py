@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from jaxrnn.config.flags import Flag
-from jaxrnn.storage.checkpoint import Which
+from jaxrnn.storage.checkpoint import WeightsChoice
 
 RUN = Flag("RUN", text="Folder of the run.", is_positional=True)
 RunFolder: TypeAlias = Annotated[Path, RUN]
 NewestRun: TypeAlias = Annotated[Path | None, RUN._replace(default="the newest in runs/")]
 WhichWeights: TypeAlias = Annotated[
-    Which,
+    WeightsChoice,
     Flag(
         text="Weights to use. newest: of the last update. best: of the epoch with the lowest validation loss (online loss "
         "without a validation part). auto: best if there is a validation part, else newest."

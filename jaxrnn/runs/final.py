@@ -37,7 +37,7 @@ def finish(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, received: 
         raise Stopped(interrupted.signal, stopped_at(task, snapshot, run_dir, disk)) from None
     of_source = {} if floor is None else {"source_nats": floor}
     final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, "dynamic": how._asdict()}
-    unwritten = logs.append(run_dir, logs.joined(disk.unwritten, Log(logs.event("final", final))))
+    unwritten = logs.append_log(run_dir, logs.join_logs(disk.unwritten, Log(logs.event_line("final", final))))
     report.show_numbers(screen, numbers)
     report.show_verdicts(screen, verdicts(task, snapshot, numbers, how, logs.read_events(run_dir)))
     disk, drawn = draw(task, numbers, run_dir, disk._replace(unwritten=unwritten), screen)
@@ -80,12 +80,12 @@ def draw(task: Task, numbers: FourNumbers, run_dir: Path, disk: Disk, screen: Co
             curves = plot.collect_curves(logs.read_events(run_dir), task.updates_per_epoch)
             picture = plot.draw_in_subprocess(curves, numbers._asdict(), WINDOW, report.replace_controls(run_dir.name))
     except Exception as error:  # whatever it is: the result is there
-        report.warn_of_missing_picture(screen, failures.why_not_written(error))
+        report.warn_of_missing_picture(screen, failures.explain_not_written(error))
         return disk, False
     try:
         folder.replace_file(run_dir / folder.PICTURE, picture)
     except OSError as error:
-        report.warn_of_missing_picture(screen, failures.why_not_written(error))
+        report.warn_of_missing_picture(screen, failures.explain_not_written(error))
         return disk._replace(failed=True), False
     return disk, True
 

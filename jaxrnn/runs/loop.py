@@ -64,7 +64,7 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
     with report.show_status(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
         task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
     now = time.perf_counter()
-    disk, num_updates = Disk(now, now, anything_saved=bool(store.numbers(run_dir))), first_updates(task)
+    disk, num_updates = Disk(now, now, anything_saved=bool(store.list_numbers(run_dir))), first_updates(task)
     with report.progress_bar(screen, characters_per_epoch(task), num_epochs(task.config)) as show:
         if not disk.anything_saved:
             disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
@@ -86,8 +86,8 @@ def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, scr
             num_updates, planned = devices.all_processes_max(num_updates, is_time(pace) and not ended)
             if planned:
                 snapshot, pace, plan_log = plan(task, snapshot, pace, screen)
-                log = logs.joined(log, plan_log)
-            disk = disk._replace(unwritten=logs.append(run_dir, logs.joined(disk.unwritten, log)))
+                log = logs.join_logs(log, plan_log)
+            disk = disk._replace(unwritten=logs.append_log(run_dir, logs.join_logs(disk.unwritten, log)))
             signal, to_save = devices.all_processes_max(received(), due(task, advanced, disk))
             if advanced.problem or planned or to_save or signal:
                 disk = save(task, snapshot, run_dir, disk, screen)
@@ -113,7 +113,7 @@ def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[S
     step, num_updates = int(snapshot.state.step), snapshot.progress.num_updates or 0
     if first or ended:
         screen.print(plan_in_words(task, num_updates, pace, ended))
-    return snapshot, pace, Log(logs.event("plan", {"step": step, "num_updates": num_updates}))
+    return snapshot, pace, Log(logs.event_line("plan", {"step": step, "num_updates": num_updates}))
 
 
 def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
@@ -131,7 +131,7 @@ def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
 def told(task: Task, advanced: Advanced, screen: Console, show: report.MoveBar) -> Log:
     """Show what was read and return its log lines."""
     (state, _, progress), row = advanced.snapshot, advanced.epoch
-    metrics = "".join(logs.event("progress", window._asdict()) for window in advanced.windows)
+    metrics = "".join(logs.event_line("progress", window._asdict()) for window in advanced.windows)
     if row is None:
         num_read = characters_read(task, progress)
         show(progress.epochs, num_read, epoch_nats(progress), num_read / progress.epoch_seconds)
@@ -140,7 +140,7 @@ def told(task: Task, advanced: Advanced, screen: Console, show: report.MoveBar) 
     show(row.epoch, row.characters, row.online_nats, row.characters_per_second)
     report.show_epoch(screen, row, text)
     title = f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online"
-    return Log(metrics + logs.event("epoch", row._asdict()), logs.titled(title, text))
+    return Log(metrics + logs.event_line("epoch", row._asdict()), logs.sample_entry(title, text))
 
 
 def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen: Console) -> tuple[Snapshot, Log]:
@@ -157,7 +157,7 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
     if rollbacks > MOST_ROLLBACKS:
         raise Diverged(f"{happened}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
     try:
-        saved = checkpoint.load(run_dir)
+        saved = checkpoint.load_run(run_dir)
     except InputError as error:
         raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
     report.warn_of_rejected(saved.rejected)
@@ -170,9 +170,9 @@ def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen:
     screen.print(
         f"{happened}: back to {where(task, snapshot)}, at rate {rate:g} ({rollbacks} of at most {MOST_ROLLBACKS} times)"
     )
-    logs.cut(run_dir, saved.about["log_sizes"])
+    logs.truncate_logs(run_dir, saved.about["log_sizes"])
     event = {"step": int(state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
-    return snapshot, Log(logs.event("divergence", event))
+    return snapshot, Log(logs.event_line("divergence", event))
 
 
 def epoch_sample(task: Task, params: Params, epoch: int) -> str:

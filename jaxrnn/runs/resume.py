@@ -89,7 +89,7 @@ def text_sha256(config: Config) -> str:
 
 def saved_sha256(run_dir: Path) -> str | None:
     """The digest of the run's text, from its newest good checkpoint; None if there is none."""
-    saved = (store.about(run_dir, number) for number in reversed(store.numbers(run_dir)))
+    saved = (store.read_about(run_dir, number) for number in reversed(store.list_numbers(run_dir)))
     return next((about["text"]["sha256"] for about in saved if about is not None), None)
 
 
@@ -213,16 +213,16 @@ def check_text(run: Run, config: Config) -> None:
 
 def check_run(run: Run) -> None:
     """Raises `InputError` if the run cannot be resumed with this version and its random numbers."""
-    if run.about["random_keys"] != manifest.random_keys():
+    if run.about["random_keys"] != manifest.describe_random_keys():
         raise InputError(
             f"the random numbers of the run in {str(run.path)!r} are drawn by {run.about['random_keys']}, and here by "
-            f"{manifest.random_keys()}; set JAX's flags as they were"
+            f"{manifest.describe_random_keys()}; set JAX's flags as they were"
         )
 
 
 def other_versions(run: Run) -> str:
     """In words, the packages that are of another version than those that saved the run; "" if none is."""
-    then, now = run.about["versions"], manifest.versions()
+    then, now = run.about["versions"], manifest.package_versions()
     return ", ".join(
         f"{package} {then.get(package)} then and {now[package]} now" for package in now if then.get(package) != now[package]
     )

@@ -47,14 +47,14 @@ def due(task: Task, advanced: Advanced, disk: Disk) -> bool:
 def save(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Console) -> Disk:
     """Saves, or says in a line why that cannot be done."""
     started = time.perf_counter()
-    unwritten = logs.append(run_dir, disk.unwritten)
+    unwritten = logs.append_log(run_dir, disk.unwritten)
     try:
         if any(unwritten):
             raise failures.NotWritten("no more lines can be added to its files")
-        checkpoint.save(run_dir, task.config, task.data, snapshot, logs.log_sizes(run_dir))
+        checkpoint.save_checkpoint(run_dir, task.config, task.data, snapshot, logs.measure_logs(run_dir))
         failed = False
     except (failures.NotWritten, OSError, InputError) as error:
-        reason = failures.why_not_written(error)
+        reason = failures.explain_not_written(error)
         again = task.config.run.save_every_seconds
         before = "what was saved before is good" if disk.anything_saved else "nothing is saved yet"
         later = "" if over(task, snapshot) else f"; learning goes on, and in {again:g} s this is tried again"

@@ -18,7 +18,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.runs.task import Task
 from jaxrnn.storage import checkpoint, store, weights
-from jaxrnn.storage.manifest import saved_config
+from jaxrnn.storage.manifest import config_from_manifest
 from jaxrnn.storage.weights import Weights
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import with_num_updates
@@ -27,23 +27,23 @@ from jaxrnn.training.schedule import Schedule
 
 
 def weights_of(source: Path) -> Weights:
-    """Those of a run (`checkpoint.weights`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
+    """Those of a run (`checkpoint.select_params`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
     source = paths.expand_home(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
-            return weights.read(source)
-    run = checkpoint.load(source)
+            return weights.read_weights(source)
+    run = checkpoint.load_run(source)
     report.warn_of_rejected(run.rejected)
-    return Weights(run.config, run.vocabulary, checkpoint.weights(run))
+    return Weights(run.config, run.vocabulary, checkpoint.select_params(run))
 
 
 def config_of(source: Path) -> Config | None:
     """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains."""
     with contextlib.suppress(OSError, InputError):
         if source.is_file():
-            return weights.config_of(source)
-        found = (store.about(source, number) for number in reversed(store.numbers(source)))
-        return next((saved_config(about) for about in found if about is not None), None)
+            return weights.read_weights_config(source)
+        found = (store.read_about(source, number) for number in reversed(store.list_numbers(source)))
+        return next((config_from_manifest(about) for about in found if about is not None), None)
     return None
 
 

@@ -18,12 +18,19 @@ from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.storage import store
 from jaxrnn.storage.failures import Damaged
-from jaxrnn.storage.manifest import FORMAT, check_layout, layout, manifest, saved_config, saved_progress
-from jaxrnn.storage.store import Opened, Rejected
+from jaxrnn.storage.manifest import (
+    FORMAT,
+    array_layout,
+    check_layout,
+    config_from_manifest,
+    make_manifest,
+    progress_from_manifest,
+)
+from jaxrnn.storage.store import OpenCheckpoint, Rejected
 from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Progress, Snapshot
 
-Which: TypeAlias = Literal["auto", "newest", "best"]
+WeightsChoice: TypeAlias = Literal["auto", "newest", "best"]
 
 
 class Run(NamedTuple):
@@ -41,17 +48,19 @@ class Run(NamedTuple):
     rejected: tuple[Rejected, ...] = ()  # newer checkpoints that are damaged
 
 
-def save(run_dir: Path, config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int] | None = None) -> None:
+def save_checkpoint(
+    run_dir: Path, config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int] | None = None
+) -> None:
     """Writes the snapshot as the run's newest checkpoint; of the older ones all but the last few are then removed.
 
     Raises:
       store.NotWritten: why it could not be written; what was saved before is as good as ever.
     """
-    about = manifest(config, data, snapshot, log_sizes or {})
-    store.write(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
+    about = make_manifest(config, data, snapshot, log_sizes or {})
+    store.write_checkpoint(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
 
 
-def load(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> Run:
+def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> Run:
     """The newest checkpoint of a run that is as it was saved; `rejected` tells of those passed over.
 
     Args:
@@ -60,33 +69,33 @@ def load(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> 
       InputError: no run there; saved by another version; all checkpoints damaged.
     """
     run_dir, rejected = paths.expand_home(run_dir), []
-    found = numbers_of_run(run_dir)
+    found = list_checkpoints(run_dir)
     for number in reversed(found):
         try:
-            return read(run_dir, number, sharding)._replace(rejected=tuple(rejected))
+            return read_checkpoint(run_dir, number, sharding)._replace(rejected=tuple(rejected))
         except Damaged as damaged:
-            path = store.path_of(run_dir, number)
+            path = store.checkpoint_path(run_dir, number)
             if path.exists():  # else the run goes on, and has just removed it
                 rejected.append(Rejected(path, str(damaged)))
-    if not rejected or store.numbers(run_dir)[-1:] > found[-1:]:
-        return load(run_dir, sharding)  # there are newer ones by now
+    if not rejected or store.list_numbers(run_dir)[-1:] > found[-1:]:
+        return load_run(run_dir, sharding)  # there are newer ones by now
     reasons = "; ".join(f"{path.name}: {reason}" for path, reason in rejected)
     raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged, so that it cannot be used: {reasons}")
 
 
-def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> Run:
+def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> Run:
     """One checkpoint, verified.
 
     Raises:
       store.Damaged: it is not what was saved.
       InputError: it is, but another version saved it, or it may not be read.
     """
-    with store.opened(run_dir, number) as saved:
+    with store.open_checkpoint(run_dir, number) as saved:
         about = saved.about
         try:
             if about["format"] != FORMAT:
                 raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
-            config, vocabulary = saved_config(about), vocabularies.vocabulary_from_json(about["vocabulary"])
+            config, vocabulary = config_from_manifest(about), vocabularies.vocabulary_from_json(about["vocabulary"])
             model = build.build_model(config, vocabulary)
             snapshot = _snapshot(saved, config, model, sharding)
         except InputError as error:
@@ -94,13 +103,13 @@ def read(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = No
     return Run(run_dir, number, config, vocabulary, model, *snapshot, about)
 
 
-def numbers_of_run(run_dir: Path) -> list[int]:
+def list_checkpoints(run_dir: Path) -> list[int]:
     """The numbers of its checkpoints, in the order of saving.
 
     Raises:
       InputError: no run there.
     """
-    found = store.numbers(run_dir)
+    found = store.list_numbers(run_dir)
     if store.holds_checkpoint(run_dir):
         return found
     with contextlib.suppress(OSError):  # a name that no file can have
@@ -109,7 +118,7 @@ def numbers_of_run(run_dir: Path) -> list[int]:
     raise InputError(f"no run in {str(run_dir)!r}: there is no checkpoint in it")
 
 
-def newest(runs_dir: Path = Path("runs")) -> Path:
+def newest_run(runs_dir: Path = Path("runs")) -> Path:
     """The run that was written to last.
 
     Raises:
@@ -121,7 +130,7 @@ def newest(runs_dir: Path = Path("runs")) -> Path:
     return max(runs, key=lambda run: (run / store.FOLDER).stat().st_mtime)
 
 
-def weights(run: Run, which: Which = "auto") -> Params:
+def select_params(run: Run, which: WeightsChoice = "auto") -> Params:
     """The newest weights of a run, or those of its best epoch; `auto`: the best if they are known from a validation part.
 
     Raises:
@@ -129,23 +138,23 @@ def weights(run: Run, which: Which = "auto") -> Params:
     """
     if which == "best" and run.progress.best_step is None:
         raise InputError(f"no best epoch of the run in {str(run.path)!r} is known: leave --weights out")
-    return run.best_params if _best(run, which) else run.state.params
+    return run.best_params if _is_best(run, which) else run.state.params
 
 
-def weights_in_words(run: Run, which: Which) -> str:
+def describe_weights(run: Run, which: WeightsChoice) -> str:
     """Which ones these are."""
-    if _best(run, which):
+    if _is_best(run, which):
         return f"the best, after {pluralize(run.progress.best_step or 0, 'update')}"
     return f"the newest, after {pluralize(int(run.state.step), 'update')}"
 
 
-def _best(run: Run, which: Which) -> bool:
+def _is_best(run: Run, which: WeightsChoice) -> bool:
     validated = bool(run.config.text.validation_fraction) and run.progress.best_step is not None
     return which == "best" or (which == "auto" and validated)
 
 
-def _snapshot(saved: Opened, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
+def _snapshot(saved: OpenCheckpoint, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
     start = jax.eval_shape(build.build_learner(config, model).init, build.make_keys(0).init)
-    check_layout(layout((start, start.params)), saved.about)
-    state, best_params = store.arrays(saved, (start, start.params), sharding)
-    return Snapshot(state, best_params, saved_progress(saved.about))
+    check_layout(array_layout((start, start.params)), saved.about)
+    state, best_params = store.read_arrays(saved, (start, start.params), sharding)
+    return Snapshot(state, best_params, progress_from_manifest(saved.about))

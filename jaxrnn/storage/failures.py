@@ -32,20 +32,20 @@ class NotWritten(Exception):
     """The checkpoint could not be saved; the message says why."""
 
 
-def failure_of(path: Path, error: Exception) -> Damaged | Unreadable:
+def classify_failure(path: Path, error: Exception) -> Damaged | Unreadable:
     """Decide whether a checkpoint that could not be read is damaged, which only its files prove, or unreadable here."""
     try:
-        listed = seal.read(path)
-        broken = seal.damage(path, listed) if listed else None
+        listed = seal.read_seal(path)
+        broken = seal.find_changed_file(path, listed) if listed else None
     except OSError as unreadable:
         listed, broken, error = None, None, unreadable
-    proved = damage_in(error) if broken or not listed else None
+    proved = find_damage(error) if broken or not listed else None
     if broken or proved:
         return Damaged(proved or broken)
-    return Unreadable(path, why_unreadable(error, whole=bool(listed)))
+    return Unreadable(path, explain_unreadable(error, whole=bool(listed)))
 
 
-def damage_in(error: Exception) -> str | None:
+def find_damage(error: Exception) -> str | None:
     """Say what reading a checkpoint has proved to be damaged, None if nothing is: the cause may lie outside of its files."""
     if isinstance(error, FileNotFoundError):
         return "a file of it is missing"
@@ -55,7 +55,7 @@ def damage_in(error: Exception) -> str | None:
     return next((reason for status, reason in PROOFS.items() if status in words), None)
 
 
-def why_unreadable(error: Exception, whole: bool) -> str:
+def explain_unreadable(error: Exception, whole: bool) -> str:
     """Say in a few words why a checkpoint could not be read, and what to do.
 
     Args:
@@ -71,7 +71,7 @@ def why_unreadable(error: Exception, whole: bool) -> str:
     return reason if whole else f"{reason}; to use an older one, move it out of its folder"
 
 
-def why_not_written(error: Exception) -> str:
+def explain_not_written(error: Exception) -> str:
     """Why something could not be written."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "No space left")):

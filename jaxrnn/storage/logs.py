@@ -27,22 +27,22 @@ def to_json_line(values: Mapping[str, Any]) -> str:
     return json.dumps(known, ensure_ascii=False, allow_nan=False)
 
 
-def event(name: str, values: Mapping[str, Any]) -> str:
+def event_line(name: str, values: Mapping[str, Any]) -> str:
     """A line of the metrics."""
     return to_json_line({"event": name, **values}) + "\n"
 
 
-def titled(title: str, sample: str) -> str:
+def sample_entry(title: str, sample: str) -> str:
     """A text that the model wrote, as it stands among the samples."""
     return f"=== {title} ===\n{sample}\n\n" if sample else ""
 
 
-def joined(first: Log, second: Log) -> Log:
+def join_logs(first: Log, second: Log) -> Log:
     """One after the other."""
     return Log(*(a + b for a, b in zip(first, second, strict=True)))
 
 
-def append(path: Path, log: Log) -> Log:
+def append_log(path: Path, log: Log) -> Log:
     """Appends to the run's files; what could not be written comes back and may be tried again.
 
     A file that takes only a part of it, because the disk is full, is cut back to what it was.
@@ -52,12 +52,12 @@ def append(path: Path, log: Log) -> Log:
     return Log(*(_append(path / name, text) for name, text in zip((METRICS, SAMPLES), log, strict=True)))
 
 
-def log_sizes(path: Path) -> dict[str, int]:
+def measure_logs(path: Path) -> dict[str, int]:
     """How long the files are that are appended to, in bytes."""
     return {name: _size(path / name) for name in (METRICS, SAMPLES)}
 
 
-def cut(path: Path, sizes: Mapping[str, int]) -> None:
+def truncate_logs(path: Path, sizes: Mapping[str, int]) -> None:
     """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
     for name in (METRICS, SAMPLES) if devices.is_first_process() else ():
         with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either

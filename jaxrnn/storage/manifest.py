@@ -29,7 +29,7 @@ FORMAT = 2
 PACKAGES = ("jaxrnn", "jax", "flax", "optax", "orbax-checkpoint")  # whose versions are saved
 
 
-def manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int]) -> dict[str, Any]:
+def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int]) -> dict[str, Any]:
     """What a checkpoint says besides its arrays: all that sampling, evaluating and going on need.
 
     Args:
@@ -37,36 +37,36 @@ def manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[
     """
     return {
         "format": FORMAT,
-        "versions": versions(),
+        "versions": package_versions(),
         "config": configs.config_to_json(config),
         "vocabulary": vocabularies.vocabulary_to_json(data.vocabulary),
         "text": {"sha256": data.sha256, "characters": data.num_used},
         "progress": {**snapshot.progress._asdict(), "schedule": snapshot.progress.schedule._asdict()},
         "log_sizes": dict(log_sizes),
         "optimizer": build.describe_optimizer(config),
-        "random_keys": random_keys(),
-        "arrays": layout((snapshot.state, snapshot.best_params)),
+        "random_keys": describe_random_keys(),
+        "arrays": array_layout((snapshot.state, snapshot.best_params)),
     }
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Of the packages on which the numbers of a run depend."""
     return {package: jaxrnn.__version__ if package == "jaxrnn" else importlib.metadata.version(package) for package in PACKAGES}
 
 
-def random_keys() -> str:
+def describe_random_keys() -> str:
     """How random numbers are drawn, which decides what follows from a seed."""
     partitionable = getattr(jax.config, "jax_threefry_partitionable", True)
     return f"{jax.random.key_impl(jax.random.key(0))}, {'' if partitionable else 'not '}partitionable"
 
 
-def layout(arrays: PyTree) -> dict[str, str]:
+def array_layout(arrays: PyTree) -> dict[str, str]:
     """Dtype and shape of each array, by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(arrays)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
-def digest(arrays: PyTree, about: Mapping[str, Any]) -> str:
+def hash_arrays(arrays: PyTree, about: Mapping[str, Any]) -> str:
     """SHA-256 over the metadata and over each array's path, dtype, shape and bytes."""
     result = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
@@ -77,7 +77,7 @@ def digest(arrays: PyTree, about: Mapping[str, Any]) -> str:
     return result.hexdigest()
 
 
-def saved_config(about: Mapping[str, Any]) -> Config:
+def config_from_manifest(about: Mapping[str, Any]) -> Config:
     """The settings; `InputError` if they are not those of this version."""
     try:
         return configs.config_from_json(about["config"])
@@ -87,7 +87,7 @@ def saved_config(about: Mapping[str, Any]) -> Config:
         ) from None
 
 
-def saved_progress(about: Mapping[str, Any]) -> Progress:
+def progress_from_manifest(about: Mapping[str, Any]) -> Progress:
     """Where the run stood."""
     saved = {"epoch_read": None, **about["progress"]}  # older checkpoints do not count the losses in the epoch's sum
     return Progress(**{**saved, "schedule": Schedule(**saved["schedule"])})

@@ -2,7 +2,7 @@
 
 So a checkpoint is looked at before Orbax reads it, and the disk before Orbax writes, and what Orbax logs meanwhile is dropped.
 None of this touches the rest of the process. What may still come, when a disk fills up or a file goes just then, only a program
-that owns its process can drop: `orbax_silenced`.
+that owns its process can drop: `silence_orbax`.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ NUM_FILES, BLOCK_SIZE = 24, 4096  # of a checkpoint; of a file system: each file
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def drop_orbax_logs() -> Iterator[None]:
     """Drops what Orbax logs for the thread that calls this, and in threads that it starts meanwhile; nobody else's records."""
     here = threading.get_ident()
     others = {thread.ident for thread in threading.enumerate()} - {here}
@@ -64,7 +64,7 @@ def _check_arrays(folder: Path) -> None:
             raise ValueError(f"DATA_LOSS: {path} and the arrays differ in their names")
 
 
-def check_room(folder: Path, num_bytes: int) -> None:
+def check_disk_space(folder: Path, num_bytes: int) -> None:
     """Raises `OSError` if the disk does not take so many bytes more in the files of a checkpoint."""
     needed = num_bytes + NUM_FILES * BLOCK_SIZE
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -75,7 +75,7 @@ def check_room(folder: Path, num_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def orbax_silenced() -> Iterator[None]:
+def silence_orbax() -> Iterator[None]:
     """For a program: what Orbax logs, warns of and leaves unfinished is not shown, whoever meets it."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels, hook, dropped = [logger.level for logger in loggers], sys.unraisablehook, []

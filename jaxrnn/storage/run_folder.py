@@ -24,10 +24,10 @@ from jaxrnn.storage.logs import METRICS, SAMPLES
 CONFIG, PICTURE = "config.json", "loss.png"
 FILES = (CONFIG, METRICS, SAMPLES, PICTURE)
 LOCK = "lock"
-OURS = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its lock
-PARTS = {"text", "model", "learning"}  # of the settings of every version
-MOST_BYTES_OF_NAME = 200  # that a text gives to the name of a folder; a name may have 255, and `-2` may come after it
-MOST_BYTES_OF_PATH = 4_096 - 200  # the system's limit, and what the longest path inside a run takes
+RUN_ENTRIES = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its lock
+CONFIG_GROUPS = {"text", "model", "learning"}  # of the settings of every version
+MAX_NAME_BYTES = 200  # that a text gives to the name of a folder; a name may have 255, and `-2` may come after it
+MAX_PATH_BYTES = 4_096 - 200  # the system's limit, and what the longest path inside a run takes
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -45,17 +45,17 @@ def holds_run(path: Path) -> bool:
         return False
 
 
-def choose(preset: str, config: Config) -> Path:
+def make_run_folder(preset: str, config: Config) -> Path:
     """Makes the folder of a new run: the one that was asked for, or the next free default name. All processes then know it.
 
     Raises:
       InputError: the folder that was asked for holds a run, or something else that a run would overwrite, or is no folder, or
         cannot be written.
     """
-    return Path(devices.broadcast_from_first(lambda: str(_made(preset, config))))
+    return Path(devices.broadcast_from_first(lambda: str(_make_folder(preset, config))))
 
 
-def begin(path: Path, config: Config) -> None:
+def claim(path: Path, config: Config) -> None:
     """Puts the settings into the folder of a new run; whoever calls it holds the lock.
 
     Raises:
@@ -73,7 +73,7 @@ def begin(path: Path, config: Config) -> None:
 def write_config(path: Path, config: Config) -> None:
     """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
     settings = json.dumps(configs.config_to_json(config), indent=2, ensure_ascii=False)
-    with _writing(path):
+    with _explain_write_errors(path):
         # A name of a file that is not UTF-8 has surrogates in it.
         replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
 
@@ -110,7 +110,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Keeps others from writing to this run, its first process for them all. The lock ends with the process, however that ends.
 
     Raises:
@@ -119,12 +119,12 @@ def locked(path: Path) -> Iterator[None]:
     if not devices.is_first_process():
         yield
         return
-    with _writing(path):
+    with _explain_write_errors(path):
         file = (path / LOCK).open("a+b", buffering=0)
     with file:
-        with _writing(path):
-            if not _lock(file, path):
-                raise InputError(f"the run in {str(path)!r} is in use by {_holder(file)}; wait for it, or stop it")
+        with _explain_write_errors(path):
+            if not _try_lock(file, path):
+                raise InputError(f"the run in {str(path)!r} is in use by {_describe_holder(file)}; wait for it, or stop it")
         with contextlib.suppress(OSError):  # on a full disk it does not say by whom the run is used
             file.truncate(0)
             file.write(f" {os.getpid()}".encode())  # the first byte is the one that Windows locks, so that nobody can read it
@@ -138,11 +138,11 @@ def locked(path: Path) -> Iterator[None]:
 def default_name(preset: str, config: Config) -> Path:
     """The folder of a run that was not given one; a second one with this name gets `-2` after it, and so on."""
     text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
-    shortened = text.encode()[:MOST_BYTES_OF_NAME].decode(errors="ignore")
+    shortened = text.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return Path("runs", f"{preset}-{shortened}-{config.run.seed}")
 
 
-def _lock(file: Any, path: Path) -> bool:
+def _try_lock(file: Any, path: Path) -> bool:
     """Whether nobody else has the lock; where the file system knows no locks, that is taken for granted, and said."""
     try:
         return filelock.lock_descriptor(file.fileno(), blocking=False)
@@ -154,14 +154,14 @@ def _lock(file: Any, path: Path) -> bool:
         return True
 
 
-def _holder(file: Any) -> str:
+def _describe_holder(file: Any) -> str:
     file.seek(1)
     number = file.read(20).decode(errors="replace").strip()
     return f"process {number}" if number else "another process"
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _explain_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -176,7 +176,7 @@ def _check_free(path: Path) -> None:
             f"--run-dir {str(path)!r} already holds a run, which is never overwritten: resume it with --resume "
             f"{paths.quote_path(path)}, name another folder, or leave --run-dir out for a numbered one"
         )
-    foreign = [name for name in OURS if os.path.lexists(path / name)]
+    foreign = [name for name in RUN_ENTRIES if os.path.lexists(path / name)]
     if foreign or not _may_lock(path / LOCK):
         raise InputError(
             f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not a run's and is not overwritten: "
@@ -190,7 +190,11 @@ def _are_settings(file: Path) -> bool:
         settings = json.loads(file.read_text("utf-8", "surrogateescape")) if file.is_file() else None
     except ValueError:
         return False
-    return isinstance(settings, dict) and settings.keys() >= PARTS and all(isinstance(part, dict) for part in settings.values())
+    return (
+        isinstance(settings, dict)
+        and settings.keys() >= CONFIG_GROUPS
+        and all(isinstance(part, dict) for part in settings.values())
+    )
 
 
 def _may_lock(file: Path) -> bool:
@@ -200,16 +204,16 @@ def _may_lock(file: Path) -> bool:
     return file.is_file() and re.fullmatch(rb" ?[0-9]*", file.read_bytes()[:100]) is not None
 
 
-def _made(preset: str, config: Config) -> Path:
+def _make_folder(preset: str, config: Config) -> Path:
     path = Path(config.run.run_dir)
-    with _writing(path):
+    with _explain_write_errors(path):
         if config.run.run_dir:
-            if len(os.fsencode(path.absolute())) > MOST_BYTES_OF_PATH:
+            if len(os.fsencode(path.absolute())) > MAX_PATH_BYTES:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
             _check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             return path
-        return _next_free(preset, config)
+        return _make_next_free(preset, config)
 
 
 def _remove_if_empty(path: Path) -> None:
@@ -220,7 +224,7 @@ def _remove_if_empty(path: Path) -> None:
             path.rmdir()
 
 
-def _next_free(preset: str, config: Config) -> Path:
+def _make_next_free(preset: str, config: Config) -> Path:
     first = default_name(preset, config)
     first.parent.mkdir(exist_ok=True)
     for number in itertools.count(1):

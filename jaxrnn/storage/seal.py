@@ -12,7 +12,7 @@ from pathlib import Path
 NAME = "sha256.json"
 
 
-def write(folder: Path) -> None:
+def write_seal(folder: Path) -> None:
     """List the files in the folder. OSError if they cannot be read or the list cannot be written."""
     files = {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     unfinished = folder / f".{NAME}"
@@ -20,7 +20,7 @@ def write(folder: Path) -> None:
     unfinished.replace(folder / NAME)
 
 
-def read(folder: Path) -> dict[str, str] | None:
+def read_seal(folder: Path) -> dict[str, str] | None:
     """SHA-256 of each file, by its path; None without a list, or with one that is itself damaged."""
     try:
         listed = json.loads((folder / NAME).read_bytes())
@@ -29,7 +29,7 @@ def read(folder: Path) -> dict[str, str] | None:
         return None
 
 
-def damage(folder: Path, listed: dict[str, str]) -> str | None:
+def find_changed_file(folder: Path, listed: dict[str, str]) -> str | None:
     """Say which file is not as it was written, None if all are. OSError if one of them cannot be read."""
     for name, sha256 in listed.items():
         try:

@@ -24,9 +24,9 @@ from jaxrnn.data import temporary
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import seal
-from jaxrnn.storage.failures import Damaged, NotWritten, failure_of, why_not_written
-from jaxrnn.storage.manifest import digest
-from jaxrnn.storage.quiet import check_readable, check_room, quiet
+from jaxrnn.storage.failures import Damaged, NotWritten, classify_failure, explain_not_written
+from jaxrnn.storage.manifest import hash_arrays
+from jaxrnn.storage.quiet import check_disk_space, check_readable, drop_orbax_logs
 
 ITEMS = ("about", "arrays")  # the folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
@@ -34,13 +34,13 @@ OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # for temporary files
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
 
 
-class Opened(NamedTuple):
+class OpenCheckpoint(NamedTuple):
     """What is being read."""
 
     manager: Any  # Orbax's
     number: int
     about: Mapping[str, Any]
-    sha256: str  # over the arrays and `about`
+    sha256: str  # over the arrays and `read_about`
 
 
 class Rejected(NamedTuple):
@@ -50,7 +50,7 @@ class Rejected(NamedTuple):
     reason: str
 
 
-def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) -> None:
+def write_checkpoint(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) -> None:
     """Write a checkpoint as the newest, then remove all but the last few.
 
     Raises:
@@ -58,48 +58,50 @@ def write(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], keep: int) ->
     """
     import orbax.checkpoint as ocp  # here, because it takes half a second to import
 
-    saved = {"about": about, "about_sha256": digest((), about), "sha256": digest(devices.gather(arrays), about)}
+    saved = {"about": about, "about_sha256": hash_arrays((), about), "sha256": hash_arrays(devices.gather(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # of a save that failed
-    with quiet():
+    with drop_orbax_logs():
         try:
             (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
             if jax.process_count() == 1:  # else the others would wait in vain for the one that has no room
-                check_room(run_dir / FOLDER, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + len(json.dumps(saved)))
+                check_disk_space(
+                    run_dir / FOLDER, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + len(json.dumps(saved))
+                )
             with _manager(run_dir, keep) as manager:
-                number = max(numbers(run_dir), default=0) + 1
+                number = max(list_numbers(run_dir), default=0) + 1
                 if not manager.save(number, args=args):
                     raise NotWritten("Orbax did not take it")
             if devices.is_first_process():
-                seal.write(path_of(run_dir, number))
+                seal.write_seal(checkpoint_path(run_dir, number))
             remove_leftovers(run_dir)  # what is no longer kept
             return
         except InputError as error:
             reason = str(error)
         except Exception as error:  # Orbax meets a full disk with many kinds of them
-            reason = why_not_written(error)
+            reason = explain_not_written(error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise NotWritten(reason)
 
 
-def about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
+def read_about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
     """What one of them says of itself, read without JAX and Orbax; None if it is not what was saved."""
     try:
-        saved = json.loads((path_of(run_dir, number) / "about" / "metadata").read_text("utf-8"))
-        return saved["about"] if digest((), saved["about"]) == saved["about_sha256"] else None
+        saved = json.loads((checkpoint_path(run_dir, number) / "about" / "metadata").read_text("utf-8"))
+        return saved["about"] if hash_arrays((), saved["about"]) == saved["about_sha256"] else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 @contextlib.contextmanager
-def opened(run_dir: Path, number: int) -> Iterator[Opened]:
-    """To read one of them: `about` is verified, the arrays are when `arrays` gets them.
+def open_checkpoint(run_dir: Path, number: int) -> Iterator[OpenCheckpoint]:
+    """To read one of them: `read_about` is verified, the arrays are when `read_arrays` gets them.
 
     Raises:
       Damaged: reading it has proved that it is not what was saved.
       InputError: it cannot be read here, whatever the reason: permissions, memory, the backend.
     """
-    with quiet():
+    with drop_orbax_logs():
         try:
             import orbax.checkpoint as ocp
 
@@ -109,19 +111,19 @@ def opened(run_dir: Path, number: int) -> Iterator[Opened]:
                 if not isinstance(saved, dict) or not {"about", "about_sha256", "sha256"} <= saved.keys():
                     raise Damaged("its metadata is incomplete")
                 about = saved["about"]
-                if digest((), about) != saved["about_sha256"]:
+                if hash_arrays((), about) != saved["about_sha256"]:
                     raise Damaged("the SHA-256 of its metadata differs from when it was saved")
-                yield Opened(manager, number, about, saved["sha256"])
+                yield OpenCheckpoint(manager, number, about, saved["sha256"])
             return
         except (Damaged, InputError):
             raise
         except Exception as error:  # Orbax meets damage with many kinds of them, and many words
-            failed = failure_of(path_of(run_dir, number), error)
+            failed = classify_failure(checkpoint_path(run_dir, number), error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise failed
 
 
-def arrays(saved: Opened, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
+def read_arrays(saved: OpenCheckpoint, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
     """The arrays in the structure of `like`; `Damaged` if they are not those that were saved.
 
     Args:
@@ -133,12 +135,12 @@ def arrays(saved: Opened, like: PyTree, sharding: jax.sharding.Sharding | None) 
     # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
     restored = saved.manager.restore(saved.number, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))["arrays"]
-    if digest(restored, saved.about) != saved.sha256:
+    if hash_arrays(restored, saved.about) != saved.sha256:
         raise Damaged("its SHA-256 differs from when it was saved")
     return restored
 
 
-def numbers(run_dir: Path) -> list[int]:
+def list_numbers(run_dir: Path) -> list[int]:
     """Those that there are, in the order of saving.
 
     Raises:
@@ -156,7 +158,7 @@ def numbers(run_dir: Path) -> list[int]:
 
 def holds_checkpoint(run_dir: Path) -> bool:
     """Whether there is a checkpoint of ours, damaged or even emptied: other programs number theirs, too."""
-    return any(_may_be_ours(path_of(run_dir, number)) for number in numbers(run_dir))
+    return any(_may_be_ours(checkpoint_path(run_dir, number)) for number in list_numbers(run_dir))
 
 
 def _may_be_ours(checkpoint: Path) -> bool:
@@ -169,7 +171,7 @@ def _may_be_ours(checkpoint: Path) -> bool:
     return not names or bool(names & set(ITEMS))
 
 
-def path_of(run_dir: Path, number: int) -> Path:
+def checkpoint_path(run_dir: Path, number: int) -> Path:
     """The folder of one of them."""
     return run_dir / FOLDER / str(number)
 
@@ -205,19 +207,19 @@ def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Iterator[
         # An old checkpoint is renamed before it is removed: killed in between, no half of it is taken for a whole one.
         todelete_subdir=None if read_only else TRASH,
     )
-    with _plain((run_dir / FOLDER).resolve()) as path, ocp.CheckpointManager(path, options=options) as manager:
+    with _plain_path((run_dir / FOLDER).resolve()) as path, ocp.CheckpointManager(path, options=options) as manager:
         yield manager
 
 
 @contextlib.contextmanager
-def _plain(path: Path) -> Iterator[Path]:
+def _plain_path(path: Path) -> Iterator[Path]:
     """The folder by a name that means nothing else to Orbax, as brackets, backslashes and `gs:` do."""
     if PLAIN_PATH.fullmatch(path.as_posix()):
         yield path
         return
     with contextlib.ExitStack() as inside:
         try:
-            link = inside.enter_context(temporary.folder(_plain_place())) / FOLDER
+            link = inside.enter_context(temporary.folder(_plain_folder())) / FOLDER
             link.symlink_to(path, target_is_directory=True)
         except OSError:
             needed = f"checkpoints in {str(path.parent)!r} need one because of its name"
@@ -225,7 +227,7 @@ def _plain(path: Path) -> Iterator[Path]:
         yield link
 
 
-def _plain_place() -> Path:
+def _plain_folder() -> Path:
     """Where temporary files go, or another such place if the name of that is not plain, either; `OSError` without any."""
     for place in map(Path, (tempfile.gettempdir(), *OTHER_PLACES)):
         if PLAIN_PATH.fullmatch(place.as_posix()) and os.access(place, os.W_OK):

@@ -9,7 +9,7 @@ from jaxrnn.storage.checkpoint import Run
 from jaxrnn.storage.failures import Damaged, Unreadable
 
 
-class Checked(NamedTuple):
+class Verified(NamedTuple):
     """A checkpoint and what came of reading it."""
 
     number: int
@@ -19,25 +19,25 @@ class Checked(NamedTuple):
     damaged: bool = False
 
 
-def checked(run_dir: Path) -> list[Checked]:
+def verify_run(run_dir: Path) -> list[Verified]:
     """All checkpoints of a run, each read and verified.
 
     Raises:
       InputError: no run there, or another version saved it.
     """
-    found = [_checked(run_dir, number) for number in checkpoint.numbers_of_run(run_dir)]
+    found = [_verify_checkpoint(run_dir, number) for number in checkpoint.list_checkpoints(run_dir)]
     # A run that goes on meanwhile removes its oldest ones: they are gone, not damaged.
-    return [each for each in found if store.path_of(run_dir, each.number).exists()]
+    return [each for each in found if store.checkpoint_path(run_dir, each.number).exists()]
 
 
-def _checked(run_dir: Path, number: int) -> Checked:
+def _verify_checkpoint(run_dir: Path, number: int) -> Verified:
     num_bytes = 0
     with contextlib.suppress(FileNotFoundError):
-        files = store.path_of(run_dir, number).rglob("*")
+        files = store.checkpoint_path(run_dir, number).rglob("*")
         num_bytes = sum(path.stat().st_size for path in files if path.is_file())
     try:
-        return Checked(number, num_bytes, checkpoint.read(run_dir, number))
+        return Verified(number, num_bytes, checkpoint.read_checkpoint(run_dir, number))
     except Damaged as damaged:
-        return Checked(number, num_bytes, None, str(damaged), damaged=True)
+        return Verified(number, num_bytes, None, str(damaged), damaged=True)
     except Unreadable as unreadable:
-        return Checked(number, num_bytes, None, unreadable.reason)
+        return Verified(number, num_bytes, None, unreadable.reason)

@@ -19,7 +19,7 @@ from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary as vocabularies
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.storage.manifest import digest
+from jaxrnn.storage.manifest import hash_arrays
 
 SUFFIX = ".safetensors"
 KIND = "jaxrnn 1"  # of file; the number goes up when what older programs read changes
@@ -33,7 +33,7 @@ class Weights(NamedTuple):
     params: Params
 
 
-def to_bytes(weights: Weights) -> bytes:
+def weights_to_bytes(weights: Weights) -> bytes:
     """The content of a safetensors file: an array for each weight, named by its path (`cell.input_kernel`).
 
     Its metadata: `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; a `sha256` over all.
@@ -43,10 +43,10 @@ def to_bytes(weights: Weights) -> bytes:
     known = weights.vocabulary
     about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(configs.config_to_json(weights.config))}
     about |= {"rare": known.rare} if known.rare else {}
-    return safetensors.numpy.save(arrays, {**about, "sha256": digest(arrays, about)})
+    return safetensors.numpy.save(arrays, {**about, "sha256": hash_arrays(arrays, about)})
 
 
-def read(path: Path) -> Weights:
+def read_weights(path: Path) -> Weights:
     """The weights in a file.
 
     Raises:
@@ -61,7 +61,7 @@ def read(path: Path) -> Weights:
     sha256 = about.pop("sha256", "")
     if about.get("kind") != KIND:
         raise InputError(f"{str(path)!r} was not written by jaxrnn.export of this version")
-    if digest(arrays, about) != sha256:
+    if hash_arrays(arrays, about) != sha256:
         raise InputError(f"{str(path)!r} is damaged: its SHA-256 differs from when it was written")
     known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
     config, vocabulary = configs.config_from_json(json.loads(about["config"])), vocabularies.vocabulary_from_json(known)
@@ -75,7 +75,7 @@ def read(path: Path) -> Weights:
     return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
 
 
-def config_of(path: Path) -> Config:
+def read_weights_config(path: Path) -> Config:
     """The settings in a file of weights, which is not verified.
 
     Raises:
@@ -92,7 +92,7 @@ def _name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def check_file(file: Path) -> None:
+def check_new_file(file: Path) -> None:
     """Raises `InputError` unless a new file of this kind can be made there."""
     if file.name == "-":
         raise InputError(f"FILE is '-'; weights go into a file and not to the screen: name one, for example weights{SUFFIX}")
