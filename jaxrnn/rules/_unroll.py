@@ -4,6 +4,7 @@ What the way back needs is stored on the way: the carries before each step. To J
 own (`custom_vjp`), so that what stands before and behind the recurrence is differentiated as usual.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,45 +25,45 @@ def unroll_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, 
 
     @jax.custom_vjp
     def run(params: Params, carry: Carry, px: Array) -> tuple[Carry, Array]:
-        outputs, _ = forward(params, carry, px)
+        outputs, _ = _forward(layer, params, carry, px)
         return outputs
 
-    def forward(params: Params, carry: Carry, px: Array) -> tuple[tuple[Carry, Array], tuple]:
-        length = px.shape[0]
-
-        def step(loop: tuple) -> tuple:
-            t, carry, carries, phs = loop
-            ph = layer.recur(params, layer.hidden(carry))
-            carry = layer.gates(carry, px[t], ph)
-            return t + 1, carry, _store(carries, carry, t + 1), _store(phs, ph, t)
-
-        start = (jnp.int32(0), carry, _store(_buffers(carry, length + 1), carry, 0), jnp.zeros_like(px))
-        _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
-        return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs)
-
-    def backward(stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Any]:
-        (params, carries, px, phs), (dcarry, dhs) = stored, cotangents
-
-        def step(loop: tuple) -> tuple:
-            t, dcarry, dpxs, dphs = loop
-            before = _load(carries, t)
-            h, hidden_vjp = jax.vjp(layer.hidden, before)
-            _, recur_vjp = jax.vjp(lambda h: layer.recur(params, h), h)
-            _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
-            dcarry, dpx, dph = gates_vjp(
-                _add(dcarry, *hidden_vjp(dhs[t]))
-            )  # `hidden` is linear: its vjp is the same everywhere
-            dcarry = _add(dcarry, *hidden_vjp(*recur_vjp(dph)))
-            return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
-
-        # To write the same array twice would take a tenth of the time of a wide layer.
-        start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
-        _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
-        _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)
-        return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs
-
-    run.defvjp(forward, backward)
+    run.defvjp(functools.partial(_forward, layer), functools.partial(_backward, layer))
     return run
+
+
+def _forward(layer: Layer, params: Params, carry: Carry, px: Array) -> tuple[tuple[Carry, Array], tuple]:
+    length = px.shape[0]
+
+    def step(loop: tuple) -> tuple:
+        t, carry, carries, phs = loop
+        ph = layer.recur(params, layer.hidden(carry))
+        carry = layer.gates(carry, px[t], ph)
+        return t + 1, carry, _store(carries, carry, t + 1), _store(phs, ph, t)
+
+    start = (jnp.int32(0), carry, _store(_buffers(carry, length + 1), carry, 0), jnp.zeros_like(px))
+    _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
+    return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs)
+
+
+def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Any]:
+    (params, carries, px, phs), (dcarry, dhs) = stored, cotangents
+
+    def step(loop: tuple) -> tuple:
+        t, dcarry, dpxs, dphs = loop
+        before = _load(carries, t)
+        h, hidden_vjp = jax.vjp(layer.hidden, before)  # linear: the same for the state after the step
+        _, recur_vjp = jax.vjp(lambda h: layer.recur(params, h), h)
+        _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
+        dcarry, dpx, dph = gates_vjp(_add(dcarry, *hidden_vjp(dhs[t])))
+        dcarry = _add(dcarry, *hidden_vjp(*recur_vjp(dph)))
+        return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
+
+    # To write the same array twice would take a tenth of the time of a wide layer.
+    start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
+    _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
+    _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)
+    return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs
 
 
 def unroll_steps(

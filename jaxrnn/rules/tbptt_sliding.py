@@ -44,44 +44,47 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, key
-        if length == 1:
-            return ()
-        carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length - 1, *leaf.shape), leaf.dtype), carry)
-        ids = jax.ShapeDtypeStruct((length - 1, *_influence.carry_streams_shape(carry)), jnp.int32)
-        advice = "fewer units or streams, or a shorter window, need less"
-        return Ring(jnp.int32(0), *_influence.zero_memory((carries, ids), max_bytes, "tbptt_sliding", advice))
-
-    def backward(params: Params, window: Ring, delta: Carry) -> Theta:
-        """J^T delta: from the newest character back."""
-        theta = _influence.select_weights(params, names)
-        most = jnp.minimum(window.num_read, length - 1)
-
-        def unfinished(loop: tuple) -> Array:
-            return loop[0] < most
-
-        def one(loop: tuple) -> tuple:
-            back, delta, correction = loop
-            at = (window.num_read - 1 - back) % (length - 1)
-            carry, x = jax.tree.map(lambda leaf: leaf[at], (window.carries, window.ids))
-            _, vjp = jax.vjp(
-                lambda theta, carry: model.step(_influence.replace_weights(params, theta), carry, x)[0], theta, carry
-            )
-            here, delta = vjp(delta)
-            return back + 1, delta, jax.tree.map(jnp.add, correction, here)
-
-        return jax.lax.while_loop(unfinished, one, (jnp.int32(0), delta, jax.tree.map(jnp.zeros_like, theta)))[2]
-
-    def remembered(window: Ring, carry: Carry, x: Ids) -> Ring:
-        at = window.num_read % (length - 1)
-        ring, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (window.carries, window.ids), (carry, x))
-        return Ring(window.num_read + 1, ring, ids)
+        return () if length == 1 else _empty_ring(carry, length - 1, max_bytes)
 
     def gradient(params: Params, memory: Any, carry: Carry, x: Block, y: Block) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
         here = _influence.local_gradient(model, params, carry, x, y)
         if length == 1:
             return Gradient(here.grads, here.carry, memory, here.losses)
-        grads = _influence.add_correction(here.grads, backward(params, memory, here.delta))
-        return Gradient(grads, here.carry, remembered(memory, carry, x[0]), here.losses)
+        grads = _influence.add_correction(here.grads, _backward(model, names, params, memory, here.delta))
+        return Gradient(grads, here.carry, _remember(memory, carry, x[0]), here.losses)
 
     return Rule(1, init, gradient)
+
+
+def _empty_ring(carry: Carry, size: int, max_bytes: int) -> Ring:
+    carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), carry)
+    ids = jax.ShapeDtypeStruct((size, *_influence.carry_streams_shape(carry)), jnp.int32)
+    advice = "fewer units or streams, or a shorter window, need less"
+    return Ring(jnp.int32(0), *_influence.zero_memory((carries, ids), max_bytes, "tbptt_sliding", advice))
+
+
+def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, delta: Carry) -> Theta:
+    """Compute J^T delta, from the newest character back."""
+    theta, size = _influence.select_weights(params, names), len(ring.ids)
+    most = jnp.minimum(ring.num_read, size)
+
+    def unfinished(loop: tuple) -> Array:
+        return loop[0] < most
+
+    def step(loop: tuple) -> tuple:
+        back, delta, correction = loop
+        at = (ring.num_read - 1 - back) % size
+        carry, x = jax.tree.map(lambda leaf: leaf[at], (ring.carries, ring.ids))
+        _, vjp = jax.vjp(lambda theta, carry: model.step(_influence.replace_weights(params, theta), carry, x)[0], theta, carry)
+        here, delta = vjp(delta)
+        return back + 1, delta, jax.tree.map(jnp.add, correction, here)
+
+    return jax.lax.while_loop(unfinished, step, (jnp.int32(0), delta, jax.tree.map(jnp.zeros_like, theta)))[2]
+
+
+def _remember(ring: Ring, carry: Carry, x: Ids) -> Ring:
+    """Put a character and the carry before it in the place of the oldest ones."""
+    at = ring.num_read % len(ring.ids)
+    carries, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (ring.carries, ring.ids), (carry, x))
+    return Ring(ring.num_read + 1, carries, ids)

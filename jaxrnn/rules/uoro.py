@@ -1,5 +1,6 @@
 """Unbiased gradients while reading, in the memory of the weights alone: unbiased online recurrent optimization."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -49,23 +50,13 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.
     """
     names = _influence.recurrent_paths(model)
+    push = functools.partial(_push, model, names)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         streams, theta = _influence.carry_streams_shape(carry), _influence.select_weights(params, names)
         of_carry = jax.eval_shape(_influence.flatten_carry, carry)
         of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
         return Factors(key, jnp.int32(0), *_influence.zero_memory((of_carry, of_theta), max_bytes, "uoro"))
-
-    def push(params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids) -> tuple[Array, Theta]:
-        c, v = factors
-        theta, before = _influence.select_weights(params, names), _influence.flatten_carry(carry)
-        step = _influence.flat_step(model, params, carry, x)
-        _, Dc = jax.jvp(lambda before: step(theta, before), (before,), (c,))
-        _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
-        (nuI,) = vjp(nu)
-        r0 = jnp.sqrt((_norm(v) + EPSILON) / (_norm(Dc) + EPSILON))
-        r1 = jnp.sqrt((_norm(nuI) + EPSILON) / (_norm(nu) + EPSILON))
-        return r0 * Dc + r1 * nu, jax.tree.map(lambda v, new: v / r0 + new / r1, v, nuI)
 
     def gradient(params: Params, memory: Factors, carry: Carry, x: Block, y: Block) -> Gradient:
         key, num_read, c, v = memory
@@ -80,6 +71,21 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
         )
 
     return Rule(1, init, gradient)
+
+
+def _push(
+    model: Model, names: tuple[str, ...], params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids
+) -> tuple[Array, Theta]:
+    """Take both factors one step on, for one stream."""
+    c, v = factors
+    theta, before = _influence.select_weights(params, names), _influence.flatten_carry(carry)
+    step = _influence.flat_step(model, params, carry, x)
+    _, Dc = jax.jvp(lambda before: step(theta, before), (before,), (c,))
+    _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
+    (nuI,) = vjp(nu)
+    r0 = jnp.sqrt((_norm(v) + EPSILON) / (_norm(Dc) + EPSILON))
+    r1 = jnp.sqrt((_norm(nuI) + EPSILON) / (_norm(nu) + EPSILON))
+    return r0 * Dc + r1 * nu, jax.tree.map(lambda v, new: v / r0 + new / r1, v, nuI)
 
 
 def _norm(tree: Array | Theta) -> Array:
