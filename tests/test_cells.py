@@ -15,7 +15,7 @@ from jaxrnn.models.dense import CELLS, GRU, LSTM, Elman, LeakyElman
 INPUTS = 3
 
 
-def begun(cell, streams=(), x=jnp.int32(0)):
+def begun(cell, streams=(), x=0):
     """A carry and the variables, drawn by one program instead of one for each operation."""
 
     def draw(key, x):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 from conftest import HIDDEN, VOCAB
+from fixed import drawn
 
 from jaxrnn import elman, nats
 from jaxrnn.errors import InputError
@@ -16,9 +17,8 @@ from jaxrnn.models.dense import Elman
 def test_a_step_is_that_of_the_witness(activation, initialisation):
     with jax.enable_x64(True):
         model = elman(VOCAB, HIDDEN, activation, initialisation)
-        params = jax.tree.map(lambda array: array.astype(jnp.float64), model.init(jax.random.key(0)))
-        h = jax.random.normal(jax.random.key(1), (HIDDEN,), jnp.float64)
-        carry, logits = model.step(params, h, jnp.int32(3))
+        params, h = drawn(model, dtype="float64")
+        carry, logits = jax.jit(model.step)(params, h, 3)
         expected_carry, expected_logits = reference.step(reference.to_float64(params), np.asarray(h), 3, activation)
         np.testing.assert_allclose(carry, expected_carry, rtol=1e-13)
         np.testing.assert_allclose(logits, expected_logits, rtol=1e-13)
@@ -58,7 +58,7 @@ def test_streams_do_not_see_each_other(model, params):
 
 
 def test_pytorch_values_are_uniform_within_the_root_of_the_fan_in():
-    params = elman(73, 128).init(jax.random.key(0))
+    params = jax.tree.map(np.asarray, jax.jit(elman(73, 128).init)(jax.random.key(0)))
     for arrays, fan_in in ((params["cell"], 73 + 128), (params["readout"], 128)):
         for array in arrays.values():
             bound = fan_in**-0.5
@@ -69,7 +69,7 @@ def test_pytorch_values_are_uniform_within_the_root_of_the_fan_in():
 
 def test_mikolov_values_are_normal_with_a_carry_of_a_tenth_and_no_biases():
     model = elman(73, 128, initialisation="mikolov")
-    params = model.init(jax.random.key(0))
+    params = jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(0)))
     assert set(params["cell"]) == {"input_kernel", "recurrent_kernel"}
     assert set(params["readout"]) == {"kernel"}
     for array in jax.tree.leaves(params):
