@@ -181,7 +181,7 @@ def run_recounted(machine, task, path):
         patch.setattr(loop, "save", machine.save)
         patch.setattr(loop, "roll_back", machine.roll_back)
         patch.setattr(loop, "epoch_sample", lambda task, params, epoch: "")
-        patch.setattr(report, "progress", machine.progress)
+        patch.setattr(report, "progress_bar", machine.progress)
         snapshot = learn(machine, task, path, screen)
     check(machine, task, snapshot, path, text.getvalue())
     return text.getvalue(), snapshot, describe.part_of_epoch(task, snapshot)
