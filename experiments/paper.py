@@ -45,7 +45,7 @@ from jaxrnn.config.build import Data
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.models import counts
 from jaxrnn.models.mixture import interpolate
-from jaxrnn.runs.advance import advance, over
+from jaxrnn.runs.advance import advance, is_finished
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.task import Task, prepare
 from jaxrnn.scoring import evaluation
@@ -92,11 +92,11 @@ def main(
     config = settings(characters, window)
     data = build.load_data(config)
     trained = all_trained(config, data, sizes, seeds)
-    order, counted = best_ngram(data)
-    rows = {f"n-gram of order {order}": {"static": [float(counted.mean())] * len(seeds)}}
+    order, pluralize = best_ngram(data)
+    rows = {f"n-gram of order {order}": {"static": [float(pluralize.mean())] * len(seeds)}}
     for seed in seeds:
         networks = [each for each in trained if each.seed == seed]
-        for what, losses in mixtures(networks, counted).items():
+        for what, losses in mixtures(networks, pluralize).items():
             of_row = rows.setdefault(what, {})
             for how, of_characters in losses.items():
                 of_row.setdefault(how, []).append(float(of_characters.mean()))
@@ -128,8 +128,8 @@ def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple
 
     def train(size: int, seed: int) -> Trained:
         task, static, dynamic = tests[size]
-        params, epochs, nats = read_to_the_end(task._replace(keys=build.make_keys(1_000 * seed + size)))
-        given = (params, data.heldout, task.keys.evaluation)
+        params, epochs, nats = read_to_the_end(with_seed(task, 1_000 * seed + size))
+        given = (params, data.heldout, build.make_keys(task.config.run.seed).evaluation)
         losses = {"static": static(*given), "dynamic": dynamic(*given, RATE), "high rate": dynamic(*given, HIGH_RATE)}
         print(f"{size} units, seed {seed}: {epochs} epochs, validation {nats:.4f}, {in_words(losses)}", flush=True)
         return Trained(size, seed, epochs, nats, losses)
@@ -139,26 +139,28 @@ def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple
         return list(threads.map(lambda job: train(*job), jobs))
 
 
+def with_seed(task: Task, seed: int) -> Task:
+    """The same task, from other weights."""
+    return task._replace(config=dataclasses.replace(task.config, run=dataclasses.replace(task.config.run, seed=seed)))
+
+
 def read_to_the_end(task: Task) -> tuple:
     """The best weights, the number of epochs, and the validation loss."""
     snapshot = first_snapshot(task)
-    while not over(task, snapshot):
-        advanced = advance(task, snapshot, 10**9)
-        if advanced.problem:
-            raise SystemExit(advanced.problem)
-        snapshot = advanced.snapshot
+    while not is_finished(task, snapshot):
+        snapshot = advance(task, snapshot, 10**9).snapshot
     return snapshot.best_params, snapshot.progress.epochs, snapshot.progress.best_nats
 
 
 def best_ngram(data: Data) -> tuple[int, Losses]:
     """The order that is best on the validation part, and the losses on the held-out part."""
     vocab_size = len(data.vocabulary.characters)
-    counted = {order: counts.count_ngrams(data.train, vocab_size, order) for order in ORDERS}
-    order = min(ORDERS, key=lambda order: counts.ngram_losses(counted[order], data.validation).mean())
-    return order, counts.ngram_losses(counted[order], data.heldout)
+    pluralize = {order: counts.count_ngrams(data.train, vocab_size, order) for order in ORDERS}
+    order = min(ORDERS, key=lambda order: counts.ngram_losses(pluralize[order], data.validation).mean())
+    return order, counts.ngram_losses(pluralize[order], data.heldout)
 
 
-def mixtures(networks: list[Trained], counted: Losses) -> dict[str, dict[str, Losses]]:
+def mixtures(networks: list[Trained], pluralize: Losses) -> dict[str, dict[str, Losses]]:
     """Of the networks of one seed: by what is mixed, and by how it is tested."""
     best = min(networks, key=lambda network: network.validation_nats)
     found = {}
@@ -167,7 +169,7 @@ def mixtures(networks: list[Trained], counted: Losses) -> dict[str, dict[str, Lo
         both = [of["static"], of["dynamic"]], [of["static"], of["high rate"]]
         tested = (of["static"], of["dynamic"], weighted(both[0], 0.7), even(both[1]))
         found[what] = dict(zip(TESTED, tested, strict=True))
-        found[f"{what} + n-gram"] = {how: weighted([losses, counted], OF_NETWORKS) for how, losses in found[what].items()}
+        found[f"{what} + n-gram"] = {how: weighted([losses, pluralize], OF_NETWORKS) for how, losses in found[what].items()}
     return found
 
 
@@ -230,19 +232,19 @@ def check(rows: dict[str, dict[str, list[float]]]) -> None:
     """What holds for each seed."""
     for seed in range(len(next(iter(rows.values()))["static"])):
         of_seed = {what: {how: nats[seed] for how, nats in tested.items()} for what, tested in rows.items()}
-        counted, one, one_with, several, several_with = of_seed.values()
+        pluralize, one, one_with, several, several_with = of_seed.values()
         for how, levels in EXPECTED.items():
             tested = [(what, nats[how]) for what, nats in of_seed.items() if how in nats]
             for (what, nats), level in zip(tested, levels, strict=True):
                 expect(f"{what}, {how}", nats, level - 0.08, level + 0.08)
-        expect("n-gram", counted["static"], 1.0, several["static"])
+        expect("n-gram", pluralize["static"], 1.0, several["static"])
         for what, tested in list(of_seed.items())[1:]:
             expect(f"{what}, dynamic", tested["dynamic"], 1.0, tested["static"])
         for how in TESTED:
             expect(f"one network + n-gram, {how}", one_with[how], 1.0, one[how])
             expect(f"mixture, {how}", several[how], 1.0, one[how])
             expect(f"mixture + n-gram, {how}", several_with[how], 1.0, min(several[how], one_with[how]))
-        expect("mixture + n-gram, dynamic", several_with["dynamic"], 1.0, counted["static"] - 0.1)
+        expect("mixture + n-gram, dynamic", several_with["dynamic"], 1.0, pluralize["static"] - 0.1)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
 from jaxrnn.storage.checkpoint import Run
 from jaxrnn.storage.verify import Verified, verify_run
+from jaxrnn.training.optimizers import learning_rate
 
 
 def describe_run(run: Run) -> dict[str, str]:
@@ -29,7 +30,7 @@ def describe_run(run: Run) -> dict[str, str]:
         for name, value in vars(getattr(run.config, part.name)).items()
         if value != "" and name not in ("run_dir", "resume")
     }
-    num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.state.params)), run.about["text"]
+    num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.snapshot.state.params)), run.about["text"]
     return {
         **settings,
         "vocabulary": report.describe_vocabulary(run.vocabulary, run.config.text.rare_threshold, 40),
@@ -49,14 +50,14 @@ def checkpoint_row(found: Verified) -> dict[str, object]:
             "good": False if found.damaged else None,  # None: unknown
             "reason": found.reason,
         }
-    progress = found.run.progress
+    progress = found.run.snapshot.progress
     return {
         "number": found.number,
         "bytes": found.num_bytes,
         "good": True,
-        "step": int(found.run.state.step),
+        "step": int(found.run.snapshot.state.step),
         "epochs": progress.epochs,
-        "learning_rate": progress.schedule.learning_rate,
+        "learning_rate": learning_rate(found.run.snapshot.state.opt_state),
         "online_nats": progress.online_nats,
         "best_nats": progress.best_nats,
         "best_step": progress.best_step,

@@ -120,7 +120,7 @@ def task_of(preset="notebook", streams=1, updates_per_call=10_000, device=None, 
 def epochs_of(task):
     """What comes of reading each epoch in one go, the arrays copied before the next one overwrites them."""
     snapshot, epochs = start.first_snapshot(task), []
-    while not advance.over(task, snapshot):
+    while not advance.is_finished(task, snapshot):
         advanced = advance.advance(task, snapshot, 10**6)
         snapshot = advanced.snapshot
         epochs.append(advanced._replace(snapshot=jax.tree.map(np.array, snapshot)))

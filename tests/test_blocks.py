@@ -45,7 +45,7 @@ def test_what_was_left_to_choose_is_chosen_and_saved(trained):
     last = metrics(trained)[-1]
     assert last["dynamic"]["optimizer"] in evaluation.CANDIDATES
     assert last["dynamic"]["length"] == 8
-    assert set(run.state.params) == {"embedding", "cell", "cell_2", "readout"}
+    assert set(run.snapshot.state.params) == {"embedding", "cell", "cell_2", "readout"}
 
 
 def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_path):
@@ -54,8 +54,8 @@ def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_p
     evaluate.main([str(trained), "--json"])
     numbers, last = json.loads(capsys.readouterr().out), metrics(trained)[-1]
     assert numbers == {name: last[name] for name in numbers}
-    assert checkpoint.select_params(run) is run.best_params
-    assert checkpoint.select_params(run, "newest") is run.state.params
+    assert checkpoint.select_params(run) is run.snapshot.best_params
+    assert checkpoint.select_params(run, "newest") is run.snapshot.state.params
     sample.main([str(trained), "--length", "30"])
     export.main([str(trained), str(tmp_path / "weights")])
     assert "the best, after" in capsys.readouterr().out
@@ -63,8 +63,8 @@ def test_the_best_weights_are_tested_sampled_and_exported(trained, capsys, tmp_p
 
 @pytest.mark.slow
 def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_path, monkeypatch):
-    due = saving.due
-    monkeypatch.setattr(running, "due", lambda task, advanced, disk: advanced.epoch is not None or due(task, advanced, disk))
+    should_save = saving.should_save
+    monkeypatch.setattr(running, "should_save", lambda *given: given[1].epoch is not None or should_save(*given))
     monkeypatch.setattr(saving, "MOST_SAVING", 1.0)
     part = tmp_path / "part"
     train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(part)])
@@ -72,7 +72,9 @@ def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_
         shutil.rmtree(part / "checkpoints" / str(number))
     train.main(["gru", *TINY, "--epochs", "2", "--num-layers", "2", "--run-dir", str(part), "--resume", "auto"])
     ends = [checkpoint.load_run(path) for path in (trained, part)]
-    for a, b in zip(*(jax.tree.leaves((run.state._replace(memory=()), run.best_params)) for run in ends), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves((run.snapshot.state._replace(memory=()), run.snapshot.best_params)) for run in ends), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     assert [{**event, "characters_per_second": 0} for event in events(part)] == [
         {**event, "characters_per_second": 0} for event in events(trained)
@@ -92,7 +94,7 @@ def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys)
     assert "to end 0.05 minutes after the beginning" in out
     assert metrics(run_dir)[-1]["step"] == plan["num_updates"] > plan["step"] > 0
     run = checkpoint.load_run(run_dir)
-    assert run.progress.num_updates == plan["num_updates"]
+    assert run.snapshot.progress.num_updates == plan["num_updates"]
     train.main(["--resume", str(run_dir)])
     assert "is finished" in capsys.readouterr().out
 

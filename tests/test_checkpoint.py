@@ -68,7 +68,7 @@ def test_a_snapshot_comes_back_bit_for_bit(saved, task):
     run_dir, snapshots, progress = saved
     run = checkpoint.load_run(run_dir)
     assert_same(run, snapshots[-1])
-    assert (run.config, run.progress, run.number, run.rejected) == (task.config, progress, 2, ())
+    assert (run.config, run.snapshot.progress, run.number, run.rejected) == (task.config, progress, 2, ())
     assert run.vocabulary == task.data.vocabulary
     assert run.about["log_sizes"] == {"metrics.jsonl": 7, "samples.txt": 8}
     assert set(run.about["versions"]) == {"jaxrnn", "jax", "flax", "optax", "orbax-checkpoint"}
@@ -233,7 +233,7 @@ def test_as_many_as_are_wanted_are_kept_the_newest_ones(saved, copied, task):
         snapshot = Snapshot(saved[1][0][0]._replace(step=np.int32(step)), saved[1][0][1], progress)
         checkpoint.save_checkpoint(copied, task.config, task.data, snapshot)
     assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["5", "6", "7"]
-    assert checkpoint.load_run(copied).state.step == 5
+    assert checkpoint.load_run(copied).snapshot.state.step == 5
 
 
 def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task):
@@ -284,10 +284,10 @@ def test_a_state_on_several_devices_comes_back_on_one_and_the_other_way_round(sa
         copied, task.config, task.data, Snapshot(spread, jax.device_put(best_params, everywhere), saved[2])
     )
     run = checkpoint.load_run(copied)
-    assert {leaf.device for leaf in jax.tree.leaves(run.state)} == {jax.devices()[0]}
+    assert {leaf.device for leaf in jax.tree.leaves(run.snapshot.state)} == {jax.devices()[0]}
     assert_same(run, saved[1][1])
     again = checkpoint.load_run(copied, everywhere)
-    assert all(leaf.sharding == everywhere for leaf in jax.tree.leaves(again.state))
+    assert all(leaf.sharding == everywhere for leaf in jax.tree.leaves(again.snapshot.state))
     assert_same(again, saved[1][1])
 
 
@@ -295,7 +295,7 @@ def test_a_checkpoint_from_another_device_is_gone_on_with_on_this_one(saved, cop
     state, best_params = jax.device_put(saved[1][1], jax.devices()[1])
     checkpoint.save_checkpoint(copied, task.config, task.data, Snapshot(state, best_params, saved[2]))
     run = checkpoint.load_run(copied)
-    losses = [task.drive(jax.tree.map(jnp.copy, start), task.stream, 20)[1] for start in (run.state, saved[1][1][0])]
+    losses = [task.drive(jax.tree.map(jnp.copy, start), task.stream, 20)[1] for start in (run.snapshot.state, saved[1][1][0])]
     np.testing.assert_array_equal(*losses)
 
 
@@ -307,10 +307,10 @@ def test_a_random_key_counts_in_the_digest():
 
 def test_a_run_of_an_older_version_can_be_read():
     run = checkpoint.load_run(FORMAT_2)
-    assert (run.config.model.hidden_size, run.progress.epochs, int(run.state.step)) == (4, 1, 2_699)
+    assert (run.config.model.hidden_size, run.snapshot.progress.epochs, int(run.snapshot.state.step)) == (4, 1, 2_699)
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
-    data, how = build.load_data(run.config), testing.dynamics(run.config, None, run.model, run.state.params)
-    numbers = testing.three_numbers(run.config, data, run.model, run.state.params, how)
+    data, how = build.load_data(run.config), testing.dynamics(run.config, None, run.model, run.snapshot.state.params)
+    numbers = testing.three_numbers(run.config, data, run.model, run.snapshot.state.params, how)
     assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
 
 

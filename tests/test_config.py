@@ -6,6 +6,7 @@ import pytest
 
 from jaxrnn.config import settings as configs
 from jaxrnn.config.auto import choose_rate
+from jaxrnn.config.resolve import resolve
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.config.validate import check_config
 from jaxrnn.errors import InputError
@@ -19,7 +20,8 @@ def test_presets_are_allowed_and_survive_json(preset):
 
 
 def test_a_flag_overrides_the_preset():
-    preset, config = parse(["mikolov2010", "--hidden-size", "7", "--text", "moliere"])
+    given = parse(["mikolov2010", "--hidden-size", "7", "--text", "moliere"])
+    preset, config = given.preset, resolve(given)
     assert preset == "mikolov2010"
     expected = PRESETS["mikolov2010"]
     assert config.model == dataclasses.replace(expected.model, hidden_size=7)
@@ -28,8 +30,9 @@ def test_a_flag_overrides_the_preset():
 
 
 def test_the_default_preset_is_the_course():
-    preset, config = parse([])
-    assert (preset, config) == ("notebook", PRESETS["notebook"])
+    given = parse([])
+    config = resolve(given)
+    assert (given.preset, config) == (None, PRESETS["notebook"])
     assert (config.text.max_characters, config.model.hidden_size, config.learning.epochs) == (50_000, 128, 10)
     assert (choose_rate(config), config.model.initialisation) == (0.1, "pytorch")
 
@@ -51,14 +54,14 @@ def test_an_unknown_preset_names_the_known_ones():
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_flag(flag, value):
-    _, config = parse([f"--{flag}={value}"])
+    config = resolve(parse([f"--{flag}={value}"]))
     with pytest.raises(InputError, match=f"--{flag}.* is .*; it must be "):
         check_config(config)
 
 
 def test_halving_needs_a_validation_part():
     with pytest.raises(InputError, match="needs a validation part"):
-        check_config(parse(["--schedule", "halving"])[1])
+        check_config(resolve(parse(["--schedule", "halving"])))
 
 
 def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
@@ -75,15 +78,15 @@ def test_a_setting_of_a_newer_version_is_told(newer):
 
 def test_the_name_of_a_file_holds_in_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, config = parse(["--text", "mine.txt", "--init-from", "other"])
+    config = resolve(parse(["--text", "mine.txt", "--init-from", "other"]))
     assert configs.portable(config).text.text == str(tmp_path / "mine.txt")
     assert configs.portable(config).run.init_from == str(tmp_path / "other")
     assert configs.portable(PRESETS["notebook"]) == PRESETS["notebook"]
 
 
 def test_where_a_run_is_does_not_belong_to_its_settings():
-    assert configs.portable(parse(["--run-dir", "here", "--resume", "auto"])[1]) == PRESETS["notebook"]
+    assert configs.portable(resolve(parse(["--run-dir", "here", "--resume", "auto"]))) == PRESETS["notebook"]
 
 
 def test_a_folder_may_be_called_like_a_preset():
-    assert parse(["--run-dir", "notebook"])[1].run.run_dir == "notebook"
+    assert resolve(parse(["--run-dir", "notebook"])).run.run_dir == "notebook"

@@ -55,9 +55,9 @@ def finished(folder, *flags):
 def assert_same_run(run_dir, other):
     """The same arrays, samples and metrics, but for the time that they took."""
     ends = [checkpoint.load_run(path) for path in (run_dir, other)]
-    for a, b in zip(*(jax.tree.leaves((run.state, run.best_params)) for run in ends), strict=True):
+    for a, b in zip(*(jax.tree.leaves((run.snapshot.state, run.snapshot.best_params)) for run in ends), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert ends[0].progress._replace(epoch_seconds=0) == ends[1].progress._replace(epoch_seconds=0)
+    assert ends[0].snapshot.progress._replace(epoch_seconds=0) == ends[1].snapshot.progress._replace(epoch_seconds=0)
     assert (run_dir / "samples.txt").read_bytes() == (other / "samples.txt").read_bytes()
     assert without_time(events(run_dir)) == without_time(events(other))
 
@@ -101,7 +101,7 @@ def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, 
         assert process.returncode == code
         assert said.startswith("stopped in epoch ")
         assert said.endswith("saved. Go on with: python -m jaxrnn.train --resume run\n")
-        steps.append(int(checkpoint.load_run(run_dir).state.step))
+        steps.append(int(checkpoint.load_run(run_dir).snapshot.state.step))
         process = started(tmp_path, "--resume", "run")
         wait = wait_until_it_learns if number == signal.SIGINT else wait_until_it_saves
         wait(process, run_dir)
@@ -142,7 +142,7 @@ def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost
     _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "stopped\n")
     run = checkpoint.load_run(tmp_path / "run")
-    assert (int(run.state.step), run.rejected) == (0, ())
+    assert (int(run.snapshot.state.step), run.rejected) == (0, ())
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_any_reader_finds_the_arrays_by_name_and_the_vocabulary(run, file):
 def test_the_best_weights_may_be_wanted(trained, tmp_path):
     run = checkpoint.load_run(trained / "runs" / "mikolov2010-comedie-0")
     export.main([str(run.path), str(tmp_path / "best"), "--weights", "best"])
-    jax.tree.map(np.testing.assert_array_equal, weights.read_weights(tmp_path / "best").params, run.best_params)
+    jax.tree.map(np.testing.assert_array_equal, weights.read_weights(tmp_path / "best").params, run.snapshot.best_params)
 
 
 def test_a_flipped_bit_is_found_wherever_it_is(file):

@@ -23,11 +23,11 @@ def test_it_shows_settings_checkpoints_and_versions(run_dir, capsys):
     for words in (
         "num-streams          2",
         "schedule             halving",
-        f"{int(run.state.step):,}",
+        f"{int(run.snapshot.state.step):,}",
         "orbax-checkpoint     0.",
     ):
         assert words in out
-    assert f"{run.progress.best_nats:.4f}" in out
+    assert f"{run.snapshot.progress.best_nats:.4f}" in out
     assert out.count("  good\n") == len(store.list_numbers(run_dir)) <= 3
     assert max(len(line) for line in out.splitlines() if not line.startswith("run ")) <= 80
 
@@ -36,8 +36,8 @@ def test_as_json_it_says_the_same(run_dir, capsys):
     inspect.main([str(run_dir), "--json"])
     found, run = json.loads(capsys.readouterr().out), checkpoint.load_run(run_dir)
     last = found["checkpoints"][-1]
-    assert (last["number"], last["good"], last["step"]) == (run.number, True, int(run.state.step))
-    assert (last["best_nats"], last["best_step"]) == (run.progress.best_nats, run.progress.best_step)
+    assert (last["number"], last["good"], last["step"]) == (run.number, True, int(run.snapshot.state.step))
+    assert (last["best_nats"], last["best_step"]) == (run.snapshot.progress.best_nats, run.snapshot.progress.best_step)
     files = [path for path in (run_dir / "checkpoints" / str(run.number)).rglob("*") if path.is_file()]
     assert last["bytes"] == sum(path.stat().st_size for path in files) > 5_000
     assert found["config"]["model"]["hidden_size"] == 8

@@ -10,6 +10,7 @@ from test_cli_errors import error_of
 
 from jaxrnn import train
 from jaxrnn.config import auto, lengths
+from jaxrnn.config.resolve import resolve
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.train import parse
 
@@ -19,8 +20,7 @@ def changed(config, part, **values):
 
 
 def remedies(arguments, num_characters):
-    _, config = parse(arguments)
-    return lengths.list_remedies(config, num_characters)
+    return lengths.list_remedies(resolve(parse(arguments)), num_characters)
 
 
 @pytest.mark.parametrize(

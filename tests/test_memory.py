@@ -209,7 +209,7 @@ def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):
     task = task_of(rule="uoro", learning_rate=0.001)
     snapshot = advance(task, first_snapshot(task), 20).snapshot
     checkpoint.save_checkpoint(tmp_path, task.config, task.data, snapshot)
-    read, kept = checkpoint.load_run(tmp_path).state, drivers.copy_arrays(snapshot.state)
+    read, kept = checkpoint.load_run(tmp_path).snapshot.state, drivers.copy_arrays(snapshot.state)
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)

@@ -141,7 +141,7 @@ def test_a_run_s_rare_characters_are_those_of_its_training_part(begun):
     seen = vocabulary.decode(data.vocabulary, data.train)
     rare = "".join(character for character in data.vocabulary.characters if seen.count(character) < 5)
     assert run.vocabulary == data.vocabulary == Vocabulary(data.vocabulary.characters, rare)
-    assert len(run.state.params["readout"]["kernel"]) == len(run.vocabulary.characters) - len(rare) + 1
+    assert len(run.snapshot.state.params["readout"]["kernel"]) == len(run.vocabulary.characters) - len(rare) + 1
     assert f"{len(run.vocabulary.characters)} characters: " in begun[1]
     assert f", {len(rare)} of them merged (under 5 times)\n" in begun[1]
 
@@ -152,13 +152,13 @@ def test_exported_weights_come_back_and_start_a_run_that_merges_the_same(run_dir
     export.main([str(run_dir), str(file)])
     read = weights.read_weights(file)
     assert (read.config, read.vocabulary) == (run.config, run.vocabulary)
-    jax.tree.map(np.testing.assert_array_equal, read.params, run.state.params)
+    jax.tree.map(np.testing.assert_array_equal, read.params, run.snapshot.state.params)
     (folder / "new.txt").write_text("Le prix: 5 € ou 7 $, à débattre.\n" * 30, encoding="utf-8")
     train.main([*SMALL, "--text", "new.txt", "--init-from", str(file), "--epochs", "1", "--run-dir", "new"])
     assert f"{len(run.vocabulary.rare)} of them merged\n" in capsys.readouterr().out
     first = checkpoint.read_checkpoint(folder / "new", 1)
     assert first.vocabulary == vocabulary.of_text("Le prix: 5 € ou 7 $, à débattre.\n", run.vocabulary)
-    last = [snapshot.state.params["readout"]["kernel"][-1] for snapshot in (first, run)]
+    last = [snapshot.snapshot.state.params["readout"]["kernel"][-1] for snapshot in (first, run)]
     np.testing.assert_array_equal(*last)
 
 
@@ -168,7 +168,7 @@ def test_a_run_is_gone_on_with_and_tested_exactly(run_dir, tmp_path, capsys):
     train.main(["--resume", str(run_dir), "--epochs", "2"])
     whole, resumed = checkpoint.load_run(tmp_path / "whole"), checkpoint.load_run(run_dir)
     assert whole.vocabulary == resumed.vocabulary
-    jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
+    jax.tree.map(np.testing.assert_array_equal, whole.snapshot.state, resumed.snapshot.state)
     capsys.readouterr()
     for path in (run_dir, tmp_path / "whole"):
         evaluate.main([str(path), "--json"])

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrnn.training.progress import Progress, Window, add_losses, first_diverged, guess_nats, is_doubtful, updates_per_window
-from jaxrnn.training.schedule import Schedule
 
-START = Progress(Schedule(0.1), lowest_window=4.0)
+START = Progress(lowest_window=4.0)
 
 
 def losses_of(number):

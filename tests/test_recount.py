@@ -1,6 +1,6 @@
 """Every number that a run shows equals a recount from the loss of each character, whatever its plans, lengths and stops."""
 
-import contextlib
+import dataclasses
 import functools
 import io
 import math
@@ -14,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jaxrnn.console import report
 from jaxrnn.errors import Stopped
-from jaxrnn.runs import describe, loop, time_budget
+from jaxrnn.runs import describe, loop, saving, show, time_budget
+from jaxrnn.runs.events import Progressed
+from jaxrnn.runs.rollback import RolledBack
+from jaxrnn.runs.task import characters_per_epoch, characters_per_update, updates_per_epoch
 from jaxrnn.storage import logs
 from jaxrnn.storage.logs import Log
 from jaxrnn.training.learner import State
+from jaxrnn.training.optimizers import make_optimizer
 from jaxrnn.training.progress import Progress, Snapshot
-from jaxrnn.training.schedule import Schedule
 
 
 class Killed(Exception):
@@ -42,16 +44,15 @@ def real_task(minutes):
 def made_up_task(updates_per_epoch, length, streams, validated, minutes, drive):
     """A task in which nothing is computed: updates take the time and give the losses that `drive` says."""
     real = real_task(minutes)
-    data = real.data._replace(validation=real.data.heldout if validated else real.data.validation)
+    learning = dataclasses.replace(real.config.learning, num_streams=streams)
     return real._replace(
-        data=data,
+        config=dataclasses.replace(real.config, learning=learning),
+        data=real.data._replace(validation=real.data.heldout if validated else real.data.validation),
         learner=SimpleNamespace(length=length),
-        updates_per_epoch=updates_per_epoch,
-        characters_per_update=length * streams,
+        stream=np.zeros((updates_per_epoch * length + 1, streams), np.int32),
         drive=drive,
         restart=lambda state, key: state,
         validate=lambda params: 2.0,
-        finite=lambda params: True,
     )
 
 
@@ -81,27 +82,29 @@ class Machine:
         self.now += 1e-6
         return self.now
 
-    def save(self, task, snapshot, run_dir, disk, screen):
-        del task, screen
-        self.saved = (snapshot, logs.measure_logs(run_dir))
-        return disk._replace(last_try=self.now, unwritten=logs.append_log(run_dir, disk.unwritten), anything_saved=True)
+    def save(self, task, snapshot, writer):
+        del task
+        self.saved = (snapshot, logs.measure_logs(writer.path))
+        writer = saving.write(writer, Log())
+        return writer._replace(last_try=self.now, anything_saved=True)
 
-    def roll_back(self, task, before, problem, run_dir, screen):
-        """As the run's own, but the checkpoint is in memory and there is no optimizer whose rate could be halved."""
-        del task, screen
+    def roll_back(self, task, progress, rate, problem, run_dir):
+        """As the run's own, but the checkpoint is in memory, and the rate stays."""
+        del task, rate
         saved, sizes = self.saved or pytest.fail("nothing was saved")
         logs.truncate_logs(run_dir, sizes)
-        rollbacks = before.progress.rollbacks + 1
+        rollbacks = progress.rollbacks + 1
         event = {"step": int(saved.state.step), "problem": problem, "rollbacks": rollbacks}
-        return saved._replace(progress=saved.progress._replace(rollbacks=rollbacks)), Log(logs.event_line("divergence", event))
+        snapshot = saved._replace(progress=saved.progress._replace(rollbacks=rollbacks))
+        return RolledBack(snapshot, Log(logs.event_line("divergence", event)), "went back")
 
     def received(self):
         return 15 if self.num_calls in self.signals else 0
 
-    @contextlib.contextmanager
-    def progress(self, screen, num_characters, num_epochs):
-        del screen, num_characters, num_epochs
-        yield lambda *shown: self.shown.append(shown)
+
+def followed(events, last):
+    """The same events; what the generator returns is then the last of the list."""
+    last.append((yield from events))
 
 
 def begin_again(machine, path, start):
@@ -113,11 +116,20 @@ def begin_again(machine, path, start):
 
 def learn(machine, task, path, screen):
     """The run, started again whenever it was stopped or killed."""
-    state = State(step=jnp.int32(0), params={}, opt_state=(), carry=(), memory=())
-    start = snapshot = Snapshot(state, {}, Progress(Schedule(0.1), lowest_window=math.log(72)))
+    state = State(step=jnp.int32(0), params={}, opt_state=make_optimizer("sgd", 0.1).init({}), carry=(), memory=())
+    start = snapshot = Snapshot(state, {}, Progress(lowest_window=math.log(72)))
+    last = []
+
+    def events_of(snapshot):
+        for event in followed(loop.learn(task, snapshot, path, machine.received), last):
+            if isinstance(event, Progressed):
+                machine.shown.append(event)
+            yield event
+
     for _ in range(20):
         try:
-            return loop.learn(task, snapshot, path, machine.received, screen)[0]
+            show.show(screen, task, events_of(snapshot))
+            return last[-1][0]
         except (Killed, Stopped):
             machine.signals.discard(machine.num_calls)
             snapshot = begin_again(machine, path, start)
@@ -131,11 +143,11 @@ def mean_of(machine, first_update, last_update):
 def check(machine, task, snapshot, path, screen_text):
     """Recounts what was logged and shown."""
     rows = [event for event in events(path) if event["event"] == "epoch"]
-    end, whole = int(snapshot.state.step), task.updates_per_epoch * task.characters_per_update
+    end, whole = int(snapshot.state.step), characters_per_epoch(task)
     begun = 0
     for number, row in enumerate(rows):
         assert row["epoch"] == number
-        assert row["characters"] == (row["step"] - begun) * task.characters_per_update
+        assert row["characters"] == (row["step"] - begun) * characters_per_update(task)
         assert row["characters"] == whole or (row is rows[-1] and 0 < row["characters"] < whole)
         assert row["online_nats"] == pytest.approx(mean_of(machine, begun, row["step"]), rel=1e-5)
         assert f"{row['online_nats']:.4f}" in screen_text
@@ -145,12 +157,12 @@ def check(machine, task, snapshot, path, screen_text):
     if not task.data.validation.size:
         assert snapshot.progress.best_nats in [row["online_nats"] for row in rows]
     for window in [event for event in events(path) if event["event"] == "progress"]:
-        updates = -(-1_000 // task.characters_per_update)
+        updates = -(-1_000 // characters_per_update(task))
         assert window["online_nats"] == pytest.approx(mean_of(machine, window["step"] - updates, window["step"]), rel=1e-5)
     for epoch, num_read, nats, _ in machine.shown:
-        first = epoch * task.updates_per_epoch
+        first = epoch * updates_per_epoch(task)
         assert 0 < num_read <= whole
-        assert nats == pytest.approx(mean_of(machine, first, first + num_read // task.characters_per_update), rel=1e-5)
+        assert nats == pytest.approx(mean_of(machine, first, first + num_read // characters_per_update(task)), rel=1e-5)
     plans = [event for event in events(path) if event["event"] == "plan"]
     assert not plans or plans[-1]["num_updates"] == end
     assert all(plan["step"] <= plan["num_updates"] for plan in plans)
@@ -181,10 +193,9 @@ def run_recounted(machine, task, path):
         patch.setattr(loop, "save", machine.save)
         patch.setattr(loop, "roll_back", machine.roll_back)
         patch.setattr(loop, "epoch_sample", lambda task, params, epoch: "")
-        patch.setattr(report, "progress_bar", machine.progress)
         snapshot = learn(machine, task, path, screen)
     check(machine, task, snapshot, path, text.getvalue())
-    return text.getvalue(), snapshot, describe.part_of_epoch(task, snapshot)
+    return text.getvalue(), snapshot, describe.describe_last_epoch(task, snapshot)
 
 
 def test_a_run_that_went_back_is_planned_at_the_speed_from_there_on(tmp_path):
@@ -241,11 +252,11 @@ def test_a_few_characters_of_an_epoch_are_no_best_one(tmp_path):
 
 
 def test_a_checkpoint_that_does_not_count_goes_on_where_it_was():
-    """Those that were written before the losses in the sum were counted."""
+    """Those that were written before the losses in the sum were pluralize."""
     task = made_up_task(100, 5, 1, False, 0.0, Machine(None, 5, [1.0], {}, set(), set()).drive)
-    state = State(step=jnp.int32(130), params={}, opt_state=(), carry=(), memory=())
+    state = State(step=jnp.int32(130), params={}, opt_state=make_optimizer("sgd", 0.1).init({}), carry=(), memory=())
     read = losses_of(100, 30, 5)
-    old = Progress(Schedule(0.1), math.log(72), epochs=1, epoch_sum=float(read.sum(dtype=np.float64)), epoch_read=None)
+    old = Progress(math.log(72), epochs=1, epoch_sum=float(read.sum(dtype=np.float64)), epoch_read=None)
     row = loop.advance(task, Snapshot(state, {}, old), 1_000).epoch
     assert row is not None
     assert row.online_nats == pytest.approx(losses_of(100, 100, 5).mean(dtype=np.float64), rel=1e-6)

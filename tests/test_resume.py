@@ -12,18 +12,25 @@ from test_checkpoint import FORMAT_2
 from test_cli_errors import error_of
 
 from jaxrnn import evaluate, train
+from jaxrnn.config.resolve import resolve
 from jaxrnn.config.settings import PRESETS, Config, LearningConfig
 from jaxrnn.errors import InputError
-from jaxrnn.runs import resume
+from jaxrnn.runs import resume, start
 from jaxrnn.storage import checkpoint, store
 from jaxrnn.storage import run_folder as folder
-from jaxrnn.train import parse, parse_after_origin
+from jaxrnn.train import parse
 
 
 @pytest.fixture
 def run_dir(trained, tmp_path):
     """A copy of a run of two epochs that is over."""
     return shutil.copytree(trained / "runs" / "notebook-comedie-0", tmp_path / "run")
+
+
+def find(arguments):
+    """The run that `--resume auto` would resume."""
+    given = parse(arguments)
+    return resume.find(given, start.origin_settings(given))
 
 
 def content(path):
@@ -74,7 +81,7 @@ def test_more_epochs_are_not_forgotten_when_the_run_is_killed_before_it_saves(ru
     settings["learning"]["epochs"] = 3
     (run_dir / "config.json").write_text(json.dumps(settings))
     train.main(["--resume", str(run_dir)])
-    assert checkpoint.load_run(run_dir).progress.epochs == 3
+    assert checkpoint.load_run(run_dir).snapshot.progress.epochs == 3
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +131,7 @@ def test_a_text_is_named_as_it_was_typed_where_the_run_is_on_a_known_one(run_dir
 
 
 def found(*flags):
-    return resume.find(*parse_after_origin(but(SMALL, "--resume", "auto", "--epochs", "1", *flags)))
+    return find(but(SMALL, "--resume", "auto", "--epochs", "1", *flags))
 
 
 def test_auto_tells_texts_of_one_name_apart(mine, capsys):
@@ -250,31 +257,31 @@ def test_auto_begins_another_run_for_other_settings_and_finds_each_again(trained
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     command = ["notebook", *SMALL, "--resume", "auto"]
-    assert resume.find(*parse_after_origin(command)) == Path("runs/notebook-comedie-0")
-    assert resume.find(*parse_after_origin([*command, "--learning-rate", "0.2"])) is None
+    assert find(command) == Path("runs/notebook-comedie-0")
+    assert find([*command, "--learning-rate", "0.2"]) is None
     changed("runs/notebook-comedie-0-7", "learning", learning_rate=0.2)
-    assert resume.find(*parse_after_origin([*command, "--learning-rate", "0.2"])) == Path("runs/notebook-comedie-0-7")
+    assert find([*command, "--learning-rate", "0.2"]) == Path("runs/notebook-comedie-0-7")
     some_width = ["notebook", *but(command, "--hidden-size", "auto")]
-    assert resume.find(*parse_after_origin(some_width)) is None  # nobody would have chosen 8
+    assert find(some_width) is None  # nobody would have chosen 8
     changed("runs/notebook-comedie-0-6", "model", hidden_size=256)
-    assert resume.find(*parse_after_origin(some_width)) == Path("runs/notebook-comedie-0-6")
+    assert find(some_width) == Path("runs/notebook-comedie-0-6")
     heir = [*command, "--init-from", "runs/mikolov2010-comedie-0"]  # whose network is not the preset's
-    assert resume.find(*parse_after_origin(heir)) is None
+    assert find(heir) is None
     changed("runs/notebook-comedie-0-8", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
     changed("runs/notebook-comedie-0-8", "model", initialisation="mikolov")
-    assert resume.find(*parse_after_origin(heir)) == Path("runs/notebook-comedie-0-8")
+    assert find(heir) == Path("runs/notebook-comedie-0-8")
     unnamed = heir[1:]  # no preset: learning and evaluation as there
-    assert resume.find(*parse_after_origin(unnamed)) is None
+    assert find(unnamed) is None
     there = json.loads(Path("runs/mikolov2010-comedie-0/config.json").read_text())
     changed("runs/notebook-comedie-0-9", "run", init_from=str(tmp_path / "runs" / "mikolov2010-comedie-0"))
     changed("runs/notebook-comedie-0-9", "model", initialisation="mikolov")
     changed("runs/notebook-comedie-0-9", "learning", **{**there["learning"], "learning_rate": 0.1})
     changed("runs/notebook-comedie-0-9", "text", **there["text"])
-    assert resume.find(*parse_after_origin(unnamed)) == Path("runs/notebook-comedie-0-9")
-    assert resume.find(*parse_after_origin(heir)) == Path("runs/notebook-comedie-0-8")
+    assert find(unnamed) == Path("runs/notebook-comedie-0-9")
+    assert find(heir) == Path("runs/notebook-comedie-0-8")
     shutil.move("runs/mikolov2010-comedie-0", "elsewhere")  # then the settings of the heirs tell
-    assert resume.find(*parse_after_origin(unnamed)) in (Path("runs/notebook-comedie-0-8"), Path("runs/notebook-comedie-0-9"))
-    assert resume.find(*parse_after_origin(command)) == Path("runs/notebook-comedie-0")
+    assert find(unnamed) in (Path("runs/notebook-comedie-0-8"), Path("runs/notebook-comedie-0-9"))
+    assert find(command) == Path("runs/notebook-comedie-0")
 
 
 def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
@@ -316,7 +323,7 @@ def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
 
 
 def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, capsys, monkeypatch):
-    monkeypatch.setattr(train.resume.manifest, "random_keys", lambda: "rbg, partitionable")
+    monkeypatch.setattr(resume.manifest, "random_keys", lambda: "rbg, partitionable")
     message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert "are drawn by threefry2x32, partitionable, and here by rbg, partitionable" in message
     monkeypatch.undo()
@@ -329,7 +336,7 @@ def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, c
 def test_a_run_of_an_older_version_reads_on(tmp_path, capsys):
     run_dir = shutil.copytree(FORMAT_2, tmp_path / "old")
     train.main(["--resume", str(run_dir), "--epochs", "2"])
-    assert checkpoint.load_run(run_dir).progress.epochs == 2
+    assert checkpoint.load_run(run_dir).snapshot.progress.epochs == 2
 
 
 @pytest.mark.parametrize("name", ["none", "x" * 5_000, "empty"])
@@ -354,4 +361,4 @@ def test_a_run_in_use_is_refused(run_dir, capsys):
 
 
 def test_the_first_epochs_of_a_preset_are_not_taken_for_flags():
-    assert parse(["--epochs", "3"], PRESETS["mikolov2010"])[1].model.initialisation == "mikolov"
+    assert resolve(parse(["--epochs", "3"]), PRESETS["mikolov2010"]).model.initialisation == "mikolov"

@@ -16,6 +16,7 @@ from conftest import READS_COMPILED, SMALL, events, metrics
 
 from jaxrnn import train
 from jaxrnn.runs import loop, testing
+from jaxrnn.runs.advance import Divergence
 from jaxrnn.storage import checkpoint, failures, logs, store, verify
 
 
@@ -32,12 +33,12 @@ import resource, signal, sys
 from jaxrnn import train
 from jaxrnn.runs import loop
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-told = loop.told
-def limited(task, advanced, *screen):
+log_progress = loop.log_progress
+def limited(task, advanced):
     if advanced.epoch and advanced.epoch.epoch == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
-    return told(task, advanced, *screen)
-loop.told = limited
+    return log_progress(task, advanced)
+loop.log_progress = limited
 train.main(sys.argv[1:])
 """
 
@@ -56,7 +57,7 @@ def test_when_files_can_no_longer_be_written_that_is_said_and_nothing_is_lost(tm
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["event"] in ("progress", "epoch")
     run = checkpoint.load_run(tmp_path / "run")
-    assert (run.progress.epochs, run.rejected) == (1, ())
+    assert (run.snapshot.progress.epochs, run.rejected) == (1, ())
     train.main(["--resume", str(tmp_path / "run")])
     assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "epoch", "epoch", "final"]
 
@@ -95,9 +96,9 @@ def test_a_loss_that_explodes_brings_the_run_back_at_half_the_rate(tmp_path, cap
     assert out.count("is no longer finite") + out.count("times its best") == len(found)
     run = checkpoint.load_run(run_dir)
     rate = found[-1]["learning_rate"]
-    assert optax.tree_utils.tree_get(run.state.opt_state, "learning_rate") == rate
-    assert (run.progress.schedule.learning_rate, run.progress.rollbacks) == (rate, len(found))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.state.params, run.best_params)))
+    assert optax.tree_utils.tree_get(run.snapshot.state.opt_state, "learning_rate") == rate
+    assert run.snapshot.progress.rollbacks == len(found)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.snapshot.state.params, run.snapshot.best_params)))
     assert metrics(run_dir)[-1]["event"] == "final"
     steps = [event["step"] for event in events(run_dir)]
     assert steps == sorted(steps)
@@ -117,7 +118,7 @@ def with_problems(at_epochs):
         advanced, epoch = advance(task, snapshot, num_updates), snapshot.progress.epochs
         if epoch in at_epochs[:1]:
             at_epochs.pop(0)
-            return advanced._replace(problem="made up")
+            raise Divergence("made up")
         return advanced
 
     return into_problems
@@ -138,7 +139,7 @@ def test_lines_that_wait_for_the_disk_are_dropped_when_the_run_goes_back(tmp_pat
 
 def test_lines_written_since_the_checkpoint_are_taken_away_when_the_run_goes_back(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "advance", with_problems(at_epochs=[1]))
-    monkeypatch.setattr(loop, "due", lambda *arguments: False)
+    monkeypatch.setattr(loop, "should_save", lambda *arguments: False)
     train.main([*SMALL, "--epochs", "2", "--run-dir", str(tmp_path / "run")])
     assert [(event["event"], event["step"]) for event in events(tmp_path / "run")] == AFTER_GOING_BACK
 
@@ -167,7 +168,7 @@ def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
     assert " in epoch 1, after 5 returns to a checkpoint at half the rate each: rate 31250 is too high" in err
     assert err.count("\n") == 1
     run = checkpoint.load_run(tmp_path / "run")
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.state.params, run.best_params)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.snapshot.state.params, run.snapshot.best_params)))
 
 
 def test_on_request_the_run_ends_at_once(tmp_path, capsys):

@@ -13,11 +13,12 @@ from test_cli_errors import error_of
 
 from jaxrnn import elman, export, train
 from jaxrnn.config import auto
+from jaxrnn.config.resolve import inherited_settings, resolve
 from jaxrnn.config.settings import PRESETS, DeviceConfig, RunConfig
 from jaxrnn.config.validate import check_config
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.runs import start
+from jaxrnn.runs import session, start
 from jaxrnn.storage import checkpoint, weights
 from jaxrnn.storage.weights import Weights
 
@@ -55,7 +56,7 @@ def test_the_same_vocabulary_takes_the_weights_as_they_are(model, params):
 def test_new_characters_are_counted_in_english(params, known, said):
     task = task_of()
     origin = Weights(task.config, Vocabulary(task.data.vocabulary.characters[:known]), params)
-    assert said in train.inheritance(task.config, task, origin, [])["weights"]
+    assert said in session.describe_origin(task.config, task, origin, None)["weights"]
 
 
 def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsys):
@@ -71,8 +72,10 @@ def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsy
     assert run.config.run.init_from == str(origin)
     first = checkpoint.read_checkpoint(folder / "new", 1)
     rows = vocabulary.encode(run.vocabulary, old.vocabulary.characters)
-    np.testing.assert_array_equal(first.state.params["readout"]["kernel"][rows], old.state.params["readout"]["kernel"])
-    assert int(first.state.step) == 0
+    np.testing.assert_array_equal(
+        first.snapshot.state.params["readout"]["kernel"][rows], old.snapshot.state.params["readout"]["kernel"]
+    )
+    assert int(first.snapshot.state.step) == 0
     assert (run.config.model, run.config.learning.schedule) == (old.config.model, "halving")
     assert "settings    learning and evaluation as there, since no preset is named" in out
 
@@ -89,7 +92,7 @@ def gated():
 
 
 def test_without_a_preset_a_run_learns_and_is_tested_as_the_one_it_starts_from(gated):
-    settings = start.settings_after(gated, None)
+    settings = inherited_settings(gated, None)
     assert settings.learning == dataclasses.replace(PRESETS["gru"].learning, dropout="auto", learning_rate="auto")
     assert settings.evaluation == PRESETS["gru"].evaluation
     assert (settings.model, settings.text) == (gated.model, PRESETS["gru"].text)
@@ -97,13 +100,14 @@ def test_without_a_preset_a_run_learns_and_is_tested_as_the_one_it_starts_from(g
 
 
 def test_with_a_preset_only_the_network_is_that_of_the_weights(gated):
-    settings = start.settings_after(gated, "notebook")
+    settings = inherited_settings(gated, "notebook")
     assert settings == dataclasses.replace(PRESETS["notebook"], model=gated.model)
 
 
 def test_what_a_flag_says_is_taken_and_the_rate_suits_it(gated):
     flags = ["--optimizer", "sgd", "--text", "new.txt", "--epochs", "1"]
-    _, config = train.parse(flags, start.settings_after(gated, None))
+    given = train.parse(flags)
+    config = resolve(given._replace(values={**given.values, "init_from": "old"}), origin=gated)
     check_config(config)
     assert (config.learning.rule, config.learning.epochs, config.text.text) == ("bptt", 1, "new.txt")
     assert auto.resolve_auto(config, 10_000).learning.learning_rate == 1.0
@@ -128,7 +132,7 @@ def test_it_is_gone_on_with_even_if_it_was_stopped_before_it_saved(trained, fold
     (folder / "new" / "metrics.jsonl").unlink()
     train.main([*arguments, "--resume", "auto"])
     again = checkpoint.load_run(folder / "new")
-    jax.tree.map(np.testing.assert_array_equal, again.state, expected.state)
+    jax.tree.map(np.testing.assert_array_equal, again.snapshot.state, expected.snapshot.state)
 
 
 @pytest.mark.slow
@@ -138,7 +142,7 @@ def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, cap
     for name, source in (("a", str(origin)), ("b", "weights.safetensors")):
         train.main([*SMALL, "--init-from", source, "--epochs", "1", "--run-dir", name])
     a, b = (checkpoint.load_run(folder / name) for name in "ab")
-    jax.tree.map(np.testing.assert_array_equal, a.state, b.state)
+    jax.tree.map(np.testing.assert_array_equal, a.snapshot.state, b.snapshot.state)
     assert "no new characters" in capsys.readouterr().out
 
 
@@ -155,7 +159,7 @@ def test_what_cannot_be_started_from_is_told(trained, folder, capsys):
 def test_old_weights_far_above_a_guess_do_not_diverge_before_they_have_begun(trained, folder, capsys):
     """Sure of themselves, and wrong on another text: their loss is high at first, at any rate."""
     run = checkpoint.load_run(trained / "runs" / "notebook-comedie-0")
-    sure = jax.tree.map(lambda leaf: 30 * leaf, run.state.params)
+    sure = jax.tree.map(lambda leaf: 30 * leaf, run.snapshot.state.params)
     Path("sure.safetensors").write_bytes(weights.weights_to_bytes(Weights(run.config, run.vocabulary, sure)))
     other = "".join(np.random.default_rng(0).permutation(list("zqx!;:" * 500)))
     Path("other.txt").write_text(other, encoding="utf-8")
@@ -166,4 +170,4 @@ def test_old_weights_far_above_a_guess_do_not_diverge_before_they_have_begun(tra
     out = capsys.readouterr().out
     assert "times its best" not in out
     assert "rose" not in out
-    assert checkpoint.load_run("new").progress.lowest_window <= first
+    assert checkpoint.load_run("new").snapshot.progress.lowest_window <= first

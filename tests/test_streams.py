@@ -214,7 +214,7 @@ def test_a_run_with_all_streams_closed_ends_and_is_saved(tmp_path):
     command = f'"{sys.executable}" -m jaxrnn.train {flags} <&- >&- 2>&-'
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, env={**os.environ, **READS_COMPILED})
     assert metrics(tmp_path / "run")[-1]["event"] == "final"
-    assert checkpoint.load_run(tmp_path / "run").progress.epochs == 1
+    assert checkpoint.load_run(tmp_path / "run").snapshot.progress.epochs == 1
 
 
 def test_training_goes_on_when_nobody_reads(folder, monkeypatch):

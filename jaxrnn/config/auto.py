@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, characters_per_update
+from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, characters_per_update, resolved
 
 ADAPTIVE = ("adam", "adamw", "rmsprop")  # optimizers that move each weight by about the rate, however long the gradient is
 ADAPTIVE_RATES = (1e-3, 1e-2)  # of an update after a character, and after a block
@@ -35,6 +35,25 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
         text=dataclasses.replace(text, validation_fraction=resolve_validation_fraction(config, num_characters)),
         model=dataclasses.replace(model, hidden_size=hidden_size),
         learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
+    )
+
+
+def as_saved(settings: Config, begun: Config) -> Config:
+    """A resumed run without `auto`: the rate that suits its settings, all else as it was, if `auto` may have given that."""
+    text, model, learning = settings.text, settings.model, settings.learning
+    validation, hidden_size = text.validation_fraction, model.hidden_size
+    if hidden_size == AUTO and begun.model.hidden_size in HIDDEN_SIZES:
+        hidden_size = begun.model.hidden_size
+    if isinstance(validation, str) and 0 < resolved(begun.text.validation_fraction) <= AUTO_VALIDATION:
+        validation = begun.text.validation_fraction
+    rate = choose_rate(settings) if learning.learning_rate == AUTO else learning.learning_rate
+    dropout = begun.learning.dropout if learning.dropout == AUTO else learning.dropout
+    return dataclasses.replace(
+        settings,
+        text=dataclasses.replace(text, validation_fraction=validation),
+        model=dataclasses.replace(model, hidden_size=hidden_size),
+        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
+        device=dataclasses.replace(settings.device, num_devices=settings.device.num_devices or begun.device.num_devices),
     )
 
 

@@ -194,6 +194,9 @@ PRESETS: dict[str, Config] = {
 }
 
 
+DEFAULT_PRESET = "notebook"
+
+
 def portable(config: Config) -> Config:
     """The settings as they are saved: files named in a way that holds in every folder; without where this process is."""
     text, source = config.text.text, config.run.init_from

@@ -81,18 +81,6 @@ def parse_values(settings: type, arguments: Sequence[str]) -> dict[str, Any]:
     return values if values.keys() & {*QUESTIONS.values()} else values | _match_words(words, positionals)
 
 
-def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Replace values of settings, those of dataclasses inside included."""
-    changed: dict[str, Any] = {}
-    for field in dataclasses.fields(typing.cast(Any, settings)):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            changed[field.name] = with_values(value, values)
-        elif field.name in values:
-            changed[field.name] = values[field.name]
-    return dataclasses.replace(typing.cast(Any, settings), **changed)
-
-
 def switch_of(name: str, value: bool) -> str:
     """Return the switch that gives a setting this value."""
     return f"--{'' if value else 'no-'}{name.replace('_', '-')}"

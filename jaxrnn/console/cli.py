@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 
 from jaxrnn import __version__
+from jaxrnn.config.resolve import with_values
 from jaxrnn.console import terminal
-from jaxrnn.console.arguments import list_settings, parse_values, with_values
+from jaxrnn.console.arguments import list_settings, parse_values
 from jaxrnn.console.help import print_help
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runtime.restored import restore_settings
@@ -29,7 +30,24 @@ def parse(
     arguments: list[str] | None,
     default: Settings | None = None,
 ) -> Settings:
-    """Parse the flags into settings; `--help` prints them, `--version` the version, and ends the program.
+    """Parse the flags into settings, as `parse_given` does.
+
+    Args:
+      default: the settings without any flag.
+    """
+    values = parse_given(settings, program, description, arguments, default)
+    required = {each.name: values[each.name] for each in list_settings(settings) if each.is_required}
+    return with_values(settings(**required) if default is None else default, values)
+
+
+def parse_given(
+    settings: type[Settings],
+    program: str,
+    description: str | None,
+    arguments: list[str] | None,
+    default: Settings | None = None,
+) -> dict[str, Any]:
+    """Parse the flags into the values that are given; `--help` prints them, `--version` the version, and ends the program.
 
     Raises:
       InputError: a flag that does not exist or is given twice, or a value that it does not take.
@@ -41,8 +59,7 @@ def parse(
     if "help" in values:
         print_help(f"python -m jaxrnn.{program}", description or "", settings if default is None else default)
         raise SystemExit(0)
-    required = {each.name: values[each.name] for each in list_settings(settings) if each.is_required}
-    return with_values(settings(**required) if default is None else default, values)
+    return values
 
 
 @contextlib.contextmanager

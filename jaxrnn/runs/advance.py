@@ -1,4 +1,4 @@
-"""Reading on: from one snapshot of a run to a later one. No disk and no screen, and any division of the way gives the same."""
+"""Advance a run by some updates. No disk and no screen; splitting the updates differently gives identical results."""
 
 import math
 import time
@@ -7,117 +7,161 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxrnn.runs.task import Task, characters_per_epoch, characters_read
+from jaxrnn.array_types import Params
+from jaxrnn.config import build
+from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, characters_read, updates_per_epoch
 from jaxrnn.runtime import devices
+from jaxrnn.training import optimizers
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import State
-from jaxrnn.training.optimizers import num_clipped, schedule_factor, with_learning_rate, with_num_updates
-from jaxrnn.training.progress import DIVERGENCE_FACTOR, WINDOW, Epoch, Snapshot, Window, add_losses, epoch_nats, first_diverged
+from jaxrnn.training.progress import (
+    DIVERGENCE_FACTOR,
+    WINDOW,
+    Epoch,
+    Progress,
+    Snapshot,
+    Window,
+    add_losses,
+    epoch_nats,
+    first_diverged,
+)
 from jaxrnn.training.schedule import halve_on_validation
 
 
 class Advanced(NamedTuple):
-    """What came of reading on."""
+    """A later snapshot, and what was completed on the way to it."""
 
     snapshot: Snapshot
-    windows: list[Window]  # of losses that were completed
+    windows: list[Window]  # of losses
     epoch: Epoch | None  # if it was read to its end
-    problem: str | None  # in words, if learning has failed: the snapshot is then of no use
+
+
+class Divergence(ArithmeticError):
+    """Learning has failed; the snapshot that was advanced is used up. The message says how that shows."""
 
 
 def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
     """Read on, but not beyond the end of the epoch. The given snapshot is used up.
 
-    However the updates are divided among calls, the same snapshots, windows and epochs come of them, to the last bit.
+    Raises:
+      Divergence: a loss or a weight is no longer finite, or the loss has exploded.
     """
-    state, best_params, progress = snapshot
-    step = int(state.step)
-    position = step % task.updates_per_epoch
-    state = begin_epoch(task, snapshot)
-    if progress.epoch_read is None:
-        progress = progress._replace(epoch_read=position * task.learner.length if progress.epoch_sum else 0)
-    left = task.updates_per_epoch - position
-    if progress.num_updates is not None:
-        left = min(left, progress.num_updates - step)
+    step = int(snapshot.state.step)
+    state, progress = begin_epoch(task, snapshot), _with_losses_counted(task, snapshot.progress, step)
+    left = updates_left(task, step, progress)
     started = time.perf_counter()
     state, losses = task.drive(state, task.stream, min(most_updates, left))
     seconds = time.perf_counter() - started
-    after, windows = add_losses(progress, losses, seconds, step, task.learner.length, task.characters_per_update)
-    snapshot = Snapshot(state, best_params, after)
-    exploded = first_diverged(windows, progress.lowest_window, len(task.data.vocabulary.characters))
-    if not np.isfinite(losses).all():
-        return Advanced(snapshot, windows, None, "the loss is no longer finite")
-    if not task.finite(state.params):
-        return Advanced(snapshot, windows, None, "a weight is no longer finite")
-    if exploded:
-        before = [window.online_nats for window in windows if window.step < exploded.step]
-        best = min([progress.lowest_window, *before])
-        words = (
-            f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, over {DIVERGENCE_FACTOR:g} times its best"
-        )
-        return Advanced(snapshot, windows, None, f"{words} ({best:.3g}) and worse than guessing")
+    after, windows = add_losses(progress, losses, seconds, step, task.learner.length, characters_per_update(task))
+    _check(task, state, losses, windows, progress.lowest_window)
+    snapshot = Snapshot(state, snapshot.best_params, after)
     if len(losses) < left * task.learner.length:
-        return Advanced(snapshot, windows, None, None)
+        return Advanced(snapshot, windows, None)
     return _end_of_epoch(task, snapshot, windows)
 
 
 def begin_epoch(task: Task, snapshot: Snapshot) -> State:
     """The state that reads on: with a new carry where an epoch begins. The state that it is given is used up."""
     state = snapshot.state
-    if int(state.step) % task.updates_per_epoch == 0:
-        state = task.restart(state, jax.random.fold_in(task.keys.epochs, snapshot.progress.epochs))
+    if int(state.step) % updates_per_epoch(task) == 0:
+        epochs = build.make_keys(task.config.run.seed).epochs
+        state = task.restart(state, jax.random.fold_in(epochs, snapshot.progress.epochs))
     return devices.shard_state(state, task.mesh)
 
 
-def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:
-    state, best_params, progress = snapshot
-    online_nats, num_read = epoch_nats(progress), characters_read(task, progress)
-    validation_nats = task.validate(state.params) if task.data.validation.size else None
-    nats = online_nats if validation_nats is None else validation_nats
-    if not math.isfinite(nats):
-        return Advanced(snapshot, windows, None, "the validation loss is not finite")
-    row = Epoch(
-        epoch=progress.epochs,
-        step=int(state.step),
-        characters=num_read,
-        online_nats=online_nats,
-        characters_per_second=num_read / progress.epoch_seconds,
-        learning_rate=progress.schedule.learning_rate * schedule_factor(state.opt_state),
-        validation_nats=validation_nats,
-        clipped_fraction=clipped_fraction(state),
-    )
-    halving = task.config.learning.schedule == "halving"
-    comparable = validation_nats is not None or num_read >= min(WINDOW, characters_per_epoch(task))
-    if progress.best_nats is None or (comparable and nats <= progress.best_nats):
-        best_params = copy_arrays(state.params)  # the next update overwrites the state
-        progress = progress._replace(best_nats=nats, best_step=int(state.step))
-    elif halving:  # a worse epoch is taken back
-        state = state._replace(params=copy_arrays(best_params))
-    if halving and validation_nats is not None:
-        schedule = halve_on_validation(progress.schedule, validation_nats)
-        state = state._replace(opt_state=with_learning_rate(state.opt_state, schedule.learning_rate))
-        progress = progress._replace(schedule=schedule)
-    progress = progress._replace(
-        epochs=progress.epochs + 1, epoch_sum=0.0, epoch_read=0, epoch_seconds=0.0, online_nats=online_nats
-    )
-    return Advanced(Snapshot(state, best_params, progress), windows, row, None)
+def updates_left(task: Task, step: int, progress: Progress) -> int:
+    """Updates until the end of the epoch, or of the run if that comes first."""
+    left = updates_per_epoch(task) - step % updates_per_epoch(task)
+    return left if progress.num_updates is None else min(left, progress.num_updates - step)
 
 
-def over(task: Task, snapshot: Snapshot) -> bool:
+def is_finished(task: Task, snapshot: Snapshot) -> bool:
     """Whether the last epoch was read, or as much of it as there was time for."""
     progress = snapshot.progress
     if task.config.learning.minutes:
         return progress.num_updates is not None and int(snapshot.state.step) >= progress.num_updates
-    return progress.schedule.finished or progress.epochs >= task.config.learning.epochs
+    return progress.finished or progress.epochs >= task.config.learning.epochs
 
 
-def of_length(snapshot: Snapshot, num_updates: int) -> Snapshot:
+def with_num_updates(snapshot: Snapshot, num_updates: int) -> Snapshot:
     """The same moment of a run that ends after so many updates, over which its schedule is laid."""
-    state = snapshot.state._replace(opt_state=with_num_updates(snapshot.state.opt_state, num_updates))
+    state = snapshot.state._replace(opt_state=optimizers.with_num_updates(snapshot.state.opt_state, num_updates))
     return snapshot._replace(state=state, progress=snapshot.progress._replace(num_updates=num_updates))
 
 
 def clipped_fraction(state: State) -> float | None:
-    """The part of all updates so far whose gradient was shortened; None without clipping."""
-    count = num_clipped(state.opt_state)
+    """The part of all updates so far whose gradient was clipped; None without clipping."""
+    count = optimizers.num_clipped(state.opt_state)
     return None if count is None else count / max(1, int(state.step))
+
+
+def _with_losses_counted(task: Task, progress: Progress, step: int) -> Progress:
+    """Older checkpoints do not say how many losses are in the sum of their epoch."""
+    if progress.epoch_read is not None:
+        return progress
+    position = step % updates_per_epoch(task)
+    return progress._replace(epoch_read=position * task.learner.length if progress.epoch_sum else 0)
+
+
+def _check(task: Task, state: State, losses: np.ndarray, windows: list[Window], lowest_window: float) -> None:
+    if not np.isfinite(losses).all():
+        raise Divergence("the loss is no longer finite")
+    if not _is_finite(state.params):
+        raise Divergence("a weight is no longer finite")
+    exploded = first_diverged(windows, lowest_window, len(task.data.vocabulary.characters))
+    if exploded:
+        best = min([lowest_window, *(window.online_nats for window in windows if window.step < exploded.step)])
+        words = (
+            f"the loss over {WINDOW:,} characters is {exploded.online_nats:.3g} nats, over {DIVERGENCE_FACTOR:g} times its best"
+        )
+        raise Divergence(f"{words} ({best:.3g}) and worse than guessing")
+
+
+def _is_finite(params: Params) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))  # takes less time than compiling it would
+
+
+def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:
+    validation_nats = task.validate(snapshot.state.params) if task.data.validation.size else None
+    row = _row(task, snapshot, validation_nats)
+    nats = row.online_nats if validation_nats is None else validation_nats
+    if not math.isfinite(nats):
+        raise Divergence("the validation loss is not finite")
+    after = _judge_epoch(task, snapshot, row, nats)
+    progress = after.progress._replace(
+        epochs=row.epoch + 1, epoch_sum=0.0, epoch_read=0, epoch_seconds=0.0, online_nats=row.online_nats
+    )
+    return Advanced(after._replace(progress=progress), windows, row)
+
+
+def _row(task: Task, snapshot: Snapshot, validation_nats: float | None) -> Epoch:
+    state, _, progress = snapshot
+    num_read = characters_read(task, progress)
+    return Epoch(
+        epoch=progress.epochs,
+        step=int(state.step),
+        characters=num_read,
+        online_nats=epoch_nats(progress),
+        characters_per_second=num_read / progress.epoch_seconds,
+        learning_rate=optimizers.learning_rate(state.opt_state) * optimizers.schedule_factor(state.opt_state),
+        validation_nats=validation_nats,
+        clipped_fraction=clipped_fraction(state),
+    )
+
+
+def _judge_epoch(task: Task, snapshot: Snapshot, row: Epoch, nats: float) -> Snapshot:
+    """Keep the weights of the best epoch; a halving schedule takes a worse one back, and halves the rate."""
+    state, best_params, progress = snapshot
+    halving, best_before = task.config.learning.schedule == "halving", progress.best_nats
+    comparable = row.validation_nats is not None or row.characters >= min(WINDOW, characters_per_epoch(task))
+    if best_before is None or (comparable and nats <= best_before):
+        best_params = copy_arrays(state.params)  # the next update overwrites the state
+        progress = progress._replace(best_nats=nats, best_step=row.step)
+    elif halving:
+        state = state._replace(params=copy_arrays(best_params))
+    if halving and row.validation_nats is not None:
+        progress = halve_on_validation(progress, best_before, row.validation_nats)
+        if progress.halving:
+            rate = optimizers.learning_rate(state.opt_state) / 2
+            state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
+    return Snapshot(state, best_params, progress)

@@ -10,40 +10,59 @@ from jaxrnn.config.validate import CELLS_WITH_ACTIVATION
 from jaxrnn.console import report
 from jaxrnn.data import paths
 from jaxrnn.errors import pluralize
-from jaxrnn.runs.advance import over
-from jaxrnn.runs.task import Task, characters_per_epoch
-from jaxrnn.runs.time_budget import Pace
+from jaxrnn.runs.advance import is_finished
+from jaxrnn.runs.saving import RunWriter
+from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, updates_per_epoch
 from jaxrnn.runtime import devices
+from jaxrnn.training import optimizers
 from jaxrnn.training.progress import Snapshot
 
 
-def plan_in_words(task: Task, num_updates: int, pace: Pace, ended: bool) -> str:
-    """One line on how much of the text there is time for."""
-    minutes, epochs = task.config.learning.minutes, num_updates / task.updates_per_epoch
+def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: bool) -> str:
+    """One line on how much of the text there is time for.
+
+    Args:
+      ended: whether the time is up.
+    """
+    minutes, epochs = task.config.learning.minutes, num_updates / updates_per_epoch(task)
     length = f"{pluralize(num_updates, 'update')}, {epochs:.2f} epochs"
     if not ended:
         return f"planned: {length}, to end {minutes:g} minutes after the beginning"
-    starting = f"starting took {pace.seconds_starting:.1f} s of --minutes {minutes:g}"
-    return f"time is up: training ends after {length} ({starting})"
+    return f"time is up: training ends after {length} (starting took {seconds_starting:.1f} s of --minutes {minutes:g})"
 
 
-def part_of_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
+def describe_last_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
     """How much of its last epoch a run has read that ended inside it."""
-    updates, whole = int(snapshot.state.step) % task.updates_per_epoch, characters_per_epoch(task)
-    read = f"the first {updates * task.characters_per_update:,} of {whole:,} characters, then the time was up"
+    updates, whole = int(snapshot.state.step) % updates_per_epoch(task), characters_per_epoch(task)
+    read = f"the first {updates * characters_per_update(task):,} of {whole:,} characters, then the time was up"
     return {"last epoch": read} if updates else {}
 
 
-def where(task: Task, snapshot: Snapshot) -> str:
+def describe_position(task: Task, snapshot: Snapshot) -> str:
     """The place that a run has reached, in words."""
-    if over(task, snapshot):
+    if is_finished(task, snapshot):
         return f"after epoch {snapshot.progress.epochs}, the last one"
-    read = int(snapshot.state.step) % task.updates_per_epoch * task.characters_per_update
+    read = int(snapshot.state.step) % updates_per_epoch(task) * characters_per_update(task)
     return f"epoch {snapshot.progress.epochs + 1}, character {read:,} of {characters_per_epoch(task):,}"
 
 
+def describe_failed_save(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
+    """One line on why a save failed, what is saved all the same, and when it is tried again."""
+    before = "what was saved before is good" if writer.anything_saved else "nothing is saved yet"
+    again = f"; learning goes on, and in {task.config.run.save_every_seconds:g} s this is tried again"
+    return f"cannot save: {writer.problem}; {before}{'' if is_finished(task, snapshot) else again}"
+
+
+def describe_stop(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
+    """What is said when a signal has ended the run."""
+    place = describe_position(task, snapshot)
+    before = "only what was before" if writer.anything_saved else "nor anything before"
+    saved = f"but this could not be saved, {before}" if writer.problem else "saved"
+    return f"stopped {'' if is_finished(task, snapshot) else 'in '}{place}, {saved}. {how_to_resume(writer.path)}"
+
+
 def how_to_resume(run_dir: Path) -> str:
-    """The command."""
+    """The command that resumes a run."""
     return f"Go on with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}"
 
 
@@ -60,7 +79,7 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": report.describe_vocabulary(data.vocabulary, config.text.rare_threshold),
         "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
-        "learning": learning_in_words(config, snapshot.progress.schedule.learning_rate),
+        "learning": learning_in_words(config, optimizers.learning_rate(snapshot.state.opt_state)),
         "device": f"{devices.describe_devices(config)}, jax {jax.__version__}",
         "run": str(run_dir),
     }

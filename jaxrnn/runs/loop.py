@@ -1,54 +1,59 @@
-"""A run: the training text is read over and over; what is logged, saved and shown, and when; what happens if it diverges."""
+"""A run from its first update to its last: when it reads, plans, saves, and goes back to a checkpoint.
+
+It shows nothing: what happens comes out as `events`.
+"""
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
-from rich.console import Console
 
 from jaxrnn.array_types import Params
-from jaxrnn.console import report
+from jaxrnn.config import build
 from jaxrnn.data import vocabulary
-from jaxrnn.errors import Diverged, InputError, OutOfMemory, Stopped, is_out_of_memory
-from jaxrnn.runs.advance import Advanced, advance, begin_epoch, over
-from jaxrnn.runs.describe import how_to_resume, plan_in_words, where
+from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
+from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished
+from jaxrnn.runs.describe import describe_failed_save, describe_plan, describe_stop, how_to_resume
+from jaxrnn.runs.events import Busy, EpochRead, Event, Learning, Note, PassedOver, Progressed
 from jaxrnn.runs.final import finish
-from jaxrnn.runs.saving import Disk, due, save, stopped_at
-from jaxrnn.runs.task import Task, characters_per_epoch, characters_read, num_epochs
-from jaxrnn.runs.time_budget import Pace, begin, is_time, is_up, laid_out, went_back, without
-from jaxrnn.runtime import devices, signals
+from jaxrnn.runs.rollback import RolledBack, roll_back
+from jaxrnn.runs.saving import RunWriter, save, should_save, start_writer, write
+from jaxrnn.runs.task import Task, characters_per_update, characters_read
+from jaxrnn.runs.time_budget import TimeBudget, after_rollback, exclude_time, is_due, is_up, replan, start_budget
+from jaxrnn.runtime import devices
 from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring.sampling import TEMPERATURE, default_prompt, sample
-from jaxrnn.storage import checkpoint, logs, store
+from jaxrnn.storage import logs
 from jaxrnn.storage.logs import Log
+from jaxrnn.training import optimizers
 from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.optimizers import with_learning_rate
 from jaxrnn.training.progress import Snapshot, epoch_nats
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known
 SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the signals
-MOST_ROLLBACKS = 5
 
 
-def run(task: Task, snapshot: Snapshot, run_dir: Path, screen: Console) -> None:
-    """Trains to the end: shows what happens; leaves metrics, samples, checkpoints and a picture in the run's folder.
+def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Iterator[Event]:
+    """Train to the end and test; leaves metrics, samples, checkpoints and a picture in the run's folder.
 
+    Args:
+      received: the number of the signal that came, 0 if none did; the run then saves itself and ends.
     Raises:
       Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it. OutOfMemory.
     """
-    report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
     state, best_params, progress = snapshot
     snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
-    with signals.catch_signals() as received, fitting_memory(run_dir):
-        snapshot, disk = learn(task, snapshot, run_dir, received, screen)
-        finish(task, snapshot, run_dir, disk, received, screen)
+    with fitting_memory(run_dir):
+        snapshot, writer = yield from learn(task, snapshot, run_dir, received)
+        yield from finish(task, snapshot, writer, received)
 
 
 @contextlib.contextmanager
 def fitting_memory(run_dir: Path) -> Iterator[None]:
-    """Raises `OutOfMemory` for what JAX and Python say: the run's folder is there, so that the input is not to blame alone."""
+    """Raise `OutOfMemory` for what JAX and Python say: the run's folder is there, so that the input is not to blame alone."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -58,66 +63,118 @@ def fitting_memory(run_dir: Path) -> Iterator[None]:
         raise OutOfMemory(f"not enough memory on this device; {smaller}. {how_to_resume(run_dir)}") from None
 
 
-def learn(task: Task, snapshot: Snapshot, run_dir: Path, received: Received, screen: Console) -> tuple[Snapshot, Disk]:
-    """Reads on until the last epoch is over."""
+class Reading(NamedTuple):
+    """A run while it learns."""
+
+    snapshot: Snapshot
+    writer: RunWriter
+    budget: TimeBudget
+    num_updates: int  # in the next call of the driver
+
+
+def learn(
+    task: Task, snapshot: Snapshot, run_dir: Path, received: Received
+) -> Generator[Event, None, tuple[Snapshot, RunWriter]]:
+    """Read on until the last epoch is over."""
     begun = time.perf_counter()
-    with report.show_status(screen, "compiling the training loop"):  # by a first update: the speed shown is that of learning
-        task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
-    now = time.perf_counter()
-    disk, num_updates = Disk(now, now, anything_saved=bool(store.list_numbers(run_dir))), first_updates(task)
-    with report.progress_bar(screen, characters_per_epoch(task), num_epochs(task.config)) as show:
-        if not disk.anything_saved:
-            disk = save(task, snapshot, run_dir, disk, screen)._replace(seconds_saving=0.0)  # most of it were imports
-        pace = begin(task, snapshot, begun)
-        while not over(task, snapshot):
-            started, before = time.perf_counter(), int(snapshot.state.step)
-            advanced = advance(task, snapshot, num_updates)
-            if advanced.problem:
-                snapshot, log = roll_back(task, snapshot, advanced.problem, run_dir, screen)
-                disk = disk._replace(unwritten=Log())  # what came after the checkpoint did not happen
-                pace = went_back(pace, snapshot)
-            else:
-                snapshot, log = advanced.snapshot, told(task, advanced, screen, show)
-                speed = (int(snapshot.state.step) - before) / (time.perf_counter() - started)
-                num_updates = max(1, int(SECONDS_PER_LOOK * speed))
-            ended = bool(advanced.problem) or over(
-                task, snapshot
-            )  # a run that is over is not planned anew, whatever time is left
-            num_updates, planned = devices.all_processes_max(num_updates, is_time(pace) and not ended)
-            if planned:
-                snapshot, pace, plan_log = plan(task, snapshot, pace, screen)
-                log = logs.join_logs(log, plan_log)
-            disk = disk._replace(unwritten=logs.append_log(run_dir, logs.join_logs(disk.unwritten, log)))
-            signal, to_save = devices.all_processes_max(received(), due(task, advanced, disk))
-            if advanced.problem or planned or to_save or signal:
-                disk = save(task, snapshot, run_dir, disk, screen)
-            if signal:
-                raise Stopped(signal, stopped_at(task, snapshot, run_dir, disk))
-    return snapshot, disk
+    yield Busy("compiling the training loop")  # by a first update: the speed shown is that of learning
+    task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
+    yield Learning()
+    writer = start_writer(run_dir)
+    if not writer.anything_saved:
+        writer = yield from _save(task, snapshot, writer)
+        writer = writer._replace(seconds_saving=0.0)  # most of it were imports
+    first_updates = max(1, FIRST_CHARACTERS // characters_per_update(task))
+    reading = Reading(snapshot, writer, start_budget(task, snapshot, begun), first_updates)
+    while not is_finished(task, reading.snapshot):
+        reading = yield from _read_on(task, reading, received)
+    return reading.snapshot, reading.writer
 
 
-def first_updates(task: Task) -> int:
-    """How many are read before the speed is known."""
-    return max(1, FIRST_CHARACTERS // (task.characters_per_update))
+def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Event, None, Reading]:
+    """One call of the driver, and what is due after it: a return to a checkpoint, a plan, a save, the end at a signal."""
+    before, rate = reading.snapshot, optimizers.learning_rate(reading.snapshot.state.opt_state)
+    step, started = int(before.state.step), time.perf_counter()
+    try:
+        advanced = advance(task, before, reading.num_updates)
+    except Divergence as problem:
+        advanced, back = None, roll_back(task, before.progress, rate, str(problem), reading.writer.path)
+        reading, log = (yield from _go_back(reading, back)), back.log
+    else:
+        log = yield from log_progress(task, advanced)
+        speed = (int(advanced.snapshot.state.step) - step) / (time.perf_counter() - started)
+        reading = reading._replace(snapshot=advanced.snapshot, num_updates=max(1, int(SECONDS_PER_LOOK * speed)))
+    to_plan = advanced is not None and is_due(reading.budget) and not is_finished(task, reading.snapshot)
+    num_updates, planned = devices.all_processes_max(reading.num_updates, to_plan)
+    snapshot, budget = reading.snapshot, reading.budget
+    if planned:
+        snapshot, budget, plan_log = yield from _plan(task, snapshot, budget)
+        log = logs.join_logs(log, plan_log)
+    writer = write(reading.writer, log)
+    to_save = advanced is None or should_save(task, advanced, writer)
+    signal, to_save = devices.all_processes_max(received(), to_save)
+    if planned or to_save or signal:
+        writer = yield from _save(task, snapshot, writer)
+    if signal:
+        raise Stopped(signal, describe_stop(task, snapshot, writer))
+    return Reading(snapshot, writer, budget, num_updates)
 
 
-def plan(task: Task, snapshot: Snapshot, pace: Pace, screen: Console) -> tuple[Snapshot, Pace, Log]:
-    """Plan the run so that it ends on time, say so the first time and when the time is up; and the event for the metrics."""
+def _go_back(reading: Reading, back: RolledBack) -> Generator[Event, None, Reading]:
+    yield PassedOver(back.rejected)
+    yield Note(back.line)
+    writer = reading.writer._replace(unwritten=Log())  # what came after the checkpoint did not happen
+    return reading._replace(snapshot=back.snapshot, writer=writer, budget=after_rollback(reading.budget, back.snapshot))
+
+
+def log_progress(task: Task, advanced: Advanced) -> Generator[Event, None, Log]:
+    """Yield what was read, and return its log lines."""
+    (state, _, progress), row = advanced.snapshot, advanced.epoch
+    metrics = "".join(logs.event_line("progress", window._asdict()) for window in advanced.windows)
+    if row is None:
+        num_read = characters_read(task, progress)
+        yield Progressed(progress.epochs, num_read, epoch_nats(progress), num_read / progress.epoch_seconds)
+        return Log(metrics)
+    text = epoch_sample(task, state.params, row.epoch)
+    yield Progressed(row.epoch, row.characters, row.online_nats, row.characters_per_second)
+    yield EpochRead(row, text)
+    title = f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online"
+    return Log(metrics + logs.event_line("epoch", row._asdict()), logs.sample_entry(title, text))
+
+
+def epoch_sample(task: Task, params: Params, epoch: int) -> str:
+    """What the model writes after an epoch."""
+    known, config = task.data.vocabulary, task.config.run
+    prompt_ids, key = vocabulary.encode(known, default_prompt(known)), build.make_keys(config.seed).samples
+    key = jax.random.fold_in(key, epoch)
+    text = sample(task.model, devices.to_local(params), prompt_ids, config.sample_length, key=key, temperature=TEMPERATURE)
+    return vocabulary.decode(known, text)
+
+
+def _save(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event, None, RunWriter]:
+    writer = save(task, snapshot, writer)
+    if writer.problem:
+        yield Note(describe_failed_save(task, snapshot, writer))
+    return writer
+
+
+def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event, None, tuple[Snapshot, TimeBudget, Log]]:
+    """Plan the run so that it ends on time, and say so the first time and when the time is up."""
     first = snapshot.progress.num_updates is None
-    if first and not is_up(pace):
+    if first and not is_up(budget):
         started = time.perf_counter()
-        pace = pace._replace(of_epoch=seconds_between_epochs(task, snapshot))
-        pace = without(pace, time.perf_counter() - started)
-    ended = is_up(pace)
-    snapshot, pace = laid_out(task, snapshot, pace)
+        budget = budget._replace(seconds_between_epochs=_seconds_between_epochs(task, snapshot))
+        budget = exclude_time(budget, time.perf_counter() - started)
+    ended = is_up(budget)
+    snapshot, budget = replan(task, snapshot, budget)
     step, num_updates = int(snapshot.state.step), snapshot.progress.num_updates or 0
     if first or ended:
-        screen.print(plan_in_words(task, num_updates, pace, ended))
-    return snapshot, pace, Log(logs.event_line("plan", {"step": step, "num_updates": num_updates}))
+        yield Note(describe_plan(task, num_updates, budget.seconds_starting, ended))
+    return snapshot, budget, Log(logs.event_line("plan", {"step": step, "num_updates": num_updates}))
 
 
-def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
-    """What validation and a sample take."""
+def _seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
+    """Measure what validation and a sample take."""
     seconds = 0.0
     for _ in range(2):  # compiled at the first time
         started = time.perf_counter()
@@ -126,58 +183,3 @@ def seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
             task.validate(snapshot.state.params)
         seconds = time.perf_counter() - started
     return seconds
-
-
-def told(task: Task, advanced: Advanced, screen: Console, show: report.MoveBar) -> Log:
-    """Show what was read and return its log lines."""
-    (state, _, progress), row = advanced.snapshot, advanced.epoch
-    metrics = "".join(logs.event_line("progress", window._asdict()) for window in advanced.windows)
-    if row is None:
-        num_read = characters_read(task, progress)
-        show(progress.epochs, num_read, epoch_nats(progress), num_read / progress.epoch_seconds)
-        return Log(metrics)
-    text = epoch_sample(task, state.params, row.epoch)
-    show(row.epoch, row.characters, row.online_nats, row.characters_per_second)
-    report.show_epoch(screen, row, text)
-    title = f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online"
-    return Log(metrics + logs.event_line("epoch", row._asdict()), logs.sample_entry(title, text))
-
-
-def roll_back(task: Task, before: Snapshot, problem: str, run_dir: Path, screen: Console) -> tuple[Snapshot, Log]:
-    """The last good checkpoint, at half the rate, and the event for the metrics.
-
-    Raises:
-      Diverged: that is not wanted, was done `MOST_ROLLBACKS` times, or cannot be done.
-    """
-    rollbacks, schedule = before.progress.rollbacks + 1, before.progress.schedule
-    happened = f"{problem} in epoch {before.progress.epochs + 1}"
-    higher = f"rate {schedule.learning_rate:g} is too high for this model; start again with a lower --learning-rate"
-    if task.config.run.on_divergence == "stop":
-        raise Diverged(f"{happened}: {higher}")
-    if rollbacks > MOST_ROLLBACKS:
-        raise Diverged(f"{happened}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
-    try:
-        saved = checkpoint.load_run(run_dir)
-    except InputError as error:
-        raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
-    report.warn_of_rejected(saved.rejected)
-    store.set_aside(run_dir, saved.rejected)
-    # Counted here, not there: the checkpoint may be older than the last return, if that could not be saved.
-    rate = saved.progress.schedule.learning_rate / 2 ** (rollbacks - saved.progress.rollbacks)
-    progress = saved.progress._replace(rollbacks=rollbacks, schedule=saved.progress.schedule._replace(learning_rate=rate))
-    state = saved.state._replace(opt_state=with_learning_rate(saved.state.opt_state, rate))
-    snapshot = Snapshot(state, saved.best_params, progress)
-    screen.print(
-        f"{happened}: back to {where(task, snapshot)}, at rate {rate:g} ({rollbacks} of at most {MOST_ROLLBACKS} times)"
-    )
-    logs.truncate_logs(run_dir, saved.about["log_sizes"])
-    event = {"step": int(state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
-    return snapshot, Log(logs.event_line("divergence", event))
-
-
-def epoch_sample(task: Task, params: Params, epoch: int) -> str:
-    """What the model writes after an epoch."""
-    known, length = task.data.vocabulary, task.config.run.sample_length
-    prompt_ids, key = vocabulary.encode(known, default_prompt(known)), jax.random.fold_in(task.keys.samples, epoch)
-    text = sample(task.model, devices.to_local(params), prompt_ids, length, key=key, temperature=TEMPERATURE)
-    return vocabulary.decode(known, text)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from jaxrnn.config import build
 from jaxrnn.config import settings as configs
-from jaxrnn.config.auto import HIDDEN_SIZES, choose_rate
-from jaxrnn.config.settings import Config, LearningConfig
+from jaxrnn.config.resolve import Given, resolve
+from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, Config, LearningConfig
 from jaxrnn.data import paths
 from jaxrnn.data import text as texts
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
-from jaxrnn.runs.start import config_of
 from jaxrnn.storage import manifest, store
 from jaxrnn.storage import run_folder as folder
 from jaxrnn.storage.checkpoint import Run
@@ -22,13 +21,16 @@ from jaxrnn.storage.checkpoint import Run
 FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache", "num_devices"}
 
 
-def find(preset: str, config: Config) -> Path | None:
+def find(given: Given, origin: Config | None) -> Path | None:
     """The folder of the run to resume; None if `auto` was said and there is none with these settings and this text yet.
 
+    Args:
+      origin: the settings of the run or file that a new run would start from.
     Raises:
       InputError: the folder that was named holds no run; or the text cannot be read now.
     """
-    if config.run.resume != configs.AUTO:
+    config = resolve(given, origin=origin)
+    if config.run.resume != AUTO:
         if config.run.run_dir:
             raise InputError("--run-dir goes with --resume auto, or with a new run; --resume RUN names the folder itself")
         path = Path(config.run.resume)
@@ -38,10 +40,10 @@ def find(preset: str, config: Config) -> Path | None:
     if config.run.run_dir:
         path = Path(config.run.run_dir)
         return path if folder.holds_run(path) else None
-    first = folder.default_name(preset, config)
+    first = folder.default_name(given.preset or DEFAULT_PRESET, config)
     numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
     named = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name)]
-    fitting = [path for path in named if folder.holds_run(path) and _fits(config, path)]
+    fitting = [path for path in named if folder.holds_run(path) and _fits(given, origin, path)]
     return max(_on_same_text(config, fitting), key=_begun, default=None)
 
 
@@ -52,17 +54,14 @@ def _why_none(path: Path) -> str:
     return ""
 
 
-def _fits(config: Config, path: Path) -> bool:
+def _fits(given: Given, origin: Config | None, path: Path) -> bool:
     """Whether these are the settings of the run, as far as that can be seen without reading a checkpoint."""
     try:
         begun = folder.read_config(path)
-    except InputError:  # going on with it will tell
+    except InputError:  # resuming it will tell
         return True
-    if config.run.init_from and config_of(Path(config.run.init_from)) is None:  # what came from there can no longer be known
-        config = dataclasses.replace(config, text=dataclasses.replace(begun.text, text=config.text.text), model=begun.model)
-        config = dataclasses.replace(config, learning=begun.learning, evaluation=begun.evaluation)
     try:
-        check_settings(with_chosen(with_epochs_wanted(configs.portable(config), path), begun), begun, path)
+        check_settings(configs.portable(resolve(given, begun, origin)), begun, path)
     except InputError:
         return False
     return True
@@ -159,25 +158,6 @@ def more_in_words(learning: LearningConfig, schedule_finished: bool, run_dir: Pa
 def new_from_weights(run_dir: Path) -> str:
     """How a run's weights are learned on."""
     return f"start a new run from its weights: --init-from {paths.quote_path(run_dir)}"
-
-
-def with_chosen(settings: Config, begun: Config) -> Config:
-    """These settings without `auto`: the rate that suits them, all else as the run has it, if `auto` may have given that."""
-    text, model, learning = settings.text, settings.model, settings.learning
-    validation, hidden_size = text.validation_fraction, model.hidden_size
-    if hidden_size == configs.AUTO and begun.model.hidden_size in HIDDEN_SIZES:
-        hidden_size = begun.model.hidden_size
-    if isinstance(validation, str) and 0 < configs.resolved(begun.text.validation_fraction) <= configs.AUTO_VALIDATION:
-        validation = begun.text.validation_fraction
-    rate = choose_rate(settings) if learning.learning_rate == configs.AUTO else learning.learning_rate
-    dropout = begun.learning.dropout if learning.dropout == configs.AUTO else learning.dropout
-    return dataclasses.replace(
-        settings,
-        text=dataclasses.replace(text, validation_fraction=validation),
-        model=dataclasses.replace(model, hidden_size=hidden_size),
-        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
-        device=dataclasses.replace(settings.device, num_devices=settings.device.num_devices or begun.device.num_devices),
-    )
 
 
 def with_epochs_wanted(settings: Config, run_dir: Path) -> Config:

@@ -1,78 +1,73 @@
-"""When a run is saved, and what is known of the writing."""
+"""When a run is saved, and how that went."""
 
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-
 from jaxrnn.errors import InputError
-from jaxrnn.runs.advance import Advanced, over
-from jaxrnn.runs.describe import how_to_resume, where
-from jaxrnn.runs.task import Task
-from jaxrnn.storage import checkpoint, failures, logs
+from jaxrnn.runs.advance import Advanced, is_finished
+from jaxrnn.runs.task import Task, characters_per_update
+from jaxrnn.storage import checkpoint, failures, logs, store
 from jaxrnn.storage.logs import Log
 from jaxrnn.training.progress import Snapshot, is_doubtful
 
 MOST_SAVING = 0.015  # of the time; beyond it the end of an epoch is no reason to save
 
 
-class Disk(NamedTuple):
-    """What is known of the writing."""
+class RunWriter(NamedTuple):
+    """The folder of a run, and what is known of writing there."""
 
+    path: Path
     started: float
     last_try: float
     unwritten: Log = Log()
     seconds_saving: float = 0.0
-    failed: bool = False  # the last time
+    problem: str = ""  # why the last save failed; "" if it did not
     anything_saved: bool = False
 
 
-def due(task: Task, advanced: Advanced, disk: Disk) -> bool:
+def start_writer(path: Path) -> RunWriter:
+    """Begin to write to a folder, which may hold checkpoints."""
+    now = time.perf_counter()
+    return RunWriter(path, now, now, anything_saved=bool(store.list_numbers(path)))
+
+
+def write(writer: RunWriter, log: Log) -> RunWriter:
+    """Append to the files of the run; what the disk does not take is kept for the next time."""
+    return writer._replace(unwritten=logs.append_log(writer.path, logs.join_logs(writer.unwritten, log)))
+
+
+def should_save(task: Task, advanced: Advanced, writer: RunWriter) -> bool:
     """Whether it is time to save: the epoch or the run is over, or the last time was long ago.
 
     Short epochs are not all saved: saving may take a small part of the time only. What may be diverging is not saved.
     """
     now, (state, _, progress) = time.perf_counter(), advanced.snapshot
-    if over(task, advanced.snapshot):
+    if is_finished(task, advanced.snapshot):
         return True
     vocab_size = len(task.data.vocabulary.characters)
-    if is_doubtful(progress, int(state.step), task.learner.length, task.characters_per_update, vocab_size):
+    if is_doubtful(progress, int(state.step), task.learner.length, characters_per_update(task), vocab_size):
         return False
-    if now - disk.last_try >= task.config.run.save_every_seconds:
+    if now - writer.last_try >= task.config.run.save_every_seconds:
         return True
-    return advanced.epoch is not None and not disk.failed and disk.seconds_saving <= MOST_SAVING * (now - disk.started)
+    seldom = writer.seconds_saving <= MOST_SAVING * (now - writer.started)
+    return advanced.epoch is not None and not writer.problem and seldom
 
 
-def save(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk, screen: Console) -> Disk:
-    """Saves, or says in a line why that cannot be done."""
-    started = time.perf_counter()
-    unwritten = logs.append_log(run_dir, disk.unwritten)
+def save(task: Task, snapshot: Snapshot, writer: RunWriter) -> RunWriter:
+    """Save a checkpoint; `problem` says why if that cannot be done."""
+    started, problem = time.perf_counter(), ""
+    writer = write(writer, Log())
     try:
-        if any(unwritten):
+        if any(writer.unwritten):
             raise failures.NotWritten("no more lines can be added to its files")
-        checkpoint.save_checkpoint(run_dir, task.config, task.data, snapshot, logs.measure_logs(run_dir))
-        failed = False
+        checkpoint.save_checkpoint(writer.path, task.config, task.data, snapshot, logs.measure_logs(writer.path))
     except (failures.NotWritten, OSError, InputError) as error:
-        reason = failures.explain_not_written(error)
-        again = task.config.run.save_every_seconds
-        before = "what was saved before is good" if disk.anything_saved else "nothing is saved yet"
-        later = "" if over(task, snapshot) else f"; learning goes on, and in {again:g} s this is tried again"
-        screen.print(f"cannot save: {reason}; {before}{later}")
-        failed = True
+        problem = failures.explain_not_written(error)
     now = time.perf_counter()
-    return disk._replace(
+    return writer._replace(
         last_try=now,
-        unwritten=unwritten,
-        seconds_saving=disk.seconds_saving + now - started,
-        failed=failed,
-        anything_saved=disk.anything_saved or not failed,
+        seconds_saving=writer.seconds_saving + now - started,
+        problem=problem,
+        anything_saved=writer.anything_saved or not problem,
     )
-
-
-def stopped_at(task: Task, snapshot: Snapshot, run_dir: Path, disk: Disk) -> str:
-    """What is said when a signal has ended the run."""
-    place = where(task, snapshot) if over(task, snapshot) else f"in {where(task, snapshot)}"
-    before = "only what was before" if disk.anything_saved else "nor anything before"
-    saved = f"but this could not be saved, {before}" if disk.failed else "saved"
-    return f"stopped {place}, {saved}. {how_to_resume(run_dir)}"

@@ -1,7 +1,6 @@
 """Where a run starts: from random weights, or from those of another run or file, whose vocabulary may grow."""
 
 import contextlib
-import dataclasses
 import math
 from pathlib import Path
 
@@ -10,20 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import AUTO, PRESETS, Config
+from jaxrnn.config import build
+from jaxrnn.config.resolve import Given
+from jaxrnn.config.settings import Config
 from jaxrnn.console import report
 from jaxrnn.data import paths, vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.runs.task import Task
+from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.storage import checkpoint, store, weights
 from jaxrnn.storage.manifest import config_from_manifest
 from jaxrnn.storage.weights import Weights
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import with_num_updates
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
-from jaxrnn.training.schedule import Schedule
 
 
 def weights_of(source: Path) -> Weights:
@@ -37,6 +36,12 @@ def weights_of(source: Path) -> Weights:
     return Weights(run.config, run.vocabulary, checkpoint.select_params(run))
 
 
+def origin_settings(given: Given) -> Config | None:
+    """The settings of the run or file that a new run is to start from, read without JAX; None without one."""
+    source = given.values.get("init_from")
+    return config_of(Path(source)) if source else None
+
+
 def config_of(source: Path) -> Config | None:
     """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains."""
     with contextlib.suppress(OSError, InputError):
@@ -45,26 +50,6 @@ def config_of(source: Path) -> Config | None:
         found = (store.read_about(source, number) for number in reversed(store.list_numbers(source)))
         return next((config_from_manifest(about) for about in found if about is not None), None)
     return None
-
-
-def settings_after(origin: Config, preset: str | None) -> Config:
-    """What no flag says, in a run that starts from the weights of `origin`.
-
-    With a preset it is the preset's, but for the network. Without one a run learns and is tested as the origin did and was,
-    with a rate and a dropout that suit it; the name of the text, --minutes and where it is computed and saved are not taken.
-    """
-    if preset is not None:
-        return dataclasses.replace(PRESETS[preset], model=origin.model)
-    text, learning, default = origin.text, origin.learning, Config()
-    validation = AUTO if text.validation_fraction else 0.0
-    dropout = AUTO if learning.dropout else 0.0
-    return dataclasses.replace(
-        default,
-        text=dataclasses.replace(text, text=default.text.text, validation_fraction=validation, rare_threshold=0),
-        model=origin.model,
-        learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),
-        evaluation=origin.evaluation,
-    )
 
 
 def check_model(config: Config, origin: Weights) -> None:
@@ -78,17 +63,17 @@ def check_model(config: Config, origin: Weights) -> None:
 
 def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
     """The snapshot from which a run reads its first character."""
-    state = jax.jit(task.learner.init)(task.keys.init)
+    key = build.make_keys(task.config.run.seed).init
+    state = jax.jit(task.learner.init)(key)
     if origin is not None:
         params = inherited(state.params, task.data.vocabulary, origin)
-        state = jax.jit(task.learner.begin)(params, task.keys.init)
+        state = jax.jit(task.learner.begin)(params, key)
     if not task.config.learning.minutes:  # else that is known when the speed is
-        opt_state = with_num_updates(state.opt_state, task.config.learning.epochs * task.updates_per_epoch)
+        opt_state = with_num_updates(state.opt_state, task.config.learning.epochs * updates_per_epoch(task))
         state = state._replace(opt_state=opt_state)
     # Old weights may begin far above a guess, on another text: only their own first window tells where they stand.
     lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
-    progress = Progress(Schedule(configs.learning_rate(task.config)), lowest_window=lowest)
-    return Snapshot(state, copy_arrays(state.params), progress)
+    return Snapshot(state, copy_arrays(state.params), Progress(lowest_window=lowest))
 
 
 def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:

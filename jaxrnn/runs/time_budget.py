@@ -1,11 +1,11 @@
-"""Plans for a run of so many minutes: its speed is measured, and its number of updates follows."""
+"""Plan a run of so many minutes: its speed is measured, and its number of updates follows."""
 
 import math
 import time
 from typing import NamedTuple
 
-from jaxrnn.runs.advance import of_length
-from jaxrnn.runs.task import Task
+from jaxrnn.runs.advance import with_num_updates
+from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.runtime import devices
 from jaxrnn.training.progress import Snapshot
 
@@ -13,7 +13,7 @@ from jaxrnn.training.progress import Snapshot
 PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)
 
 
-class Pace(NamedTuple):
+class TimeBudget(NamedTuple):
     """Clock and plan of a run. Times are seconds of a clock whose zero means nothing."""
 
     end: float  # infinite if the run has a number of epochs instead
@@ -21,49 +21,50 @@ class Pace(NamedTuple):
     since: float  # the last plan
     step: int  # updates until then
     seconds_starting: float  # from the beginning of the run until it learned: compiling, most of it
-    of_epoch: float = 0.0  # what is done between two epochs takes so long
+    seconds_between_epochs: float = 0.0  # for what is done there
 
 
-def begin(task: Task, snapshot: Snapshot, begun: float) -> Pace:
+def start_budget(task: Task, snapshot: Snapshot, begun: float) -> TimeBudget:
     """Start the clock of a run. A resumed run keeps its plan."""
     now, minutes = time.perf_counter(), task.config.learning.minutes
     end = begun + 60 * minutes if minutes else math.inf
-    return Pace(end, _moments(now, end, snapshot), now, int(snapshot.state.step), now - begun)
+    return TimeBudget(end, _moments(now, end, snapshot), now, int(snapshot.state.step), now - begun)
 
 
-def is_time(pace: Pace) -> bool:
+def is_due(budget: TimeBudget) -> bool:
     """Whether it is time to plan the run (again)."""
-    return bool(pace.moments) and time.perf_counter() >= pace.moments[0]
+    return bool(budget.moments) and time.perf_counter() >= budget.moments[0]
 
 
-def is_up(pace: Pace) -> bool:
+def is_up(budget: TimeBudget) -> bool:
     """Whether no time is left."""
-    return time.perf_counter() >= pace.end
+    return time.perf_counter() >= budget.end
 
 
-def without(pace: Pace, seconds: float) -> Pace:
+def exclude_time(budget: TimeBudget, seconds: float) -> TimeBudget:
     """Leave out of the measured time what was just spent on something else than learning."""
-    return pace._replace(since=pace.since + seconds)
+    return budget._replace(since=budget.since + seconds)
 
 
-def went_back(pace: Pace, snapshot: Snapshot) -> Pace:
+def after_rollback(budget: TimeBudget, snapshot: Snapshot) -> TimeBudget:
     """Measure the speed from here on, after a return to an earlier moment of the run."""
     now = time.perf_counter()
-    moments = _moments(now, pace.end, snapshot) or pace.moments  # before its first plan a run has no end
-    return pace._replace(moments=moments, since=now, step=int(snapshot.state.step))
+    moments = _moments(now, budget.end, snapshot) or budget.moments  # before its first plan a run has no end
+    return budget._replace(moments=moments, since=now, step=int(snapshot.state.step))
 
 
-def laid_out(task: Task, snapshot: Snapshot, pace: Pace) -> tuple[Snapshot, Pace]:
+def replan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> tuple[Snapshot, TimeBudget]:
     """Plan the number of updates that fit into the time left, at the speed since the last plan.
 
     Where no time is left, the run ends here, or with the next update if that is needed to close an epoch that was begun.
     Save the result at once: a resumed run then follows the same plan, whatever its speed.
     """
     now, step = time.perf_counter(), int(snapshot.state.step)
-    per_update = (now - pace.since) / max(1, step - pace.step) + pace.of_epoch / task.updates_per_epoch
+    learning, between = (now - budget.since) / max(1, step - budget.step), budget.seconds_between_epochs
+    per_update = learning + between / updates_per_epoch(task)
     least = 1 if snapshot.progress.epoch_read else 0
-    (num_updates,) = devices.all_processes_max(step + max(least, int((pace.end - now - pace.of_epoch) / per_update)))
-    return of_length(snapshot, num_updates), pace._replace(moments=pace.moments[1:], since=now, step=step)
+    (num_updates,) = devices.all_processes_max(step + max(least, int((budget.end - now - between) / per_update)))
+    return with_num_updates(snapshot, num_updates), budget._replace(moments=budget.moments[1:], since=now, step=step)
 
 
 def _moments(now: float, end: float, snapshot: Snapshot) -> tuple[float, ...]:

@@ -27,8 +27,7 @@ from jaxrnn.storage.manifest import (
     progress_from_manifest,
 )
 from jaxrnn.storage.store import OpenCheckpoint, Rejected
-from jaxrnn.training.learner import State
-from jaxrnn.training.progress import Progress, Snapshot
+from jaxrnn.training.progress import Snapshot
 
 WeightsChoice: TypeAlias = Literal["auto", "newest", "best"]
 
@@ -41,9 +40,7 @@ class Run(NamedTuple):
     config: Config
     vocabulary: Vocabulary
     model: Model
-    state: State
-    best_params: Params  # of the epoch with the lowest validation loss, or online loss where there is no validation part
-    progress: Progress
+    snapshot: Snapshot
     about: Mapping[str, Any]  # all that the checkpoint says, see `manifest.py`
     rejected: tuple[Rejected, ...] = ()  # newer checkpoints that are damaged
 
@@ -100,7 +97,7 @@ def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding 
             snapshot = _snapshot(saved, config, model, sharding)
         except InputError as error:
             raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
-    return Run(run_dir, number, config, vocabulary, model, *snapshot, about)
+    return Run(run_dir, number, config, vocabulary, model, snapshot, about)
 
 
 def list_checkpoints(run_dir: Path) -> list[int]:
@@ -136,20 +133,20 @@ def select_params(run: Run, which: WeightsChoice = "auto") -> Params:
     Raises:
       InputError: no epoch is over.
     """
-    if which == "best" and run.progress.best_step is None:
+    if which == "best" and run.snapshot.progress.best_step is None:
         raise InputError(f"no best epoch of the run in {str(run.path)!r} is known: leave --weights out")
-    return run.best_params if _is_best(run, which) else run.state.params
+    return run.snapshot.best_params if _is_best(run, which) else run.snapshot.state.params
 
 
 def describe_weights(run: Run, which: WeightsChoice) -> str:
     """Which ones these are."""
     if _is_best(run, which):
-        return f"the best, after {pluralize(run.progress.best_step or 0, 'update')}"
-    return f"the newest, after {pluralize(int(run.state.step), 'update')}"
+        return f"the best, after {pluralize(run.snapshot.progress.best_step or 0, 'update')}"
+    return f"the newest, after {pluralize(int(run.snapshot.state.step), 'update')}"
 
 
 def _is_best(run: Run, which: WeightsChoice) -> bool:
-    validated = bool(run.config.text.validation_fraction) and run.progress.best_step is not None
+    validated = bool(run.config.text.validation_fraction) and run.snapshot.progress.best_step is not None
     return which == "best" or (which == "auto" and validated)
 
 

@@ -22,8 +22,8 @@ from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary as vocabularies
 from jaxrnn.errors import InputError
+from jaxrnn.training.optimizers import learning_rate
 from jaxrnn.training.progress import Progress, Snapshot
-from jaxrnn.training.schedule import Schedule
 
 FORMAT = 2
 PACKAGES = ("jaxrnn", "jax", "flax", "optax", "orbax-checkpoint")  # whose versions are saved
@@ -41,7 +41,7 @@ def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Map
         "config": configs.config_to_json(config),
         "vocabulary": vocabularies.vocabulary_to_json(data.vocabulary),
         "text": {"sha256": data.sha256, "characters": data.num_used},
-        "progress": {**snapshot.progress._asdict(), "schedule": snapshot.progress.schedule._asdict()},
+        "progress": progress_to_json(snapshot),
         "log_sizes": dict(log_sizes),
         "optimizer": build.describe_optimizer(config),
         "random_keys": describe_random_keys(),
@@ -87,10 +87,19 @@ def config_from_manifest(about: Mapping[str, Any]) -> Config:
         ) from None
 
 
+def progress_to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Where the run stands, in the layout of format 2."""
+    progress = snapshot.progress._asdict()
+    schedule = {name: progress.pop(name) for name in ("halving", "finished")}
+    of_validation = {"learning_rate": learning_rate(snapshot.state.opt_state), "best_nats": snapshot.progress.best_nats}
+    return {**progress, "schedule": {**of_validation, **schedule}}
+
+
 def progress_from_manifest(about: Mapping[str, Any]) -> Progress:
-    """Where the run stood."""
+    """Where the run stood; the rate, which format 2 has here too, is that of the optimizer's state."""
     saved = {"epoch_read": None, **about["progress"]}  # older checkpoints do not count the losses in the epoch's sum
-    return Progress(**{**saved, "schedule": Schedule(**saved["schedule"])})
+    schedule = saved.pop("schedule")
+    return Progress(**saved, halving=schedule["halving"], finished=schedule["finished"])
 
 
 def check_layout(expected: Mapping[str, str], about: Mapping[str, Any]) -> None:

@@ -123,6 +123,11 @@ def num_clipped(opt_state: optax.OptState) -> int | None:
     return None if count is None else int(count)
 
 
+def learning_rate(opt_state: optax.OptState) -> float:
+    """The rate in the state, as the shortest number that float32 takes for it: 0.1, not 0.10000000149."""
+    return float(str(np.float32(optax.tree_utils.tree_get(opt_state, "learning_rate"))))
+
+
 def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
     """The same state at another rate."""
     return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))

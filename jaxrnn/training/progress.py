@@ -12,7 +12,6 @@ from jaxtyping import Float
 
 from jaxrnn.array_types import Params
 from jaxrnn.training.learner import State
-from jaxrnn.training.schedule import Schedule
 
 WINDOW = 1_000  # characters, at least, whose mean loss is logged and watched
 DIVERGENCE_FACTOR = 3.0  # times its best
@@ -21,7 +20,6 @@ DIVERGENCE_FACTOR = 3.0  # times its best
 class Progress(NamedTuple):
     """Plain numbers, saved with the arrays as JSON. Losses in nats per character."""
 
-    schedule: Schedule  # for what is read next
     lowest_window: float  # mean of the best window so far; before the first one that of a guess, infinite for old weights
     epochs: int = 0  # finished
     epoch_sum: float = 0.0  # of the losses in this epoch so far
@@ -33,6 +31,8 @@ class Progress(NamedTuple):
     best_step: int | None = None  # updates at the end of that epoch
     rollbacks: int = 0
     num_updates: int | None = None  # of the whole run, if it is to end after so many and not after an epoch
+    halving: bool = False  # the rate, after each epoch from now on
+    finished: bool = False  # no epoch comes any more, whatever number was asked for
 
 
 class Snapshot(NamedTuple):

@@ -1,0 +1,76 @@
+"""From what was typed, a preset, and what a run or its origin has, to the settings of a run: in one place, without a disk."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from jaxrnn.config import auto
+from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, PRESETS, Config
+
+Settings = TypeVar("Settings")
+
+
+class Given(NamedTuple):
+    """What a user has said."""
+
+    preset: str | None = None  # None: none was named
+    values: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Given({self.preset!r}, {dict(self.values)!r})"
+
+
+def resolve(given: Given, saved: Config | None = None, origin: Config | None = None) -> Config:
+    """Settings of a run: what was said, over what the run has, or its origin and the preset.
+
+    Args:
+      saved: of the run that is resumed. Without a preset, and unless `auto` looks for the run, all that was not said is as it
+        was; what is `auto` becomes what it was if `auto` may have given that.
+      origin: of the run or file whose weights a new run starts from; `saved` serves where it is no longer there.
+    Returns:
+      The settings; of a new run some may be `auto`, which `auto.resolve_auto` resolves when the size of the text is known.
+    """
+    by_auto = given.values.get("resume") == AUTO
+    if saved is not None and given.preset is None and not by_auto:
+        return auto.as_saved(with_values(saved, given.values), saved)
+    origin = (origin or saved) if given.values.get("init_from") else None
+    preset = PRESETS[given.preset or DEFAULT_PRESET]
+    config = with_values(preset if origin is None else inherited_settings(origin, given.preset), given.values)
+    if saved is None:
+        return config
+    if by_auto:  # the same command again, after the run was given more epochs
+        config = with_values(config, {"epochs": max(config.learning.epochs, saved.learning.epochs)})
+    return auto.as_saved(config, saved)
+
+
+def inherited_settings(origin: Config, preset: str | None) -> Config:
+    """What no flag says, in a run that starts from the weights of `origin`.
+
+    With a preset it is the preset's, but for the network. Without one a run learns and is tested as the origin did and was,
+    with a rate and a dropout that suit it; the name of the text, --minutes and where it is computed and saved are not taken.
+    """
+    if preset is not None:
+        return dataclasses.replace(PRESETS[preset], model=origin.model)
+    text, learning, default = origin.text, origin.learning, Config()
+    validation = AUTO if text.validation_fraction else 0.0
+    dropout = AUTO if learning.dropout else 0.0
+    return dataclasses.replace(
+        default,
+        text=dataclasses.replace(text, text=default.text.text, validation_fraction=validation, rare_threshold=0),
+        model=origin.model,
+        learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),
+        evaluation=origin.evaluation,
+    )
+
+
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Replace values of settings, by their names, also of the groups inside; no two groups share a name."""
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(typing.cast(Any, settings)):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            changed[field.name] = with_values(value, values)
+        elif field.name in values:
+            changed[field.name] = values[field.name]
+    return dataclasses.replace(typing.cast(Any, settings), **changed)

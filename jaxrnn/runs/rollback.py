@@ -1,0 +1,62 @@
+"""What happens when learning has failed: back to the last good checkpoint, at half the rate."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxrnn.errors import Diverged, InputError
+from jaxrnn.runs.describe import describe_position
+from jaxrnn.runs.task import Task
+from jaxrnn.storage import checkpoint, logs, store
+from jaxrnn.storage.logs import Log
+from jaxrnn.storage.store import Rejected
+from jaxrnn.training import optimizers
+from jaxrnn.training.progress import Progress, Snapshot
+
+MOST_ROLLBACKS = 5
+
+
+class RolledBack(NamedTuple):
+    """An earlier moment of the run, and what is told of the return to it."""
+
+    snapshot: Snapshot
+    log: Log  # for the metrics
+    line: str  # for the user
+    rejected: tuple[Rejected, ...] = ()  # newer checkpoints, which are damaged
+
+
+def roll_back(task: Task, progress: Progress, rate: float, problem: str, run_dir: Path) -> RolledBack:
+    """Return to the last good checkpoint, at half the rate.
+
+    Args:
+      progress: before learning failed.
+      rate: the learning rate until then.
+      problem: what went wrong.
+    Raises:
+      Diverged: a return is not wanted, was made `MOST_ROLLBACKS` times, or cannot be made.
+    """
+    rollbacks, happened = progress.rollbacks + 1, f"{problem} in epoch {progress.epochs + 1}"
+    higher = f"rate {rate:g} is too high for this model; start again with a lower --learning-rate"
+    if task.config.run.on_divergence == "stop":
+        raise Diverged(f"{happened}: {higher}")
+    if rollbacks > MOST_ROLLBACKS:
+        raise Diverged(f"{happened}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
+    try:
+        saved = checkpoint.load_run(run_dir)
+    except InputError as error:
+        raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
+    store.set_aside(run_dir, saved.rejected)
+    snapshot, rate = _slowed(saved.snapshot, rollbacks)
+    logs.truncate_logs(run_dir, saved.about["log_sizes"])
+    event = {"step": int(snapshot.state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
+    line = (
+        f"{happened}: back to {describe_position(task, snapshot)}, at rate {rate:g} "
+        f"({rollbacks} of at most {MOST_ROLLBACKS} times)"
+    )
+    return RolledBack(snapshot, Log(logs.event_line("divergence", event)), line, saved.rejected)
+
+
+def _slowed(saved: Snapshot, rollbacks: int) -> tuple[Snapshot, float]:
+    """Halve the rate once for each return since the checkpoint, which may be older than the last one of them."""
+    rate = optimizers.learning_rate(saved.state.opt_state) / 2 ** (rollbacks - saved.progress.rollbacks)
+    state = saved.state._replace(opt_state=optimizers.with_learning_rate(saved.state.opt_state, rate))
+    return Snapshot(state, saved.best_params, saved.progress._replace(rollbacks=rollbacks)), rate

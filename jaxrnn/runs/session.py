@@ -1,0 +1,197 @@
+"""Train as the user has said: begin a run, or resume one, and show it to its end."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from jaxrnn.config import auto, build
+from jaxrnn.config.resolve import Given, resolve
+from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS, Config, portable
+from jaxrnn.config.validate import check_config
+from jaxrnn.console import cli, report
+from jaxrnn.errors import InputError, pluralize
+from jaxrnn.runs import resume
+from jaxrnn.runs.advance import is_finished
+from jaxrnn.runs.describe import describe_position, facts
+from jaxrnn.runs.loop import run
+from jaxrnn.runs.show import show
+from jaxrnn.runs.start import check_model, first_snapshot, origin_settings, weights_of
+from jaxrnn.runs.task import Task, prepare
+from jaxrnn.runtime import compilation_cache, devices, signals
+from jaxrnn.storage import checkpoint, logs, run_folder, store
+from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.weights import Weights
+from jaxrnn.training.progress import Snapshot
+
+STARTING = "starting"  # shown on a terminal until there is something to see
+
+
+def train(given: Given, screen: Console) -> Path:
+    """Train a new run, or resume one, to its end.
+
+    JAX's settings and devices are changed: for a program, or inside `restored`.
+
+    Returns:
+      The folder of the run.
+    Raises:
+      InputError: a setting or a text that is not allowed; nothing is written then. Diverged, Stopped, NotSaved, OutOfMemory.
+    """
+    origin = origin_settings(given)
+    config = resolve(given, origin=origin)
+    connect(config)
+    run_dir = find_run(given, origin) if config.run.resume else None
+    begun = config if run_dir is None else resume.settings_of(run_dir, config)
+    with computing(config, begun, screen):
+        return begin_run(given, screen) if run_dir is None else resume_run(run_dir, given, screen)
+
+
+def connect(config: Config) -> None:
+    """Check the devices that are asked for, and meet the other processes of the run."""
+    devices.check_devices(config.device)
+    # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    devices.join_processes(config.device)
+    if config.device.coordinator:  # the processes agree on the folder, for which they compute
+        devices.start_backend()
+
+
+@contextlib.contextmanager
+def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
+    """Start the devices, as many as the run needs; inside, compiled programs are kept on the disk."""
+    devices.make_core_devices(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
+    devices.start_backend()
+    with contextlib.ExitStack() as inside:
+        with report.show_status(screen, STARTING):
+            inside.enter_context(compilation_cache.keep_programs(config.run.compilation_cache))
+        yield
+
+
+def find_run(given: Given, origin: Config | None) -> Path | None:
+    """The folder of the run to resume, the same for all processes; None for a new run."""
+    path = devices.broadcast_from_first(lambda: str(resume.find(given, origin) or ""))
+    return Path(path) if path else None
+
+
+def begin_run(given: Given, screen: Console) -> Path:
+    """Begin a run in a folder of its own."""
+    origin = load_origin(given.values.get("init_from", ""), screen)
+    config = resolve(given, origin=origin.config if origin else None)
+    if origin is not None:
+        check_model(config, origin)
+    check_config(config)
+    devices.check_precision(config.device)
+    task, snapshot = prepare_run(config, origin, screen)
+    run_dir = run_folder.make_run_folder(given.preset or DEFAULT_PRESET, config)
+    with run_folder.hold_lock(run_dir):
+        run_folder.claim(run_dir, task.config)
+        show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
+    return run_dir
+
+
+def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
+    """Resume a run from where it stopped."""
+    with run_folder.hold_lock(run_dir):
+        store.remove_leftovers(run_dir)
+        with report.show_status(screen, STARTING):
+            saved = checkpoint.load_run(run_dir) if store.list_numbers(run_dir) else None
+        begun = run_folder.read_config(run_dir) if saved is None else saved.config
+        config = resolve(given, resume.with_epochs_wanted(begun, run_dir))
+        check_config(config)
+        resume.check_settings(portable(config), begun, run_dir, config.text.text)
+        if saved is None:
+            start_again(run_dir, begun, config, given, screen)
+        else:
+            resume_from(saved, config, screen)
+    return run_dir
+
+
+def start_again(run_dir: Path, begun: Config, config: Config, given: Given, screen: Console) -> None:
+    """Start a run that was stopped before it had saved anything."""
+    if logs.read_events(run_dir):
+        raise InputError(f"the checkpoints of the run in {str(run_dir)!r} are missing, though it has learned; bring them back")
+    origin = load_origin(begun.run.init_from, screen)
+    task, snapshot = prepare_run(config, origin, screen)
+    logs.truncate_logs(run_dir, {})
+    show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
+
+
+def resume_from(saved: Run, wanted: Config, screen: Console) -> None:
+    """Resume a run from its newest good checkpoint, or say that it is finished."""
+    with report.show_status(screen, STARTING):
+        resume.check_run(saved)
+        resume.check_text(saved, wanted)
+        resume.check_longer(wanted, saved.config, saved.snapshot.progress.finished, saved.path)
+        data = build.load_data(wanted, saved.vocabulary)
+    report.warn_of_rejected(saved.rejected)
+    devices.set_precision(wanted.device)
+    config = devices.resolve_num_devices(portable(wanted), saved.config)
+    with report.show_status(screen, STARTING):
+        task = prepare(config, data)
+    if is_finished(task, saved.snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
+        screen.print(describe_finished(saved, config))
+        return
+    store.set_aside(saved.path, saved.rejected)
+    logs.truncate_logs(saved.path, saved.about["log_sizes"])
+    if config != saved.config:
+        run_folder.write_config(saved.path, config)
+    show_run(task, saved.snapshot, saved.path, describe_resumption(task, saved), screen)
+
+
+def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot]:
+    """Build what the settings name, and the snapshot from which a run of it starts."""
+    with report.show_status(screen, STARTING):
+        data = build.load_data(config, origin.vocabulary if origin else None)
+    devices.set_precision(config.device)
+    cli.import_in_background("orbax.checkpoint")
+    with report.show_status(screen, "compiling the network"):
+        task = prepare(devices.resolve_num_devices(auto.resolve_auto(portable(config), data.num_used)), data)
+        return task, first_snapshot(task, origin)
+
+
+def load_origin(source: str, screen: Console) -> Weights | None:
+    """Load the weights that a run starts from; None if they are random."""
+    if not source:
+        return None
+    with report.show_status(screen, STARTING):
+        return weights_of(Path(source))
+
+
+def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console) -> None:
+    """Show what the run is, then train it, and show what happens."""
+    report.show_facts(screen, {**facts(task, snapshot, run_dir), **notes})
+    with signals.catch_signals() as received:
+        show(screen, task, run(task, snapshot, run_dir, received))
+
+
+def describe_finished(saved: Run, config: Config) -> str:
+    """One line on a run that has nothing left to do, and how to learn more."""
+    progress = saved.snapshot.progress
+    read = f"the run in {str(saved.path)!r} is finished: it has read {pluralize(progress.epochs, 'epoch')}"
+    return f"{read}; {resume.more_in_words(config.learning, progress.finished, saved.path)}"
+
+
+def describe_resumption(task: Task, saved: Run) -> dict[str, str]:
+    """Where a run is resumed, and what may make its numbers differ."""
+    notes = {"resumed": describe_position(task, saved.snapshot)}
+    then, now = saved.config.device.num_devices, task.config.device.num_devices
+    if then not in (0, now):
+        notes["devices"] = f"{then} then and {now} now: numbers may differ in the last digits"
+    others = resume.other_versions(saved)
+    return {**notes, "versions": f"{others}: numbers may differ in the last digits"} if others else notes
+
+
+def describe_origin(config: Config, task: Task, origin: Weights | None, preset: str | None) -> dict[str, str]:
+    """What a new run has from another one."""
+    if origin is None:
+        return {}
+    new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))
+    grown = f"; {pluralize(len(new), 'new character')}: {report.spell_characters(new)}" if new else "; no new characters"
+    weights = {"weights": f"those of {config.run.init_from}{grown}"}
+    if preset is None:
+        return {**weights, "settings": "learning and evaluation as there, since no preset is named"}
+    cell = PRESETS[preset].model.cell
+    same = cell == config.model.cell
+    return weights if same else {**weights, "cell": f"{config.model.cell}, as there, not the preset's {cell}"}
