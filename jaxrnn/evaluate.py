@@ -15,18 +15,17 @@ from typing import Annotated, Literal
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
-from jaxrnn.config import settings as configs
 from jaxrnn.config.build import Data
 from jaxrnn.config.flags import CompilationCache, Flag
-from jaxrnn.config.settings import Config
+from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.console import cli, report, verdict
 from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import InputError, check_rate, pluralize
 from jaxrnn.runs.testing import dynamics, source_nats, three_numbers
-from jaxrnn.runtime import compilation_cache as compiled
 from jaxrnn.runtime import devices
+from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
 from jaxrnn.storage import checkpoint, logs
 
@@ -56,12 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
         devices.start_backend()
         screen = report.make_screen()
         with report.show_status(screen):
-            inside.enter_context(compiled.keep_programs(options.compilation_cache))
+            inside.enter_context(keep_programs(options.compilation_cache))
             run = checkpoint.load_run(options.run)
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params, config = checkpoint.select_params(run, options.weights), _with_dynamics(run.config, options.dynamic)
-        needed = not options.text or config.evaluation.dynamic == configs.AUTO
+        needed = not options.text or config.evaluation.dynamic == AUTO
         with report.show_status(screen, "compiling and testing"):
             data = _own_data(run, config) if needed else None
             how = dynamics(config, data, run.model, params)
@@ -78,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _verdicts(config: Config, how: DynamicSettings, frozen_nats: float, dynamic_nats: float) -> list[str]:
-    chosen, auto = config.evaluation.dynamic == configs.AUTO, "--dynamic auto" if config.text.validation_fraction else ""
+    chosen, auto = config.evaluation.dynamic == AUTO, "--dynamic auto" if config.text.validation_fraction else ""
     line = verdict.judge_dynamic(frozen_nats, dynamic_nats, how.rates, chosen, "--dynamic", auto)
     return [line] if line else []
 
@@ -86,13 +85,13 @@ def _verdicts(config: Config, how: DynamicSettings, frozen_nats: float, dynamic_
 def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
     if wanted is None:
         return config
-    how = {"dynamic": configs.AUTO} if isinstance(wanted, str) else {"dynamic": "fixed", "dynamic_rate": wanted}
+    how = {"dynamic": AUTO} if isinstance(wanted, str) else {"dynamic": "fixed", "dynamic_rate": wanted}
     return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, **how))
 
 
 def _own_data(run: checkpoint.Run, config: Config) -> Data:
     if not texts.text_exists(config.text.text):
-        rate = " --dynamic RATE" if config.evaluation.dynamic == configs.AUTO else ""  # auto chooses on the run's own text
+        rate = " --dynamic RATE" if config.evaluation.dynamic == AUTO else ""  # auto chooses on the run's own text
         raise InputError(
             f"the text of this run is no longer at {config.text.text!r}; put it back, or test on any text with "
             f"--text PATH{rate}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn.config import settings as configs
+from jaxrnn.config.settings import config_to_json
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import AsJson, RunFolder
 from jaxrnn.errors import DamageFound, InputError
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         if len(good) < len(found):
             terminal.tolerate_closed_output()  # the exit code says what matters most
         if options.json:
-            config = configs.config_to_json(good[-1].config) if good else None
+            config = config_to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
             print(logs.to_json_line({**about, "checkpoints": [checkpoint_row(each) for each in found]}))
         else:

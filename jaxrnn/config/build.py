@@ -8,11 +8,9 @@ from jaxtyping import Int
 
 from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths
-from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import Config
+from jaxrnn.config.settings import Config, characters_per_update, dropout_rate, learning_rate, resolved
 from jaxrnn.data import text as texts
-from jaxrnn.data import vocabulary as vocabularies
-from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, encode, merge_rare, of_text
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model, network, with_classes
 from jaxrnn.rules import RULES
@@ -64,15 +62,15 @@ def load_data(config: Config, known: Vocabulary | None = None) -> Data:
     if len(used) < len(whole):
         check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
     texts.check_length(settings.text, used)
-    vocabulary = vocabularies.of_text(used, known)
+    vocabulary = of_text(used, known)
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
     parts = texts.split(used, auto.resolve_validation_fraction(config, len(used)), settings.heldout_fraction)
     lengths.check_lengths(config, len(whole))
     _check_num_updates(config, len(parts.train))
-    train, validation, heldout = (vocabularies.encode(vocabulary, part) for part in parts)
+    train, validation, heldout = (encode(vocabulary, part) for part in parts)
     if known is None and settings.rare_threshold:
-        vocabulary = vocabularies.merge_rare(vocabulary, train, settings.rare_threshold)
+        vocabulary = merge_rare(vocabulary, train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
     known_source = used if texts.has_floor(settings.text) else None
@@ -87,9 +85,9 @@ def read_used_text(config: Config) -> tuple[str, str]:
 
 def build_model(config: Config, vocabulary: Vocabulary) -> Model:
     """The network that the settings describe, once they are chosen, for this vocabulary."""
-    settings = {**vars(config.model), "hidden_size": configs.resolved(config.model.hidden_size)}
-    of_classes = network(vocab_size=len(vocabularies.class_representatives(vocabulary)), **settings)
-    return with_classes(of_classes, vocabularies.class_ids(vocabulary)) if vocabulary.rare else of_classes
+    settings = {**vars(config.model), "hidden_size": resolved(config.model.hidden_size)}
+    of_classes = network(vocab_size=len(class_representatives(vocabulary)), **settings)
+    return with_classes(of_classes, class_ids(vocabulary)) if vocabulary.rare else of_classes
 
 
 def build_learner(config: Config, model: Model) -> Learner:
@@ -97,12 +95,12 @@ def build_learner(config: Config, model: Model) -> Learner:
     settings = config.learning
     optimize = make_optimizer(
         settings.optimizer,
-        configs.learning_rate(config),
+        learning_rate(config),
         clip_norm=settings.clip_norm,
         weight_decay=settings.weight_decay,
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # how long the run is is not known here
     )
-    rule = RULES[settings.rule](model, settings.rule_length, configs.dropout_rate(config))
+    rule = RULES[settings.rule](model, settings.rule_length, dropout_rate(config))
     return online(model, rule, optimize, streams_shape(config))
 
 
@@ -118,7 +116,7 @@ def streams_shape(config: Config) -> tuple[int, ...]:
 
 
 def _check_num_updates(config: Config, num_train: int) -> None:
-    block = configs.characters_per_update(config) * config.learning.num_streams
+    block = characters_per_update(config) * config.learning.num_streams
     updates = config.learning.epochs * (num_train // block)
     if updates > MAX_UPDATES:
         raise InputError(f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MAX_UPDATES:,} can be counted")

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxrnn.config import auto
-from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import AUTO, Config
-from jaxrnn.data import text as texts
+from jaxrnn.config.settings import AUTO, Config, characters_per_update
+from jaxrnn.data.text import split_lengths
 from jaxrnn.errors import InputError
 
 PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
@@ -33,8 +32,8 @@ def find_too_short(config: Config, num_characters: int) -> str:
     """The first part that is too short, in words; "" if none is."""
     settings = config.text
     used = count_used(config, num_characters)
-    found = texts.split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
-    wanted = {"train": configs.characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
+    found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
+    wanted = {"train": characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
     if settings.validation_fraction:
         wanted["validation"] = 2
     for name, least in wanted.items():

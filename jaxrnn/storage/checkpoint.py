@@ -12,8 +12,7 @@ from jaxrnn.config import build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.data import paths
-from jaxrnn.data import vocabulary as vocabularies
-from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.storage import store
@@ -92,7 +91,7 @@ def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding 
         try:
             if about["format"] != FORMAT:
                 raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
-            config, vocabulary = config_from_manifest(about), vocabularies.vocabulary_from_json(about["vocabulary"])
+            config, vocabulary = config_from_manifest(about), vocabulary_from_json(about["vocabulary"])
             model = build.build_model(config, vocabulary)
             snapshot = _snapshot(saved, config, model, sharding)
         except InputError as error:

@@ -17,10 +17,9 @@ from jaxtyping import PyTree
 
 import jaxrnn
 from jaxrnn.config import build
-from jaxrnn.config import settings as configs
 from jaxrnn.config.build import Data
-from jaxrnn.config.settings import Config
-from jaxrnn.data import vocabulary as vocabularies
+from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.data.vocabulary import vocabulary_to_json
 from jaxrnn.errors import InputError
 from jaxrnn.training.optimizers import learning_rate
 from jaxrnn.training.progress import Progress, Snapshot
@@ -38,8 +37,8 @@ def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Map
     return {
         "format": FORMAT,
         "versions": package_versions(),
-        "config": configs.config_to_json(config),
-        "vocabulary": vocabularies.vocabulary_to_json(data.vocabulary),
+        "config": config_to_json(config),
+        "vocabulary": vocabulary_to_json(data.vocabulary),
         "text": {"sha256": data.sha256, "characters": data.num_used},
         "progress": progress_to_json(snapshot),
         "log_sizes": dict(log_sizes),
@@ -80,7 +79,7 @@ def hash_arrays(arrays: PyTree, about: Mapping[str, Any]) -> str:
 def config_from_manifest(about: Mapping[str, Any]) -> Config:
     """The settings; `InputError` if they are not those of this version."""
     try:
-        return configs.config_from_json(about["config"])
+        return config_from_json(about["config"])
     except InputError as error:
         raise InputError(
             f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, this is {jaxrnn.__version__}"

@@ -13,8 +13,7 @@ from typing import Any
 
 import filelock
 
-from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import Config
+from jaxrnn.config.settings import Config, config_from_json, config_to_json
 from jaxrnn.data import paths
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
@@ -72,7 +71,7 @@ def claim(path: Path, config: Config) -> None:
 
 def write_config(path: Path, config: Config) -> None:
     """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
-    settings = json.dumps(configs.config_to_json(config), indent=2, ensure_ascii=False)
+    settings = json.dumps(config_to_json(config), indent=2, ensure_ascii=False)
     with _explain_write_errors(path):
         # A name of a file that is not UTF-8 has surrogates in it.
         replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
@@ -85,7 +84,7 @@ def read_config(path: Path) -> Config:
       InputError: they cannot be read or are not those of this version.
     """
     try:
-        return configs.config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
+        return config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
     except InputError as error:
         raise InputError(f"the run in {str(path)!r} cannot be used: {error}") from None
     except (OSError, ValueError, TypeError, AttributeError) as error:

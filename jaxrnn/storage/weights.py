@@ -14,10 +14,8 @@ import safetensors.numpy
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
-from jaxrnn.config import settings as configs
-from jaxrnn.config.settings import Config
-from jaxrnn.data import vocabulary as vocabularies
-from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError
 from jaxrnn.storage.manifest import hash_arrays
 
@@ -41,7 +39,7 @@ def weights_to_bytes(weights: Weights) -> bytes:
     """
     arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
     known = weights.vocabulary
-    about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(configs.config_to_json(weights.config))}
+    about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(config_to_json(weights.config))}
     about |= {"rare": known.rare} if known.rare else {}
     return safetensors.numpy.save(arrays, {**about, "sha256": hash_arrays(arrays, about)})
 
@@ -64,7 +62,7 @@ def read_weights(path: Path) -> Weights:
     if hash_arrays(arrays, about) != sha256:
         raise InputError(f"{str(path)!r} is damaged: its SHA-256 differs from when it was written")
     known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
-    config, vocabulary = configs.config_from_json(json.loads(about["config"])), vocabularies.vocabulary_from_json(known)
+    config, vocabulary = config_from_json(json.loads(about["config"])), vocabulary_from_json(known)
     shapes = jax.eval_shape(build.build_model(config, vocabulary).init, build.make_keys(0).init)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     names = [_name(where) for where, _ in leaves]
@@ -83,7 +81,7 @@ def read_weights_config(path: Path) -> Config:
     """
     try:
         with safetensors.safe_open(path, "np") as file:
-            return configs.config_from_json(json.loads((file.metadata() or {})["config"]))
+            return config_from_json(json.loads((file.metadata() or {})["config"]))
     except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} holds no settings: {error}") from None
 
