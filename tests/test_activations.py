@@ -30,7 +30,9 @@ def test_their_derivatives_are_those_of_the_exact_functions(function, derivative
     np.testing.assert_allclose(values, derivative(EXACT[function]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("function", EXACT)
-def test_what_is_no_number_stays_none(function):
-    assert np.isnan(function(jnp.float32(np.nan)))
-    np.testing.assert_allclose(function(jnp.array([-np.inf, np.inf], jnp.float32))[1], 1, rtol=1e-6)
+@pytest.mark.parametrize(("function", "least"), [(tanh, -1), (sigmoid, 0)])
+def test_nan_stays_nan_and_infinity_is_where_the_function_ends(function, least):
+    values = jax.jit(function)(np.array([np.nan, -np.inf, np.inf], np.float32))
+    np.testing.assert_allclose(values, [np.nan, least, 1], rtol=1e-6, atol=6e-7)
+    slopes = jax.jit(jax.vmap(jax.grad(function)))(np.array([np.nan, -np.inf, np.inf], np.float32))
+    np.testing.assert_allclose(slopes, [np.nan, 0, 0], atol=1e-6)
