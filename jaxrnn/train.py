@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 import sys
 
 from jaxrnn.config.resolve import Given
-from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS, Config
+from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.errors import InputError
 from jaxrnn.runs.session import train
@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> Given:
     if preset is not None and preset not in PRESETS:
         raise InputError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
     try:
-        values = cli.parse_given(Config, "train [PRESET]", __doc__, flags, PRESETS[preset or DEFAULT_PRESET])
+        values = cli.parse_given(PRESETS[preset or DEFAULT_PRESET], "train [PRESET]", __doc__, flags)
     except InputError as error:
         misplaced = "unexpected argument" in str(error) and any(flag in PRESETS for flag in flags)
         raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None

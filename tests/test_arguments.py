@@ -74,7 +74,7 @@ def test_what_is_printed_to_be_typed_can_be_typed(folder, capsys, trained):
 )
 def test_each_flag_is_given_once_and_with_a_value(settings, given, said):
     with pytest.raises(InputError, match=re.escape(said)):
-        cli.parse(settings, "program", None, given)
+        cli.parse_given(settings, "program", None, given)
 
 
 def test_a_switch_may_say_what_stands_already():
@@ -85,7 +85,7 @@ def test_a_switch_may_say_what_stands_already():
         (tied, "--tied_readout", True),
         (tied, "--no-tied-readout", False),
     ]:
-        assert cli.parse(Config, "train", None, [given], default).model.tied_readout is expected
+        assert cli.parse_given(default, "train", None, [given]) == {"tied_readout": expected}
     assert cli.parse(SampleConfig, "sample", None, ["--compilation-cache", "--prompt=--skip-unknown"]).compilation_cache
 
 
@@ -120,11 +120,10 @@ def test_a_word_is_a_word(word):
 )
 def test_a_tilde_is_the_home_folder_in_every_path(settings, given, field, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = cli.parse(settings, "program", None, [argument.replace("@", "~/a") for argument in given])
-    part = found if settings is not Config else found.text if field == "text" else found.run
-    assert str(getattr(part, field)) == str(tmp_path / "a")
+    values = cli.parse_given(settings, "program", None, [argument.replace("@", "~/a") for argument in given])
+    assert str(values[field]) == str(tmp_path / "a")
     with pytest.raises(InputError, match="'~nobody-here/a' cannot be found: there is no home folder '~nobody-here'"):
-        cli.parse(settings, "program", None, [argument.replace("@", "~nobody-here/a") for argument in given])
+        cli.parse_given(settings, "program", None, [argument.replace("@", "~nobody-here/a") for argument in given])
 
 
 def test_a_prompt_keeps_its_tilde(monkeypatch):

@@ -52,7 +52,7 @@ def list_settings(settings: Any) -> Iterator[Setting]:
         yield Setting(field.name, kind, default, field.default is dataclasses.MISSING, flag, owner)
 
 
-def parse_values(settings: type, arguments: Sequence[str]) -> dict[str, Any]:
+def parse_values(settings: Any, arguments: Sequence[str]) -> dict[str, Any]:
     """Parse the values that were typed, by the names of the settings; `help` or `version` among them was asked for.
 
     Raises:

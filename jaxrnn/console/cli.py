@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import jax
 
 from jaxrnn import __version__
-from jaxrnn.config.resolve import with_values
 from jaxrnn.console import terminal
-from jaxrnn.console.arguments import list_settings, parse_values
+from jaxrnn.console.arguments import parse_values
 from jaxrnn.console.help import print_help
 from jaxrnn.errors import DamageFound, Diverged, InputError, NotSaved, OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runtime.restored import restore_settings
@@ -23,41 +22,27 @@ Settings = TypeVar("Settings")
 EXIT_CODES = {NotSaved: 1, OutOfMemory: 1, InputError: 2, Diverged: 3, DamageFound: 4}
 
 
-def parse(
-    settings: type[Settings],
-    program: str,
-    description: str | None,
-    arguments: list[str] | None,
-    default: Settings | None = None,
-) -> Settings:
-    """Parse the flags into settings, as `parse_given` does.
-
-    Args:
-      default: the settings without any flag.
-    """
-    values = parse_given(settings, program, description, arguments, default)
-    required = {each.name: values[each.name] for each in list_settings(settings) if each.is_required}
-    return with_values(settings(**required) if default is None else default, values)
-
-
-def parse_given(
-    settings: type[Settings],
-    program: str,
-    description: str | None,
-    arguments: list[str] | None,
-    default: Settings | None = None,
-) -> dict[str, Any]:
-    """Parse the flags into the values that are given; `--help` prints them, `--version` the version, and ends the program.
+def parse(settings: type[Settings], program: str, description: str | None, arguments: list[str] | None) -> Settings:
+    """Parse a program's flags; `--help` and `--version` print theirs and end the program.
 
     Raises:
-      InputError: a flag that does not exist or is given twice, or a value that it does not take.
+      InputError: a flag that does not exist or is given twice, a value that it does not take, or a missing argument.
+    """
+    return settings(**parse_given(settings, program, description, arguments))
+
+
+def parse_given(settings: Any, program: str, description: str | None, arguments: list[str] | None) -> dict[str, Any]:
+    """Parse the flags as `parse` does, to the values that were typed, by the names of the settings.
+
+    Args:
+      settings: the dataclass of flags, or an instance whose values are the defaults that `--help` shows.
     """
     values = parse_values(settings, sys.argv[1:] if arguments is None else arguments)
     if "version" in values:
         print(f"jaxrnn {__version__}")
         raise SystemExit(0)
     if "help" in values:
-        print_help(f"python -m jaxrnn.{program}", description or "", settings if default is None else default)
+        print_help(f"python -m jaxrnn.{program}", description or "", settings)
         raise SystemExit(0)
     return values
 
