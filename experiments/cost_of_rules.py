@@ -26,7 +26,7 @@ from claims import SNAP_NOTE, expect
 from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.model import network
-from jaxrnn.rules import RULES, _influence
+from jaxrnn.rules import RULES, _influence, make_rule
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
@@ -79,7 +79,7 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     """All rules of the cell and `one_step`, in turn."""
     model = network(cell, vocab_size, hidden, initialisation="orthogonal")
     rules = (("one_step", 1), *COMPARED[cell])
-    learners = [online(model, RULES[rule](model, length, 0.0), make_optimizer("sgd", 1e-3)) for rule, length in rules]
+    learners = [online(model, make_rule(RULES[rule], model, length), make_optimizer("sgd", 1e-3)) for rule, length in rules]
     drives = [fast_driver(learner, MOST_CHARACTERS) for learner in learners]
     states = [jax.jit(learner.init)(jax.random.key(0)) for learner in learners]
 

@@ -33,7 +33,7 @@ from claims import SNAP_NOTE, expect
 from jaxrnn import fast_driver, online
 from jaxrnn.data import automaton, synthetic, vocabulary
 from jaxrnn.models.model import network
-from jaxrnn.rules import RULES
+from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring import evaluation
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
@@ -119,7 +119,7 @@ def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], f
     known = vocabulary.of_text(texts[0])
     model = network(vocab_size=len(known.characters), **task.network)
     falling = make_optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
-    learner = online(model, RULES[rule](model, length, 0.0), falling)
+    learner = online(model, make_rule(RULES[rule], model, length), falling)
     drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluation.frozen_evaluation(model)
     name = rule if length == 1 else f"{rule} {length}"
     floor = automaton.entropy_rate(synthetic.named_source(task.source)) - task.known

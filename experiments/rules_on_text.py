@@ -24,7 +24,7 @@ from claims import SNAP_NOTE, expect
 from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.model import network
-from jaxrnn.rules import RULES
+from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring import evaluation
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
@@ -78,7 +78,7 @@ def main(seconds: float = SECONDS) -> None:
 def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, seconds: float) -> Run:
     """Reads the text once, notes how good it is, and reads on until the time is over; only learning counts."""
     model = network(cell, vocab_size, 128, initialisation="pytorch")
-    learner = online(model, RULES[rule](model, length, 0.0), make_optimizer("sgd", RATES[cell]))
+    learner = online(model, make_rule(RULES[rule], model, length), make_optimizer("sgd", RATES[cell]))
     drive, train, frozen = (
         fast_driver(learner, PER_CALL),
         jnp.asarray(ids[: NUM_TRAIN + 1]),

@@ -26,7 +26,7 @@ from jaxrnn import network
 from jaxrnn.array_types import Carry, Params
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.model import Model
-from jaxrnn.rules import RULES, bptt
+from jaxrnn.rules import RULES, bptt, make_rule
 
 RESULTS = Path(__file__).with_name("results")
 HIDDEN, NUM_CHARACTERS, DRAWS, LAYERS = 12, 40, 5, (1, 2, 3)
@@ -75,7 +75,7 @@ def drawn(model: Model, ids: jax.Array, seed: int) -> Draw:
 
 def cosines_of(model: Model, rule: str, length: int, ids: jax.Array, draws: list[Draw]) -> list[float]:
     """Of the angle between the rule's gradient and the true one, for each draw."""
-    online, found = RULES[rule](model, length, 0.0), []
+    online, found = make_rule(RULES[rule], model, length), []
     step = compiled(online)
     for seed, (params, carry, true) in enumerate(draws):
         with jax.enable_x64(True):

@@ -26,7 +26,7 @@ from jaxrnn import State, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams, updates_per_epoch
 from jaxrnn.models.model import network
-from jaxrnn.rules import RULES
+from jaxrnn.rules import RULES, make_rule
 from jaxrnn.training.drivers import cpu_compiler_options, update_many
 from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import make_optimizer, with_learning_rate
@@ -56,7 +56,7 @@ def main(
     stream = jnp.asarray(to_streams(vocabulary.encode(known, used), num_streams))
     model = network(cell, len(known.characters), hidden_size)
     streams = () if num_streams == 1 else (num_streams,)
-    learner = online(model, RULES[rule](model, rule_length, 0.0), make_optimizer(optimizer_name, rates[0]), streams)
+    learner = online(model, make_rule(RULES[rule], model, rule_length), make_optimizer(optimizer_name, rates[0]), streams)
     many = jax.default_backend() != "cpu" if side_by_side is None else side_by_side
     ways: dict[bool, Callable[..., Losses]] = {True: at_once, False: in_turn}
     losses, seconds = timed(ways[many], learner, stream, rates, seeds, epochs)

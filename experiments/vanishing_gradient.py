@@ -36,9 +36,9 @@ from claims import expect
 
 from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, online
 from jaxrnn.array_types import Params
-from jaxrnn.config.auto import SGD_RATES
 from jaxrnn.data import automaton, synthetic, text, vocabulary
 from jaxrnn.data.streams import to_streams, updates_per_epoch
+from jaxrnn.models.cells import CELLS, UNSQUASHED_RATES
 from jaxrnn.rules._unroll import unroll_layer
 from jaxrnn.training.drivers import Driver
 from jaxrnn.training.learner import Learner
@@ -69,11 +69,11 @@ class Reach(NamedTuple):
 
 
 KINDS = {
-    "Elman, sigmoid": Kind("elman", SGD_RATES["elman"][0]),
-    "Elman, tanh": Kind("elman", SGD_RATES["tanh or relu"][0], "tanh"),
-    "GRU": Kind("gru", SGD_RATES["gru"][0]),
-    "LSTM": Kind("lstm", SGD_RATES["lstm"][0]),
-    "LRU": Kind("lru", SGD_RATES["lru"][0]),
+    "Elman, sigmoid": Kind("elman", CELLS["elman"].sgd_rates[0]),
+    "Elman, tanh": Kind("elman", UNSQUASHED_RATES[0], "tanh"),
+    "GRU": Kind("gru", CELLS["gru"].sgd_rates[0]),
+    "LSTM": Kind("lstm", CELLS["lstm"].sgd_rates[0]),
+    "LRU": Kind("lru", CELLS["lru"].sgd_rates[0]),
 }
 COURSE = "Elman, sigmoid, one step"
 RULES = {"blocks": f"blocks of {BLOCK}", "one_step": "one step"}

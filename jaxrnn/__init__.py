@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jaxrnn.data import text, vocabulary
-    from jaxrnn.models.model import Model, elman, nats, network, with_cell
+    from jaxrnn.models.model import Model, elman, nats, network, with_cell, with_nnx_cell
     from jaxrnn.rules import (
         Gradient,
         Rule,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jaxrnn.training.learner import Learner, State, online
 
 FOUND_IN = {
-    "models.model": ("Model", "elman", "nats", "network", "with_cell"),
+    "models.model": ("Model", "elman", "nats", "network", "with_cell", "with_nnx_cell"),
     "rules": (
         "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
     ),
@@ -66,6 +66,7 @@ __all__ = [
     "uoro",
     "vocabulary",
     "with_cell",
+    "with_nnx_cell",
 ]
 
 

@@ -17,5 +17,5 @@ Losses: TypeAlias = Float[Array, " length"]  # nats per character, mean over the
 RandomKey: TypeAlias = Key[Array, ""]
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
-Carry: TypeAlias = PyTree[Float[Array, "*streams _"]]
+Carry: TypeAlias = PyTree[Float[Array, "..."]]  # each array is [*streams, ...]
 Memory: TypeAlias = PyTree[Array]  # whatever a rule carries from one update to the next; () for none

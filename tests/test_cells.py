@@ -10,7 +10,8 @@ from flax import linen as nn
 from jaxrnn import network
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import INITIALISATIONS
-from jaxrnn.models.dense import CELLS, GRU, LSTM, Elman, LeakyElman
+from jaxrnn.models.cells import CELLS
+from jaxrnn.models.dense import GRU, LSTM, Elman, LeakyElman
 
 INPUTS = 3
 
@@ -42,7 +43,7 @@ def of_flax(name, params):
 @pytest.mark.parametrize(("name", "flax_cell"), [("gru", nn.GRUCell), ("lstm", nn.LSTMCell)])
 @pytest.mark.parametrize("streams", [(), (2,)])
 def test_a_step_is_that_of_flax(name, flax_cell, streams):
-    cell, inputs = CELLS[name](INPUTS, HIDDEN), np.random.default_rng(0).normal(size=(*streams, INPUTS))
+    cell, inputs = CELLS[name].make(INPUTS, HIDDEN), np.random.default_rng(0).normal(size=(*streams, INPUTS))
     carry, variables = begun(cell, streams, inputs.astype(np.float32))
     with jax.enable_x64(True):
         params, carry = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (variables["params"], carry))
@@ -53,7 +54,7 @@ def test_a_step_is_that_of_flax(name, flax_cell, streams):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_an_id_is_a_one_hot_vector(name):
-    cell, ids = CELLS[name](VOCAB, 6), np.array([0, 4, 6], np.int32)
+    cell, ids = CELLS[name].make(VOCAB, 6), np.array([0, 4, 6], np.int32)
     carry, variables = begun(cell, (3,), ids)
     by_id, by_vector = (jax.jit(cell.apply)(variables, carry, x) for x in (ids, np.eye(VOCAB, dtype=np.float32)[ids]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), by_id, by_vector)
@@ -80,7 +81,7 @@ def test_without_biases_there_are_none():
 
 @pytest.mark.parametrize("name", CELLS)
 def test_both_parts_have_one_derivative_where_a_cell_says_so(name):
-    cell = CELLS[name](3, 4)
+    cell = CELLS[name].make(3, 4)
     px, ph = np.random.default_rng(0).normal(size=(2, 4 * cell.num_gates)).astype(np.float32)
 
     def derivatives(px, ph):
@@ -121,7 +122,7 @@ def test_a_leak_is_over_0_and_at_most_1(leak):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_what_each_unit_gives_to_itself_is_the_derivative_by_its_own_state(name):
-    cell = CELLS[name](3, 4)
+    cell = CELLS[name].make(3, 4)
     carry, variables = begun(cell)
     recur, own = (lambda h, method=method: cell.apply(variables, h, method=method) for method in ("recur", "recur_diagonal"))
     every, own = (np.asarray(jax.jit(jax.jacobian(function))(cell.hidden(carry))) for function in (recur, own))

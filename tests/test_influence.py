@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxrnn import network, with_cell
 from jaxrnn.errors import InputError
-from jaxrnn.models.dense import CELLS
+from jaxrnn.models.cells import CELLS
 from jaxrnn.rules import _influence, rflo, rtrl, rtrl_diagonal, snap1
 
 EVEN = 4
@@ -78,8 +78,8 @@ def test_putting_back_what_was_taken_changes_nothing(model):
 @pytest.mark.parametrize("model", [LAYERS, FLAX], ids=["layers", "Flax"])
 def test_a_carry_is_a_vector_and_back(model, streams):
     _, carry = drawn(model, streams)
-    vector = _influence.flatten_carry(carry)
-    assert vector.shape[:-1] == streams == _influence.carry_streams_shape(carry)
+    vector = _influence.flatten_carry(carry, len(streams))
+    assert vector.shape[:-1] == streams == _influence.carry_streams_shape(model, carry)
     again = _influence.unflatten_carry(carry, vector)
     assert jax.tree.structure(again) == jax.tree.structure(carry)
     jax.tree.map(np.testing.assert_array_equal, again, carry)

@@ -11,7 +11,7 @@ import reference
 from fixed import apart, case, summed
 from flax import linen as nn
 
-from jaxrnn.models.dense import CELLS
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network, with_cell
 from jaxrnn.rules import one_step, rflo, rtrl_diagonal, snap1, snap_n
 

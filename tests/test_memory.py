@@ -43,7 +43,7 @@ def model_of(name):
 
 @functools.cache
 def rule_of(name):
-    return rules.RULES[name](model_of(name), LENGTHS.get(name, 1), 0.0)
+    return rules.make_rule(rules.RULES[name], model_of(name), LENGTHS.get(name, 1))
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from jaxrnn.config.settings import PRESETS
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import with_classes
+from jaxrnn.models.classes import with_classes
 from jaxrnn.rules import bptt
 from jaxrnn.runs import start
 from jaxrnn.scoring.sampling import sample

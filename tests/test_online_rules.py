@@ -14,7 +14,7 @@ from flax import linen as nn
 from test_bptt import unrolled
 
 from jaxrnn.errors import InputError
-from jaxrnn.models.dense import CELLS
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import nats, network, with_cell
 from jaxrnn.rules import one_step, rtrl, snap_n, tbptt_sliding, uoro
 from jaxrnn.rules.uoro import rademacher

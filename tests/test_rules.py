@@ -12,7 +12,7 @@ from conftest import HIDDEN, VOCAB
 from fixed import EACH_RULE, drawn, text
 
 from jaxrnn import elman, network, one_step
-from jaxrnn.rules import RULES, uoro
+from jaxrnn.rules import RULES, make_rule, uoro
 
 LENGTHS = {"bptt": 3, "tbptt_sliding": 3, "snap_n": 3}
 
@@ -26,7 +26,7 @@ def signs(key, num_read, shape):
 def made(name):
     """A model that the rule is for, the rule, and its gradient, compiled once for all tests."""
     model = network("indrnn" if name == "rtrl_diagonal" else "leaky", VOCAB, HIDDEN)
-    rule = uoro(model, signs) if name == "uoro" else RULES[name](model, LENGTHS.get(name, 1), 0.0)
+    rule = uoro(model, signs) if name == "uoro" else make_rule(RULES[name], model, LENGTHS.get(name, 1))
     return model, rule, jax.jit(rule.gradient)
 
 

@@ -10,7 +10,7 @@ from jaxrnn import fast_driver
 from jaxrnn.config import auto, build
 from jaxrnn.config import settings as config
 from jaxrnn.data import streams as stream
-from jaxrnn.models.dense import CELLS
+from jaxrnn.models.cells import CELLS
 from jaxrnn.training.optimizers import OPTIMIZERS
 
 RULES = {"one_step": {}, "bptt": {"rule_length": 16, "num_streams": 4}}

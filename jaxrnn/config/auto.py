@@ -2,19 +2,11 @@
 
 import dataclasses
 
-from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, characters_per_update, resolved
+from jaxrnn.config import parts
+from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, resolved
+from jaxrnn.models.cells import UNSQUASHED_RATES
 
-ADAPTIVE = ("adam", "adamw", "rmsprop")  # optimizers that move each weight by about the rate, however long the gradient is
-ADAPTIVE_RATES = (1e-3, 1e-2)  # of an update after a character, and after a block
-SGD_RATES = {
-    "elman": (0.1, 1.0),
-    "leaky": (0.3, 3.0),
-    "indrnn": (0.1, 1.0),
-    "gru": (0.03, 1.0),
-    "lstm": (0.1, 1.0),
-    "lru": (0.03, 0.3),
-    "tanh or relu": (0.01, 0.3),
-}
+ADAPTIVE_RATES = (1e-3, 1e-2)  # of an adaptive optimizer, for an update after a character, and after a block
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
 MAX_VALIDATION = 30_000  # characters, if their number is left to choose
@@ -73,12 +65,12 @@ def choose_rate(config: Config) -> float:
     Tried for every cell and optimizer, one character and 16 of four streams to an update (`tests/test_suitable.py`).
     """
     model, learning = config.model, config.learning
-    kind = model.cell if model.activation == "sigmoid" else "tanh or relu"
-    after_character, after_block = ADAPTIVE_RATES if learning.optimizer in ADAPTIVE else SGD_RATES[kind]
-    rate = after_character if characters_per_update(config) == 1 else after_block
-    noisy = learning.rule == "uoro" and learning.optimizer not in ADAPTIVE
-    unbounded = learning.optimizer == "rmsprop" and model.activation == "relu"  # at the whole rate the loss jumps now and then
-    return rate / (10 if learning.optimizer == "momentum" else 1) / (10 if noisy else 1) / (2 if unbounded else 1)
+    optimizer, rule = parts.optimizer(learning.optimizer), parts.rule(learning.rule)
+    of_sgd = parts.cell(model.cell).sgd_rates if model.activation == "sigmoid" else UNSQUASHED_RATES
+    after_character, after_block = ADAPTIVE_RATES if optimizer.is_adaptive else of_sgd
+    rate = after_character if parts.characters_per_update(config) == 1 else after_block
+    noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1
+    return rate / optimizer.rate_divisor / noise_divisor / (optimizer.relu_divisor if model.activation == "relu" else 1)
 
 
 def choose_hidden_size(minutes: float, num_characters: int) -> int:

@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxrnn.config import auto
-from jaxrnn.config.settings import AUTO, Config, characters_per_update
+from jaxrnn.config import auto, parts
+from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data.text import split_lengths
 from jaxrnn.errors import InputError
 
@@ -33,7 +33,7 @@ def find_too_short(config: Config, num_characters: int) -> str:
     settings = config.text
     used = count_used(config, num_characters)
     found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
-    wanted = {"train": characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
+    wanted = {"train": parts.characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
     if settings.validation_fraction:
         wanted["validation"] = 2
     for name, least in wanted.items():
@@ -86,7 +86,7 @@ def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
 
 def _blocks(config: Config) -> tuple[str, ...]:
     """Settings that multiply the characters of an update."""
-    return ("num_streams", "rule_length") if config.learning.rule == "bptt" else ("num_streams",)
+    return ("num_streams", "rule_length") if parts.reads_blocks(config) else ("num_streams",)
 
 
 def _fewer(config: Config, num_characters: int) -> Iterator[str]:

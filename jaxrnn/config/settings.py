@@ -9,19 +9,21 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jaxrnn.config.flags import CompilationCache, Flag, Seed
+from jaxrnn.config.plugins import is_import_string
 from jaxrnn.data import paths
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
 
 AUTO = "auto"  # a value that is chosen when the run begins
 AUTO_VALIDATION = 0.05  # of the text, at most
+NAMED = "NAME|MODULE:NAME"  # a known part, or one of one's own, which is imported
 
 
 @dataclass(frozen=True)
 class TextConfig:
     """Text: what is read, and how it is split."""
 
-    text: Annotated[str, Flag("NAME|FILE")] = "comedie"
+    text: Annotated[str, Flag("NAME|FILE|MODULE:NAME")] = "comedie"
     """comedie (comes with the package), moliere or shakespeare (downloaded once), a UTF-8 file, or synthetic:NAME, a source of
     known entropy: reber, embedded-reber, add, copy, anbn, hmm or pcfg."""
     max_characters: int = 50_000
@@ -38,7 +40,7 @@ class TextConfig:
 class ModelConfig:
     """Network: cells, layers and initial weights."""
 
-    cell: Annotated[Literal["elman", "leaky", "indrnn", "gru", "lstm", "lru"], Flag("NAME")] = "elman"
+    cell: Annotated[str, Flag(NAMED)] = "elman"
     """Recurrent cell. elman: simple RNN (Elman, 1990). leaky: leaky units. indrnn, lru: diagonal recurrence, which makes exact
     gradients cheap; lru is linear. gru, lstm: gated cells, which remember for longer."""
     hidden_size: int | Literal["auto"] = 128
@@ -67,9 +69,7 @@ class LearningConfig:
     minutes: float = 0.0
     """Time budget for training, instead of a number of epochs: the speed is measured and the run planned to end on time.
     0 = no budget."""
-    rule: Annotated[
-        Literal["one_step", "bptt", "tbptt_sliding", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "rflo", "uoro"], Flag("NAME")
-    ] = "one_step"
+    rule: Annotated[str, Flag(NAMED)] = "one_step"
     """How the gradient is computed. one_step: from one character. bptt: through a block of --rule-length characters, with one
     update per block and the state carried over to the next. The others update after each character. tbptt_sliding: through the
     last --rule-length characters. rtrl: through all of them, exactly, at a high cost in time and memory. rtrl_diagonal: exactly
@@ -78,7 +78,7 @@ class LearningConfig:
     gradient.) rflo: through the memory of leaky and gated units. uoro: an unbiased, noisy estimate of rtrl."""
     rule_length: int = 1
     """Characters per block of bptt or in the window of tbptt_sliding; steps of snap_n."""
-    optimizer: Annotated[Literal["sgd", "momentum", "adam", "adamw", "rmsprop"], Flag("NAME")] = "sgd"
+    optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer: sgd, momentum, adam, adamw or rmsprop."""
     learning_rate: float | Literal["auto"] = AUTO
     """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for the notebook preset)."""
@@ -102,7 +102,7 @@ class EvaluationConfig:
     dynamic: Literal["fixed", "auto"] = "fixed"
     """Dynamic evaluation: learning goes on during the test. fixed: with the next three settings. auto: with the optimizer and
     rate, or mixture of rates, that do best on the validation part."""
-    dynamic_optimizer: Annotated[Literal["sgd", "momentum", "adam", "adamw", "rmsprop"], Flag("NAME")] = "sgd"
+    dynamic_optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer of dynamic evaluation, one of those of --optimizer."""
     dynamic_rate: float = 0.1
     """Learning rate of dynamic evaluation."""
@@ -202,7 +202,8 @@ def portable(config: Config) -> Config:
     text, source = config.text.text, config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
-    kept_text = dataclasses.replace(config.text, text=text if text in TEXT_NAMES else _absolute(text))
+    as_it_is = text in TEXT_NAMES or is_import_string(text)
+    kept_text = dataclasses.replace(config.text, text=text if as_it_is else _absolute(text))
     return dataclasses.replace(config, text=kept_text, device=device, run=run)
 
 
@@ -213,11 +214,6 @@ def _absolute(path: str) -> str:
 def learning_rate(config: Config) -> float:
     """The learning rate, once it is chosen."""
     return resolved(config.learning.learning_rate)
-
-
-def characters_per_update(config: Config) -> int:
-    """Characters of each stream that one update reads."""
-    return config.learning.rule_length if config.learning.rule == "bptt" else 1
 
 
 def dropout_rate(config: Config) -> float:

@@ -1,5 +1,9 @@
 """Whether the settings are such that one can train with them; what is wrong is told with the name of the flag."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from jaxrnn.config import parts
 from jaxrnn.config.settings import (
     AUTO,
     AUTO_VALIDATION,
@@ -11,9 +15,9 @@ from jaxrnn.config.settings import (
     TextConfig,
 )
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
-
-CELLS_WITH_ACTIVATION = ("elman", "leaky", "indrnn")  # cells whose activation is a matter of choice
-RULES_WITH_LENGTH = ("bptt", "tbptt_sliding", "snap_n")
+from jaxrnn.models.cells import CELLS
+from jaxrnn.rules import RULES, takes
+from jaxrnn.training.optimizers import OPTIMIZERS
 
 
 def check_config(config: Config) -> None:
@@ -42,16 +46,15 @@ def _check_network(model: ModelConfig) -> None:
         check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
-    if model.cell not in CELLS_WITH_ACTIVATION and model.activation != "sigmoid":
-        raise InputError(
-            f"--activation goes with --cell {' or '.join(CELLS_WITH_ACTIVATION)}; {model.cell} units have their own"
-        )
+    cell = parts.cell(model.cell)
+    if "activation" not in cell.choices and model.activation != "sigmoid":
+        raise InputError(f"--activation goes with --cell {_cells_with('activation')}; {model.cell} units have their own")
     check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
-    if model.cell != "leaky" and model.leak != ModelConfig().leak:
-        raise InputError(f"--leak goes with --cell leaky; {model.cell} units have none")
-    if model.cell == "lru" and model.hidden_size != AUTO:
+    if "leak" not in cell.choices and model.leak != ModelConfig().leak:
+        raise InputError(f"--leak goes with --cell {_cells_with('leak')}; {model.cell} units have none")
+    if cell.has_complex_units and model.hidden_size != AUTO:
         even = model.hidden_size % 2 == 0
-        check_value("hidden-size", model.hidden_size, even, "even for --cell lru, whose units are complex numbers")
+        check_value("hidden-size", model.hidden_size, even, f"even for --cell {model.cell}, whose units are complex numbers")
     if model.tied_readout and model.embedding_size != model.hidden_size:
         width = "that of a --hidden-size" if model.hidden_size == AUTO else model.hidden_size
         raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {width}")
@@ -63,15 +66,17 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     if learning.learning_rate != AUTO:
         check_rate("learning-rate", learning.learning_rate)
     check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
-    if learning.rule_length > 1 and learning.rule not in RULES_WITH_LENGTH:
-        raise InputError(f"--rule-length goes with --rule {', '.join(RULES_WITH_LENGTH)}; {learning.rule} has none")
+    rule, optimizer = parts.rule(learning.rule), parts.optimizer(learning.optimizer)
+    if learning.rule_length > 1 and not takes(rule.make, "length"):
+        raise InputError(f"--rule-length goes with --rule {_that_take(RULES, 'length')}; {learning.rule} has none")
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
-    if learning.dropout and learning.rule != "bptt":
-        raise InputError(f"--dropout goes with --rule bptt; {learning.rule} leaves out no units")
+    if learning.dropout and not takes(rule.make, "dropout"):
+        raise InputError(f"--dropout goes with --rule {_that_take(RULES, 'dropout')}; {learning.rule} leaves out no units")
     check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
-    if learning.weight_decay and learning.optimizer != "adamw":
-        raise InputError(f"--weight-decay goes with --optimizer adamw; {learning.optimizer} has none")
+    if learning.weight_decay and not takes(optimizer.make, "weight_decay"):
+        known = _that_take(OPTIMIZERS, "weight_decay")
+        raise InputError(f"--weight-decay goes with --optimizer {known}; {learning.optimizer} has none")
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
@@ -80,6 +85,7 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
 
 def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
     check_rate("dynamic-rate", tested.dynamic_rate)
+    parts.optimizer(tested.dynamic_optimizer, "dynamic-optimizer")
     check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
     if tested.dynamic == AUTO and not text.validation_fraction:
         raise InputError("--dynamic auto chooses on a validation part: set --validation-fraction, for example to 0.05")
@@ -91,3 +97,11 @@ def _check_run(run: RunConfig) -> None:
     check_value("save-every-seconds", run.save_every_seconds, run.save_every_seconds >= 0, "0 (as often as possible) or more")
     check_value("keep-checkpoints", run.keep_checkpoints, 1 <= run.keep_checkpoints <= 10_000, "1 to 10000")
     check_value("sample-length", run.sample_length, 0 <= run.sample_length <= 100_000, "0 (none) to 100000")
+
+
+def _cells_with(choice: str) -> str:
+    return " or ".join(name for name, kind in CELLS.items() if choice in kind.choices)
+
+
+def _that_take(known: Mapping[str, Any], parameter: str) -> str:
+    return ", ".join(name for name, kind in known.items() if takes(kind.make, parameter))

@@ -92,6 +92,11 @@ def floor_losses(name: str, text: str) -> Float[np.ndarray, " characters"] | Non
     return automaton.source_losses(synthetic.named_source(name.removeprefix(SYNTHETIC)), text)
 
 
+def known_source(name: str) -> automaton.Source | None:
+    """The source of a synthetic text, None of any other."""
+    return synthetic.named_source(name.removeprefix(SYNTHETIC)) if has_floor(name) else None
+
+
 def has_floor(name: str) -> bool:
     """Whether the source of a text is known."""
     return name.startswith(SYNTHETIC)

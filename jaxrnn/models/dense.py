@@ -1,4 +1,4 @@
-"""The cells, by name: Elman's of 1990, a leaky one, two with gates, and two in which each unit reaches itself alone."""
+"""Cells in which each unit reaches all others: Elman's of 1990, a leaky one, and two with gates."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 from jaxrnn.array_types import Carry, RandomKey
 from jaxrnn.models.activations import sigmoid, tanh
 from jaxrnn.models.base import Activation, Cell, Initializer
-from jaxrnn.models.diagonal import LRU, IndRNN
 
 
 class DenseCell(Cell):
@@ -132,16 +131,6 @@ class LSTM(DenseCell):
         start = super().initialize_carry
         c_key, h_key = jax.random.split(rng)
         return start(c_key, input_shape), start(h_key, input_shape)
-
-
-CELLS: dict[str, type[Cell]] = {
-    "elman": Elman,
-    "leaky": LeakyElman,
-    "indrnn": IndRNN,
-    "gru": GRU,
-    "lstm": LSTM,
-    "lru": LRU,
-}
 
 
 def _per_gate(initializer: Initializer, num_gates: int) -> Initializer:

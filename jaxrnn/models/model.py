@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxrnn.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
-from jaxrnn.models.dense import CELLS
+from jaxrnn.models.cells import CELLS, CellKind
+from jaxrnn.models.nnx_cell import CellFactory, nnx_cell
 
 
 class Layer(NamedTuple):
@@ -34,16 +34,21 @@ class Layer(NamedTuple):
     gates_of_sum: bool = False  # whether `gates` looks at the sum of its last two arguments only
 
 
+def _whole_only(*arguments: Any) -> Any:
+    raise InputError("this model is a single step, which does not come apart; give it `embed`, `layers` and `read_out`")
+
+
 class Model(NamedTuple):
     """The only view that the rest of the code has of Flax."""
 
     init: Callable[[RandomKey], Params]
     initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  # () for one stream, (B,) for B streams
     step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  # one character of every stream
-    embed: Callable[[Params, Ids], Inputs]  # what the first cell reads
-    layers: tuple[Layer, ...]  # the cells taken apart; () if they do not come apart
-    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits]  # of the last cell's output
-    vocab_size: int
+    # What rules need that look inside: they say so of a model that does not come apart.
+    embed: Callable[[Params, Ids], Inputs] = _whole_only  # what the first cell reads
+    layers: tuple[Layer, ...] = ()  # the cells taken apart; () if they do not come apart
+    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _whole_only  # of the last cell's output
+    vocab_size: int = 0  # 0: as many as there are logits (`num_characters`)
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
@@ -52,7 +57,7 @@ def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", 
 
 
 def network(
-    cell: str,
+    cell: str | CellKind,
     vocab_size: int,
     hidden_size: int = 128,
     *,
@@ -66,7 +71,7 @@ def network(
     """Cells one above the other, and a linear readout of the last one's output.
 
     Args:
-      cell: a name in `cells.CELLS`.
+      cell: a name in `cells.CELLS`, or the entry of another one (`cells.cell_kind`).
       vocab_size, hidden_size: numbers of characters and of hidden units in each layer.
       embedding_size: of the learned vector that stands for a character; 0 = characters are one-hot.
       activation: a name in `cell.ACTIVATIONS`, for Elman, leaky and IndRNN cells.
@@ -74,53 +79,54 @@ def network(
       initialisation: a name in `cell.INITIALISATIONS`.
       tied_readout: the readout's weights are the embedding's, which must be as wide as the hidden layer.
     Raises:
-      InputError: a number that is too small, or an unknown name.
+      InputError: a number that is too small, an unknown name, or a setting that the cell does not take.
     """
-    known = (cell in CELLS, activation in ACTIVATIONS, initialisation in INITIALISATIONS, 0 < leak <= 1)
+    known = (
+        isinstance(cell, CellKind) or cell in CELLS,
+        activation in ACTIVATIONS,
+        initialisation in INITIALISATIONS,
+        0 < leak <= 1,
+    )
     if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not all(known):
         what = f"{num_layers} layers of {hidden_size} units {cell!r}, {activation!r} and {initialisation!r}"
         raise InputError(f"no network of {vocab_size} characters, {what}")
     if tied_readout and embedding_size != hidden_size:
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
+    kind = cell if isinstance(cell, CellKind) else CELLS[cell]
+    if kind.model is not None:
+        return _checked(kind, kind.model(vocab_size, hidden_size), vocab_size, num_layers, embedding_size)
     start = INITIALISATIONS[initialisation]
     choices = {"activation": ACTIVATIONS[activation], "leak": leak}
-    extra: dict[str, Any] = {name: choices[name] for name in choices if hasattr(CELLS[cell], name)}
     input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
-    cells = tuple(CELLS[cell](size, hidden_size, start, **extra) for size in input_sizes)
+    cells = tuple(_made(kind, size, hidden_size, start, choices) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
-    return _assemble(cells, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+    return _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
 
 
-def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
-    """A model of classes as one of the characters in them, which share what is likely of their class evenly.
+def _made(kind: CellKind, input_size: int, hidden_size: int, start: Initialisation, choices: dict[str, Any]) -> nn.RNNCellBase:
+    try:
+        return kind.make(input_size, hidden_size, start, **{name: choices[name] for name in kind.choices})
+    except TypeError as error:
+        raise InputError(f"no cell can be made of {kind.title}: {error}") from None
 
-    P(y) = P(class of y) / C, where C characters are in that class: what is read is its class, and the logits of a class become
-    those of its characters, less ln C. The weights are those of the model given.
 
-    Args:
-      classes: of each character, from 0 on, each with one character at least.
-    Raises:
-      InputError: the model is not of these classes.
-    Source: Mikolov et al. (2010), Interspeech, eq. 7: the rare words are one class, every other word is its own.
-    """
-    if sorted(set(classes.tolist())) != list(range(model.vocab_size)):
-        raise InputError(f"the classes of characters are not those of the model, 0 to {model.vocab_size - 1}, each used")
-    class_of, log_size = jnp.asarray(classes, jnp.int32), np.log(np.bincount(classes))[classes]
+def _checked(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
+    """The model that a function of one's own has made: it has its own idea of layers and embeddings."""
+    for flag, value, default in (("num-layers", num_layers, 1), ("embedding-size", embedding_size, 0)):
+        if value != default:
+            raise InputError(f"--{flag} is {value}, and {kind.title} makes its whole model by itself: leave it out")
+    if not isinstance(model, Model):
+        raise InputError(f"{kind.title} gives a {type(model).__name__}; it must give a jaxrnn.Model")
+    return model if model.vocab_size else model._replace(vocab_size=vocab_size)
 
-    def spread(logits: Float[Array, "*streams classes"]) -> Logits:
-        of_characters = jnp.take(logits, class_of, axis=-1)
-        return of_characters - jnp.broadcast_to(jnp.asarray(log_size, logits.dtype), of_characters.shape)
 
-    def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
-        carry, logits = model.step(params, carry, class_of[ids])
-        return carry, spread(logits)
-
-    return model._replace(
-        step=step,
-        embed=lambda params, ids: model.embed(params, class_of[ids]),
-        read_out=lambda params, h: spread(model.read_out(params, h)),
-        vocab_size=len(classes),
-    )
+def num_characters(model: Model) -> int:
+    """How many characters a model knows, from its logits where it does not say."""
+    if model.vocab_size:
+        return model.vocab_size
+    key = jax.random.key(0)
+    _, logits = jax.eval_shape(lambda: model.step(model.init(key), model.initial_carry(key, ()), jnp.int32(0)))
+    return logits.shape[-1]
 
 
 def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
@@ -130,7 +136,17 @@ def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialis
       hidden_size: of that output.
       initialisation: of the readout.
     """
-    return _assemble((cell,), Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
+    return _assemble((cell,), [vocab_size], Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
+
+
+def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
+    """Any flax.nnx cell over one-hot characters, and a linear readout of its output.
+
+    Args:
+      cell: called as `cell(vocab_size, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
+      initialisation: of the readout.
+    """
+    return with_cell(nnx_cell(cell, vocab_size, hidden_size), vocab_size, hidden_size, initialisation)
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
@@ -225,7 +241,9 @@ def join_carries(carries: list[Carry]) -> Carry:
     return carries[0] if len(carries) == 1 else tuple(carries)
 
 
-def _assemble(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Embedding | None) -> Model:
+def _assemble(
+    cells: tuple[nn.RNNCellBase, ...], input_sizes: list[int], readout: Readout, embedding: Embedding | None
+) -> Model:
     module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding)
 
     def init(key: RandomKey) -> Params:
@@ -234,7 +252,9 @@ def _assemble(cells: tuple[nn.RNNCellBase, ...], readout: Readout, embedding: Em
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
         keys = [key] if len(cells) == 1 else jax.random.split(key, len(cells))
-        shapes = [streams if isinstance(cell, Cell) else (*streams, readout.vocab_size) for cell in cells]
+        shapes = [
+            streams if isinstance(cell, Cell) else (*streams, size) for cell, size in zip(cells, input_sizes, strict=True)
+        ]
         starts = zip(cells, keys, shapes, strict=True)
         return join_carries([cell.initialize_carry(key, shape) for cell, key, shape in starts])
 

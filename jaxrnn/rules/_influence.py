@@ -9,6 +9,7 @@ theta are the weights from which the carry can be reached, as a dict of arrays b
 not among them. The weights that J was made with were those of their own time: J is exact if they stay the same.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
@@ -85,16 +86,17 @@ def add_correction(grads: Params, correction: Theta) -> Params:
     return replace_weights(grads, {name: here + correction[name] for name, here in select_weights(grads, correction).items()})
 
 
-def flatten_carry(carry: Carry) -> Float[Array, "*streams units"]:
-    """The numbers of a carry, those of each stream as one vector."""
-    return jnp.concatenate(jax.tree.leaves(carry), axis=-1)
+def flatten_carry(carry: Carry, num_axes: int = 0) -> Float[Array, "*streams units"]:
+    """The numbers of a carry, those of each stream as one vector; `num_axes` of streams come first, 0 or 1."""
+    return jnp.concatenate([leaf.reshape(*leaf.shape[:num_axes], -1) for leaf in jax.tree.leaves(carry)], axis=-1)
 
 
 def unflatten_carry(carry: Carry, vector: Float[Array, "*streams units"]) -> Carry:
     """Its inverse, in the form of that carry."""
     leaves, structure = jax.tree.flatten(carry)
-    ends = [sum(leaf.shape[-1] for leaf in leaves[: number + 1]) for number in range(len(leaves) - 1)]
-    return jax.tree.unflatten(structure, jnp.split(vector, ends, axis=-1))
+    sizes = [math.prod(leaf.shape[vector.ndim - 1 :]) for leaf in leaves]
+    parts = jnp.split(vector, list(itertools.accumulate(sizes))[:-1], axis=-1)
+    return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
 
 
 def flat_step(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Theta, CarryVector], CarryVector]:
@@ -102,16 +104,17 @@ def flat_step(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Th
     return lambda theta, before: flatten_carry(model.step(replace_weights(params, theta), unflatten_carry(form, before), x)[0])
 
 
-def influence_shapes(params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
+def influence_shapes(model: Model, params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
     """The shapes of J, the influence of each weight on each number of the carry: [*streams, units, *shape of the weights]."""
-    before = (*carry_streams_shape(carry), jax.eval_shape(flatten_carry, carry).shape[-1])
+    streams = carry_streams_shape(model, carry)
+    before = (*streams, jax.eval_shape(lambda carry: flatten_carry(carry, len(streams)), carry).shape[-1])
     theta = select_weights(params, names)
     return {name: jax.ShapeDtypeStruct((*before, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
 
 
-def vjp_through(memory: Theta, delta: Carry) -> Theta:
+def vjp_through(memory: Theta, delta: Carry, num_axes: int = 0) -> Theta:
     """J^T delta, summed over the streams."""
-    d = flatten_carry(delta)
+    d = flatten_carry(delta, num_axes)
     return {name: jnp.tensordot(d, J, d.ndim) for name, J in memory.items()}
 
 
@@ -124,8 +127,8 @@ def propagate(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids)
 def follow_influence(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
     """(params, J, delta, carry, x) -> J^T delta, and J one step on, by a function (params, J, carry, x) of one stream."""
     return lambda params, memory, delta, carry, x: (
-        vjp_through(memory, delta),
-        over_streams(push, carry)(params, memory, carry, x),
+        vjp_through(memory, delta, x.ndim),
+        over_streams(push, x)(params, memory, carry, x),
     )
 
 
@@ -147,23 +150,18 @@ def make_probe(model: Model) -> tuple[Params, Carry]:
     return jax.tree.map(positive, model_shapes(model))
 
 
-def over_streams(function: Callable[..., Any], carry: Carry) -> Callable[..., Any]:
+def over_streams(function: Callable[..., Any], x: Ids) -> Callable[..., Any]:
     """A function (params, of one stream ...) over all streams: their influences differ, their weights do not."""
-    if count_streams(carry) is None:
+    if x.ndim == 0:
         return function
     return lambda params, *of_streams: jax.vmap(function, (None, *[0] * len(of_streams)))(params, *of_streams)
 
 
-def count_streams(carry: Carry) -> int | None:
-    """None for one stream without an axis."""
-    shape = jax.tree.leaves(carry)[0].shape
-    return shape[0] if len(shape) > 1 else None
-
-
-def carry_streams_shape(carry: Carry) -> tuple[int, ...]:
-    """Their axis: () or (B,)."""
-    number = count_streams(carry)
-    return () if number is None else (number,)
+def carry_streams_shape(model: Model, carry: Carry) -> tuple[int, ...]:
+    """The axis of the streams: () or (B,), by the shape that the first array has in the model's carry of one stream."""
+    of_one = jax.eval_shape(lambda key: model.initial_carry(key, ()), jax.random.key(0))
+    leaves = zip(jax.tree.leaves(carry), jax.tree.leaves(of_one), strict=True)
+    return next((leaf.shape[: leaf.ndim - one.ndim] for leaf, one in leaves), ())
 
 
 def zero_memory(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:

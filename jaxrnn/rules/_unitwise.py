@@ -54,7 +54,7 @@ def follow_units(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
         return correction, tuple(after)
 
     def of_streams(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
-        correction, after = _influence.over_streams(one_on, carry)(params, memory, delta, carry, x)
+        correction, after = _influence.over_streams(one_on, x)(params, memory, delta, carry, x)
         return jax.tree.map(lambda leaf: leaf.sum(0), correction) if x.ndim else correction, after
 
     return of_streams
@@ -73,9 +73,9 @@ def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
     return tuple(of_layer(*layer) for layer in enumerate(layer_names(number)))
 
 
-def memory_shapes(params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
+def memory_shapes(model: Model, params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
     """Shapes of the memory E: [*streams, *shape of the weights] for each layer, state and weights."""
-    streams = _influence.carry_streams_shape(carry)
+    streams = _influence.carry_streams_shape(model, carry)
 
     def of_layer(theta: Theta, carry: Carry) -> tuple[Shapes, ...]:
         one = {path: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for path, leaf in theta.items()}
@@ -184,7 +184,11 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
         return jnp.stack(of_each).reshape(-1, len(paths[0])).max(0)
 
     params, carry = _influence.model_shapes(model)
-    widths = sorted({leaf.shape[-1] for leaf in jax.tree.leaves(carry)})
+    leaves = jax.tree.leaves(carry)
+    if any(leaf.ndim != 1 for leaf in leaves):
+        found = ", ".join(str(leaf.shape) for leaf in leaves)
+        raise InputError(f"{rule} needs a carry of vectors, with a number for each unit, and there are {found}; try rtrl")
+    widths = sorted({leaf.shape[-1] for leaf in leaves})
     if len(widths) > 1:
         raise InputError(f"{rule} needs as many numbers in each array of the carry, and there are {widths}; try rtrl")
     theta = _influence.select_weights(params, paths[0])

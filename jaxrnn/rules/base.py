@@ -1,5 +1,8 @@
 """What an online gradient rule is: the shape of Optax's transformations, one level further down."""
 
+import contextlib
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +10,8 @@ import jax
 from jaxtyping import PyTree
 
 from jaxrnn.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
+from jaxrnn.errors import InputError
+from jaxrnn.models.model import Model, network
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import LocalGradient, Theta
 
@@ -26,6 +31,67 @@ class Rule(NamedTuple):
     length: int  # characters per update: 1 for every online rule
     init: Callable[[Params, Carry, RandomKey], Memory]  # also how the memory is reset together with the carry
     gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]  # x, y: i32[length, *streams]; all streams at once
+
+
+class RuleKind(NamedTuple):
+    """A rule, and what the settings must know of it."""
+
+    make: Callable[..., Rule]  # (model), and `length` and `dropout` where its signature has them
+    in_blocks: bool | None = False  # whether an update reads `length` characters, and not one; None: the rule is asked
+    is_noisy: bool = False  # so that SGD needs a tenth of the rate
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has a parameter of this name."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of some written in C
+        return False
+
+
+def rule_kind(thing: Any) -> RuleKind | None:
+    """The entry of a rule: a function that makes one of a model, and may take more; None for anything else."""
+    if isinstance(thing, RuleKind):
+        return thing
+    return RuleKind(thing, in_blocks=None) if _can_make(thing) else None
+
+
+def _can_make(function: Any) -> bool:
+    with contextlib.suppress(TypeError, ValueError):
+        inspect.signature(function).bind(None, **{name: 1 for name in ("length", "dropout") if takes(function, name)})
+        return True
+    return False
+
+
+@functools.lru_cache
+def rule_length(kind: RuleKind, length: int) -> int:
+    """`Rule.length` of the rule that is made with this length. A rule that does not say is asked, for a small network."""
+    if kind.in_blocks is not None:
+        return length if kind.in_blocks else 1
+    try:
+        return _made(kind, network("elman", 2, 2), length, 0.0).length
+    except Exception:  # it may be for networks of another kind: `make_rule` then says what is wrong
+        return 1
+
+
+def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.0) -> Rule:
+    """The rule for a model. A length and a dropout that it does not take are left out.
+
+    Raises:
+      InputError: what is made is no rule, or reads another number of characters at each update than its entry says.
+    """
+    rule, name = _made(kind, model, length, dropout), getattr(kind.make, "__name__", "of one's own")
+    if not isinstance(rule, Rule):
+        raise InputError(f"the rule {name} gives a {type(rule).__name__}; it must give a jaxrnn.Rule")
+    says = rule_length(kind, length)
+    if rule.length != says:
+        raise InputError(f"the rule {name} reads {rule.length} characters at each update, and its entry RuleKind says {says}")
+    return rule
+
+
+def _made(kind: RuleKind, model: Model, length: int, dropout: float) -> Any:
+    wanted = {"length": length, "dropout": dropout}
+    return kind.make(model, **{name: value for name, value in wanted.items() if takes(kind.make, name)})
 
 
 def influence_rule(

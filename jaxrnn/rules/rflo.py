@@ -37,7 +37,7 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     paths = _unitwise.layer_paths(model)
     follow = _unitwise.follow_units(_unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
-    shapes = functools.partial(_unitwise.memory_shapes, paths=paths)
+    shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("rflo", shapes, functools.partial(_gate_gradient, model), follow, max_bytes)
 
 

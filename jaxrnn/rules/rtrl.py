@@ -24,5 +24,5 @@ def rtrl(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """
     names = _influence.recurrent_paths(model)
     follow = _influence.follow_influence(functools.partial(_influence.propagate, model))
-    shapes = functools.partial(_influence.influence_shapes, names=names)
+    shapes = functools.partial(_influence.influence_shapes, model, names=names)
     return influence_rule("rtrl", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

@@ -27,5 +27,5 @@ def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) ->
     _unitwise.check_diagonal(model, paths, "rtrl_diagonal")
     follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths, diagonal=True), paths)
 
-    shapes = functools.partial(_unitwise.memory_shapes, paths=paths)
+    shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("rtrl_diagonal", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

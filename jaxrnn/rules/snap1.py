@@ -34,5 +34,5 @@ def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     _unitwise.check_units(model, paths, "snap1")
     follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths), paths)
 
-    shapes = functools.partial(_unitwise.memory_shapes, paths=paths)
+    shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("snap1", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from jaxrnn.array_types import Carry, Ids, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model
+from jaxrnn.models.model import Model, num_characters
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Rule, influence_rule
@@ -37,7 +37,7 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYT
     if length < 1:
         raise InputError(f"no influence within {length} steps; 1 or more")
     names = _influence.recurrent_paths(model)
-    shapes = functools.partial(_influence.influence_shapes, names=names)
+    shapes = functools.partial(_influence.influence_shapes, model, names=names)
     # The mask is as large as the memory of one stream: whether there is room is asked before it is made.
     jax.eval_shape(
         lambda *of_stream: _influence.zero_memory(shapes(*of_stream), max_bytes, "snap_n"), *_influence.model_shapes(model)
@@ -58,7 +58,7 @@ def _reachable_mask(model: Model, names: tuple[str, ...], length: int) -> dict[s
     (params, carry), reached, onward = _influence.make_probe(model), {}, np.zeros(())
     jacobians = jax.jit(lambda x: _influence.jacobians(model, params, carry, x, names))
     with jax.enable_x64(False):  # as the probe is
-        for x in range(model.vocab_size):
+        for x in range(num_characters(model)):
             immediate, D = jax.tree.map(np.asarray, jacobians(jnp.int32(x)))
             reached = {name: reached.get(name, False) | (immediate[name] != 0) for name in names}
             onward = onward + np.abs(D)

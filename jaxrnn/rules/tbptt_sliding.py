@@ -44,7 +44,7 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, key
-        return () if length == 1 else _empty_ring(carry, length - 1, max_bytes)
+        return () if length == 1 else _empty_ring(model, carry, length - 1, max_bytes)
 
     def gradient(params: Params, memory: Any, carry: Carry, x: Block, y: Block) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
@@ -57,9 +57,9 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
     return Rule(1, init, gradient)
 
 
-def _empty_ring(carry: Carry, size: int, max_bytes: int) -> Ring:
+def _empty_ring(model: Model, carry: Carry, size: int, max_bytes: int) -> Ring:
     carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), carry)
-    ids = jax.ShapeDtypeStruct((size, *_influence.carry_streams_shape(carry)), jnp.int32)
+    ids = jax.ShapeDtypeStruct((size, *_influence.carry_streams_shape(model, carry)), jnp.int32)
     advice = "fewer units or streams, or a shorter window, need less"
     return Ring(jnp.int32(0), *_influence.zero_memory((carries, ids), max_bytes, "tbptt_sliding", advice))
 

@@ -53,8 +53,8 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
     push = functools.partial(_push, model, names)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        streams, theta = _influence.carry_streams_shape(carry), _influence.select_weights(params, names)
-        of_carry = jax.eval_shape(_influence.flatten_carry, carry)
+        streams, theta = _influence.carry_streams_shape(model, carry), _influence.select_weights(params, names)
+        of_carry = jax.eval_shape(lambda carry: _influence.flatten_carry(carry, len(streams)), carry)
         of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
         return Factors(key, jnp.int32(0), *_influence.zero_memory((of_carry, of_theta), max_bytes, "uoro"))
 
@@ -62,10 +62,10 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
         key, num_read, c, v = memory
         c, v, carry = jax.lax.stop_gradient((c, v, carry))
         here = _influence.local_gradient(model, params, carry, x, y)
-        along = (_influence.flatten_carry(here.delta) * c).sum(-1)
+        along = (_influence.flatten_carry(here.delta, x[0].ndim) * c).sum(-1)
         correction = {name: jnp.tensordot(along, v[name], along.ndim) for name in names}
         nu = signs(key, num_read, c.shape).astype(c.dtype)
-        c, v = _influence.over_streams(push, carry)(params, (c, v), nu, carry, x[0])
+        c, v = _influence.over_streams(push, x[0])(params, (c, v), nu, carry, x[0])
         return Gradient(
             _influence.add_correction(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses
         )

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import jax
 
-from jaxrnn.config import settings as configs
+from jaxrnn.config import parts
 from jaxrnn.config.settings import Config, ModelConfig
-from jaxrnn.config.validate import CELLS_WITH_ACTIVATION
 from jaxrnn.console import report
 from jaxrnn.data import paths
 from jaxrnn.errors import pluralize
@@ -87,18 +86,18 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
 
 def network_in_words(settings: ModelConfig) -> str:
     """What kind it is, and how large."""
-    kind = {"elman": "Elman", "leaky": "leaky Elman", "indrnn": "IndRNN"}.get(settings.cell, settings.cell.upper())
+    cell = parts.cell(settings.cell)
     layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
-    units = f"{settings.activation} units" if settings.cell in CELLS_WITH_ACTIVATION else "units"
+    units = f"{settings.activation} units" if "activation" in cell.choices else "units"
     embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
-    return f"{kind} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
+    return f"{cell.title} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
 
 
 def learning_in_words(config: Config, rate: float) -> str:
     """How it learns."""
     settings = config.learning
     name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
-    length = configs.characters_per_update(config)
+    length = parts.characters_per_update(config)
     block = "every character" if length == 1 else f"every {length} characters"
     window = f" {settings.rule_length}" if settings.rule_length > 1 else ""
     rule = "" if settings.rule in ("one_step", "bptt") else f" by {settings.rule}{window}"

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 from jaxtyping import Int, PyTree
 
 from jaxrnn.array_types import Stream
+from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, Config, DeviceConfig
 from jaxrnn.errors import InputError, check_value, pluralize
 from jaxrnn.training.learner import State
@@ -71,7 +72,7 @@ def make_core_devices(rule: str, num_devices: int) -> None:
     JAX takes a CPU for one device, however many cores it has, and runs small products on a single one of them.
     """
     if not jax.distributed.is_initialized():
-        _make_cpu_devices(num_devices or (min(_num_cores(), MAX_CORES) if rule == "bptt" else 1))
+        _make_cpu_devices(num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1))
 
 
 def check_devices(settings: DeviceConfig) -> None:
@@ -114,7 +115,7 @@ def choose_num_devices(config: Config) -> int:
     if jax.process_count() > 1:
         return there
     gaining = [n for n in range(2, there + 1) if num_streams % n == 0 and num_streams // n >= MIN_STREAMS]
-    return max(gaining, default=1) if config.learning.rule == "bptt" else 1
+    return max(gaining, default=1) if parts.reads_blocks(config) else 1
 
 
 def make_mesh(config: Config) -> Mesh | None:

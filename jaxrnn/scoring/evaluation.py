@@ -21,8 +21,7 @@ from jaxrnn.training.learner import Learner, State, online, reader
 UPDATES_PER_CALL = 10_000
 MAX_TRIAL_CHARACTERS = 100_000  # characters, to choose optimizer and rate
 DIVERGED_NATS = 1e3  # nats of a model that has run away
-# From a rate that learns too slowly in a text like that of training, to one that learns too fast in any.
-CANDIDATES = {"sgd": (0.02, 0.05, 0.1, 0.2), "adam": (1e-4, 3e-4, 1e-3), "rmsprop": (1e-4, 3e-4, 1e-3)}
+CANDIDATES = {name: kind.dynamic_rates for name, kind in optimizers.OPTIMIZERS.items() if kind.dynamic_rates}
 Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
 

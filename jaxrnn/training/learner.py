@@ -1,5 +1,6 @@
 """Model + rule + optimizer = a learner: how a state starts, and the pure update that the caller jits."""
 
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, Int
 from jaxrnn.array_types import Block, Carry, Losses, Memory, Params, RandomKey
 from jaxrnn.models.model import Model, nats
 from jaxrnn.rules import Rule
+from jaxrnn.training.optimizers import schedule_free_params
 
 Update = Callable[["State", Block, Block], tuple["State", Losses]]
 
@@ -33,16 +35,26 @@ class Learner(NamedTuple):
     begin: Callable[[Params, RandomKey], State]  # these weights, all else new
     restart: Callable[[State, RandomKey], State]  # the text begins anew: carry drawn, memory reset, all else kept
     update: Update  # x, y: i32[length, *streams]; jit it and donate the state
+    test_params: Callable[[State], Params] = operator.attrgetter("params")  # the weights to test with
 
 
-def online(model: Model, rule: Rule, optimizer: optax.GradientTransformation, streams: tuple[int, ...] = ()) -> Learner:
+def online(
+    model: Model,
+    rule: Rule,
+    optimizer: optax.GradientTransformation,
+    streams: tuple[int, ...] = (),
+    test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
+) -> Learner:
     """A learner that updates its weights after every `rule.length` characters.
 
     Args:
+      optimizer: gets the loss as `value` and the gradient as `grad` if it takes them.
       streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
+      test_params: (opt_state, params) -> the weights to test with, where these are others than those that are trained.
     Returns:
       A Learner; its update gives f32[rule.length] nats per character, each scored before the update.
     """
+    accepting = optax.with_extra_args_support(optimizer)
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
@@ -56,10 +68,13 @@ def online(model: Model, rule: Rule, optimizer: optax.GradientTransformation, st
     def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
         step, params, opt_state, carry, memory = state
         grads, carry, memory, losses = rule.gradient(params, memory, carry, x, y)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        updates, opt_state = accepting.update(grads, opt_state, params, value=losses.mean(), grad=grads)
         return State(step + 1, optax.apply_updates(params, updates), opt_state, carry, memory), losses
 
-    return Learner(rule.length, _init(model, begin), begin, restart, update)
+    def to_test(state: State) -> Params:
+        return test_params(state.opt_state, state.params)
+
+    return Learner(rule.length, _init(model, begin), begin, restart, update, to_test)
 
 
 def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:

@@ -1,5 +1,10 @@
-"""Optimizers by name, their rate in the state, so that a run can change it and a checkpoint holds it; clipping that counts."""
+"""Optimizers by name, and the entry that one of one's own gets; their rate is in the state, so that a run can change it and a
+checkpoint holds it; clipping that counts.
+"""
 
+import contextlib
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,21 +12,72 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from jaxtyping import Array, Float, Int
 
-WEIGHT_DECAY = 1e-4  # of adamw, if nothing else is said: Optax's
+from jaxrnn.errors import InputError
+from jaxrnn.rules import takes
+
 WARM_UP = 100  # updates until a cosine schedule has reached its rate, in a run of ten times as many or more
 ENDLESS = 2**31 - 1  # updates: the end is not known yet
+RATES = ("learning_rate", "max_learning_rate", "rate", "lr", "step_size")  # parameters that are an optimizer's rate
 
-# All of them move the weights in proportion to their rate, so that a schedule may multiply what comes out of them.
-OPTIMIZERS: dict[str, Callable[[Any, float], optax.GradientTransformation]] = {
-    "sgd": lambda rate, decay: optax.sgd(rate),
-    "momentum": lambda rate, decay: optax.sgd(rate, momentum=0.9),
-    "adam": lambda rate, decay: optax.adam(rate),
-    "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
-    # Optax forgets a squared gradient after ten updates: too soon for those of single characters.
-    "rmsprop": lambda rate, decay: optax.rmsprop(rate, decay=0.99),
+
+def schedule_free_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
+    """The weights to test with: the average that `optax.contrib.schedule_free` keeps, and the weights themselves without it.
+
+    Source: Defazio et al. (2024), NeurIPS ("The road less scheduled").
+    """
+    states = jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)
+    found = next((state for state in states if _is_schedule_free(state)), None)
+    return params if found is None else optax.contrib.schedule_free_eval_params(found, params)
+
+
+def _is_schedule_free(state: Any) -> bool:
+    return isinstance(state, optax.contrib.ScheduleFreeState)
+
+
+class OptimizerKind(NamedTuple):
+    """An optimizer, and what the settings must know of it."""
+
+    make: Callable[..., optax.GradientTransformation]  # (learning_rate), and `weight_decay` where its signature has it
+    # Moves each weight by about the rate, however long the gradient is. That of one's own may: the lower rates are safer.
+    is_adaptive: bool = True
+    rate_divisor: int = 1  # of the rate that suits others of its kind
+    relu_divisor: int = 1  # the same with rectified units
+    dynamic_rates: tuple[float, ...] = ()  # that `--dynamic auto` tries
+    test_params: Callable[[optax.OptState, optax.Params], optax.Params] = schedule_free_params  # the weights to test with
+
+
+# All of them move the weights in proportion to their rate, so that a schedule may multiply what comes out of them. Dynamic
+# rates go from one that learns too slowly in a text like that of training to one that learns too fast in any.
+OPTIMIZERS: dict[str, OptimizerKind] = {
+    "sgd": OptimizerKind(optax.sgd, is_adaptive=False, dynamic_rates=(0.02, 0.05, 0.1, 0.2)),
+    "momentum": OptimizerKind(functools.partial(optax.sgd, momentum=0.9), is_adaptive=False, rate_divisor=10),
+    "adam": OptimizerKind(optax.adam, dynamic_rates=(1e-4, 3e-4, 1e-3)),
+    "adamw": OptimizerKind(optax.adamw),
+    # Optax forgets a squared gradient after ten updates: too soon for those of single characters. With rectified units the loss
+    # jumps now and then at the whole rate.
+    "rmsprop": OptimizerKind(functools.partial(optax.rmsprop, decay=0.99), relu_divisor=2, dynamic_rates=(1e-4, 3e-4, 1e-3)),
 }
+
+
+def optimizer_kind(thing: Any) -> OptimizerKind | None:
+    """The entry of an optimizer: a function of its learning rate, as those of Optax are; None for anything else."""
+    if isinstance(thing, OptimizerKind):
+        return thing
+    return OptimizerKind(thing) if _can_make(thing) else None
+
+
+def _can_make(function: Any) -> bool:
+    with contextlib.suppress(TypeError, ValueError):
+        inspect.signature(function).bind(**{_rate_parameter(function) or "": 0.1})
+        return True
+    return False
+
+
+def _rate_parameter(make: Callable[..., Any]) -> str | None:
+    return next((name for name in RATES if takes(make, name)), None)
 
 
 class ClippingState(NamedTuple):
@@ -38,22 +94,35 @@ class CosineState(NamedTuple):
 
 
 def make_optimizer(
-    name: str,
+    name: str | OptimizerKind,
     learning_rate: float,
     clip_norm: float = 0.0,
-    weight_decay: float = WEIGHT_DECAY,
+    weight_decay: float | None = None,
     cosine_over: int | None = None,
 ) -> optax.GradientTransformation:
     """An optimizer of Optax, its rate in the state (`with_learning_rate`).
 
     Args:
-      name: in `OPTIMIZERS`.
+      name: in `OPTIMIZERS`, or the entry of another one (`optimizer_kind`).
       clip_norm: longer gradients are shortened to this global norm, and counted; 0 = none is.
-      weight_decay: of adamw; the others have none.
+      weight_decay: of one that has it; None = as the optimizer has it by itself.
       cosine_over: as many updates take the rate up and then down to nothing (`cosine_schedule`); None = it stays.
+    Raises:
+      InputError: a weight decay that it does not take; it makes something else than an optimizer.
     """
-    make = OPTIMIZERS[name]
-    descent = optax.inject_hyperparams(lambda learning_rate: make(learning_rate, weight_decay))(learning_rate=learning_rate)
+    kind = name if isinstance(name, OptimizerKind) else OPTIMIZERS[name]
+    has_decay = takes(kind.make, "weight_decay")
+    if weight_decay and not has_decay:
+        raise InputError(f"an optimizer without weight decay cannot have one of {weight_decay:g}")
+    decay = {"weight_decay": weight_decay} if has_decay and weight_decay is not None else {}
+
+    def make(learning_rate: Any) -> optax.GradientTransformation:
+        made = kind.make(**{_rate_parameter(kind.make) or "learning_rate": learning_rate}, **decay)
+        if not isinstance(made, optax.GradientTransformation):
+            raise InputError(f"the optimizer gives a {type(made).__name__}; it must give an optax.GradientTransformation")
+        return made
+
+    descent = optax.inject_hyperparams(make)(learning_rate=learning_rate)
     before = [clip_by_global_norm(clip_norm)] if clip_norm else []
     behind = [] if cosine_over is None else [cosine_schedule(cosine_over)]
     return _allow_promotion(optax.chain(*before, descent, *behind) if before or behind else descent)
@@ -110,11 +179,15 @@ def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Floa
 def _allow_promotion(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same, where JAX is told to promote no types: Optax counts in integers and computes with them."""
 
-    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
-        with jax.numpy_dtype_promotion("standard"):
-            return transformation.update(updates, state, params)
+    accepting = optax.with_extra_args_support(transformation)
 
-    return optax.GradientTransformation(transformation.init, update)
+    def update(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None, **extra: Any
+    ) -> tuple[optax.Updates, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            return accepting.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(transformation.init, update)
 
 
 def num_clipped(opt_state: optax.OptState) -> int | None:

@@ -1,0 +1,75 @@
+"""The parts that settings name: a cell, a rule, an optimizer, a text, known ones or of one's own (`package.module:name`)."""
+
+from typing import Any, NamedTuple
+
+from jaxrnn.config import plugins
+from jaxrnn.config.settings import Config
+from jaxrnn.data import automaton
+from jaxrnn.data import text as texts
+from jaxrnn.data.automaton import Source
+from jaxrnn.models import cells
+from jaxrnn.models.cells import CELLS, CellKind
+from jaxrnn.rules import RULES, RuleKind, rule_kind, rule_length, takes
+from jaxrnn.training.optimizers import OPTIMIZERS, OptimizerKind, optimizer_kind
+
+A_RULE = "a function (model) -> Rule, which may take `length` and `dropout`, or a RuleKind"
+AN_OPTIMIZER = "a function (learning_rate) -> optax.GradientTransformation, or an OptimizerKind"
+A_TEXT = "a string, a function without arguments that gives one, or an automaton.Source"
+
+
+class Text(NamedTuple):
+    """A text, and the source that wrote it where that is known."""
+
+    characters: str
+    source: Source | None = None
+
+
+def cell(name: str) -> CellKind:
+    """The cell with this name; `InputError` if there is none. So are the others."""
+    return plugins.load("cell", name, CELLS, cells.cell_kind, cells.WANTED)
+
+
+def rule(name: str) -> RuleKind:
+    """The rule with this name."""
+    return plugins.load("rule", name, RULES, rule_kind, A_RULE)
+
+
+def optimizer(name: str, flag: str = "optimizer") -> OptimizerKind:
+    """The optimizer with this name."""
+    return plugins.load(flag, name, OPTIMIZERS, optimizer_kind, AN_OPTIMIZER)
+
+
+def text(name_or_path: str) -> Text:
+    """A text by its name, its path or its import string, normalised; `InputError` as `data.text.read` raises it, too."""
+    if is_own_text(name_or_path):
+        return plugins.load("text", name_or_path, {}, lambda thing: _text_of(name_or_path, thing), A_TEXT)
+    return Text(texts.read(name_or_path), texts.known_source(name_or_path))
+
+
+def is_own_text(name_or_path: str) -> bool:
+    """Whether the text is an import string, and not a name or a path."""
+    return name_or_path not in texts.TEXT_NAMES and plugins.is_import_string(name_or_path)
+
+
+def characters_per_update(config: Config) -> int:
+    """Characters of each stream that one update reads: `Rule.length` of the rule, before there is a model."""
+    return rule_length(rule(config.learning.rule), config.learning.rule_length)
+
+
+def reads_blocks(config: Config) -> bool:
+    """Whether the rule reads as many characters at each update as --rule-length says."""
+    kind = rule(config.learning.rule)
+    return rule_length(kind, 1) < rule_length(kind, 2)
+
+
+def may_read_blocks(rule_name: str) -> bool:
+    """The same, as far as it can be known before JAX computes anything: a rule of one's own is not asked."""
+    kind = rule(rule_name)
+    return takes(kind.make, "length") if kind.in_blocks is None else kind.in_blocks
+
+
+def _text_of(name: str, thing: Any) -> Text | None:
+    made = thing() if callable(thing) and not isinstance(thing, type | Source) else thing
+    if isinstance(made, Source):
+        return Text(automaton.write_text(made, texts.NUM_SYNTHETIC, seed=0), made)
+    return Text(texts.normalise(made.encode("utf-8", "surrogatepass"), name)) if isinstance(made, str) else None

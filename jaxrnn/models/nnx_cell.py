@@ -1,0 +1,94 @@
+"""A cell of flax.nnx as one of flax.linen: its weights become arrays of their own, what else it holds stays as it was made."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PyTree
+
+from jaxrnn.array_types import Carry, RandomKey
+
+# (in_features, hidden_features, *, rngs) -> an nnx module with `__call__(carry, inputs)` and `initialize_carry`.
+CellFactory = Callable[..., Any]
+
+
+class Taken(NamedTuple):
+    """An nnx module taken apart."""
+
+    graph: Any  # nnx.GraphDef
+    weights: PyTree  # nnx.State of its nnx.Param; shapes, or values
+    rest: PyTree  # nnx.State of all else
+
+
+class NNXCell(nn.RNNCellBase):
+    """A flax.nnx cell whose `nnx.Param`s are this module's parameters, named by their paths (`dense_i.kernel`).
+
+    Other variables, such as counters, keep the values that they are made with: a step changes its carry only.
+    """
+
+    factory: CellFactory
+    input_size: int
+    hidden_size: int
+    template: Taken
+
+    def setup(self) -> None:
+        shapes, _ = jax.tree.flatten_with_path(self.template.weights)
+        if self.is_initializing():
+            starts = jax.tree.leaves(_taken(self._make(self.make_rng("params"))).weights)
+        else:  # Linen wants their shapes alone, to compare them
+            starts = [jnp.zeros(leaf.shape, leaf.dtype) for _, leaf in shapes]
+        self.weights = [
+            self.param(_name(path), lambda _, start=start: start) for (path, _), start in zip(shapes, starts, strict=True)
+        ]
+
+    def __call__(self, carry: Carry, inputs: Float[Array, "*streams features"]) -> tuple[Carry, Any]:
+        weights = jax.tree.unflatten(jax.tree.structure(self.template.weights), self.weights)
+        return _whole(self.template._replace(weights=weights))(carry, inputs)
+
+    @nn.nowrap
+    def initialize_carry(self, rng: RandomKey, input_shape: tuple[int, ...]) -> Carry:
+        """The carry before the first character; the last axis of `input_shape` is that of the features."""
+        from flax import nnx
+
+        return _whole(self.template).initialize_carry(input_shape, rngs=nnx.Rngs(rng))
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+    @nn.nowrap
+    def _make(self, key: RandomKey) -> Any:
+        from flax import nnx
+
+        return self.factory(self.input_size, self.hidden_size, rngs=nnx.Rngs(key))
+
+
+def nnx_cell(factory: CellFactory, input_size: int, hidden_size: int) -> NNXCell:
+    """The Linen cell that is made of nnx cells made with this factory."""
+    from flax import nnx  # here, because it takes a while to import and few models need it
+
+    def make() -> Any:
+        return factory(input_size, hidden_size, rngs=nnx.Rngs(0))
+
+    template = _taken(nnx.eval_shape(make))
+    if jax.tree.leaves(template.rest):  # these are used as they are: their values are needed
+        template = template._replace(rest=_taken(make()).rest)
+    return NNXCell(factory, input_size, hidden_size, template)
+
+
+def _taken(module: Any) -> Taken:
+    from flax import nnx
+
+    return Taken(*nnx.split(module, nnx.Param, ...))
+
+
+def _whole(taken: Taken) -> Any:
+    from flax import nnx
+
+    return nnx.merge(*taken)
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
