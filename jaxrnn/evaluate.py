@@ -47,7 +47,7 @@ class EvaluateConfig:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The program."""
+    """Run the program."""
     with cli.exit_on_error(), contextlib.ExitStack() as inside:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
         if isinstance(options.dynamic, float):

@@ -34,7 +34,7 @@ class ExportConfig:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The program."""
+    """Run the program."""
     with cli.exit_on_error():
         options = cli.parse(ExportConfig, "export", __doc__, arguments)
         check_new_file(options.file)

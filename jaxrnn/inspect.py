@@ -74,7 +74,7 @@ class InspectConfig:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The program."""
+    """Run the program."""
     with cli.exit_on_error():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
         devices.start_backend()

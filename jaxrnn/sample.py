@@ -76,7 +76,7 @@ def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The program."""
+    """Run the program."""
     with cli.exit_on_error(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check_options(config)

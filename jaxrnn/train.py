@@ -23,7 +23,7 @@ from jaxrnn.runs.session import train
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The program."""
+    """Run the program."""
     with cli.exit_on_error():
         given = parse(sys.argv[1:] if arguments is None else arguments)
         terminal.tolerate_closed_output()  # what is learned is worth more than what is shown
