@@ -1,4 +1,4 @@
-"""The programs by name, and how the command line starts one: `python -m jaxrnn PROGRAM`, or `jaxrnn PROGRAM`.
+"""Start a program by name: `python -m jaxrnn PROGRAM`, or `jaxrnn PROGRAM`.
 
 Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a program's imports ends it in one line.
 """
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _load_program(name: str) -> "Any":
-    """Import a program; too little memory, too few threads or a wrong variable for JAX is one line."""
+    """Import a program; if memory, threads or a JAX variable do not permit that, say so in one line."""
     try:
         return importlib.import_module(f"jaxrnn.{name}")
     except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
@@ -62,14 +62,14 @@ def _load_program(name: str) -> "Any":
 
 
 def overview() -> str:
-    """The programs, one a line."""
+    """List the programs, one per line."""
     lines = [f"  {name.ljust(10)}{what}" for name, what in PROGRAMS.items()]
     usage = ["usage: python -m jaxrnn PROGRAM [--flags]", "", *lines, ""]
     return "\n".join([*usage, "PROGRAM --help lists its flags; --version prints the version."])
 
 
 def run_program(*leading: str) -> "NoReturn":
-    """Run the program that the command line asks for, as the whole of this process."""
+    """Run the program that the command line names, as the main program of this process."""
     signals.end_at_signals_while_starting()
     starting.show_word()
     from jaxrnn.console import terminal

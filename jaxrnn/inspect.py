@@ -23,7 +23,7 @@ from jaxrnn.training.optimizers import learning_rate
 
 
 def describe_run(run: Run) -> dict[str, str]:
-    """The settings and what else is the same in all checkpoints of a run."""
+    """Describe a run: its settings and everything else that its checkpoints share."""
     settings = {
         name.replace("_", "-"): str(value)
         for part in dataclasses.fields(run.config)
@@ -42,7 +42,7 @@ def describe_run(run: Run) -> dict[str, str]:
 
 
 def checkpoint_row(found: Verified) -> dict[str, object]:
-    """A checkpoint in numbers, losses in nats per character."""
+    """Summarize a checkpoint in numbers; losses are in nats per character."""
     if found.run is None:
         return {
             "number": found.number,
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
             found = verify_run(options.run)
         good = [each.run for each in found if each.run is not None]
         damaged = sum(each.damaged for each in found)
-        if not good and not damaged:  # what keeps all of them from being read is worth one line, not a table
+        if not good and not damaged:  # none can be read: say why in one line, without a table
             raise InputError(describe_unreadable(options.run, found))
         if len(good) < len(found):
             terminal.tolerate_closed_output()  # the exit code says what matters most
@@ -100,13 +100,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def describe_unreadable(run_dir: Path, found: list[Verified]) -> str:
-    """How many checkpoints cannot be read here, and why the newest of them cannot."""
+    """Say how many checkpoints cannot be read here, and why the newest of them cannot."""
     *_, reason = reasons = [each.reason for each in found if each.run is None and not each.damaged]
     return f"{len(reasons)} of {len(found)} checkpoints in {str(run_dir)!r} cannot be read here: {reason}"
 
 
 def print_run(run_dir: Path, found: list[Verified], good: list[Run]) -> None:
-    """The settings, then a line for each checkpoint."""
+    """Show the settings, then a line for each checkpoint."""
     screen = report.make_screen()
     if good:
         report.show_facts(screen, {**describe_run(good[-1]), "run": str(run_dir)})

@@ -53,7 +53,7 @@ class SampleConfig:
 
 
 def check_options(config: SampleConfig) -> None:
-    """Raises `InputError`, naming the flag, if a value is not allowed."""
+    """Raise `InputError`, naming the flag, if a value is not allowed."""
     check_value("length", config.length, config.length >= 0, "0 or more")
     check_sampling(config.temperature, config.top_k, config.top_p)
     check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
@@ -63,7 +63,7 @@ def check_options(config: SampleConfig) -> None:
 
 
 def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, " prompt"]:
-    """The ids of a prompt, normalised as a text is; what the vocabulary does not hold is left out or an `InputError`."""
+    """Encode a prompt, with newlines normalised; unknown characters are skipped, or an `InputError`."""
     prompt = texts.normalise_newlines(prompt)
     if skip_unknown:
         prompt = vocabulary.drop_unknown(known, prompt)

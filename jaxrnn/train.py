@@ -5,7 +5,7 @@ A preset is a set of values for the flags below, whose defaults are those of the
   mikolov2010  the recipe of Mikolov et al. (2010): no biases, rate halved by validation loss
   gru, lstm    for your own text: gated cells, AdamW, 32 streams, blocks of 64 characters
 
-`--resume RUN` continues a stopped run with its own settings.
+`--resume RUN` continues a stopped run with its own settings. MODULE:NAME imports a cell, rule, optimizer or text of your own.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse(arguments: list[str]) -> Given:
-    """The preset that is named (the first argument, if it is no flag), and the values of the flags that are given."""
+    """Parse the preset, which is the first argument unless that is a flag, and the values of the flags that follow."""
     named = bool(arguments) and not arguments[0].startswith("-")
     preset, flags = (arguments[0], arguments[1:]) if named else (None, arguments)
     if preset is not None and preset not in PRESETS:

@@ -11,6 +11,10 @@ from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.console import help as help_text
 from jaxrnn.console.arguments import list_settings
+from jaxrnn.data.text import TEXT_NAMES
+from jaxrnn.models.cells import CELLS
+from jaxrnn.rules import RULES
+from jaxrnn.training.optimizers import OPTIMIZERS
 
 PROGRAMS = {
     "train": (train, Config),
@@ -63,17 +67,28 @@ def test_every_flag_is_there_once_with_its_text(monkeypatch, capsys, program):
 
 def test_the_flags_of_training_are_grouped_by_concern(monkeypatch, capsys):
     out = shown(monkeypatch, capsys, "train", 60)
-    assert re.findall(r"^(\w+)(?:: .*)?$", out.partition("settings.\n")[2], re.MULTILINE) == CONCERNS
+    assert re.findall(r"\n\n(\w+)(?:: [^\n]*)?\n  -", out) == CONCERNS
     assert out.startswith("usage: python -m jaxrnn.train [PRESET] [--flags]\n")
     presets = re.findall(r"^  ([a-z0-9, ]+)  ", out.partition("--resume")[0], re.MULTILINE)
     assert [name for line in presets for name in line.strip().split(", ") if name] == list(PRESETS)
 
 
+@pytest.mark.parametrize(("name", "known"), [("cell", CELLS), ("rule", RULES), ("optimizer", OPTIMIZERS), ("text", TEXT_NAMES)])
+def test_the_help_names_all_that_is_known(name, known):
+    (setting,) = [each for each in list_settings(Config) if each.name == name]
+    words = re.findall(r"[\w-]+", help_text.read_texts(setting.owner)[name])
+    assert {each.removeprefix("synthetic:") for each in known} <= set(words)
+
+
 def test_the_defaults_are_those_of_the_preset(monkeypatch, capsys):
     course, gated = (joined(shown(monkeypatch, capsys, "train", 80, *preset)) for preset in ([], ["gru"]))
-    for flag, here, there in [("--cell NAME", "elman", "gru"), ("--num-streams INT", "1", "32"), ("--minutes FLOAT", "0", "0")]:
+    for flag, here, there in [
+        ("--cell NAME|MODULE:NAME", "elman", "gru"),
+        ("--num-streams INT", "1", "32"),
+        ("--minutes FLOAT", "0", "0"),
+    ]:
         for out, default in ((course, here), (gated, there)):
-            assert re.findall(rf"{flag} .*?\(default: (.*?)\)", out)[0] == default
+            assert re.findall(rf"{re.escape(flag)} .*?\(default: (.*?)\)", out)[0] == default
 
 
 def test_switches_read_forwards(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""What the command line says of a setting beside the text under its field, and the flags that several programs share."""
+"""How the command line shows a setting, where type, default and docstring do not say it; flags that programs share."""
 
 from typing import Annotated, NamedTuple, TypeAlias
 

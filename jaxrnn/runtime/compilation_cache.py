@@ -104,7 +104,7 @@ def _save_program(path: Path, kept: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; locked meanwhile, so that a process that starts now leaves it alone."""
+    """Write a whole file or none; it is locked meanwhile, so that a process that starts now leaves it alone."""
     try:
         with path.open("wb") as file:
             temporary.try_lock(file)
@@ -115,7 +115,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove what a killed process was writing; removed by mistake, a program is compiled once more."""
+    """Remove a file that a killed process was writing; after a mistake a program is compiled once more."""
     with path.open("r+b") as file:
         free = temporary.try_lock(file)
     if free or not temporary.CAN_LOCK:
@@ -133,7 +133,7 @@ def _update_settings(settings: dict) -> None:
 
 
 def _oldest_first(folder: Path) -> list[Path]:
-    """The files, those written first coming first; none if there is no such folder."""
+    """List the files by age, the oldest first; none if there is no such folder."""
     with contextlib.suppress(OSError):
         return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
     return []
