@@ -1,7 +1,7 @@
 """Recurrent language models that learn as they read: one character in, one update out, the state carried on.
 
 Axis names in signatures: time, streams, vocab, hidden; `*streams` is no axis for one stream and one axis for B of them.
-Inside, losses are nats per character (natural logarithm); bits per character = nats / ln 2 are only shown.
+Losses are in nats per character (natural logarithm); bits per character (nats / ln 2) appear only in output.
 """
 
 from importlib import import_module
@@ -71,7 +71,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> "Any":
-    """Import what is asked for when it is first asked for: the programs start before JAX is imported."""
+    """Import a public name on first use, so that programs can start before JAX is imported."""
     for module, names in FOUND_IN.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -143,7 +143,7 @@ def test_going_on_from_a_copy_gives_the_same_bits():
 
 @pytest.mark.parametrize(("length", "dropout"), [(0, 0.0), (3, 1.0), (3, -0.1)])
 def test_what_there_is_not_is_an_error(length, dropout):
-    with pytest.raises(InputError, match=f"no blocks of {length} characters with dropout {dropout}"):
+    with pytest.raises(InputError, match=f"length is {length} and dropout {dropout}; length must be 1"):
         bptt(MODELS["gru"], length, dropout)
 
 

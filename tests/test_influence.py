@@ -120,7 +120,7 @@ class Foreign(nn.RNNCellBase):
 @pytest.mark.parametrize("rule", [snap1, rtrl_diagonal])
 @pytest.mark.parametrize("way", ["mixed", "normalised", "reversed", "of no unit", "a scalar"])
 def test_weights_of_more_than_one_unit_are_refused(rule, way):
-    said = f"{rule.__name__} follows each weight to one unit, and those of 'cell/.*' drive more than one; try rtrl"
+    said = f"{rule.__name__} needs weights that each drive one unit, and those of 'cell/.*' drive several; try rtrl"
     with pytest.raises(InputError, match=said):
         rule(with_cell(Foreign(way), VOCAB, HIDDEN))
 
@@ -146,7 +146,7 @@ def test_a_model_made_by_hand_is_followed_by_its_own_names():
 
 
 def test_units_that_cannot_be_told_from_the_carry_are_refused():
-    with pytest.raises(InputError, match=r"snap1 needs as many numbers in each array of the carry, and there are \[7, 8\]"):
+    with pytest.raises(InputError, match=r"snap1 needs carry arrays of equal width, and these are \[7, 8\]"):
         snap1(by_hand(VOCAB, 8))
 
 
@@ -158,7 +158,7 @@ def test_gates_of_flax_are_taken():
 @pytest.mark.parametrize("cell", ["elman", "leaky", "gru", "lstm", "Flax"])
 def test_units_that_reach_others_are_no_diagonal(cell):
     model = FLAX if cell == "Flax" else network(cell, VOCAB, EVEN)
-    said = "rtrl_diagonal needs units that reach themselves alone, as those of --cell indrnn or lru; try snap1 or rtrl"
+    said = "rtrl_diagonal needs a diagonal recurrence, as in --cell indrnn or lru; try snap1 or rtrl"
     with pytest.raises(InputError, match=said):
         rtrl_diagonal(model)
 

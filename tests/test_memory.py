@@ -178,7 +178,7 @@ def test_more_memory_than_allowed_is_refused_and_not_allocated(name, monkeypatch
     with pytest.raises(InputError):
         jax.eval_shape(rule.init, *arguments)
     monkeypatch.setattr(jnp, "zeros", None)
-    with pytest.raises(InputError, match=f"{name} needs .* of memory here, and may have .*: fewer units") as error:
+    with pytest.raises(InputError, match=f"{name} needs .* of memory; the limit is .*: use fewer units") as error:
         rule.init(*arguments)
     assert "\n" not in str(error.value)
 
@@ -186,14 +186,14 @@ def test_more_memory_than_allowed_is_refused_and_not_allocated(name, monkeypatch
 def test_without_a_limit_it_is_two_gibibytes():
     model = network("elman", VOCAB, 1_000)
     shapes = jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
-    said = re.escape("rtrl needs 3.76 GiB of memory here, and may have 2 GiB: fewer units, streams or characters in the voc")
+    said = re.escape("rtrl needs 3.76 GiB of memory; the limit is 2 GiB: use fewer units or streams, a smaller voc")
     with pytest.raises(InputError, match=said):
         jax.eval_shape(rules.rtrl(model).init, *shapes, jax.random.key(0))
 
 
 def test_snap_n_is_refused_before_its_mask_takes_as_much(monkeypatch):
     monkeypatch.setattr(_influence, "jacobians", None)
-    with pytest.raises(InputError, match=r"snap_n needs 3\.76 GiB of memory here"):
+    with pytest.raises(InputError, match=r"snap_n needs 3\.76 GiB of memory"):
         rules.snap_n(network("elman", VOCAB, 1_000), 2)
 
 

@@ -140,7 +140,7 @@ def test_uoro_draws_other_signs_for_each_character_stream_and_key():
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_length_under_one_is_an_error(length):
-    with pytest.raises(InputError, match=f"no window of {length} characters; 1 or more"):
+    with pytest.raises(InputError, match=f"length is {length}; tbptt_sliding needs a window of 1"):
         tbptt_sliding(MODELS["elman"], length)
-    with pytest.raises(InputError, match=f"no influence within {length} steps; 1 or more"):
+    with pytest.raises(InputError, match=f"length is {length}; snap_n needs 1 step"):
         snap_n(MODELS["elman"], length)

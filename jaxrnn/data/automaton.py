@@ -1,4 +1,4 @@
-"""A source of characters as a stack machine: it writes a text, gives the exact loss of the source on it, and its entropy rate.
+"""Stochastic sources of text as stack machines, with their exact losses and entropy rates.
 
 Losses and entropies are in nats.
 """
@@ -15,11 +15,11 @@ from jaxtyping import Float64
 
 from jaxrnn.errors import InputError
 
-MAX_TEXTS = 2**16  # that are enumerated for an entropy rate without a closed form
+MAX_TEXTS = 2**16  # enumerated to bound an entropy rate that has no closed form
 
 
 class Production(NamedTuple):
-    """With this probability a state writes `character`, and the states `then` take its place, the first one on top."""
+    """Write `character` with this probability and replace the state by the states `then`, the first one on top."""
 
     probability: float
     character: str
@@ -29,9 +29,8 @@ class Production(NamedTuple):
 class Source(NamedTuple):
     """A probabilistic grammar in Greibach normal form: each rule of each state writes one character.
 
-    The stack holds one state at first, drawn from `start`. Each character is written by a rule of the state on top. A source
-    with a finite number of states is the case in which `then` is always one state. The stack must never become empty, nor
-    grow for ever.
+    The stack starts with one state drawn from `start`. A rule of the top state writes each character. In a finite-state source
+    `then` always holds one state. The stack must never become empty or grow without bound.
     """
 
     start: dict[str, float]
@@ -46,10 +45,10 @@ class Bounds(NamedTuple):
 
 
 def make_source(start: dict[str, float], rules: dict[str, list[Production]]) -> Source:
-    """A source with these rules, but those of probability zero.
+    """Make a source from rules, dropping those of probability zero.
 
     Raises:
-      InputError: probabilities that are no distribution, or a state without rules.
+      InputError: probabilities do not form a distribution, or a state has no rules.
     """
     _check_distribution("of the first state", list(start.values()))
     for state, options in rules.items():
@@ -67,7 +66,7 @@ def _check_distribution(name: str, probabilities: list[float]) -> None:
 
 
 def write_text(source: Source, num_characters: int, seed: int) -> str:
-    """The first characters that a source writes; with the same seed, a shorter text is the beginning of a longer one."""
+    """Sample a text. With the same seed, a shorter text is a prefix of a longer one."""
     first, *draws = np.random.default_rng(seed).random(1 + num_characters).tolist()
     tables = {
         state: (_cumulative(rule.probability for rule in rules), [(rule.character, rule.then[::-1]) for rule in rules])
@@ -84,13 +83,13 @@ def write_text(source: Source, num_characters: int, seed: int) -> str:
 
 
 def source_losses(source: Source, text: str) -> Float64[np.ndarray, " time"]:
-    """Loss of the source itself at each character: -ln P(character | all before it), in nats.
+    """Compute the loss of the source itself at each character, -ln P(character | prefix), in nats.
 
-    This is the lowest expected loss that any predictor of this source can have. The first character counts too. The forward
-    filter is exact; it keeps the probability of every stack that the text allows, so that its cost grows with their number.
+    No predictor of this source has a lower expected loss. The first character is included. The forward filter is exact: it
+    tracks the probability of every possible stack, so its cost grows with their number.
 
     Raises:
-      InputError: a character cannot follow; it names the first such character and its position from 0.
+      InputError: a character is impossible; the message names the first one and its position from 0.
     """
     moves = {state: defaultdict(list) for state in source.rules}
     for state, rules in source.rules.items():
@@ -111,13 +110,13 @@ def source_losses(source: Source, text: str) -> Float64[np.ndarray, " time"]:
 
 
 def entropy_rate(source: Source) -> float:
-    """Limit of the mean of `source_losses`, in nats per character.
+    """Compute the entropy rate: the limit of the mean of `source_losses`, in nats per character.
 
-    Exact where a state and the character that it writes determine the rule: the mean entropy of a state's rules. Otherwise
-    there is no closed form, and it is the middle of `bound_entropy_rate` over as many texts as are no trouble.
+    Exact if a state and the character that it writes determine the rule: the mean entropy of a state's rules. Otherwise there
+    is no closed form, and the result is the midpoint of `bound_entropy_rate` over at most `MAX_TEXTS` texts.
 
     Raises:
-      InputError: there is no closed form, nor a finite number of states.
+      InputError: no closed form and infinitely many states.
     Source: Soule (1974), Information and Control 25 (grammars); Cover & Thomas (2006), section 4.2 (finite sources).
     """
     if all(len({rule.character for rule in rules}) == len(rules) for rules in source.rules.values()):
@@ -128,12 +127,12 @@ def entropy_rate(source: Source) -> float:
 
 
 def bound_entropy_rate(source: Source, length: int = 16) -> Bounds:
-    """Bounds of the entropy rate: H(X_n | X_1 .. X_n-1, Z_1) <= h <= H(X_n | X_1 .. X_n-1), Z_1 the first state, n = `length`.
+    """Bound the entropy rate: H(X_n | X_1 .. X_n-1, Z_1) <= h <= H(X_n | X_1 .. X_n-1), Z_1 the first state, n = `length`.
 
     All texts of `length` characters are enumerated: f64[texts, states] numbers.
 
     Raises:
-      InputError: the source has no finite number of states.
+      InputError: the source has infinitely many states.
     Source: Cover & Thomas (2006), Elements of Information Theory, theorem 4.5.1.
     """
     transitions, stationary = _transitions(source), _frequencies(source)
@@ -142,13 +141,13 @@ def bound_entropy_rate(source: Source, length: int = 16) -> Bounds:
 
 
 def entropy(p: np.ndarray) -> float:
-    """-sum p ln p over all of `p`, in nats."""
+    """Compute -sum p ln p in nats."""
     p = p[p > 0]
     return float(-(p * np.log(p)).sum())
 
 
 def _cumulative(probabilities: Iterable[float]) -> list[float]:
-    return list(accumulate(probabilities))[:-1]  # without the last one, which rounding may put below a draw
+    return list(accumulate(probabilities))[:-1]  # not the last one: rounding may put it below a draw
 
 
 def _frequencies(source: Source) -> Float64[np.ndarray, " states"]:

@@ -1,4 +1,4 @@
-"""Paths as a user types them (`~`, a leading `-`), and the user's folder for what is downloaded or compiled."""
+"""Paths as users type them (`~`, a leading `-`), and the user's cache folder."""
 
 import os
 import shlex
@@ -8,10 +8,10 @@ from jaxrnn.errors import InputError
 
 
 def expand_home(path: str | Path) -> Path:
-    """The path with a leading `~` or `~user` replaced by that home folder; `./~x`, and a file that there is, are themselves.
+    """Expand a leading `~` or `~user`; `./~x`, and a file whose name starts with `~`, stay as they are.
 
     Raises:
-      InputError: there is no such user, or no home folder is known.
+      InputError: no such user, or no known home folder.
     """
     if not str(path).startswith("~"):
         return Path(path)
@@ -25,7 +25,7 @@ def expand_home(path: str | Path) -> Path:
 
 
 def quote_path(path: Path) -> str:
-    """The path as it can be pasted into a shell after a program's name, also one whose name no screen can show."""
+    """Quote a path so that it can be pasted into a shell after a program's name, even with unprintable characters."""
     name = f"./{path}" if str(path).startswith("-") else str(path)
     if name.isprintable():
         return shlex.quote(name)
@@ -34,7 +34,7 @@ def quote_path(path: Path) -> str:
 
 
 def cache_folder() -> Path | None:
-    """Find this package's folder among the user's caches; None for a user without a home."""
+    """Find this package's cache folder; None for a user without a home."""
     import pooch  # here, because it takes a while to import
 
     try:

@@ -1,4 +1,4 @@
-"""Ids -> time-major streams, and which part of them an update reads: a pure function of the step number."""
+"""Split ids into time-major parallel streams, and slice the block that an update reads."""
 
 import jax
 import numpy as np
@@ -9,16 +9,16 @@ from jaxrnn.errors import InputError, pluralize
 
 
 def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int[np.ndarray, " time *streams"]:
-    """Lays a text out as `num_streams` equal contiguous parts, read side by side.
+    """Cut a text into `num_streams` equal contiguous parts that are read in parallel.
 
-    Each part ends with the first character of the next one, so that every character but the text's first is predicted once
-    (up to num_streams - 1 characters at the end of the text are left over).
+    Each part ends with the first character of the next one, so that every character except the first is predicted once
+    (up to num_streams - 1 characters at the end of the text are dropped).
 
     Returns:
-      i32[time + 1] for one stream, without a streams axis; else i32[time + 1, num_streams]. Row t is read at time t and
-      row t + 1 is what is to be predicted.
+      i32[time + 1] for one stream (no streams axis), else i32[time + 1, num_streams]. Row t is the input at time t, row t + 1
+      its target.
     Raises:
-      InputError: no stream, or fewer than one character for each stream to predict.
+      InputError: `num_streams` is under 1, or a stream would have no character to predict.
     """
     length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
     if length < 1:
@@ -32,12 +32,12 @@ def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int
 
 
 def updates_per_epoch(stream: Int[Array | np.ndarray, " time *streams"], length: int) -> int:
-    """How many updates of `length` characters one reading of the streams gives."""
+    """Count the updates of `length` characters in one pass over the streams."""
     return (stream.shape[0] - 1) // length
 
 
 def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
-    """What update number `step` reads: the characters and, one further on, those to predict; both i32[length, *streams]."""
+    """Slice the inputs of update number `step` and their targets, one character later: i32[length, *streams] each."""
     start = (step % updates_per_epoch(stream, length)) * length
     x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length) for shift in (0, 1))
     return x, y

@@ -1,6 +1,6 @@
-"""Streams of characters whose best possible loss is known: grammars, a noisy copy, a delayed sum, a hidden Markov model.
+"""Synthetic sources whose lowest possible loss is known: grammars, a noisy copy, a delayed sum, a hidden Markov model.
 
-Each is a `Source` of `automaton`, which writes its text and knows its losses.
+Each is a `Source` of `automaton.py`, which samples its text and computes its losses.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import numpy as np
 from jaxrnn.data.automaton import Production, Source, entropy, make_source, write_text
 from jaxrnn.errors import InputError
 
-# The graph of Reber's grammar: from each state, the characters that it may write and the state after each.
+# The graph of Reber's grammar: for each state, its possible characters and the state after each.
 REBER = {"0": "B1", "1": "T2 P3", "2": "S2 X4", "3": "T3 V5", "4": "X3 S6", "5": "P4 V6", "6": "E0"}
 
 
 class AddFloors(NamedTuple):
-    """Lowest loss on the target bit of `delayed_sum`, in nats, for a predictor that knows these of its two lags."""
+    """Lowest loss on the target bit of `delayed_sum`, in nats, for a predictor that knows neither, one or both lags."""
 
     neither: float
     second: float
@@ -27,19 +27,19 @@ class AddFloors(NamedTuple):
 
 
 def generate_text(name: str, num_characters: int, seed: int) -> str:
-    """A text of the source with this name (`InputError`: there is none)."""
+    """Sample a text from a source by name; `InputError` if there is no such source."""
     return write_text(named_source(name), num_characters, seed)
 
 
 def named_source(name: str) -> Source:
-    """The source with this name, as it is by default (`InputError`: there is none)."""
+    """Make a source by name with default parameters; `InputError` if there is no such source."""
     if name not in SOURCES:
         raise InputError(f"no synthetic source {name!r}; the known ones are {', '.join(SOURCES)}")
     return SOURCES[name]()
 
 
 def reber() -> Source:
-    """Strings of Reber's grammar, one after the other: 6 bits in 8 characters on average.
+    """Make a source of concatenated Reber strings: 6 bits in 8 characters on average.
 
     Source: Reber (1967), J. Verbal Learning and Verbal Behavior 6(6); the graph as in Cleeremans et al. (1989).
     """
@@ -47,10 +47,10 @@ def reber() -> Source:
 
 
 def embedded_reber(remembers: bool = True) -> Source:
-    """Strings B T r T E or B P r P E, with r a Reber string: 7 bits in 12 characters on average.
+    """Make a source of strings B T r T E or B P r P E, r a Reber string: 7 bits in 12 characters on average.
 
     Args:
-      remembers: false for the best predictor that forgets the first T or P: it takes the second one for a fair choice, and so
+      remembers: if false, the best predictor that forgets the first T or P: to it the second one is a fair coin, so it
         pays 8 bits for 12 characters.
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9(8).
     """
@@ -69,10 +69,10 @@ def embedded_reber(remembers: bool = True) -> Source:
 
 
 def delayed_sum(first_lag: int = 5, second_lag: int = 9) -> Source:
-    """Each of the characters abcd is a fair input bit x and a target bit y, 2 x + y: ln 2 and `add_floors().both`.
+    """Make a source of characters abcd, each a fair input bit x and a target bit y as 2 x + y.
 
-    y[t + 1] is 1 with probability 1/2 + x[t - first_lag] / 2 - x[t - second_lag] / 4. A state is all the inputs that are still
-    needed, the newest last; the inputs before the text are fair bits that nobody has seen.
+    y[t + 1] is 1 with probability 1/2 + x[t - first_lag] / 2 - x[t - second_lag] / 4; the entropy rate is ln 2 +
+    `add_floors().both`. A state holds all inputs that are still needed, the newest last; those before the text are fair bits.
 
     Source: Pitis (2016), "Recurrent neural networks in Tensorflow I" (other lags); Marschall, Cho & Savin (2020), JMLR 21.
     """
@@ -85,15 +85,15 @@ def delayed_sum(first_lag: int = 5, second_lag: int = 9) -> Source:
 
 
 def add_floors() -> AddFloors:
-    """How much of `delayed_sum` was learned: without the ln 2 of the input bit."""
+    """Compute the lowest losses on the target bit of `delayed_sum`, without the ln 2 of the input bit."""
     p = np.array([[_target_probability(first, second) for second in (0, 1)] for first in (0, 1)])
     return AddFloors(*(_binary_entropy(known) for known in (p.mean(keepdims=True), p.mean(0), p.mean(1), p)))
 
 
 def noisy_copy(lag: int = 6, num_letters: int = 4, noise: float = 0.25) -> Source:
-    """Each letter is the one `lag` characters before; with probability `noise` it is drawn from all letters instead.
+    """Make a source that repeats the letter `lag` characters back; with probability `noise` it draws any letter instead.
 
-    Any `lag` neighbours are independent, so that whoever remembers fewer than `lag` letters pays ln(num_letters).
+    Any `lag` neighbours are independent, so a predictor that remembers fewer than `lag` letters pays ln(num_letters).
     """
     letters, copied = ascii_lowercase[:num_letters], 1 - noise
     states = ["".join(last) for last in product(letters, repeat=lag)]
@@ -105,7 +105,9 @@ def noisy_copy(lag: int = 6, num_letters: int = 4, noise: float = 0.25) -> Sourc
 
 
 def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
-    """Strings a^n b^n, n uniform in 1 .. longest, then newlines: ln(longest) nats in longest + 1 + num_newlines characters.
+    """Make a source of strings a^n b^n, n uniform in 1 .. longest, then newlines.
+
+    Each string has ln(longest) nats in longest + 1 + num_newlines characters on average.
 
     Source: Tallec & Ollivier (2017), "Unbiased online recurrent optimization".
     """
@@ -119,7 +121,7 @@ def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
 
 
 def hmm(flip: float = 0.05, noise: float = 0.1) -> Source:
-    """A hidden bit, written as a or b, with probability `noise` as the other one. It then changes with probability `flip`."""
+    """Make a hidden Markov model of one bit, written as a or b with error rate `noise`; it flips with probability `flip`."""
     rules = {
         state: [
             Production((1 - noise if letter == state else noise) * (1 - flip if after == state else flip), letter, (after,))
@@ -131,12 +133,14 @@ def hmm(flip: float = 0.05, noise: float = 0.1) -> Source:
 
 
 def pcfg(branching: float = 0.3, num_newlines: int = 1) -> Source:
-    """Strings of S -> a S S | b, then newlines: with p = `branching`, H(p) / (1 - 2 p) nats in 1 / (1 - 2 p) + d characters.
+    """Make a source of strings of S -> a S S | b, then newlines.
 
-    d = `num_newlines`. Only newlines tell who counts the open S: with d = 0, neighbouring characters are independent.
+    With p = `branching`, a string has H(p) / (1 - 2 p) nats in 1 / (1 - 2 p) + d characters on average.
+
+    d = `num_newlines`. Only newlines reward counting the open S: with d = 0, neighbouring characters are independent.
 
     Raises:
-      InputError: p is 1/2 or more, so that strings have no finite mean length.
+      InputError: p is 1/2 or more: strings would have no finite mean length.
     Source: Booth & Thompson (1973), IEEE Transactions on Computers C-22(5).
     """
     if branching >= 0.5:

@@ -1,8 +1,8 @@
-"""Temporary folders of one process; those that a killed process left are removed by the next one.
+"""Temporary folders of one process. Folders left by a killed process are removed by the next one.
 
-A folder holds a lock file, locked by its process for as long as that lives, however it ends. The file gets its name only when
-it is locked: whoever finds it free knows that the process is gone. Only this user's folders are removed, and only those of
-this machine, whose name and boot stand in theirs: a lock of another machine on a shared disk may not be seen here.
+Each folder holds a file that its process keeps locked until it ends, however it ends. The file gets its final name only
+once it is locked, so a free lock means that the process is gone. Only folders of this user and of this boot of this machine
+(both are in the folder's name) are removed: locks of other machines on a shared disk may be invisible here.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @contextlib.contextmanager
 def folder(parent: Path | None = None) -> Iterator[Path]:
-    """Make an empty folder, and remove it at the end.
+    """Make an empty folder and remove it on exit.
 
     Args:
-      parent: where; None = where temporary files go.
+      parent: where to make it; None = the system's temporary folder.
     Raises:
-      OSError: no folder for temporary files can be written.
+      OSError: no temporary folder can be written.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(parent)
@@ -42,7 +42,7 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the folders whose processes are gone."""
+    """Remove the folders of processes that have ended."""
     with contextlib.suppress(OSError):
         for path in parent.glob(f"jaxrnn-*-{_machine_id()}-*"):
             if _is_ours(path):
@@ -52,14 +52,14 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def remove_own() -> None:
-    """Remove this process's folders where temporary files go; for a process that ends without coming back from `folder`."""
+    """Remove this process's temporary folders; for a process that exits inside `folder`."""
     with contextlib.suppress(OSError):
         for path in Path(tempfile.gettempdir()).glob(f"jaxrnn-{os.getpid()}-{_machine_id()}-*"):
             _remove(path)
 
 
 def try_lock(file: IO[bytes]) -> bool:
-    """Lock an open file for as long as it is open; False if another process has it, or if files cannot be locked here."""
+    """Lock an open file until it is closed; False if another process holds it or files cannot be locked here."""
     if not CAN_LOCK:
         return False
     import fcntl
@@ -71,7 +71,7 @@ def try_lock(file: IO[bytes]) -> bool:
 
 
 def _remove(own: Path) -> None:
-    """Remove a folder, its lock last: by the lock, the next process finds what a kill or an error has left."""
+    """Remove a folder, its lock last: the next process finds leftovers by their locks."""
     shutil.rmtree(own / CONTENT, ignore_errors=True)
     if not (own / CONTENT).exists():
         shutil.rmtree(own, ignore_errors=True)
@@ -79,7 +79,7 @@ def _remove(own: Path) -> None:
 
 @contextlib.contextmanager
 def _hold_lock(own: Path) -> Iterator[None]:
-    """Hold the folder's lock. Where files cannot be locked there is no lock file, and nobody removes the folder."""
+    """Hold the folder's lock. Where files cannot be locked, there is no lock file and nobody removes the folder."""
     with (own / f"{LOCK}.new").open("wb") as file:
         if try_lock(file):
             (own / f"{LOCK}.new").rename(own / LOCK)
@@ -94,6 +94,6 @@ def _machine_id() -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    with contextlib.suppress(OSError, AttributeError):  # Windows knows no such number; its folders for this are a user's own
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no uid; its temporary folders belong to one user
         return path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.getuid()
     return False

@@ -1,4 +1,4 @@
-"""A text by name or path, normalised, and its contiguous parts."""
+"""Load a text by name or path, normalise it and split it into contiguous parts."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from jaxrnn.data import automaton, paths, synthetic, temporary
 from jaxrnn.errors import InputError
 
-DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # a folder with copies of the published texts, used before any download
+DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # folder with copies of the published texts, searched before downloading
 EMBEDDED = "comedie"
 
 
@@ -27,7 +27,7 @@ SPECIAL_FILES = {
 
 
 class Published(NamedTuple):
-    """A text that is downloaded once and then kept in the user's cache folder."""
+    """A text that is downloaded once and kept in the user's cache folder."""
 
     url: str
     sha256: str
@@ -45,13 +45,13 @@ PUBLISHED = {
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
 }
-SYNTHETIC = "synthetic:"  # and the name of a source
+SYNTHETIC = "synthetic:"  # followed by the name of a source
 NUM_SYNTHETIC = 1_000_000  # characters
 TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
 
 
 class Parts(NamedTuple):
-    """Contiguous parts of a text, in its order; `validation` may be empty."""
+    """Contiguous parts of a text, in order; `validation` may be empty."""
 
     train: str
     validation: str
@@ -59,12 +59,12 @@ class Parts(NamedTuple):
 
 
 def read(name_or_path: str) -> str:
-    """A known text by its name, or any UTF-8 file by its path; normalised.
+    """Read a known text by name, or any UTF-8 file by path, and normalise it.
 
-    The text of a synthetic source is always the same, and a million characters long.
+    The text of a synthetic source is always the same million characters.
 
     Raises:
-      InputError: no such text; no regular file; empty; not UTF-8; a download that failed or does not match its digest.
+      InputError: no such text; not a regular file; empty; not UTF-8; a download failed or has the wrong SHA-256.
     """
     if name_or_path.startswith(SYNTHETIC):
         return synthetic.generate_text(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
@@ -78,14 +78,14 @@ def read(name_or_path: str) -> str:
 
 
 def text_exists(name_or_path: str) -> bool:
-    """Whether it is a known text, or something has this path."""
+    """Return whether the name is a known text or an existing path."""
     return name_or_path in TEXT_NAMES or os.path.lexists(paths.expand_home(name_or_path))
 
 
 def floor_losses(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
-    """What the source of a synthetic text loses at each character, in nats: no model loses less in the mean.
+    """Compute the loss of a synthetic text's source at each character, in nats: the lowest possible on average.
 
-    None if the text has no known source.
+    Return Return Return Return Return Return Return Return Return None if the text has no known source.
     """
     if not has_floor(name):
         return None
@@ -98,12 +98,12 @@ def known_source(name: str) -> automaton.Source | None:
 
 
 def has_floor(name: str) -> bool:
-    """Whether the source of a text is known."""
+    """Return whether the source of a text, and so its lowest loss, is known."""
     return name.startswith(SYNTHETIC)
 
 
 def normalise(data: bytes, name: str) -> str:
-    """UTF-8 -> text: a byte-order mark is dropped; CR LF and CR become one newline character."""
+    """Decode UTF-8, drop a byte-order mark and turn CR LF and CR into newlines."""
     try:
         text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -117,12 +117,12 @@ def normalise(data: bytes, name: str) -> str:
 
 
 def normalise_newlines(text: str) -> str:
-    """The text without a byte-order mark, with one newline character for each CR LF or CR."""
+    """Drop a byte-order mark and turn CR LF and CR into newlines."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Lengths(NamedTuple):
-    """Characters in each part of a text."""
+    """Number of characters in each part of a text."""
 
     train: int
     validation: int
@@ -130,26 +130,26 @@ class Lengths(NamedTuple):
 
 
 def check_length(name: str, text: str) -> None:
-    """Raises `InputError` unless there is a character to predict from another one."""
+    """Raise `InputError` unless the text has at least two characters."""
     if len(text) < 2:
         number = "one character" if text else "no characters"
         raise InputError(f"text {name!r} has {number}; two characters or more are needed")
 
 
 def split_lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
-    """How many characters each part gets."""
+    """Compute the number of characters in each part."""
     num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
     return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
 
 
 def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
-    """Cuts a text in three: most of it to train, then the validation part, then the held-out part at its end."""
+    """Split a text into a training part, a validation part and, at the end, a held-out part."""
     num_train, num_validation, num_heldout = split_lengths(len(text), validation_fraction, heldout_fraction)
     return Parts(text[:num_train], text[num_train : num_train + num_validation], text[len(text) - num_heldout :])
 
 
 def hash_text(text: str) -> str:
-    """The digest by which a run knows its text again."""
+    """Compute the SHA-256 by which a run recognises its text."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
@@ -161,12 +161,12 @@ def _read_file(path: Path) -> bytes:
         raise
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(TEXT_NAMES)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _check_regular(path: Path) -> None:
-    """Raises `InputError` for what can be read only once, such as a pipe, or has no end, such as /dev/zero."""
+    """Raise `InputError` for files that can be read only once, such as a pipe, or never end, such as /dev/zero."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise InputError(f"text {str(path)!r} is a folder; name a text file")
@@ -191,9 +191,9 @@ def _download(name: str) -> bytes:
     try:
         if kept is not None and ((kept / f"{name}.txt").is_file() or _can_write(kept)):
             return _retrieve(name, kept)
-        with temporary.folder() as passing:  # a user without a home, or one that cannot be written
+        with temporary.folder() as passing:  # no home folder, or none that can be written
             return _retrieve(name, passing)
-    except (OSError, ValueError) as error:  # ValueError: a wrong digest; pooch has removed the file
+    except (OSError, ValueError) as error:  # ValueError: wrong SHA-256; pooch has removed the file
         reason = type(error).__name__ if isinstance(error, OSError) else "its SHA-256 is wrong"
         folder = os.environ.get(DATA_DIR_VARIABLE)
         where = f"{folder!r}, as {DATA_DIR_VARIABLE} says" if folder else f"a folder that {DATA_DIR_VARIABLE} names"
@@ -204,8 +204,8 @@ def _download(name: str) -> bytes:
 
 
 def _retrieve(name: str, folder: Path) -> bytes:
-    """Read a text from this folder; it is downloaded if it is not there."""
-    import pooch  # here, because it takes a while to import and most runs do not download
+    """Read a text from a folder, downloading it there first if it is missing."""
+    import pooch  # slow to import, and most runs do not download
 
     url, digest = PUBLISHED[name]
     pooch.get_logger().setLevel("WARNING")

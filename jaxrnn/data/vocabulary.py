@@ -1,4 +1,4 @@
-"""The distinct characters of a text, sorted by code point; a character's place in that order is its id."""
+"""Vocabularies of characters: the distinct characters of a text, sorted by code point. The index is the id."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from jaxrnn.errors import InputError
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`characters` holds each character once, in the order of code points: the character with id i is `characters[i]`.
+    """Distinct characters sorted by code point: the character with id i is `characters[i]`.
 
-    Those in `rare`, in the same order, are one class for the network; every other character is its own.
+    The network treats all characters in `rare` (also sorted) as one class; every other character is a class of its own.
     """
 
     characters: str
@@ -22,17 +22,17 @@ class Vocabulary:
 
 
 def of_text(text: str, known: Vocabulary | None = None) -> Vocabulary:
-    """The vocabulary of all characters of `text`, which must not be empty (`InputError`), and of those that are known."""
+    """Make the vocabulary of a text, together with the characters of `known`; `InputError` if the text is empty."""
     if not text:
         raise InputError("an empty text has no vocabulary")
     return Vocabulary("".join(sorted({*text, *(known.characters if known else "")})), known.rare if known else "")
 
 
 def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
-    """Ids of the characters of `text`, i32; `decode` is its exact inverse.
+    """Convert a text to ids, i32; `decode` is the exact inverse.
 
     Raises:
-      InputError: a character is not in the vocabulary; it names the first one, its code point and its position from 0.
+      InputError: a character is not in the vocabulary; the message gives the first one, its code point and its position from 0.
     """
     known, wanted = _code_points(vocabulary.characters), _code_points(text)
     ids = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
@@ -48,20 +48,20 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
 
 
 def decode(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"]) -> str:
-    """The text whose characters have these ids."""
+    """Convert ids to text."""
     return "".join(vocabulary.characters[i] for i in ids)
 
 
 def drop_unknown(vocabulary: Vocabulary, text: str) -> str:
-    """`text` without the characters that the vocabulary does not hold."""
+    """Drop the characters that are not in the vocabulary."""
     known = set(vocabulary.characters)
     return "".join(character for character in text if character in known)
 
 
 def merge_rare(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold: int) -> Vocabulary:
-    """The same, with those characters in one class that come fewer times than `threshold` among these ids.
+    """Merge the characters that occur fewer than `threshold` times among these ids into one class.
 
-    If that is a single one, there is nothing to merge.
+    A single rare character is left alone.
     """
     counts = np.bincount(ids, minlength=len(vocabulary.characters))
     rare = "".join(character for character, n in zip(vocabulary.characters, counts, strict=True) if n < threshold)
@@ -69,13 +69,13 @@ def merge_rare(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold:
 
 
 def class_ids(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
-    """The class of each character, i32: first those of single characters, in their order, then that of the rare ones."""
+    """Compute the class of each character, i32: single characters first, in order, then the class of rare ones."""
     is_rare = np.array([character in vocabulary.rare for character in vocabulary.characters])
     return np.where(is_rare, np.count_nonzero(~is_rare), np.cumsum(~is_rare) - 1).astype(np.int32)
 
 
 def class_representatives(vocabulary: Vocabulary) -> str:
-    """A character of each class, in the order of the classes."""
+    """Return one character per class, in the order of the classes."""
     single = "".join(character for character in vocabulary.characters if character not in vocabulary.rare)
     return single + vocabulary.rare[:1]
 
@@ -86,10 +86,10 @@ def vocabulary_to_json(vocabulary: Vocabulary) -> str | dict[str, str]:
 
 
 def vocabulary_from_json(value: Any) -> Vocabulary:
-    """The vocabulary that `vocabulary_to_json` gave.
+    """Read a vocabulary from the JSON value of `vocabulary_to_json`.
 
     Raises:
-      InputError: it is no string of distinct characters in the order of code points, or the rare ones are not among them.
+      InputError: not a string of distinct characters sorted by code point, or a rare character is not among them.
     """
     parts = value if isinstance(value, dict) else {"characters": value}
     characters, rare = parts.get("characters", ""), parts.get("rare", "")
@@ -105,7 +105,7 @@ def _is_sorted(characters: Any) -> TypeGuard[str]:
 
 
 def _code_points(text: str) -> UInt[np.ndarray, " time"]:
-    # "surrogatepass": a shell hands on bytes that are not UTF-8 as lone surrogates; they are then unknown characters.
+    # "surrogatepass": a shell passes bytes that are not UTF-8 as lone surrogates, which are then unknown characters.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 

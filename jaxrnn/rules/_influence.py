@@ -1,12 +1,12 @@
-"""How weights act on the state that is carried: what every online rule keeps, pulls gradients through, and pushes one step on.
+"""The influence of weights on the carry, which online rules propagate forward and pull gradients back through.
 
 With J_t = d carry_t / d theta, the gradient of the loss at one character is
 
     g + J_{t-1}^T delta,    g = dl_t / d theta with carry_{t-1} a constant,    delta = dl_t / d carry_{t-1}
 
 and J_t = I + D J_{t-1}, with I = dcarry_t / dtheta at a constant carry_{t-1}, and D = dcarry_t / dcarry_{t-1}. `one_step` is g.
-theta are the weights from which the carry can be reached, as a dict of arrays by their path ("cell/bias"): the readout's are
-not among them. The weights that J was made with were those of their own time: J is exact if they stay the same.
+theta is a dict of the weights that reach the carry, by path ("cell/bias"); the readout's weights do not. J mixes the weights of
+all earlier steps, so it is exact only while they do not change.
 """
 
 import itertools
@@ -24,24 +24,24 @@ from jaxrnn.array_types import Block, Carry, Ids, Losses, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, nats
 
-Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or something that belongs to each of them
+Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or one value for each of them
 Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
 CarryVector: TypeAlias = Float[Array, " units"]  # the carry of one stream, all layers, as one vector
-MAX_MEMORY_BYTES = 2**31  # of a rule's memory, unless more are allowed
-ADVICE = "fewer units, streams or characters in the vocabulary need less, another rule mostly far less"
+MAX_MEMORY_BYTES = 2**31  # default limit of a rule's memory
+ADVICE = "use fewer units or streams, a smaller vocabulary, or another rule"
 
 
 class LocalGradient(NamedTuple):
-    """What one reverse pass over one character gives."""
+    """Result of one reverse pass over one character."""
 
-    grads: Params  # g, of all weights
+    grads: Params  # g, for all weights
     delta: Carry
     carry: Carry
     losses: Losses
 
 
 def local_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> LocalGradient:
-    """The gradient of the loss at one character with respect to the weights, and to the carry before it."""
+    """Differentiate the loss at one character with respect to the weights and the carry before it."""
 
     def loss(params: Params, carry: Carry) -> tuple[Array, Carry]:
         new_carry, logits = model.step(params, carry, x[0])
@@ -53,36 +53,36 @@ def local_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Bloc
 
 
 def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
-    """Of the weights from which the carry, or a part of it, can be reached, found in the program of one step."""
+    """Find the paths of the weights that reach the carry, or a part of it, from the jaxpr of one step."""
     params, carry = model_shapes(model)
     x = jax.ShapeDtypeStruct((), jnp.int32)
     with jax.enable_x64(False):  # as in `model_shapes`
         program = jax.make_jaxpr(lambda *arguments: part(model.step(*arguments)[0]))(params, carry, x).jaxpr
-    _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # of each input
+    _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # one flag per input
     leaves, _ = jax.tree.flatten_with_path(params)
     return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
 
 
 def model_shapes(model: Model) -> tuple[PyTree, PyTree]:
-    """Of the weights and of the carry of one stream, in the 32 bits that they are drawn in."""
+    """Compute the 32-bit shapes of the weights and of the carry of one stream."""
     with jax.enable_x64(False):
         return jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
 
 
 def select_weights(params: PyTree, names: Iterable[str]) -> dict[str, Any]:
-    """The weights with these paths."""
+    """Select the weights with these paths."""
     leaves, _ = jax.tree.flatten_with_path(params)
     by_name = {_name(path): leaf for path, leaf in leaves}
     return {name: by_name[name] for name in names}
 
 
 def replace_weights(params: Params, theta: Theta) -> Params:
-    """Its inverse: the weights with those put in the place of theirs."""
+    """Return the weights with some of them replaced, by path."""
     return jax.tree.map_with_path(lambda path, leaf: theta.get(_name(path), leaf), params)
 
 
 def add_correction(grads: Params, correction: Theta) -> Params:
-    """g + J^T delta."""
+    """Compute g + J^T delta."""
     return replace_weights(grads, {name: here + correction[name] for name, here in select_weights(grads, correction).items()})
 
 
@@ -92,7 +92,7 @@ def flatten_carry(carry: Carry, num_axes: int = 0) -> Float[Array, "*streams uni
 
 
 def unflatten_carry(carry: Carry, vector: Float[Array, "*streams units"]) -> Carry:
-    """Its inverse, in the form of that carry."""
+    """Split a vector per stream into leaves with the structure of `carry`."""
     leaves, structure = jax.tree.flatten(carry)
     sizes = [math.prod(leaf.shape[vector.ndim - 1 :]) for leaf in leaves]
     parts = jnp.split(vector, list(itertools.accumulate(sizes))[:-1], axis=-1)
@@ -100,12 +100,12 @@ def unflatten_carry(carry: Carry, vector: Float[Array, "*streams units"]) -> Car
 
 
 def flat_step(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Theta, CarryVector], CarryVector]:
-    """(theta, carry) -> the carry after one character x, both as vectors; the other weights are those of `params`."""
+    """Make a function (theta, carry) -> carry after one character x, on flat carries; other weights come from `params`."""
     return lambda theta, before: flatten_carry(model.step(replace_weights(params, theta), unflatten_carry(form, before), x)[0])
 
 
 def influence_shapes(model: Model, params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
-    """The shapes of J, the influence of each weight on each number of the carry: [*streams, units, *shape of the weights]."""
+    """Compute the shapes of J: [*streams, units, *weight shape] for each weight array."""
     streams = carry_streams_shape(model, carry)
     before = (*streams, jax.eval_shape(lambda carry: flatten_carry(carry, len(streams)), carry).shape[-1])
     theta = select_weights(params, names)
@@ -113,19 +113,19 @@ def influence_shapes(model: Model, params: Params, carry: Carry, names: Iterable
 
 
 def vjp_through(memory: Theta, delta: Carry, num_axes: int = 0) -> Theta:
-    """J^T delta, summed over the streams."""
+    """Compute J^T delta, summed over streams."""
     d = flatten_carry(delta, num_axes)
     return {name: jnp.tensordot(d, J, d.ndim) for name, J in memory.items()}
 
 
 def propagate(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
-    """I + D J, of one stream."""
+    """Compute I + D J for one stream."""
     immediate, onward = jacobians(model, params, carry, x, memory)
     return {name: immediate[name] + jnp.tensordot(onward, J, 1) for name, J in memory.items()}
 
 
 def follow_influence(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
-    """(params, J, delta, carry, x) -> J^T delta, and J one step on, by a function (params, J, carry, x) of one stream."""
+    """Make a function (params, J, delta, carry, x) -> (J^T delta, next J) from `push`, (params, J, carry, x) -> next J."""
     return lambda params, memory, delta, carry, x: (
         vjp_through(memory, delta, x.ndim),
         over_streams(push, x)(params, memory, carry, x),
@@ -135,23 +135,23 @@ def follow_influence(push: Callable[..., Theta]) -> Callable[[Params, Theta, Car
 def jacobians(
     model: Model, params: Params, carry: Carry, x: Ids, names: Iterable[str]
 ) -> tuple[Theta, Float[Array, "units units"]]:
-    """I and D of one stream."""
+    """Compute I and D for one stream."""
     step = flat_step(model, params, carry, x)
     return jax.jacrev(step, argnums=(0, 1))(select_weights(params, names), flatten_carry(carry))
 
 
 def make_probe(model: Model) -> tuple[Params, Carry]:
-    """Weights and a carry at which no derivative is 0 by chance, to find out what can depend on what."""
+    """Make weights and a carry at which no derivative is 0 by chance, to find dependencies."""
     rng = np.random.default_rng(0)
 
-    def positive(leaf: jax.ShapeDtypeStruct) -> Array:  # so that rectified units are on, and small: no unit is saturated
+    def positive(leaf: jax.ShapeDtypeStruct) -> Array:  # positive: rectified units are on; small: none is saturated
         return jnp.asarray(rng.uniform(0.5, 1, leaf.shape) / max((1, *leaf.shape)), leaf.dtype)
 
     return jax.tree.map(positive, model_shapes(model))
 
 
 def over_streams(function: Callable[..., Any], x: Ids) -> Callable[..., Any]:
-    """A function (params, of one stream ...) over all streams: their influences differ, their weights do not."""
+    """Map a function (params, *one_stream) over the streams, which share the weights."""
     if x.ndim == 0:
         return function
     return lambda params, *of_streams: jax.vmap(function, (None, *[0] * len(of_streams)))(params, *of_streams)
@@ -165,24 +165,24 @@ def carry_streams_shape(model: Model, carry: Carry) -> tuple[int, ...]:
 
 
 def zero_memory(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:
-    """The memory before the first character, from its shapes.
+    """Allocate zeros of these shapes.
 
     Raises:
-      InputError: it would take more than so many bytes; nothing is allocated then.
+      InputError: more than `most_bytes` would be needed; nothing is allocated then.
     """
     size = count_bytes(memory)
     if size > most_bytes:
-        raise InputError(f"{rule} needs {format_bytes(size)} of memory here, and may have {format_bytes(most_bytes)}: {advice}")
+        raise InputError(f"{rule} needs {format_bytes(size)} of memory; the limit is {format_bytes(most_bytes)}: {advice}")
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), memory)
 
 
 def count_bytes(memory: PyTree) -> int:
-    """Of arrays, or of their shapes."""
+    """Count the bytes of arrays or shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(memory))
 
 
 def format_bytes(size: int) -> str:
-    """As one reads it."""
+    """Format a number of bytes with its unit."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"

@@ -1,13 +1,13 @@
-"""The influence of each weight on its own unit alone: as many numbers as weights, where all of J has units times as many.
+"""The influence of each weight on its own unit only: as many numbers as weights, not weights times units like J.
 
-A unit is what lies at one place of all leaves of a cell's carry: c and h at one place of an LSTM are one unit of two states. Of
-J_t = I + D J_{t-1} the blocks E[s] keep what a weight does to state s of the unit that it drives, and B[s][r] is the part of D
-that leads from state r of a unit to its state s:
+A unit is one index into all leaves of a cell's carry: c and h of an LSTM at one index are one unit with two states. Of
+J_t = I + D J_{t-1}, E[s] keeps the influence of each weight on state s of the unit that it drives, and B[s][r] is the part of D
+from state r of a unit to its state s:
 
     E[s] <- I[s] + sum_r B[s][r] E[r]
 
-A weight's unit is its last axis modulo the number of units. Each layer is followed by itself: what its weights do to the states
-of layers above, and what an embedding did to any state, is left out. All functions are of one stream.
+A weight's unit is the index on its last axis modulo the number of units. Each layer is tracked separately: the influence of its
+weights on layers above, and that of an embedding on any state, is ignored. Functions act on one stream unless they say so.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,24 +25,24 @@ from jaxrnn.models.model import Layer, Model, layer_names, split_carry
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Shapes, Theta
 
-Units: TypeAlias = Float[Array, " units"]  # a number for each unit
-Blocks: TypeAlias = tuple[tuple[Theta, ...], ...]  # E of each layer and state
-TOLERANCE = 1e-3  # of the greatest number; float32 is wrong by less, one more unit makes a difference of about 1
+Units: TypeAlias = Float[Array, " units"]  # one number per unit
+Blocks: TypeAlias = tuple[tuple[Theta, ...], ...]  # E for each layer and state
+TOLERANCE = 1e-3  # relative; float32 errors are smaller, a second unit makes a difference of about 1
 
 
 class Step(NamedTuple):
-    """What one step does to the states of one layer."""
+    """The effect of one step on the states of one layer."""
 
     immediate: Sequence[Theta]  # I[s]
     within: Sequence[Sequence[Units]]  # B[s][r]
 
 
-Steps = Callable[[Params, Carry, Ids], Sequence[Step]]  # of all layers, at one character
+Steps = Callable[[Params, Carry, Ids], Sequence[Step]]  # for all layers, at one character
 Follow = Callable[[Params, Blocks, Carry, Carry, Ids], tuple[Theta, Blocks]]
 
 
 def follow_units(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
-    """(params, E, delta, carry, x) -> the correction E^T delta of the gradient, and E one step on."""
+    """Make a function (params, E, delta, carry, x) -> (E^T delta, next E), over all streams."""
 
     def one_on(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
         correction, after = {}, []
@@ -61,7 +61,7 @@ def follow_units(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
 
 
 def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
-    """The weights of each layer that reach its carry. Those of an embedding belong to no layer; a foreign cell is one layer."""
+    """Find the weights of each layer that reach its carry. An embedding belongs to no layer; a foreign cell is one layer."""
     if not model.layers:
         return (_influence.recurrent_paths(model),)
     number = len(model.layers)
@@ -74,7 +74,7 @@ def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
 
 
 def memory_shapes(model: Model, params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
-    """Shapes of the memory E: [*streams, *shape of the weights] for each layer, state and weights."""
+    """Compute the shapes of E: [*streams, *weight shape] for each layer, state and weight array."""
     streams = _influence.carry_streams_shape(model, carry)
 
     def of_layer(theta: Theta, carry: Carry) -> tuple[Shapes, ...]:
@@ -86,19 +86,19 @@ def memory_shapes(model: Model, params: Params, carry: Carry, paths: Sequence[Se
 
 
 def unit_steps(model: Model, paths: Sequence[Sequence[str]], diagonal: bool = False) -> Steps:
-    """The way that suits the model.
+    """Choose how to compute the steps of a model.
 
     Args:
-      diagonal: a unit's state reaches that unit alone, which makes B of a foreign cell cheap.
+      diagonal: each unit's state reaches only that unit, which makes B of a foreign cell cheap.
     """
     return steps_by_layer(model, paths, through_unit) if model.layers else steps_by_jacobian(model, paths[0], diagonal)
 
 
 def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Callable[..., Carry]) -> Steps:
-    """For cells that come apart: elementwise derivatives of their gates, and their diagonal recurrence.
+    """Compute steps from elementwise derivatives of the gates and the diagonal recurrence of each layer.
 
     Args:
-      pullback: how a unit reaches itself: `through_unit`, or without its weights `through_gates`.
+      pullback: how a unit reaches itself: `through_unit`, or without its recurrent weights `through_gates`.
     """
 
     def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
@@ -112,13 +112,13 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
 
 
 def through_unit(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:
-    """The cotangent of a unit's states through its gates and its own recurrent weights."""
+    """Pull a cotangent back through a unit's gates and its own recurrent weights."""
     _, vjp = jax.vjp(lambda carry: layer.recur_diagonal(params, layer.hidden(carry)), before)
     return jax.tree.map(jnp.add, dbefore, vjp(dph)[0])
 
 
 def through_gates(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:
-    """The cotangent of a unit's states through what its gates keep of them."""
+    """Pull a cotangent back through a unit's gates only."""
     del layer, params, before, dph
     return dbefore
 
@@ -143,7 +143,7 @@ def _layer_step(
 
 
 def steps_by_jacobian(model: Model, paths: Sequence[str], diagonal: bool) -> Steps:
-    """For any cell: B from as many derivatives of the whole step as there are numbers in the carry, or states of a unit."""
+    """Compute steps of any cell: one derivative of the whole step per number in the carry, or per state if diagonal."""
 
     def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
         def step(theta: Theta, carry: Carry) -> Carry:
@@ -160,7 +160,7 @@ def steps_by_jacobian(model: Model, paths: Sequence[str], diagonal: bool) -> Ste
 
 
 def _own_states(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -> list[Units]:
-    """What the states of each unit have from one of its states before, by the leaf that is 1."""
+    """Compute the derivative of each unit's states by its previous state in the leaf that is 1."""
     if diagonal:
         return jax.tree.leaves(onward(ones))
     each_unit = jax.tree.map(lambda leaf: jnp.diag(leaf), ones)
@@ -168,9 +168,9 @@ def _own_states(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -
 
 
 def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
-    """Raises `InputError` unless each weight of a foreign cell drives the unit that its last axis says, and no other."""
+    """Raise `InputError` unless each weight of a foreign cell drives only the unit given by its last axis."""
     if model.layers:
-        return  # so are ours, as `cell.py` says
+        return  # our own cells do, see `models/base.py`
 
     @jax.jit
     def differences(params: Params, carry: Carry, factors: Carry) -> Array:
@@ -190,18 +190,18 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
         raise InputError(f"{rule} needs a carry of vectors, with a number for each unit, and there are {found}; try rtrl")
     widths = sorted({leaf.shape[-1] for leaf in leaves})
     if len(widths) > 1:
-        raise InputError(f"{rule} needs as many numbers in each array of the carry, and there are {widths}; try rtrl")
+        raise InputError(f"{rule} needs carry arrays of equal width, and these are {widths} wide; try rtrl")
     theta = _influence.select_weights(params, paths[0])
     unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
     if theta and not unfit:
         apart = _measure_at_probe(model, differences)
         unfit = [path for path, difference in zip(theta, apart, strict=True) if difference > TOLERANCE]
     if unfit:
-        raise InputError(f"{rule} follows each weight to one unit, and those of {unfit[0]!r} drive more than one; try rtrl")
+        raise InputError(f"{rule} needs weights that each drive one unit, and those of {unfit[0]!r} drive several; try rtrl")
 
 
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
-    """Raises `InputError` unless there is one layer, nothing below it learns, and a unit's state reaches that unit alone."""
+    """Raise `InputError` unless there is one layer, no embedding, and each unit's state reaches only that unit."""
     if len(paths) > 1 or len(paths[0]) < len(_influence.recurrent_paths(model)):
         raise InputError(f"{rule} is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0")
 
@@ -215,16 +215,16 @@ def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> N
         return jnp.stack(found).max()
 
     if _measure_at_probe(model, difference) > TOLERANCE:
-        raise InputError(f"{rule} needs units that reach themselves alone, as those of --cell indrnn or lru; try snap1 or rtrl")
+        raise InputError(f"{rule} needs a diagonal recurrence, as in --cell indrnn or lru; try snap1 or rtrl")
 
 
 def _measure_at_probe(model: Model, difference: Callable[[Params, Carry, Carry], Array]) -> Array:
-    """At weights and a carry where no derivative is 0 by chance, for factors that differ, the same for a unit's states."""
+    """Evaluate `difference` at the probe, with factors that differ between units but not between states of a unit."""
     params, carry = _influence.make_probe(model)
     width = jax.tree.leaves(carry)[0].shape[-1]
     factors = np.random.default_rng(0).permutation(np.linspace(1, 2, width))
     of_each_leaf = jax.tree.map(lambda leaf: jnp.asarray(factors[: leaf.shape[-1]], leaf.dtype), carry)
-    with jax.enable_x64(False):  # as in `influence.model_shapes`
+    with jax.enable_x64(False):  # as in `_influence.model_shapes`
         return difference(params, carry, of_each_leaf)
 
 
@@ -233,7 +233,7 @@ def _difference(a: Array, b: Array) -> Array:
 
 
 def _weighted_sum(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
-    """sum_s of factors[s] times blocks[s], each weight with the factor of its unit."""
+    """Compute the sum over s of factors[s] times blocks[s], each weight with the factor of its unit."""
 
     def of(path: str) -> Array:
         terms = [_scale_units(factor, E[path]) for factor, E in zip(factors, blocks, strict=True)]
@@ -243,13 +243,13 @@ def _weighted_sum(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
 
 
 def _scale_units(factor: Units, weights: Array) -> Array:
-    # Taken by an index and not tiled: XLA computes a tiled factor at each weight, with a division, eight times as slowly.
+    # An index, not a tile: XLA would compute a tiled factor at each weight, with a division, eight times as slowly.
     unit = jnp.arange(weights.shape[-1]) % factor.size
     return weights * jnp.broadcast_to(factor[unit], weights.shape)
 
 
 def _leaf_indicators(carry: Carry) -> list[Carry]:
-    """For each leaf a carry in which it is 1, and all else 0."""
+    """Make one carry per leaf, with ones in that leaf and zeros elsewhere."""
     leaves, structure = jax.tree.flatten(carry)
     each = [[jnp.full_like(leaf, place == number) for place, leaf in enumerate(leaves)] for number in range(len(leaves))]
     return [jax.tree.unflatten(structure, leaves) for leaves in each]

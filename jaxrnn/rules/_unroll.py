@@ -1,7 +1,7 @@
-"""A recurrence over a block of text that can be differentiated, without a scan: one `while_loop` forward, one backward.
+"""Differentiable recurrences over a block of text without a scan: one `while_loop` forward, one backward.
 
-What the way back needs is stored on the way: the carries before each step. To JAX it is a function with a derivative of its
-own (`custom_vjp`), so that what stands before and behind the recurrence is differentiated as usual.
+The forward loop stores the carry before each step for the backward loop. JAX sees a function with its own derivative
+(`custom_vjp`), so everything around the recurrence is differentiated as usual.
 """
 
 import functools
@@ -17,10 +17,10 @@ from jaxrnn.models.model import Layer
 
 
 def unroll_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Float[Array, "length *streams hidden"]]]:
-    """(params, carry, px) -> the last carry, and the hidden states, of a layer whose inputs were projected before.
+    """Make a function (params, carry, px) -> (last carry, hidden states) for a layer with projected inputs px.
 
-    Only what recurs is in the loops: one product forward, one backward, and the gates. The gradient of the weights is one
-    product over the whole block, behind the loops.
+    The loops hold only what recurs: one product and the gates in each. The gradient of the weights is one product over the
+    whole block, after the loops.
     """
 
     @jax.custom_vjp
@@ -59,7 +59,7 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
         dcarry = _add(dcarry, *hidden_vjp(*recur_vjp(dph)))
         return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
 
-    # To write the same array twice would take a tenth of the time of a wide layer.
+    # Writing the same array twice would take a tenth of the time of a wide layer.
     start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
     _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
     _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)
@@ -69,9 +69,9 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
 def unroll_steps(
     step: Callable[[Params, Carry, Any], tuple[Carry, Any]],
 ) -> Callable[[Params, Carry, Block], tuple[Carry, Any]]:
-    """(params, carry, inputs) -> the last carry, and the outputs, of any step; its inputs are not differentiated.
+    """Make a function (params, carry, inputs) -> (last carry, outputs) from any step; inputs get no gradient.
 
-    The step is taken once more on the way back, with its derivative, and the gradient of the weights summed there.
+    The backward loop recomputes each step with its derivative and sums the gradient of the weights.
     """
 
     @jax.custom_vjp
@@ -110,7 +110,7 @@ def unroll_steps(
 
 
 def _buffers(tree: PyTree, length: int) -> Any:
-    """For `length` of them, one after the other."""
+    """Allocate room for `length` copies of a tree."""
     return jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), tree)
 
 

@@ -1,4 +1,4 @@
-"""What an online gradient rule is: the shape of Optax's transformations, one level further down."""
+"""The interface of online gradient rules: a NamedTuple of pure functions, as in Optax."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ from jaxrnn.rules._influence import LocalGradient, Theta
 
 
 class Gradient(NamedTuple):
-    """What a rule gives back for the `length` characters that it read."""
+    """Result of a rule for the `length` characters that it read."""
 
     grads: Params
     carry: Carry
@@ -26,10 +26,10 @@ class Gradient(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How a gradient is obtained while reading. Both functions are pure."""
+    """An online gradient rule. Both functions are pure."""
 
     length: int  # characters per update: 1 for every online rule
-    init: Callable[[Params, Carry, RandomKey], Memory]  # also how the memory is reset together with the carry
+    init: Callable[[Params, Carry, RandomKey], Memory]  # also resets the memory when the carry is reset
     gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]  # x, y: i32[length, *streams]; all streams at once
 
 
@@ -101,14 +101,14 @@ def influence_rule(
     follow: Callable[[Params, Any, Carry, Carry, Ids], tuple[Theta, Any]],
     max_bytes: int,
 ) -> Rule:
-    """A rule of length 1 that keeps some form of J: its gradient is g + J^T delta.
+    """Make a rule of length 1 with the gradient g + J^T delta from some approximation of J.
 
     Args:
-      name: by which an error speaks of it.
-      shapes: (params, carry) -> those of its memory.
-      local: (params, carry, x, y) -> g and delta, as `influence.local_gradient`.
-      follow: (params, memory, delta, carry, x) -> J^T delta, and the memory one step on.
-      max_bytes: that the memory may take, else its `init` raises `InputError`.
+      name: of the rule, for error messages.
+      shapes: (params, carry) -> shapes of its memory.
+      local: (params, carry, x, y) -> g and delta, like `_influence.local_gradient`.
+      follow: (params, memory, delta, carry, x) -> (J^T delta, next memory).
+      max_bytes: limit of the memory; beyond it `init` raises `InputError`.
     """
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:

@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time in blocks of k characters, the state carried on from block to block."""
+"""Truncated backpropagation through time in blocks of k characters, carrying the state from block to block."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -15,7 +15,7 @@ from jaxrnn.rules.base import Gradient, Rule
 
 
 class Masks(NamedTuple):
-    """Which units are dropped follows from these two alone."""
+    """Determines which units are dropped."""
 
     key: RandomKey
     block: Int[Array, ""]  # blocks read so far, i32
@@ -26,26 +26,26 @@ Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, BlockLogi
 
 
 def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
-    """Exact gradient of the mean loss of a block, the state before it taken as given; one update for each block.
+    """Exact gradient of the mean loss of a block, with the state before it held constant; one update per block.
 
-    grads = d mean_t nats(logits_t, y_t) / d params, t over the block, with h_{-1} a constant. For length 1 it is `one_step`.
+    grads = d mean_t nats(logits_t, y_t) / d params, t over the block, with h_{-1} a constant. Length 1 is `one_step`.
 
-    What does not recur stands outside the loops: characters are projected once for the whole vocabulary, the readout and the
-    gradients of all weights are one product over the block. A model whose cells do not come apart takes a slower way.
+    Whatever does not recur stays outside the loops: characters are projected once for the whole vocabulary, and the readout and
+    the gradients of all weights are one product over the block. Foreign cells (no `Model.layers`) take a slower path.
 
     Args:
       length: k, the characters in a block.
-      dropout: part of the hidden units that is dropped, drawn anew for each character and block, between layers and before
-        the readout; those kept count for more by as much.
+      dropout: fraction of the hidden units to drop between layers and before the readout, drawn anew for each character;
+        the others are scaled up to keep the mean.
     Returns:
-      A Rule. Its memory is () without dropout, else a key and a count.
+      A Rule. Memory: () without dropout, else a key and a count.
     Raises:
-      InputError: a length under 1, a dropout that is not at least 0 and under 1, or dropout in a model of foreign cells.
+      InputError: a length under 1, a dropout outside [0, 1), or dropout in a model of foreign cells.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h'), with h = h' = k; dropout: Zaremba et al. (2014),
       arXiv:1409.2329.
     """
     if length < 1 or not 0 <= dropout < 1:
-        raise InputError(f"no blocks of {length} characters with dropout {dropout}; 1 or more, and at least 0 and under 1")
+        raise InputError(f"length is {length} and dropout {dropout}; length must be 1 or more, dropout at least 0 and under 1")
     if dropout and not model.layers:
         raise InputError("dropout needs a network of the cells in jaxrnn")
     read = _by_layers(model, dropout) if model.layers else _by_steps(model)
@@ -69,7 +69,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
 
 
 def _by_layers(model: Model, dropout: float) -> Read:
-    """One layer after the other over the whole block."""
+    """Make a function that runs one layer after another over the whole block."""
     runs = [_unroll.unroll_layer(layer) for layer in model.layers]
 
     def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, BlockLogits]:
@@ -88,13 +88,13 @@ def _by_layers(model: Model, dropout: float) -> Read:
 
 
 def _by_steps(model: Model) -> Read:
-    """One character after the other through the whole model."""
+    """Make a function that runs one character after another through the whole model."""
     run = _unroll.unroll_steps(model.step)
     return lambda params, carry, x, key: run(params, carry, x)
 
 
 def _project_inputs(model: Model, params: Params, x: Block) -> Array:
-    """The first layer's inputs, projected: there are fewer different characters than there are characters in a block."""
+    """Project the first layer's inputs: the whole vocabulary once, if it is smaller than the block."""
     layer, known = model.layers[0], jnp.arange(model.vocab_size)
     of_layer = params[layer.name]
     if x.size < model.vocab_size:

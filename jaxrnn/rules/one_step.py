@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time with k = 1: the gradient of one character, the state before it taken as given."""
+"""Truncated backpropagation through time with k = 1: the gradient at one character, the state before it held constant."""
 
 import jax
 
@@ -8,12 +8,12 @@ from jaxrnn.rules.base import Gradient, Rule
 
 
 def one_step(model: Model) -> Rule:
-    """Gradient of the loss at one character, with `stop_gradient` on the carried state.
+    """Gradient of the loss at one character, with `stop_gradient` on the carry.
 
     grads = d nats(logits_t, y_t) / d params, with h_{t-1} a constant.
 
     Returns:
-      A Rule of length 1 without memory: O(params) in time, nothing in space.
+      A Rule of length 1 without memory; time O(params).
     Source: Elman (1990); Mikolov et al. (2010), Interspeech, section 2 ("truncated backpropagation through time with
       tau = 1").
     """

@@ -1,4 +1,4 @@
-"""Gradients through what each unit keeps of its own state: random feedback local online learning, with exact feedback."""
+"""Random feedback local online learning (RFLO) with exact feedback: gradients through what each unit keeps of its state."""
 
 import functools
 
@@ -15,21 +15,21 @@ from jaxrnn.rules.base import Rule, influence_rule
 
 
 def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
-    """Gradient through the gates' memory alone: no path through the recurrent weights counts.
+    """Gradient through what the gates keep, ignoring all paths through recurrent weights.
 
     E <- I + B E, with B = dcarry'/dcarry at constant recurrent products: 1 - a of a leaky unit, z of a GRU, f for an LSTM's c
-    (as the eligibility traces of e-prop). A unit that keeps nothing of its state by its gates has B = 0: for Elman, IndRNN and
-    LRU cells the rule is `one_step`. The error of a unit is its exact gradient at this character, through the gates alone, not
-    random feedback. Each layer is followed by itself, and a learned embedding gets the gradient of `one_step`.
+    (like the eligibility traces of e-prop). Units whose gates keep nothing have B = 0: for Elman, IndRNN and LRU cells the rule
+    equals `one_step`. A unit's error is its exact gradient at this character through the gates, not random feedback. Layers are
+    tracked separately, and a learned embedding gets the gradient of `one_step`.
 
     Args:
-      max_bytes: that the memory may take.
+      max_bytes: limit of the memory.
     Returns:
       A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit and P weights of the layers that reach
       their carry; time O(S^2 P).
     Raises:
-      InputError: a foreign cell, whose gates cannot be told from its recurrence; and by its `init`, if E would take more than
-        `max_bytes`.
+      InputError: a foreign cell, whose gates and recurrence cannot be separated; or, from its `init`, if E would take more
+        than `max_bytes`.
     Source: Murray (2019), eLife 8; Bellec et al. (2020), Nature Communications 11 (e-prop).
     """
     if not model.layers:
@@ -42,7 +42,7 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
 
 
 def _gate_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> LocalGradient:
-    """As `influence.local_gradient`, but delta through the gates alone."""
+    """Compute `_influence.local_gradient` with delta through the gates only."""
 
     def loss(params: Params, kept: Carry) -> tuple[Array, Carry]:
         new_carry, logits = _step(model, params, kept, carry, x[0])
@@ -53,7 +53,7 @@ def _gate_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Bloc
 
 
 def _step(model: Model, params: Params, kept: Carry, seen: Carry, x: Ids) -> tuple[Carry, Logits]:
-    """One step in which the gates keep of one carry, and the recurrent weights see another one."""
+    """Take one step whose gates keep one carry and whose recurrent weights see another."""
     number, inputs, carries = len(model.layers), model.embed(params, x), []
     for layer, of_gates, of_weights in zip(model.layers, split_carry(kept, number), split_carry(seen, number), strict=True):
         weights = params[layer.name]

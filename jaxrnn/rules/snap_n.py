@@ -16,10 +16,10 @@ from jaxrnn.rules.base import Rule, influence_rule
 
 
 def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
-    """Gradient of `rtrl`, where J keeps what a weight can do to a number of the carry within n steps, and nothing else.
+    """Gradient of `rtrl` with J masked to the entries that a weight can reach within n steps.
 
-    J <- mask (I + D J); grads = g + J^T delta. For a dense cell the mask is full at n = 2, which is `rtrl`, also for several
-    layers; for diagonal cells in several layers it is not. `snap1` is cheaper than n = 1, and keeps more of cells with several
+    J <- mask (I + D J); grads = g + J^T delta. For dense cells, also in several layers, the mask is full at n = 2, which equals
+    `rtrl`; for diagonal cells in several layers it is not. `snap1` is cheaper than n = 1 and keeps more of cells with several
     states.
 
     Where the mask is not full this is not SnAp-n of Menick et al. (2020), which uses the masked influence of the current step,
@@ -27,18 +27,18 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYT
 
     Args:
       length: n.
-      max_bytes: that the memory may take.
+      max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: J, as large as that of `rtrl`, 4 B U P bytes; the program holds the mask. Time as `rtrl`.
+      A Rule of length 1. Memory: J, 4 B U P bytes like `rtrl`, and the mask as a constant of the program. Time as `rtrl`.
     Raises:
-      InputError: n under 1; J of one stream would take more than `max_bytes`; and by its `init`, if that of all would.
+      InputError: n under 1; J of one stream, or from its `init` of all streams, would take more than `max_bytes`.
     Source: the mask is that of Menick et al. (2020), arXiv:2006.07232.
     """
     if length < 1:
-        raise InputError(f"no influence within {length} steps; 1 or more")
+        raise InputError(f"length is {length}; snap_n needs 1 step or more")
     names = _influence.recurrent_paths(model)
     shapes = functools.partial(_influence.influence_shapes, model, names=names)
-    # The mask is as large as the memory of one stream: whether there is room is asked before it is made.
+    # The mask is as large as the memory of one stream: check for room before making it.
     jax.eval_shape(
         lambda *of_stream: _influence.zero_memory(shapes(*of_stream), max_bytes, "snap_n"), *_influence.model_shapes(model)
     )
@@ -54,10 +54,10 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYT
 
 
 def _reachable_mask(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
-    """Which numbers of the carry each weight can reach within so many steps, whatever is read."""
+    """Compute which numbers of the carry each weight can reach within `length` steps, for any input."""
     (params, carry), reached, onward = _influence.make_probe(model), {}, np.zeros(())
     jacobians = jax.jit(lambda x: _influence.jacobians(model, params, carry, x, names))
-    with jax.enable_x64(False):  # as the probe is
+    with jax.enable_x64(False):  # like the probe
         for x in range(num_characters(model)):
             immediate, D = jax.tree.map(np.asarray, jacobians(jnp.int32(x)))
             reached = {name: reached.get(name, False) | (immediate[name] != 0) for name in names}

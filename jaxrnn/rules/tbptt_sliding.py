@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time with an update after each character: a window that slides along."""
+"""Truncated backpropagation through time in a sliding window, with an update after each character."""
 
 from typing import Any, NamedTuple
 
@@ -15,31 +15,31 @@ from jaxrnn.rules.base import Gradient, Rule
 
 
 class Ring(NamedTuple):
-    """What was read last, as a ring: character number n is at n modulo k - 1."""
+    """The last k - 1 characters as a ring buffer: character number n is at n modulo k - 1."""
 
     num_read: Int[Array, ""]  # i32
-    carries: Carry  # before each of them: [k - 1, *streams, units]
-    ids: Int[Array, " window *streams"]  # each of them
+    carries: Carry  # before each character: [k - 1, *streams, units]
+    ids: Int[Array, " window *streams"]  # the characters
 
 
 def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
-    """Gradient of the loss at each character, through the last k characters; exact for as long as there are no more.
+    """Gradient of the loss at each character through the last k characters; exact until there are more.
 
-    dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at the
-    carry with which it was read, and at the weights of today. `length` 1 is `one_step`.
+    dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at its
+    stored carry and at the current weights. Length 1 is `one_step`.
 
     Args:
       length: k, the characters of the window.
-      max_bytes: that the memory may take.
+      max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1: an update after each character. Memory: k - 1 carries and characters and a count,
+      A Rule of length 1: one update per character. Memory: k - 1 carries and characters and a count,
       4 B (k - 1) (U + 1) + 4 bytes for B streams and U numbers in the carry (none for k = 1); time k times that of `one_step`.
     Raises:
-      InputError: a length under 1; and by its `init`, if the memory would take more than `max_bytes`.
+      InputError: a length under 1; or, from its `init`, if the memory would take more than `max_bytes`.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h).
     """
     if length < 1:
-        raise InputError(f"no window of {length} characters; 1 or more")
+        raise InputError(f"length is {length}; tbptt_sliding needs a window of 1 character or more")
     names = _influence.recurrent_paths(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
@@ -60,7 +60,7 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
 def _empty_ring(model: Model, carry: Carry, size: int, max_bytes: int) -> Ring:
     carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), carry)
     ids = jax.ShapeDtypeStruct((size, *_influence.carry_streams_shape(model, carry)), jnp.int32)
-    advice = "fewer units or streams, or a shorter window, need less"
+    advice = "use fewer units or streams, or a shorter window"
     return Ring(jnp.int32(0), *_influence.zero_memory((carries, ids), max_bytes, "tbptt_sliding", advice))
 
 
@@ -84,7 +84,7 @@ def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, 
 
 
 def _remember(ring: Ring, carry: Carry, x: Ids) -> Ring:
-    """Put a character and the carry before it in the place of the oldest ones."""
+    """Overwrite the oldest entry with a character and the carry before it."""
     at = ring.num_read % len(ring.ids)
     carries, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (ring.carries, ring.ids), (carry, x))
     return Ring(ring.num_read + 1, carries, ids)

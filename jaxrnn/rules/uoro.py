@@ -1,4 +1,4 @@
-"""Unbiased gradients while reading, in the memory of the weights alone: unbiased online recurrent optimization."""
+"""Unbiased online recurrent optimization (UORO): unbiased gradients in memory proportional to the weights."""
 
 import functools
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
 Signs = Callable[[RandomKey, Int[Array, ""], tuple[int, ...]], Float[Array, "*streams units"]]
-EPSILON = 1e-12  # added to norms: both factors begin at zero
+EPSILON = 1e-12  # added to norms: both factors start at zero
 
 
 class Factors(NamedTuple):
-    """J is about the outer product of the two; which signs are drawn follows from the key and the number of characters read."""
+    """Two factors whose outer product approximates J; key and count determine the random signs."""
 
     key: RandomKey
     num_read: Int[Array, ""]  # i32
@@ -28,25 +28,25 @@ class Factors(NamedTuple):
 
 
 def rademacher(key: RandomKey, num_read: Int[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*streams units"]:
-    """Signs +1 and -1 with even chances."""
+    """Draw signs +1 and -1 with equal probability."""
     return jax.random.rademacher(jax.random.fold_in(key, num_read), shape, jnp.float32)
 
 
 def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
-    """Gradient whose mean over random signs is that of `rtrl`, for any cell and any number of layers.
+    """Unbiased estimate of the gradient of `rtrl`, for any cell and any number of layers.
 
-    With random signs nu, c <- r0 D c + r1 nu and v <- v / r0 + nu^T I / r1: J is c v^T in the mean; grads = g + <delta, c> v.
-    r0 = sqrt(|v| / |D c|) and r1 = sqrt(|nu^T I| / |nu|) make both halves equally long, which lowers the variance. It is high
-    all the same: rates must be far lower than those of other rules.
+    With random signs nu, c <- r0 D c + r1 nu and v <- v / r0 + nu^T I / r1: J is the mean of c v^T; grads = g + <delta, c> v.
+    r0 = sqrt(|v| / |D c|) and r1 = sqrt(|nu^T I| / |nu|) balance the norms, which lowers the variance. It stays high: learning
+    rates must be far lower than with other rules.
 
     Args:
       signs: (key, num_read, shape) -> +1 and -1; a test enumerates them.
-      max_bytes: that the memory may take.
+      max_bytes: limit of the memory.
     Returns:
       A Rule of length 1. Memory: 4 B (U + P) bytes, a key and a count, for B streams, U numbers in the carry and P weights that
       reach it; time a small multiple of that of `one_step`.
     Raises:
-      InputError: by its `init`, if the memory would take more than `max_bytes`.
+      InputError: from its `init`, if the memory would take more than `max_bytes`.
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.
     """
     names = _influence.recurrent_paths(model)
@@ -76,7 +76,7 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
 def _push(
     model: Model, names: tuple[str, ...], params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids
 ) -> tuple[Array, Theta]:
-    """Take both factors one step on, for one stream."""
+    """Advance both factors one step, for one stream."""
     c, v = factors
     theta, before = _influence.select_weights(params, names), _influence.flatten_carry(carry)
     step = _influence.flat_step(model, params, carry, x)

@@ -1,1 +1,1 @@
-"""How well a text is predicted; drawing text."""
+"""Evaluation: how well a model predicts a text. Sampling: drawing text from a model."""

@@ -1,4 +1,4 @@
-"""How well a model predicts a text: with its weights fixed, and while it goes on learning."""
+"""Evaluate how well a model predicts a text, with frozen weights or while it keeps learning (dynamic evaluation)."""
 
 import math
 from collections.abc import Callable
@@ -19,52 +19,52 @@ from jaxrnn.training.drivers import Driver, copy_arrays, fast_driver
 from jaxrnn.training.learner import Learner, State, online, reader
 
 UPDATES_PER_CALL = 10_000
-MAX_TRIAL_CHARACTERS = 100_000  # characters, to choose optimizer and rate
-DIVERGED_NATS = 1e3  # nats of a model that has run away
+MAX_TRIAL_CHARACTERS = 100_000  # to choose optimizer and rate on
+DIVERGED_NATS = 1e3  # nats of a model that has diverged, in a mixture
 CANDIDATES = {name: kind.dynamic_rates for name, kind in optimizers.OPTIMIZERS.items() if kind.dynamic_rates}
 Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
 
 def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
-    """With the weights fixed.
+    """Make an evaluation with frozen weights.
 
     Args:
-      num_streams: equal parts of the text that are read side by side, as in training: faster, and their mean is what counts.
+      num_streams: read equal parts of the text in parallel, as in training, which is faster; losses are averaged over them.
     Returns:
-      (params, ids, key) -> nats at each character of the text but the first. The text is read once, from beginning to end,
-      the state carried on from one that is drawn with the key. The compiled program is kept: call it for many params.
+      (params, ids, key) -> nats at each character of the text but the first. The text is read once from an initial carry
+      drawn with the key. The compiled program is kept: call it for many params.
     """
     read = _evaluation(model, reader(model, () if num_streams == 1 else (num_streams,)))
     return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
 
 
 def learning_evaluation(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
-    """While learning goes on: each character is scored BEFORE the update on it. The params given stay as they are.
+    """Make an evaluation that keeps learning: each character is scored BEFORE the update on it. `params` are not changed.
 
     Args:
-      length: characters in a block, which is scored, then learned from by backpropagation through it.
+      length: characters in a block, which is scored and then learned from by backpropagation through it.
     Returns:
-      (params, ids, key) -> nats at each character of the text but the first, as `frozen_evaluation` does.
+      (params, ids, key) -> nats at each character of the text but the first, like `frozen_evaluation`.
     Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
     """
     return _evaluation(model, online(model, _rule(model, length), optimizer))
 
 
 class DynamicSettings(NamedTuple):
-    """How a model goes on learning while it is tested."""
+    """Settings of dynamic evaluation."""
 
     optimizer: str
-    rates: tuple[float, ...]  # of several, the model learns at each by itself; these and the frozen model are mixed
-    length: int  # of a block
+    rates: tuple[float, ...]  # several: one model learns at each rate; they and the frozen model are mixed
+    length: int  # characters in a block
 
 
 def choose_dynamic(
     model: Model, params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey, length: int
 ) -> tuple[DynamicSettings, float]:
-    """Choose the best of the `CANDIDATES` on this text, with its nats per character.
+    """Choose the best of the `CANDIDATES` on a text; also return its nats per character.
 
-    Of each optimizer every rate is tried by itself, then all of them mixed: the text to come may be more like what was read, or
-    less, and need a lower or a higher rate. The text must be none whose loss is then reported.
+    For each optimizer, try every rate alone and then a mixture of all: a later text may differ more or less from the training
+    text and need a higher or lower rate. Do not report the loss on the same text.
     """
     recent, found = ids[-MAX_TRIAL_CHARACTERS:], []
     fixed = frozen_evaluation(model)(params, recent, key)
@@ -79,12 +79,12 @@ def choose_dynamic(
 
 
 def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
-    """Nats per character. Summed in float64: a float32 sum over a million losses loses its last digits."""
+    """Average losses in float64: a float32 sum over a million losses loses digits."""
     return float(losses.mean(dtype=np.float64))
 
 
 def dynamic_evaluation(model: Model, how: DynamicSettings) -> Evaluation:
-    """Dynamic evaluation of this kind; several rates and the frozen model are mixed with weights that follow their losses."""
+    """Make a dynamic evaluation; several rates and the frozen model are mixed with weights that follow their losses."""
     read = rate_evaluation(model, how)
     if len(how.rates) == 1:
         return lambda params, ids, key: read(params, ids, key, how.rates[0])
@@ -94,17 +94,17 @@ def dynamic_evaluation(model: Model, how: DynamicSettings) -> Evaluation:
 
 
 def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
-    """The nats of a mixture of models, from theirs; one that has diverged, with a loss of NaN, is as good as left out."""
+    """Mix the losses of several models; a diverged one, whose loss is NaN, is practically ignored."""
     return mixture.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))
 
 
 def rate_evaluation(model: Model, how: DynamicSettings) -> Callable[..., Float[np.ndarray, " read"]]:
-    """(params, ids, key, rate) -> nats at each character, by one compiled program for all rates."""
+    """Make a function (params, ids, key, rate) -> nats at each character, compiled once for all rates."""
     return _evaluation(model, online(model, _rule(model, how.length), optimizers.make_optimizer(how.optimizer, how.rates[0])))
 
 
 def describe_dynamic(how: DynamicSettings) -> str:
-    """Of what kind it is."""
+    """Describe the settings in words."""
     *others, last = [f"{rate:g}" for rate in how.rates]
     rates = f"rates {', '.join(others)} and {last}, mixed with the frozen model" if others else f"rate {last}"
     return f"{how.optimizer} at {rates}" + (f", after blocks of {how.length}" if how.length > 1 else "")
@@ -130,7 +130,7 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
         )  # a driver overwrites the state it is given
         if end == len(ids) - 1:
             return of_blocks
-        # Nothing comes after the last characters, fewer than a block: to learn from them would change no loss.
+        # The last characters, fewer than a block, need no learning: no character comes after them.
         rest = reading.begin(state.params, key)._replace(carry=state.carry)
         return np.concatenate([of_blocks, _read_padded(drive_rest, rest, ids[end:], length, 1)[1]])
 
@@ -140,10 +140,10 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
 def _read_padded(
     drive: Driver, state: State, ids: Int[np.ndarray, " characters *streams"], most_updates: int, length: int
 ) -> tuple[State, Float[np.ndarray, " read"]]:
-    """Reads a text in pieces of one size, the last one filled up: a driver is compiled anew for every size of a text."""
+    """Read a text in pieces of one size, the last one padded: a driver is recompiled for every new size."""
     read, size = [np.zeros(0, np.float32)], most_updates * length
     for start in range(0, len(ids) - 1, size):
-        piece = ids[start : start + size + 1]  # it begins with the last character of the one before
+        piece = ids[start : start + size + 1]  # starts with the last character of the piece before
         filled = np.concatenate([piece, np.zeros((size + 1 - len(piece), *ids.shape[1:]), ids.dtype)])
         state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
         read.append(losses)

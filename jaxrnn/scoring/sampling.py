@@ -15,8 +15,8 @@ from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model
 from jaxrnn.training.drivers import cpu_compiler_options
 
-BLOCK = 64  # characters drawn by one call
-TEMPERATURE = 0.7  # of the texts that are shown: likely enough to be read, not so likely as to repeat itself
+BLOCK = 64  # characters per call
+TEMPERATURE = 0.7  # of displayed samples: readable but not repetitive
 
 
 def sample(
@@ -30,15 +30,15 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> Int[np.ndarray, " length"]:
-    """Ids of the `length` characters that the model writes after the prompt. The same key gives the same text.
+    """Draw the ids of `length` characters after a prompt. The same key gives the same text.
 
     Args:
-      prompt_ids: read first, so that the state fits what is to follow; one character at least.
-      temperature: 0 = always the most likely character, 1 = as often as the model holds it likely.
+      prompt_ids: read first; at least one character.
+      temperature: 0 = greedy (always the most likely character), 1 = the model's own probabilities.
       top_k: draw among the k most likely characters only; 0 = among all.
-      top_p: draw among the fewest characters that hold this probability together; 1 = among all.
+      top_p: draw among the fewest characters with this total probability; 1 = among all.
     Raises:
-      InputError: an empty prompt; a temperature, top_k or top_p that is not allowed.
+      InputError: empty prompt; invalid temperature, top_k or top_p.
     """
     blocks = sample_blocks(model, params, prompt_ids, key=key, temperature=temperature, top_k=top_k, top_p=top_p)
     enough = itertools.islice(blocks, -(-length // BLOCK))
@@ -55,7 +55,7 @@ def sample_blocks(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> Iterator[Int[np.ndarray, " block"]]:
-    """The endless text of which `sample` gives the beginning, in blocks of `BLOCK` characters."""
+    """Draw endless text in blocks of `BLOCK` characters; `sample` returns its beginning."""
     check_sampling(temperature, top_k, top_p)
     if not len(prompt_ids):
         raise InputError("the prompt is empty; give at least one character")
@@ -74,7 +74,7 @@ def sample_blocks(
 
 
 def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
-    """Raises `InputError`, naming the one that is not allowed."""
+    """Raise `InputError` with the flag if a value is not allowed."""
     check_value("temperature", temperature, 0 <= temperature <= 1_000, "a number from 0 to 1000")
     check_value("top-k", top_k, top_k >= 0, "0 (all) or more")
     check_value("top-p", top_p, 0 < top_p <= 1, "over 0 and at most 1")
@@ -83,9 +83,9 @@ def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
 def draw_character(
     logits: Float[Array, " vocab"], noise: Float[Array, " vocab"], temperature: Float[Array, ""], kept: Bool[Array, " vocab"]
 ) -> Int[Array, ""]:
-    """Draws from softmax(logits / temperature) among the kept characters, with standard Gumbel noise.
+    """Draw from softmax(logits / temperature) among the kept characters, given standard Gumbel noise.
 
-    argmax(logits / T + noise) is such a draw; argmax(logits + T noise) is the same character, and at T = 0 the likeliest one.
+    argmax(logits / T + noise) is such a draw; argmax(logits + T noise) is the same character, and greedy at T = 0.
     """
     return jnp.argmax(jnp.where(kept, logits + temperature * noise, -jnp.inf)).astype(jnp.int32)
 
@@ -93,24 +93,24 @@ def draw_character(
 def nucleus(
     logits: Float[Array, " vocab"], temperature: Float[Array, ""], top_k: Int[Array, ""], top_p: Float[Array, ""]
 ) -> Bool[Array, " vocab"]:
-    """Which characters may be drawn: the k likeliest, and of those the fewest that hold the probability p together.
+    """Compute which characters may be drawn: of the k likeliest, the fewest with total probability p.
 
-    Characters as likely as the last one kept are kept too.
+    Ties with the last kept character are kept too.
 
     Source: Holtzman et al. (2020), ICLR ("The curious case of neural text degeneration").
     """
     vocab = logits.shape[0]
     ranked = jnp.sort(logits)[::-1]
     in_top_k = jnp.arange(vocab) < jnp.where(top_k > 0, top_k, vocab)
-    tiny = jnp.finfo(logits.dtype).tiny  # keeps the quotient defined at temperature 0, where only the likeliest is drawn
+    tiny = jnp.finfo(logits.dtype).tiny  # keeps the quotient defined at temperature 0, which is greedy
     probabilities = jax.nn.softmax(jnp.where(in_top_k, (ranked - ranked[0]) / jnp.maximum(temperature, tiny), -jnp.inf))
     before = jnp.cumsum(probabilities) - probabilities
-    num_kept = jnp.maximum(jnp.sum(in_top_k & (before < top_p)), 1)  # a tiny p rounds to 0; the likeliest is kept all the same
+    num_kept = jnp.maximum(jnp.sum(in_top_k & (before < top_p)), 1)  # a tiny p rounds to 0; keep the likeliest anyway
     return logits >= ranked[num_kept - 1]
 
 
 def read_prompt(model: Model) -> Callable[..., tuple[Carry, Logits]]:
-    """Pure: (params, carry, ids) -> the carry and the logits after the last of the characters."""
+    """Make a pure function (params, carry, ids) -> carry and logits after the last character."""
 
     def read(params: Params, carry: Carry, ids: Int[Array, " prompt"]) -> tuple[Carry, Logits]:
         def unfinished(loop: tuple) -> Array:
@@ -129,16 +129,16 @@ def read_prompt(model: Model) -> Callable[..., tuple[Carry, Logits]]:
 
 
 def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Logits, Int[Array, " block"]]]:
-    """Pure: (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids of `BLOCK` characters.
+    """Make a pure function (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids[`BLOCK`].
 
-    They are block number `block` of all that are drawn with the key. Without `restricted`, top_k and top_p are not looked at,
-    which saves a sort for each character.
+    The ids are block number `block` of the text drawn with the key. Without `restricted`, top_k and top_p are ignored, which
+    saves a sort per character.
     """
 
     def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, block: Array, *how: Array):
         temperature, top_k, top_p = how
-        key = jax.random.fold_in(key, block)  # in here, because a call of its own takes as long as drawing 30 characters
-        noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw a character
+        key = jax.random.fold_in(key, block)  # inside: a separate call takes as long as drawing 30 characters
+        noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw per character
         everything = jnp.ones(logits.shape, bool)
 
         def unfinished(loop: tuple) -> Array:
@@ -160,10 +160,10 @@ def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Lo
 
 @functools.lru_cache(maxsize=16)
 def _jitted_programs(model: Model, restricted: bool) -> tuple[Callable, Callable]:
-    """Both programs, kept for the models in use: a sample after each epoch must not compile them each time."""
+    """Jit both programs once per model, so that the sample after each epoch does not compile them again."""
     return jax.jit(read_prompt(model)), jax.jit(write_block(model, restricted), compiler_options=cpu_compiler_options())
 
 
 def default_prompt(known: Vocabulary) -> str:
-    """A full stop as in the course, or the first character of a vocabulary that has none."""
+    """Return a full stop, as in the course, or the first character of a vocabulary without one."""
     return "." if "." in known.characters else known.characters[0]

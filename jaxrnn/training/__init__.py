@@ -1,1 +1,1 @@
-"""`State` and its update, the drivers, optimizers, and what is counted while learning."""
+"""`State` and its update, the drivers, optimizers, and counters of progress."""

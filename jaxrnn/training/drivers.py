@@ -1,9 +1,9 @@
-"""The visible loop: two drivers of one pure update, with the same numbers.
+"""Two drivers of one pure update that give the same numbers.
 
-A driver takes a state over the next `num_updates` updates of the streams and gives back the losses, one for each character.
-The plain driver is a Python loop of one jitted call for each update: the reference. The fast driver runs the same update
-inside one `while_loop`, so that a whole stretch of text costs one call. (A `fori_loop` would become a scan when its number
-of rounds is known; a `while_loop` with a bound handed in at run time never does.) Both overwrite the state they are given.
+A driver advances a state by the next `num_updates` updates of the streams and returns the losses, one per character. The plain
+driver, the reference, is a Python loop with one jitted call per update. The fast driver runs the same update inside one
+`while_loop`, so that many updates cost one call. (JAX turns a `fori_loop` with a static trip count into a scan, but never a
+`while_loop` with a dynamic bound.) Both overwrite the state that they are given.
 """
 
 import functools
@@ -21,24 +21,24 @@ from jaxrnn.training.learner import Learner, State
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
 Tree = TypeVar("Tree")  # of arrays
-UPDATES_PER_FETCH = 1_000  # of losses, with the plain driver: fetched at each update, the device would wait for Python
+UPDATES_PER_FETCH = 1_000  # of the plain driver's losses: fetching at each update would stall the device
 
 
 class Loop(NamedTuple):
-    """What goes round: from call to call with the plain driver, inside one call with the fast one."""
+    """Loop state: passed between calls by the plain driver, inside one call by the fast one."""
 
     done: Int[Array, ""]  # updates so far, i32
     state: State
-    losses: Float[Array, " most"]  # of these updates; zeros where there are none yet
+    losses: Float[Array, " most"]  # of these updates; zeros for those to come
 
 
 def make_driver(learner: Learner, updates_per_call: int) -> Driver:
-    """The plain driver for one update per call, the fast one for more."""
+    """Make the plain driver for one update per call, the fast one for more."""
     return plain_driver(learner) if updates_per_call == 1 else fast_driver(learner, updates_per_call)
 
 
 def plain_driver(learner: Learner) -> Driver:
-    """One jitted call for each update.
+    """Make a driver with one jitted call per update.
 
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
@@ -58,7 +58,7 @@ def plain_driver(learner: Learner) -> Driver:
 
 
 def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
-    """Up to `updates_per_call` updates inside one jitted call; any number of them gives the same bits.
+    """Make a driver with up to `updates_per_call` updates per jitted call; the result does not depend on their number.
 
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
@@ -72,7 +72,7 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
 
 
 def copy_arrays(state: Tree) -> Tree:
-    """The same arrays once more, for what is not to be overwritten; on one device nothing is compiled for it."""
+    """Copy arrays that must not be overwritten; on one device this compiles nothing."""
 
     def of(leaf: Any) -> Any:
         shared_out = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
@@ -82,7 +82,7 @@ def copy_arrays(state: Tree) -> Tree:
 
 
 def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
-    """Pure: the next update, on the characters that its number says."""
+    """Make a pure function that does the next update; `state.step` determines its characters."""
 
     def advance(state: State, stream: Stream) -> tuple[State, Losses]:
         return learner.update(state, *read_block(stream, state.step, learner.length))
@@ -93,7 +93,7 @@ def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, Loss
 def update_many(
     learner: Learner, most_updates: int
 ) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, " most"]]]:
-    """Pure: the next `num_updates` updates, at most `most_updates`; the losses beyond them are zeros."""
+    """Make a pure function that does `num_updates` updates, at most `most_updates`; losses beyond them are zeros."""
     begin, advance_loop = start_loop(learner, most_updates), continue_loop(learner)
 
     def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, " most"]]:
@@ -107,7 +107,7 @@ def update_many(
 
 
 def start_loop(learner: Learner, most_updates: int) -> Callable[[State, Stream], Loop]:
-    """Pure: the loop before its first update, with room for the losses of so many."""
+    """Make a pure function that starts a loop, with room for the losses of `most_updates` updates."""
 
     def begin(state: State, stream: Stream) -> Loop:
         _, loss = jax.eval_shape(update_once(learner), state, stream)
@@ -117,7 +117,7 @@ def start_loop(learner: Learner, most_updates: int) -> Callable[[State, Stream],
 
 
 def continue_loop(learner: Learner) -> Callable[[Loop, Stream], Loop]:
-    """Pure: the loop one update further on."""
+    """Make a pure function that advances a loop by one update."""
     next_update = update_once(learner)
 
     def advance_loop(loop: Loop, stream: Stream) -> Loop:
@@ -130,10 +130,10 @@ def continue_loop(learner: Learner) -> Callable[[Loop, Stream], Loop]:
 
 @functools.cache
 def cpu_compiler_options() -> dict[str, bool]:
-    """Options for the compiler: weights are overwritten where they stand, also those that the backward pass still reads.
+    """Return compiler options that let XLA overwrite weights in place although the backward pass still reads them.
 
-    On a CPU XLA copies the readout's weights at each character otherwise, which takes a third of the time. The option comes
-    with the version of XLA, so that it is tried first; no number depends on it.
+    Without them, XLA on a CPU copies the readout's weights at each character, which takes a third of the time. Not every
+    version of XLA has the option, so it is tried first. No number depends on it.
     """
     options = {"xla_cpu_copy_insertion_use_region_analysis": True}
     if jax.default_backend() != "cpu":
@@ -146,7 +146,7 @@ def cpu_compiler_options() -> dict[str, bool]:
 
 
 def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
-    """The jitted loop on a list of arrays: to take a tree of them apart and build it anew costs a fifth of a small call."""
+    """Jit the loop on a list of arrays: flattening and rebuilding a tree would cost a fifth of a small call."""
 
     def call(leaves: list, stream: Stream) -> list:
         return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
@@ -155,7 +155,7 @@ def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any)
 
 
 def _drive_in_pieces(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
-    """Any number of updates, at most so many at a time."""
+    """Make a driver that splits any number of updates into pieces of at most `most_updates`."""
 
     def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
         losses = [np.zeros(0, np.float32)]

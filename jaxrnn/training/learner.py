@@ -1,4 +1,4 @@
-"""Model + rule + optimizer = a learner: how a state starts, and the pure update that the caller jits."""
+"""Combine model, rule and optimizer into a learner: how a state starts, and the pure update that the caller jits."""
 
 import operator
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Update = Callable[["State", Block, Block], tuple["State", Losses]]
 
 
 class State(NamedTuple):
-    """Everything that a run needs to go on: arrays only, no functions."""
+    """Everything that training needs to continue: arrays only, no functions."""
 
     step: Int[Array, ""]  # updates so far, i32; the position in the text follows from it
     params: Params
@@ -28,12 +28,12 @@ class State(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """All functions are pure."""
+    """The pure functions of online learning."""
 
-    length: int  # characters that one update reads
+    length: int  # characters per update
     init: Callable[[RandomKey], State]  # new weights
-    begin: Callable[[Params, RandomKey], State]  # these weights, all else new
-    restart: Callable[[State, RandomKey], State]  # the text begins anew: carry drawn, memory reset, all else kept
+    begin: Callable[[Params, RandomKey], State]  # given weights, everything else new
+    restart: Callable[[State, RandomKey], State]  # a new pass over the text: new carry and memory, everything else kept
     update: Update  # x, y: i32[length, *streams]; jit it and donate the state
     test_params: Callable[[State], Params] = operator.attrgetter("params")  # the weights to test with
 
@@ -45,14 +45,14 @@ def online(
     streams: tuple[int, ...] = (),
     test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
 ) -> Learner:
-    """A learner that updates its weights after every `rule.length` characters.
+    """Make a learner that updates its weights after every `rule.length` characters.
 
     Args:
       optimizer: gets the loss as `value` and the gradient as `grad` if it takes them.
       streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
       test_params: (opt_state, params) -> the weights to test with, where these are others than those that are trained.
     Returns:
-      A Learner; its update gives f32[rule.length] nats per character, each scored before the update.
+      A Learner; its update returns f32[rule.length] nats per character, each scored before the update.
     """
     accepting = optax.with_extra_args_support(optimizer)
 
@@ -78,9 +78,9 @@ def online(
 
 
 def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
-    """A learner that learns nothing: it reads with the weights fixed, and only its carry changes.
+    """Make a learner with frozen weights: only its carry changes.
 
-    From the same key it begins with the same carry as `online` does.
+    With the same key it starts from the same carry as `online`.
     """
 
     def begin(params: Params, key: RandomKey) -> State:

@@ -1,7 +1,7 @@
-"""Where a run stands: its state and, as plain numbers, what is counted while it reads; and when it has diverged.
+"""Snapshots of a run, the counters of its progress, and the detection of divergence.
 
-Sums are carried on one character after the other, so that they are the same to the last bit wherever the reading was cut
-into calls or interrupted.
+Losses are summed one character after another, so that the sums do not depend, to the last bit, on how a run was split into
+calls or interrupted.
 """
 
 import math
@@ -13,30 +13,30 @@ from jaxtyping import Float
 from jaxrnn.array_types import Params
 from jaxrnn.training.learner import State
 
-WINDOW = 1_000  # characters, at least, whose mean loss is logged and watched
-DIVERGENCE_FACTOR = 3.0  # times its best
+WINDOW = 1_000  # characters, at least, per logged mean loss
+DIVERGENCE_FACTOR = 3.0  # times the best loss
 
 
 class Progress(NamedTuple):
-    """Plain numbers, saved with the arrays as JSON. Losses in nats per character."""
+    """Counters of a run, saved as JSON with the arrays. Losses in nats per character."""
 
-    lowest_window: float  # mean of the best window so far; before the first one that of a guess, infinite for old weights
+    lowest_window: float  # best mean so far; initially that of guessing, or infinite with initial weights from a run
     epochs: int = 0  # finished
-    epoch_sum: float = 0.0  # of the losses in this epoch so far
-    epoch_read: int | None = 0  # how many losses are in that sum; None in a checkpoint that does not say
-    epoch_seconds: float = 0.0  # spent learning in it
-    window_sum: float = 0.0  # of the losses in this window so far
+    epoch_sum: float = 0.0  # of this epoch's losses so far
+    epoch_read: int | None = 0  # number of losses in that sum; None in checkpoints without it
+    epoch_seconds: float = 0.0  # spent training in this epoch
+    window_sum: float = 0.0  # of this window's losses so far
     online_nats: float | None = None  # of the last epoch
-    best_nats: float | None = None  # the lowest loss of an epoch: in validation, or online where there is no validation part
+    best_nats: float | None = None  # lowest epoch loss: validation loss, or online loss without a validation part
     best_step: int | None = None  # updates at the end of that epoch
     rollbacks: int = 0
-    num_updates: int | None = None  # of the whole run, if it is to end after so many and not after an epoch
+    num_updates: int | None = None  # of the whole run, if it ends after a number of updates instead of epochs
     halving: bool = False  # the rate, after each epoch from now on
     finished: bool = False  # no epoch comes any more, whatever number was asked for
 
 
 class Snapshot(NamedTuple):
-    """A run at one moment: all that a checkpoint holds and a run goes on from."""
+    """A run at one moment: what a checkpoint holds and training continues from."""
 
     state: State
     best_params: Params  # of the best epoch so far
@@ -51,30 +51,30 @@ class Window(NamedTuple):
 
 
 def epoch_nats(progress: Progress) -> float:
-    """Mean loss of what was read of this epoch, in nats per character; NaN if that is nothing."""
+    """Compute the mean loss of this epoch so far, in nats per character; NaN if nothing was read."""
     return progress.epoch_sum / progress.epoch_read if progress.epoch_read else math.nan
 
 
 def guess_nats(vocab_size: int) -> float:
-    """The loss of guessing evenly among all characters."""
+    """Compute the loss of guessing uniformly among all characters."""
     return math.log(vocab_size)
 
 
 def updates_per_window(characters_per_update: int) -> int:
-    """The fewest updates that read `WINDOW` characters."""
+    """Compute the fewest updates that read `WINDOW` characters."""
     return -(-WINDOW // characters_per_update)
 
 
 def add_losses(
     progress: Progress, losses: Float[np.ndarray, " read"], seconds: float, step: int, length: int, characters_per_update: int
 ) -> tuple[Progress, list[Window]]:
-    """Counts what was just read.
+    """Add losses to the counters.
 
     Args:
-      losses: one for each character of a stream, `length` for each update.
+      losses: one per character of a stream, `length` per update.
       step: the number of updates before them.
     Returns:
-      The progress after them, and the windows that they complete.
+      The new progress and the windows that were completed.
     """
     size = updates_per_window(characters_per_update) * length
     windows, window_sum = _windows(losses, progress.window_sum, step * length % size, size)
@@ -91,9 +91,9 @@ def add_losses(
 
 
 def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int) -> Window | None:
-    """Find the first window that is NaN, or over three times the best one before it and worse than a guess.
+    """Find the first window that is NaN, or over three times the best one before it and worse than guessing.
 
-    Worse than a guess, because a text that repeats itself for a while makes any loss after that look high.
+    Worse than guessing, because after a repetitive passage of text any loss looks high.
     """
     lowest = lowest_before
     for window in windows:
@@ -104,7 +104,7 @@ def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int)
 
 
 def is_doubtful(progress: Progress, step: int, length: int, characters_per_update: int, vocab_size: int) -> bool:
-    """Whether the window begun would have diverged if it ended here: no moment to come back to."""
+    """Return whether the current window would count as diverged if it ended here: not a state to return to."""
     read = step * length % (updates_per_window(characters_per_update) * length)
     return progress.window_sum > read * _divergence_limit(progress.lowest_window, vocab_size)
 
@@ -114,7 +114,7 @@ def _divergence_limit(lowest: float, vocab_size: int) -> float:
 
 
 def _windows(losses: Float[np.ndarray, " read"], window_sum: float, read: int, size: int) -> tuple[list[float], float]:
-    """Means of the windows completed, the first of which had `read` losses before; the sum of the one begun."""
+    """Compute the means of completed windows, the first with `read` losses before, and the sum of the current one."""
     missing = size - read
     if len(losses) < missing:
         return [], _add_in_order(window_sum, losses)
@@ -129,12 +129,12 @@ def _add_in_order(total: float, losses: Float[np.ndarray, " read"]) -> float:
 
 
 class Epoch(NamedTuple):
-    """A row of the table. Losses in nats per character."""
+    """Result of an epoch, a row of the table. Losses in nats per character."""
 
     epoch: int
     step: int  # updates so far
-    characters: int  # read in it: fewer than the epoch has, where a timed run ends inside it
-    online_nats: float  # mean of the losses of these characters
+    characters: int  # read in this epoch; fewer than all if a timed run ends inside it
+    online_nats: float  # mean loss of these characters
     characters_per_second: float
     learning_rate: float
     validation_nats: float | None  # None without a validation part
@@ -142,7 +142,7 @@ class Epoch(NamedTuple):
 
 
 class FourNumbers(NamedTuple):
-    """How good the model is, in nats per character; the README tells what each of them says."""
+    """The final scores of a model, in nats per character; the README explains each."""
 
     online_nats: float
     train_nats: float
