@@ -143,8 +143,8 @@ def test_devices_are_used_that_gain(monkeypatch, there, rule, num_streams, numbe
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--num-devices", "64"], "--num-devices is 64; the number of devices here is 8"),
-        (["--num-devices", "3", "--num-streams", "4"], "--num-streams 4 cannot be shared by 3 devices evenly"),
+        (["--num-devices", "64"], "--num-devices is 64; the number of available devices is 8"),
+        (["--num-devices", "3", "--num-streams", "4"], "--num-streams 4 cannot be split evenly over 3 devices"),
         (["--num-devices", "-1"], "--num-devices is -1"),
         (["--num-processes", "2"], "--num-processes and --process-id go with --coordinator"),
         (["--coordinator", "here:1"], "--num-processes is 0; it must be 1 or more"),

@@ -58,7 +58,7 @@ def load_programs(kept: Path, own: Path) -> None:
     for path in _oldest_first(kept):
         name, _, sha256 = path.name.rpartition(".")
         with contextlib.suppress(OSError):
-            if sha256.isdecimal() and not _is_whole(path):  # the number of the process that writes it, or did
+            if sha256.isdecimal() and not _is_whole(path):  # the id of the process that is or was writing it
                 _remove_unfinished(path)
                 continue
             data = path.read_bytes()
@@ -104,7 +104,7 @@ def _save_program(path: Path, kept: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a whole file or none; it is locked meanwhile, so that a process that starts now leaves it alone."""
+    """Write a whole file or none, locked meanwhile so that starting processes leave it alone."""
     try:
         with path.open("wb") as file:
             temporary.try_lock(file)
@@ -115,7 +115,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove a file that a killed process was writing; after a mistake a program is compiled once more."""
+    """Remove a file that a killed process was writing; a wrong guess costs one more compilation."""
     with path.open("r+b") as file:
         free = temporary.try_lock(file)
     if free or not temporary.CAN_LOCK:
@@ -129,7 +129,7 @@ def _is_whole(path: Path) -> bool:
 def _update_settings(settings: dict) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
-    compilation_cache.reset_cache()  # else JAX stays with the cache, or with none, that its first program had
+    compilation_cache.reset_cache()  # else JAX keeps the cache, or lack of one, that its first program had
 
 
 def _oldest_first(folder: Path) -> list[Path]:

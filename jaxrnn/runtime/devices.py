@@ -1,7 +1,7 @@
-"""Where it is computed: the streams shared out over devices, and over processes on several machines; all else on each.
+"""Device mesh: streams are sharded over devices, also of several processes; everything else is replicated.
 
-Streams meet in one place only, the mean of their gradients. So the programs stay as they are: `jit` follows the arrays, and
-sums over the devices where a mean over the streams stands.
+Streams interact only in the mean of their gradients. So programs need no change: `jit` follows the sharding of the arrays and
+adds an all-reduce where a mean over streams stands.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from jaxrnn.errors import InputError, check_value, pluralize
 from jaxrnn.training.learner import State
 
 AXIS = "streams"
-MIN_STREAMS = 16  # on each device, where the number of devices is left to choose: with fewer the products are too small
-MAX_CORES = 8  # of one machine, that are made devices where their number is left to choose
-MAX_MESSAGE_BYTES = 4096  # of a text that all processes are told
+MIN_STREAMS = 16  # per device, when choosing the number of devices: with fewer the products are too small
+MAX_CORES = 8  # of one machine to make devices, when choosing the number of devices
+MAX_MESSAGE_BYTES = 4096  # of a text broadcast to all processes
 Tree = TypeVar("Tree")
 
 
 def join_processes(settings: DeviceConfig) -> None:
-    """Joins the other processes, if there are any; before anything is computed.
+    """Connect to the other processes, if any. Call it before anything is computed.
 
     Raises:
-      InputError: the processes did not meet.
+      InputError: the processes could not connect.
     """
     if not settings.coordinator:
         return
@@ -43,9 +43,9 @@ def join_processes(settings: DeviceConfig) -> None:
             jax.distributed.initialize()
         else:
             jax.distributed.initialize(settings.coordinator, settings.num_processes, settings.process_id)
-    except Exception as error:  # of whatever cluster and network
+    except Exception as error:  # any cluster or network error
         reason = str(error).partition("\n")[0][:200]
-        raise InputError(f"--coordinator {settings.coordinator}: the processes did not meet ({reason})") from None
+        raise InputError(f"--coordinator {settings.coordinator}: the processes could not connect ({reason})") from None
     _make_cpu_devices(max(1, settings.num_devices // max(1, settings.num_processes)))
 
 
@@ -53,7 +53,7 @@ def start_backend() -> None:
     """Start JAX's backend before anything depends on it; `InputError` if that fails."""
     try:
         jax.devices()
-    except Exception as error:  # RuntimeError, or an assertion where this installation lacks the backend
+    except Exception as error:  # RuntimeError, or AssertionError if this installation lacks the backend
         name = platforms()
         said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0].rpartition(f"backend {name!r}: ")[2]
         reason = said[:200].rstrip(". ") or "this installation of JAX does not have it"
@@ -62,22 +62,22 @@ def start_backend() -> None:
 
 
 def platforms() -> str:
-    """The backends that JAX was told to use."""
+    """Return the backends that JAX was told to use."""
     return getattr(jax.config, "jax_platforms", None) or "default"
 
 
 def make_core_devices(rule: str, num_devices: int) -> None:
-    """Makes devices of the cores of a CPU, as many as may be wanted; before anything is computed.
+    """Make CPU cores into devices, as many as may be useful. Call it before anything is computed.
 
-    JAX takes a CPU for one device, however many cores it has, and runs small products on a single one of them.
+    JAX treats a CPU as one device, however many cores it has, and runs small products on a single core.
     """
     if not jax.distributed.is_initialized():
         _make_cpu_devices(num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1))
 
 
 def check_devices(settings: DeviceConfig) -> None:
-    """Raises `InputError`, naming the flag, unless the settings say where to compute."""
-    check_value("num-devices", settings.num_devices, 0 <= settings.num_devices <= 100_000, "0 (as many as gain) or more")
+    """Raise `InputError` with the flag unless the device settings are valid."""
+    check_value("num-devices", settings.num_devices, 0 <= settings.num_devices <= 100_000, "0 (chosen automatically) or more")
     if settings.coordinator in ("", AUTO):
         if settings.num_processes or settings.process_id >= 0:
             raise InputError("--num-processes and --process-id go with --coordinator HOST:PORT")
@@ -87,17 +87,17 @@ def check_devices(settings: DeviceConfig) -> None:
     check_value("num-processes", settings.num_processes, settings.num_processes >= 1, "1 or more, with --coordinator HOST:PORT")
     most = settings.num_processes - 1
     check_value(
-        "process-id", settings.process_id, 0 <= settings.process_id <= most, f"0 to {most}, another one for each process"
+        "process-id", settings.process_id, 0 <= settings.process_id <= most, f"0 to {most}, different in each process"
     )
     if settings.num_devices % settings.num_processes:
-        raise InputError(f"--num-devices {settings.num_devices} cannot be shared by {settings.num_processes} processes evenly")
+        raise InputError(f"--num-devices {settings.num_devices} cannot be split evenly over {settings.num_processes} processes")
 
 
 def resolve_num_devices(config: Config, begun: Config | None = None) -> Config:
-    """The settings with a number of devices, where that is left to choose.
+    """Choose the number of devices if the settings leave it open.
 
     Args:
-      begun: settings of the run that is resumed; if it had more devices than there are here, their number is chosen anew.
+      begun: settings of the run that is resumed; if its devices are not available here, their number is chosen again.
     """
     number = config.device.num_devices
     as_begun = begun is not None and number == begun.device.num_devices
@@ -107,9 +107,9 @@ def resolve_num_devices(config: Config, begun: Config | None = None) -> Config:
 
 
 def choose_num_devices(config: Config) -> int:
-    """As many devices as gain by it: each update costs them a meeting, so that it must hold work enough for all.
+    """Choose as many devices as speed up training: each update must hold enough work to pay for its synchronisation.
 
-    Several processes use all that they have: they were started for it.
+    Several processes use all their devices: they were started for it.
     """
     num_streams, there = config.learning.num_streams, jax.device_count()
     if jax.process_count() > 1:
@@ -119,28 +119,28 @@ def choose_num_devices(config: Config) -> int:
 
 
 def make_mesh(config: Config) -> Mesh | None:
-    """The devices that are wanted, in a row; None for a single one.
+    """Make a one-dimensional mesh of the devices; None for a single device.
 
     Raises:
-      InputError: there are not so many, or the streams cannot be shared by them evenly.
+      InputError: too few devices, or the streams cannot be split evenly over them.
     """
     number, num_streams = max(1, config.device.num_devices), config.learning.num_streams
     if not _are_available(number):
-        raise InputError(f"--num-devices is {number}; the number of devices here is {jax.device_count()}")
+        raise InputError(f"--num-devices is {number}; the number of available devices is {jax.device_count()}")
     if num_streams % number:
         raise InputError(
-            f"--num-streams {num_streams} cannot be shared by {number} devices evenly; set --num-devices, for example to 1"
+            f"--num-streams {num_streams} cannot be split evenly over {number} devices; set --num-devices, for example to 1"
         )
     return None if number == 1 else Mesh(np.array(jax.devices()[:number]), (AXIS,))
 
 
 def shard_stream(stream: Int[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
-    """Each device gets its streams."""
+    """Shard text over its streams axis."""
     return jnp.asarray(stream) if mesh is None else _put(stream, NamedSharding(mesh, PartitionSpec(None, AXIS)))
 
 
 def shard_state(state: State, mesh: Mesh | None) -> State:
-    """Each device gets the carry of its streams, and all else."""
+    """Shard the carry over its streams and replicate the rest of a state."""
     if mesh is None:
         return state
     carry = jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec(AXIS))), state.carry)
@@ -148,7 +148,7 @@ def shard_state(state: State, mesh: Mesh | None) -> State:
 
 
 def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
-    """Each device gets it whole."""
+    """Copy a tree to every device of the mesh."""
     return tree if mesh is None else jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
 
@@ -159,24 +159,24 @@ def _put(leaf: Any, sharding: Sharding) -> Any:
         return leaf
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
-    here = np.asarray(leaf)  # of another process's devices JAX takes no part
+    here = np.asarray(leaf)  # device_put cannot write to devices of other processes
     return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
 
 
 def restore_sharding() -> Sharding:
-    """Where arrays go that are read from a disk: one device; with several processes, all devices that these have."""
+    """Return the sharding of arrays restored from disk: one device, or replicated over the devices of all processes."""
     if jax.process_count() == 1:
         return SingleDeviceSharding(jax.devices()[0])
     return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
 
 
 def to_local(tree: Tree) -> Tree:
-    """Arrays that every device has whole, on one of this process's devices alone."""
+    """Take replicated arrays to one device of this process."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def gather(tree: PyTree) -> Any:
-    """Arrays of which other processes have parts, as they are together; all processes must call it."""
+    """Gather arrays that are sharded over processes; all processes must call it."""
     if not jax.distributed.is_initialized():
         return tree
 
@@ -188,50 +188,50 @@ def gather(tree: PyTree) -> Any:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that shows and writes."""
+    """Return whether this process is the one that prints and writes files."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def broadcast_from_first(make: Callable[[], str]) -> str:
-    """A text of at most `MAX_MESSAGE_BYTES` bytes that the first process makes and all are told.
+    """Make a text of at most `MAX_MESSAGE_BYTES` bytes in the first process and broadcast it to all.
 
     Raises:
-      InputError: in the others, if it raised there.
+      InputError: in the other processes, if `make` raised in the first.
     """
     if not jax.distributed.is_initialized():
         return make()
     message = b""
     try:
         message = b"+" + os.fsencode(make()) if is_first_process() else b""
-    finally:  # the others do not wait for what failed
+    finally:  # even after a failure, so that the others do not wait
         told = multihost_utils.broadcast_one_to_all(np.frombuffer(message.ljust(MAX_MESSAGE_BYTES, b"\0"), np.uint8))
     text = bytes(np.asarray(told)).rstrip(b"\0")
     if not text:
-        raise InputError("the first process could not begin; it says why")
+        raise InputError("the first process could not start; see its message")
     return os.fsdecode(text[1:])
 
 
 def all_processes_max(*numbers: int) -> tuple[int, ...]:
-    """The highest number that any process has, for each of them: what depends on a clock or a signal must be agreed on."""
+    """Take the maximum over all processes of each number, so that they agree on what depends on a clock or a signal."""
     if jax.process_count() == 1:
         return numbers
     return tuple(int(number) for number in multihost_utils.process_allgather(np.array(numbers)).max(axis=0))
 
 
 def check_precision(settings: DeviceConfig) -> None:
-    """Raises `InputError` if a CPU is asked for another precision than the one that it has."""
+    """Raise `InputError` if a CPU is asked for a precision other than float32."""
     if settings.precision != "float32" and jax.default_backend() == "cpu":
-        raise InputError(f"--precision {settings.precision} is for a GPU or TPU; a CPU multiplies in float32")
+        raise InputError(f"--precision {settings.precision} needs a GPU or TPU; a CPU multiplies in float32")
 
 
 def set_precision(settings: DeviceConfig) -> None:
-    """Of products, on this device, which would round their factors by itself; what a run needed elsewhere a CPU has anyway."""
+    """Set the precision of products on a GPU or TPU, whose default rounds the factors; a CPU always uses float32."""
     if jax.default_backend() != "cpu":
         jax.config.update("jax_default_matmul_precision", settings.precision)
 
 
 def describe_devices(config: Config) -> str:
-    """What there is, and who has which streams."""
+    """Describe the devices and how many streams each has."""
     device, number, num_streams = jax.devices()[0], max(1, config.device.num_devices), config.learning.num_streams
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -247,12 +247,12 @@ def _are_available(number: int) -> bool:
 
 
 def _num_cores() -> int:
-    """That this process may use."""
+    """Count the CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make_cpu_devices(number: int) -> None:
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return  # whoever has said it there wants it so; JAX would take our number
-    with contextlib.suppress(RuntimeError):  # something was computed before: then it stays with the devices that there are
+        return  # an explicit choice there goes first; JAX would take our number
+    with contextlib.suppress(RuntimeError):  # something was computed before: keep the existing devices
         jax.config.update("jax_num_cpu_devices", number)

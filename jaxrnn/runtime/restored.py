@@ -1,4 +1,4 @@
-"""What a program changes in its process, put back at its end: a notebook, a test or another program may have called it."""
+"""Restore what a program changes in its process, which may be a notebook, a test or another program."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ SETTINGS = ("jax_cpu_enable_async_dispatch", "jax_default_matmul_precision", NUM
 
 @contextlib.contextmanager
 def restore_settings() -> Iterator[None]:
-    """Restore JAX's settings, and its devices if they were not there before."""
+    """Restore JAX's settings on exit, and remove its devices if there were none before."""
     before, had_devices = {name: jax.config.values[name] for name in SETTINGS}, _has_devices()
     try:
         yield
     finally:
-        # Devices stay as they were made; without them nobody can have arrays yet that would be lost.
+        # Devices keep their number until removed; if there were none before, no arrays can be lost.
         if not had_devices and _has_devices() and _are_ours_to_remove():
             backend.clear_backends()
         for name, value in before.items():
-            with contextlib.suppress(RuntimeError):  # the number of devices, where these stay
+            with contextlib.suppress(RuntimeError):  # the number of devices, if they stay
                 jax.config.update(name, value)
 
 
 def _has_devices() -> bool:
-    """Whether JAX has made its devices, which it does when it first computes: then their number cannot be changed."""
+    """Return whether JAX has created its devices, after which their number is fixed."""
     number = jax.config.values[NUM_CPU_DEVICES]
     try:
         jax.config.update(NUM_CPU_DEVICES, 1 if number != 1 else 2)
@@ -37,5 +37,5 @@ def _has_devices() -> bool:
 
 
 def _are_ours_to_remove() -> bool:
-    """On a GPU the memory would be allocated twice; processes that have met share their devices."""
+    """Return whether devices may be removed: a GPU would allocate its memory twice, connected processes share theirs."""
     return jax.default_backend() == "cpu" and not jax.distributed.is_initialized()

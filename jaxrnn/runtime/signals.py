@@ -1,6 +1,6 @@
-"""Signals: Ctrl-C, a closed terminal, the request to end. They are noticed at once, even while XLA compiles.
+"""Handle signals (Ctrl-C, a closed terminal, SIGTERM) at once, even while XLA compiles.
 
-This file is the first that a program imports. So it imports little itself, not even `typing` or `socket`.
+Programs import this file first, so it imports little itself, not even `typing` or `socket`.
 """
 
 import atexit
@@ -16,33 +16,34 @@ TYPE_CHECKING = False  # as in `typing`
 if TYPE_CHECKING:
     import socket
 
-# The last one comes when a terminal is closed; Windows has none.
+# SIGHUP comes when a terminal is closed; Windows has none.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
 
-Received = Callable[[], int]  # the number of the signal that came, 0 if none did
+Received = Callable[[], int]  # the number of the signal that came, else 0
 
 
 def end_at_signals() -> None:
-    """From now on, the first signal ends the process: one line on stderr, temporary folders removed, exit code 128 + number.
+    """Make the first signal end the process: print one line, remove temporary folders, exit with 128 + its number.
 
-    For a program that is the whole process. XLA's threads may be at work, so Python does not get to tear itself down.
+    For a program that owns its process. XLA's threads may be running, so Python's shutdown is skipped.
     """
     if threading.current_thread() is threading.main_thread():
         _install(_end, _wait)
-        atexit.register(_ignore)  # the first to be registered is the last to be called
+        atexit.register(_ignore)  # registered first, so called last
 
 
 def end_at_signals_while_starting() -> None:
-    """The same, where no other thread is at work yet: nothing has to be imported for it."""
+    """Make the first signal end a process that has no other threads yet, without importing anything."""
     for number in _handled_signals():
         signal.signal(number, lambda number, frame: _end(number))
 
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[Received]:
-    """Inside, the first signal is only remembered. A second one ends the program: the process itself after `end_at_signals`,
-    otherwise by KeyboardInterrupt, because the process is somebody else's.
+    """Record the first signal inside this context; a second one ends the program.
+
+    It ends the process after `end_at_signals`, and otherwise raises KeyboardInterrupt, because the process is not ours.
     """
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield lambda: 0
@@ -54,10 +55,10 @@ def catch_signals() -> Iterator[Received]:
     def notice(number: int) -> None:
         if received and whole_process:
             _write_to_terminal(1, f"{SHOW_CURSOR}\n")
-            _end(number)  # nothing is lost: a run may be killed at any moment
+            _end(number)  # a run can be killed at any moment without loss
         if not received:
             received.append(number)
-            _write_to_terminal(2, f"{CLEAR_LINE}stopping; once more ends it at once\n")
+            _write_to_terminal(2, f"{CLEAR_LINE}stopping; a second signal ends it at once\n")
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupted.append(number)
@@ -72,7 +73,7 @@ def catch_signals() -> Iterator[Received]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has interrupted what the main thread was doing."""
+    """A signal interrupted the main thread."""
 
     def __init__(self, signal: int):
         super().__init__(signal)
@@ -81,10 +82,10 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def raise_on_signal(received: Received) -> Iterator[None]:
-    """Inside, a signal raises `Interrupted` as soon as Python runs: for work that leaves nothing half done.
+    """Raise `Interrupted` at a signal inside this context, as soon as Python runs; for work that leaves nothing half done.
 
     Args:
-      received: of the `catch_signals` around it, which goes on watching for a second signal.
+      received: from the enclosing `catch_signals`, which keeps watching for a second signal.
     """
     if received():
         raise Interrupted(received())
@@ -104,11 +105,11 @@ def raise_on_signal(received: Received) -> Iterator[None]:
 
 
 def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
-    """Calls `act` in a thread at each signal, and the handler as usual; returns the function that undoes that.
+    """Call `act` in a thread at each signal, besides the handler; return a function that undoes this.
 
-    While XLA compiles or computes, Python runs no handler: the thread reads the signals from a socket instead.
+    While XLA compiles or computes, Python runs no handlers, so the thread reads signals from a socket.
     """
-    import socket  # here, because a signal may come before it is imported
+    import socket  # not at the top: a signal may come before it is imported
 
     reading, writing = socket.socketpair()  # Windows cannot make a pipe non-blocking
     writing.setblocking(False)
@@ -129,23 +130,23 @@ def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | Non
 
 
 def _handled_signals() -> list[int]:
-    """What `nohup` has set to be ignored stays so."""
+    """List the signals to handle; those that `nohup` ignores stay ignored."""
     return [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _ignore() -> None:
-    """While Python tears itself down: the program is done, and its exit code stands."""
+    """Ignore signals while Python shuts down: the program is done and its exit code stands."""
     for number in _handled_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
 def _wait(number: int, frame: FrameType | None) -> None:
-    """Does nothing: the thread that watches acts."""
+    """Do nothing: the watching thread acts."""
 
 
 def _watch(reading: "socket.socket", writing: "socket.socket", act: Callable[[int], None]) -> None:
-    # `writing` is held here, so that it stays open as long as this thread lives.
-    while number := int.from_bytes(reading.recv(1)):  # nothing more to read when the other end is closed
+    # `writing` is an argument so that it stays open as long as this thread lives.
+    while number := int.from_bytes(reading.recv(1)):  # 0 when the other end is closed
         if number in SIGNALS:
             act(number)
 
@@ -153,12 +154,12 @@ def _watch(reading: "socket.socket", writing: "socket.socket", act: Callable[[in
 def _end(number: int) -> None:
     flush = threading.Thread(target=_flush, daemon=True)
     flush.start()
-    flush.join(0.2)  # the program may hold the stream, waiting for a reader
+    flush.join(0.2)  # the program may hold the stream while it waits for a reader
     _write_to_terminal(1, CLEAR_LINE)
     with contextlib.suppress(OSError):
         os.write(2, b"stopped\n")
     with contextlib.suppress(Exception):
-        # An import here would disturb those of the program. Before it has made this one, there is nothing to remove.
+        # Importing here could disturb the program's imports. If it has not imported this yet, there is nothing to remove.
         sys.modules["jaxrnn.data.temporary"].remove_own()
     os._exit(128 + number)
 
