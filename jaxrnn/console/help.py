@@ -1,11 +1,12 @@
 """`--help` of a program, from the dataclass of its flags: grouped by concern, each flag with its text and default."""
 
 import ast
+import functools
 import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from rich.console import Console
@@ -38,25 +39,20 @@ def help_lines(program: str, description: str, settings: Any, columns: int) -> I
     """Yield the lines of the help: usage, description, positional arguments, then the flags group by group."""
     found = list(list_settings(settings))
     positionals = [setting for setting in found if setting.flag.is_positional]
+    flags = [setting for setting in found if not setting.flag.is_positional]
     words = [_value_name(each) if each.is_required else f"[{_value_name(each)}]" for each in positionals]
     yield from map(Text, hang_text("usage: ", " ".join([program, *words, "[--flags]"]), columns))
     yield Text()
     for line in description.strip().splitlines():
         item = ITEM.fullmatch(line)
         yield from map(Text, hang_text(f"  {item[1]:<13}", item[2], columns) if item else wrap_words(line, columns))
-    groups = itertools.groupby((each for each in found if not each.flag.is_positional), lambda setting: setting.owner)
-    texts = {owner: read_texts(owner) for owner in {setting.owner for setting in found}}
-    sections = {"Arguments": positionals} | {_title(owner): list(group) for owner, group in groups}
-    for title, members in sections.items():
-        if members:
-            yield from (Text(), Text(title, style="bold"))
-        for setting in members:
-            yield from _beside(_head(setting), _text(setting, texts[setting.owner]), columns)
-    yield from (Text(), Text("Help", style="bold"))
-    for name, text in OTHER_FLAGS.items():
-        yield from _beside(f"  {name}", text, columns)
+    yield from _section("Arguments", map(_name_and_text, positionals), columns)
+    for owner, group in itertools.groupby(flags, lambda setting: setting.owner):
+        yield from _section((owner.__doc__ or "Options").partition("\n")[0].rstrip("."), map(_name_and_text, group), columns)
+    yield from _section("Help", OTHER_FLAGS.items(), columns)
 
 
+@functools.cache
 def read_texts(settings: type) -> dict[str, str]:
     """Read the text under each field of a dataclass."""
     try:
@@ -72,30 +68,35 @@ def read_texts(settings: type) -> dict[str, str]:
     }
 
 
-def _title(settings: type) -> str:
-    return (settings.__doc__ or "Options").partition("\n")[0].rstrip(".")
+def _section(title: str, members: Iterable[tuple[str, str]], columns: int) -> Iterator[Text]:
+    """Lay out flags and their texts below a heading; without any there is no section."""
+    width = NAME_COLUMNS if columns >= NAME_COLUMNS + LEAST_ROOM else NARROW_COLUMNS
+    for number, (name, text) in enumerate(members):
+        if number == 0:
+            yield from (Text(), Text(title, style="bold"))
+        head = f"  {name}"
+        is_short = len(head) <= width - 2
+        yield from map(Text, [] if is_short else [head])
+        yield from map(Text, hang_text(head.ljust(width) if is_short else " " * width, text, columns))
 
 
-def _head(setting: Setting) -> str:
-    """What is typed: the flag and its value; of a switch the one that turns it over."""
-    if setting.flag.is_positional:
-        return f"  {_value_name(setting)}"
-    if setting.kind is bool:
-        return f"  {switch_of(setting.name, not _class_default(setting))}"
-    return f"  --{setting.name.replace('_', '-')} {_value_name(setting)}"
-
-
-def _text(setting: Setting, texts: dict[str, str]) -> str:
-    text = setting.flag.text or texts.get(setting.name, "")
+def _name_and_text(setting: Setting) -> tuple[str, str]:
+    """What is typed for a setting, and what it means; of a switch, the one that changes the default of its dataclass."""
+    text = setting.flag.text or read_texts(setting.owner).get(setting.name, "")
     if setting.kind is bool:
         is_changed = setting.default is not _class_default(setting)
-        return f"{text} (default: {switch_of(setting.name, setting.default)})" if is_changed else text
-    if setting.is_required:
-        return text
+        note = f" (default: {switch_of(setting.name, setting.default)})" if is_changed else ""
+        return switch_of(setting.name, not _class_default(setting)), text + note
+    name = _value_name(setting) if setting.flag.is_positional else f"{switch_of(setting.name, True)} {_value_name(setting)}"
+    return name, text if setting.is_required else f"{text} (default: {_default_name(setting)})"
+
+
+def _default_name(setting: Setting) -> str:
+    """The default as it would be typed, or in words where it is that of the dataclass and says nothing."""
     default = setting.default
-    shown = f"{default:g}" if isinstance(default, float) else "" if default in ("", None) else f"{default}"
-    unset = setting.default in ("", None, _class_default(setting)) and setting.flag.default
-    return f"{text} (default: {unset or shown})"
+    if setting.flag.default and default == _class_default(setting):
+        return setting.flag.default
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _class_default(setting: Setting) -> Any:
@@ -112,11 +113,3 @@ def _value_name(setting: Setting) -> str:
     kinds = get_args(setting.kind) or (setting.kind,)
     names = [get_args(kind) if get_origin(kind) is Literal else (VALUES.get(kind, ""),) for kind in kinds]
     return "|".join(filter(None, itertools.chain(*names)))
-
-
-def _beside(head: str, text: str, columns: int) -> Iterator[Text]:
-    """Put the text of a flag beside it, or below one that is too long for that."""
-    width = NAME_COLUMNS if columns >= NAME_COLUMNS + LEAST_ROOM else NARROW_COLUMNS
-    if len(head) <= width - 2:
-        return map(Text, hang_text(head.ljust(width), text, columns))
-    return map(Text, [head, *hang_text(" " * width, text, columns)])
