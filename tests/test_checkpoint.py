@@ -57,7 +57,7 @@ def snapshot_of(saved, number):
 
 
 def assert_same(run, arrays):
-    restored = (run.state, run.best_params)
+    restored = (run.snapshot.state, run.snapshot.best_params)
     assert jax.tree.structure(restored) == jax.tree.structure(arrays)
     for before, after in zip(jax.tree.leaves(arrays), jax.tree.leaves(restored), strict=True):
         assert before.dtype == after.dtype
@@ -164,7 +164,7 @@ def rewritten(run_dir, **changes):
 
 def test_what_another_version_saved_is_an_error_and_no_reason_to_fall_back(copied, task):
     rewritten(copied, format=99)
-    with pytest.raises(InputError, match="cannot be used: it is of format 99, and this jaxrnn reads format 2"):
+    with pytest.raises(InputError, match="cannot be used: its format is 99; this jaxrnn reads format 2"):
         checkpoint.load_run(copied)
     rewritten(copied, format=2, config=config.config_to_json(task.config) | {"more": {}})
     with pytest.raises(InputError, match="hold 'more', which this version does not know; it was trained with jaxrnn 0"):
@@ -177,7 +177,7 @@ def test_another_dtype_or_shape_is_an_error_and_no_reason_to_fall_back(copied, s
     assert arrays[name] == "float32[8, 8]"
     for other in ("bfloat16[8, 8]", "float32[8, 9]"):
         rewritten(copied, arrays=arrays | {name: other})
-        with pytest.raises(InputError, match=r"recurrent_kernel.* is .*float.* and this jaxrnn .* wants float32"):
+        with pytest.raises(InputError, match=r"recurrent_kernel.* is .*float.* and this jaxrnn .* expects float32"):
             checkpoint.load_run(copied)
 
 
@@ -201,19 +201,19 @@ def test_no_place_for_temporary_files_is_an_error_and_no_damage(tmp_path, saved,
     checkpoint.save_checkpoint(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 0))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     monkeypatch.setattr(store, "OTHER_PLACES", ())
-    with pytest.raises(InputError, match=r"no temporary folder can be written, set TMPDIR .*\[x\]"):
+    with pytest.raises(InputError, match=r"no temporary folder is writable, set TMPDIR .*\[x\]"):
         checkpoint.load_run(tmp_path / "[x]")
-    with pytest.raises(failures.NotWritten, match="no temporary folder can be written, set TMPDIR"):
+    with pytest.raises(failures.NotWritten, match="no temporary folder is writable, set TMPDIR"):
         checkpoint.save_checkpoint(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 1))
     monkeypatch.undo()
     assert (store.list_numbers(tmp_path / "[x]"), checkpoint.load_run(tmp_path / "[x]").rejected) == ([1], ())
 
 
 def test_no_run_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"no run in .*: there is no checkpoint in it"):
+    with pytest.raises(InputError, match=r"no run in .*: it holds no checkpoint"):
         checkpoint.load_run(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(InputError, match=r"no run in .*: there is no checkpoint in it"):
+    with pytest.raises(InputError, match=r"no run in .*: it holds no checkpoint"):
         checkpoint.load_run(tmp_path)
     with pytest.raises(InputError, match="train one first"):
         checkpoint.newest_run(tmp_path / "none")

@@ -63,7 +63,7 @@ def flip(place):
 
 def content(run):
     """All that a run goes on from."""
-    return hash_arrays((run.state, run.best_params), {"progress": run.progress, "about": run.about})
+    return hash_arrays((run.snapshot.state, run.snapshot.best_params), {"progress": run.snapshot.progress, "about": run.about})
 
 
 def outcomes(run_dir, tmp_path, damages):

@@ -152,7 +152,7 @@ def test_devices_are_used_that_gain(monkeypatch, there, rule, num_streams, numbe
         (["--coordinator", "here", "--num-processes", "2", "--process-id", "0"], "--coordinator is 'here'"),
         (
             ["--coordinator", "here:1", "--num-processes", "2", "--process-id", "0", "--num-devices", "3"],
-            "by 2 processes evenly",
+            "over 2 processes",
         ),
         (["--precision", "bfloat16"], "a CPU multiplies in float32"),
     ],

@@ -31,9 +31,9 @@ def file(run, tmp_path):
 def test_the_weights_come_back_bit_for_bit(run, file, capsys):
     read = weights.read_weights(file)
     assert (read.config, read.vocabulary) == (run.config, run.vocabulary)
-    assert jax.tree.structure(read.params) == jax.tree.structure(run.state.params)
-    jax.tree.map(np.testing.assert_array_equal, read.params, run.state.params)
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
+    assert jax.tree.structure(read.params) == jax.tree.structure(run.snapshot.state.params)
+    jax.tree.map(np.testing.assert_array_equal, read.params, run.snapshot.state.params)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(run.snapshot.state.params))
     export.main([str(run.path), str(file.with_name("again"))])
     assert capsys.readouterr().out == f"{file.with_name('again')}: {num_params:,} weights, the newest, after 5,398 updates\n"
 
@@ -69,16 +69,16 @@ def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
     safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "foreign")
     with pytest.raises(InputError, match="was not written by jaxrnn"):
         weights.read_weights(tmp_path / "foreign")
-    more = {**run.state.params, "more": jnp.ones(2)}
+    more = {**run.snapshot.state.params, "more": jnp.ones(2)}
     (tmp_path / "more").write_bytes(weights.weights_to_bytes(Weights(run.config, run.vocabulary, more)))
-    with pytest.raises(InputError, match="holds other arrays"):
+    with pytest.raises(InputError, match="does not hold the arrays"):
         weights.read_weights(tmp_path / "more")
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("-", "FILE is '-'; weights go into a file"),
+        ("-", "FILE is '-'; weights need a file"),
         ("weights.npz", "name it 'weights.safetensors'"),
         ("weights.pt", "name it 'weights.safetensors'"),
         ("none/weights", "there is no folder 'none'"),
@@ -111,5 +111,5 @@ def test_the_reader_in_the_guide_samples_what_the_model_holds_likely(run, file, 
     h, carry = np.full(8, 0.3, np.float32), jnp.full(8, 0.3)
     for i in (3, 1, 4):
         h, logits = names["step"](h, i)
-        carry, expected = jax.jit(run.model.step)(run.state.params, carry, jnp.int32(i))
+        carry, expected = jax.jit(run.model.step)(run.snapshot.state.params, carry, jnp.int32(i))
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)

@@ -115,7 +115,7 @@ def new_run_in(run_dir):
 def test_somebody_else_s_file_is_never_taken_for_a_run_s_nor_overwritten(tmp_path, name):
     (tmp_path / name).write_text('{"text": "mine"}')
     assert not run_folder.holds_run(tmp_path)
-    with pytest.raises(InputError, match=f"holds '{name}', which is not a run's and is not overwritten: name another") as told:
+    with pytest.raises(InputError, match=f"holds '{name}', which is not from a run and is never overwritten: name") as told:
         run_folder.make_run_folder("notebook", new_run_in(tmp_path))
     assert "remove" not in str(told.value)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"text": "mine"}')]
@@ -136,11 +136,11 @@ def test_checkpoints_of_other_programs_are_not_taken_for_a_run_s(tmp_path):
     (theirs / "checkpoints" / "100").mkdir(parents=True)
     (theirs / "checkpoints" / "100" / "model.pt").write_bytes(b"theirs")
     assert not run_folder.holds_run(theirs)
-    with pytest.raises(InputError, match="holds 'checkpoints', which is not a run's"):
+    with pytest.raises(InputError, match="holds 'checkpoints', which is not from a run"):
         run_folder.make_run_folder("notebook", new_run_in(theirs))
     with pytest.raises(InputError, match="no run in the folder"):
         checkpoint.newest_run(tmp_path / "runs")
-    with pytest.raises(InputError, match="there is no checkpoint in it"):
+    with pytest.raises(InputError, match="it holds no checkpoint"):
         checkpoint.load_run(theirs)
     (theirs / "checkpoints" / "100" / "about").mkdir()
     assert run_folder.holds_run(theirs)

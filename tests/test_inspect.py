@@ -67,5 +67,5 @@ def test_there_is_no_best_before_the_first_epoch_is_over(tmp_path, capsys):
 
 
 def test_what_is_no_run_is_told(tmp_path, capsys):
-    assert "there is no checkpoint in it" in error_of(capsys, inspect.main, [str(tmp_path)])
+    assert "it holds no checkpoint" in error_of(capsys, inspect.main, [str(tmp_path)])
     assert "RUN is missing" in error_of(capsys, inspect.main, [])

@@ -105,7 +105,7 @@ def test_without_a_list_of_files_only_proofs_count(run_dir, monkeypatch):
         with pytest.raises(Damaged, match=proved), store.open_checkpoint(run_dir, number):
             pass
     monkeypatch.setattr(store, "_manager", failing_with(KeyError("key_type")))
-    with pytest.raises(InputError, match="to use an older one, move it"), store.open_checkpoint(run_dir, number):
+    with pytest.raises(InputError, match="to use an older checkpoint, move this"), store.open_checkpoint(run_dir, number):
         pass
 
 

@@ -1,1 +1,1 @@
-"""What lies on the disk: checkpoints, the folder of a run, files of weights."""
+"""Files on disk: checkpoints, the folder of a run, exported weights."""

@@ -1,4 +1,4 @@
-"""A run's snapshot and what is needed to use it, saved and read back; damaged ones are passed over for older ones."""
+"""Save and load checkpoints of a run: its snapshot and all that is needed to use it. Damaged checkpoints are skipped."""
 
 import contextlib
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ WeightsChoice: TypeAlias = Literal["auto", "newest", "best"]
 
 
 class Run(NamedTuple):
-    """A run read back from its folder."""
+    """A run loaded from its folder."""
 
     path: Path
     number: int  # of the checkpoint
@@ -40,29 +40,29 @@ class Run(NamedTuple):
     vocabulary: Vocabulary
     model: Model
     snapshot: Snapshot
-    about: Mapping[str, Any]  # all that the checkpoint says, see `manifest.py`
+    about: Mapping[str, Any]  # the manifest, see `manifest.py`
     rejected: tuple[Rejected, ...] = ()  # newer checkpoints that are damaged
 
 
 def save_checkpoint(
     run_dir: Path, config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int] | None = None
 ) -> None:
-    """Writes the snapshot as the run's newest checkpoint; of the older ones all but the last few are then removed.
+    """Write a snapshot as the newest checkpoint of a run, then remove all but the last few.
 
     Raises:
-      store.NotWritten: why it could not be written; what was saved before is as good as ever.
+      store.NotWritten: it could not be written; earlier checkpoints are intact.
     """
     about = make_manifest(config, data, snapshot, log_sizes or {})
     store.write_checkpoint(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
 
 
 def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> Run:
-    """The newest checkpoint of a run that is as it was saved; `rejected` tells of those passed over.
+    """Load the newest undamaged checkpoint of a run; `rejected` lists those skipped.
 
     Args:
-      sharding: where the arrays go, on whatever devices they were; None = the first device.
+      sharding: of the restored arrays, whatever devices they were saved on; None = the first device.
     Raises:
-      InputError: no run there; saved by another version; all checkpoints damaged.
+      InputError: no run there; incompatible version; all checkpoints damaged.
     """
     run_dir, rejected = paths.expand_home(run_dir), []
     found = list_checkpoints(run_dir)
@@ -71,26 +71,26 @@ def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None)
             return read_checkpoint(run_dir, number, sharding)._replace(rejected=tuple(rejected))
         except Damaged as damaged:
             path = store.checkpoint_path(run_dir, number)
-            if path.exists():  # else the run goes on, and has just removed it
+            if path.exists():  # else a running process has just removed it
                 rejected.append(Rejected(path, str(damaged)))
     if not rejected or store.list_numbers(run_dir)[-1:] > found[-1:]:
-        return load_run(run_dir, sharding)  # there are newer ones by now
+        return load_run(run_dir, sharding)  # newer ones have appeared
     reasons = "; ".join(f"{path.name}: {reason}" for path, reason in rejected)
-    raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged, so that it cannot be used: {reasons}")
+    raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged: {reasons}")
 
 
 def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> Run:
-    """One checkpoint, verified.
+    """Read and verify one checkpoint.
 
     Raises:
-      store.Damaged: it is not what was saved.
-      InputError: it is, but another version saved it, or it may not be read.
+      store.Damaged: it differs from what was saved.
+      InputError: it is intact but from an incompatible version, or cannot be read.
     """
     with store.open_checkpoint(run_dir, number) as saved:
         about = saved.about
         try:
             if about["format"] != FORMAT:
-                raise InputError(f"it is of format {about['format']}, and this jaxrnn reads format {FORMAT}")
+                raise InputError(f"its format is {about['format']}; this jaxrnn reads format {FORMAT}")
             config, vocabulary = config_from_manifest(about), vocabulary_from_json(about["vocabulary"])
             model = build.build_model(config, vocabulary)
             snapshot = _snapshot(saved, config, model, sharding)
@@ -100,7 +100,7 @@ def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding 
 
 
 def list_checkpoints(run_dir: Path) -> list[int]:
-    """The numbers of its checkpoints, in the order of saving.
+    """List the numbers of a run's checkpoints, oldest first.
 
     Raises:
       InputError: no run there.
@@ -108,17 +108,17 @@ def list_checkpoints(run_dir: Path) -> list[int]:
     found = store.list_numbers(run_dir)
     if store.holds_checkpoint(run_dir):
         return found
-    with contextlib.suppress(OSError):  # a name that no file can have
+    with contextlib.suppress(OSError):  # an impossible file name
         if run_dir.is_file():
-            raise InputError(f"{str(run_dir)!r} is a file and no run's folder; a run starts from a file by train --init-from")
-    raise InputError(f"no run in {str(run_dir)!r}: there is no checkpoint in it")
+            raise InputError(f"{str(run_dir)!r} is a file, not the folder of a run; train --init-from starts a run from a file")
+    raise InputError(f"no run in {str(run_dir)!r}: it holds no checkpoint")
 
 
 def newest_run(runs_dir: Path = Path("runs")) -> Path:
-    """The run that was written to last.
+    """Find the run that was written to last.
 
     Raises:
-      InputError: there is none.
+      InputError: there are no runs.
     """
     runs = [path.parent for path in runs_dir.glob(f"*/{store.FOLDER}") if store.holds_checkpoint(path.parent)]
     if not runs:
@@ -127,18 +127,18 @@ def newest_run(runs_dir: Path = Path("runs")) -> Path:
 
 
 def select_params(run: Run, which: WeightsChoice = "auto") -> Params:
-    """The newest weights of a run, or those of its best epoch; `auto`: the best if they are known from a validation part.
+    """Select the newest weights of a run or those of its best epoch; `auto` takes the best if there is a validation part.
 
     Raises:
-      InputError: no epoch is over.
+      InputError: the best weights are wanted, but no epoch has finished.
     """
     if which == "best" and run.snapshot.progress.best_step is None:
-        raise InputError(f"no best epoch of the run in {str(run.path)!r} is known: leave --weights out")
+        raise InputError(f"the run in {str(run.path)!r} has no best epoch yet: leave --weights out")
     return run.snapshot.best_params if _is_best(run, which) else run.snapshot.state.params
 
 
 def describe_weights(run: Run, which: WeightsChoice) -> str:
-    """Which ones these are."""
+    """Describe the selected weights."""
     if _is_best(run, which):
         return f"the best, after {pluralize(run.snapshot.progress.best_step or 0, 'update')}"
     return f"the newest, after {pluralize(int(run.snapshot.state.step), 'update')}"

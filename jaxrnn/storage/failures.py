@@ -1,4 +1,4 @@
-"""Why a checkpoint could not be read or written, and whether that proves it damaged."""
+"""Explain why a checkpoint could not be read or written, and whether that proves damage."""
 
 import errno
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxrnn.errors import InputError
 from jaxrnn.storage import seal
 
-# What TensorStore, which verifies the index of the arrays by checksums of its own, says of files that are not whole.
+# TensorStore's statuses for incomplete files; it verifies the index of the arrays by its own checksums.
 PROOFS = {
     "DATA_LOSS": "the checksum of its arrays differs from when it was saved",
     "OUT_OF_RANGE": "a file of its arrays is cut short",
@@ -17,11 +17,11 @@ PROOFS = {
 
 
 class Damaged(Exception):
-    """The checkpoint is not what was saved; the message says how that was noticed."""
+    """A checkpoint differs from what was saved. The message says how."""
 
 
 class Unreadable(InputError):
-    """A checkpoint that cannot be read here, damaged or not."""
+    """A checkpoint cannot be read here, damaged or not."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"checkpoint {str(path)!r} cannot be read here: {reason}")
@@ -29,11 +29,11 @@ class Unreadable(InputError):
 
 
 class NotWritten(Exception):
-    """The checkpoint could not be saved; the message says why."""
+    """A checkpoint could not be saved. The message says why."""
 
 
 def classify_failure(path: Path, error: Exception) -> Damaged | Unreadable:
-    """Decide whether a checkpoint that could not be read is damaged, which only its files prove, or unreadable here."""
+    """Decide whether a checkpoint is damaged, which only its files can prove, or unreadable here."""
     try:
         listed = seal.read_seal(path)
         broken = seal.find_changed_file(path, listed) if listed else None
@@ -46,7 +46,7 @@ def classify_failure(path: Path, error: Exception) -> Damaged | Unreadable:
 
 
 def find_damage(error: Exception) -> str | None:
-    """Say what reading a checkpoint has proved to be damaged, None if nothing is: the cause may lie outside of its files."""
+    """Describe the damage that an error proves; None if its cause may lie outside the checkpoint."""
     if isinstance(error, FileNotFoundError):
         return "a file of it is missing"
     if isinstance(error, json.JSONDecodeError):
@@ -56,10 +56,10 @@ def find_damage(error: Exception) -> str | None:
 
 
 def explain_unreadable(error: Exception, whole: bool) -> str:
-    """Say in a few words why a checkpoint could not be read, and what to do.
+    """Explain in a few words why a checkpoint could not be read, and what to do.
 
     Args:
-      whole: whether all its files are known to be as they were written.
+      whole: whether all its files are known to be intact.
     """
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return "not enough memory"
@@ -68,11 +68,11 @@ def explain_unreadable(error: Exception, whole: bool) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     reason = str(error).partition("\n")[0][:200] or type(error).__name__
-    return reason if whole else f"{reason}; to use an older one, move it out of its folder"
+    return reason if whole else f"{reason}; to use an older checkpoint, move this one out of its folder"
 
 
 def explain_not_written(error: Exception) -> str:
-    """Why something could not be written."""
+    """Explain in a few words why something could not be written."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "No space left")):
         return "no space left on the disk"

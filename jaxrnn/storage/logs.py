@@ -1,4 +1,4 @@
-"""The files of a run that grow: metrics, a JSON object a line, and samples."""
+"""The append-only files of a run: metrics (one JSON object per line) and samples."""
 
 import contextlib
 import json
@@ -15,37 +15,37 @@ SAMPLES = "samples.txt"
 
 
 class Log(NamedTuple):
-    """What is to be appended to the run's files."""
+    """Text to append to the run's files."""
 
     metrics: str = ""
     samples: str = ""
 
 
 def to_json_line(values: Mapping[str, Any]) -> str:
-    """One line of JSON; numbers that JSON does not know (NaN, infinity) become null."""
+    """Format values as one line of JSON; NaN and infinity become null."""
     known = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
     return json.dumps(known, ensure_ascii=False, allow_nan=False)
 
 
 def event_line(name: str, values: Mapping[str, Any]) -> str:
-    """A line of the metrics."""
+    """Format an event as a line of the metrics."""
     return to_json_line({"event": name, **values}) + "\n"
 
 
 def sample_entry(title: str, sample: str) -> str:
-    """A text that the model wrote, as it stands among the samples."""
+    """Format a sample with its title for the file of samples."""
     return f"=== {title} ===\n{sample}\n\n" if sample else ""
 
 
 def join_logs(first: Log, second: Log) -> Log:
-    """One after the other."""
+    """Concatenate two logs."""
     return Log(*(a + b for a, b in zip(first, second, strict=True)))
 
 
 def append_log(path: Path, log: Log) -> Log:
-    """Appends to the run's files; what could not be written comes back and may be tried again.
+    """Append to the run's files; return what could not be written, so that it can be tried again.
 
-    A file that takes only a part of it, because the disk is full, is cut back to what it was.
+    A file that takes only a part, because the disk is full, is truncated to its old size.
     """
     if not devices.is_first_process():
         return Log()
@@ -53,20 +53,20 @@ def append_log(path: Path, log: Log) -> Log:
 
 
 def measure_logs(path: Path) -> dict[str, int]:
-    """How long the files are that are appended to, in bytes."""
+    """Measure the append-only files in bytes."""
     return {name: _size(path / name) for name in (METRICS, SAMPLES)}
 
 
 def truncate_logs(path: Path, sizes: Mapping[str, int]) -> None:
-    """Takes away what was appended after the files had these sizes (0 if not said), and a torn line before that."""
+    """Truncate the files to these sizes (0 if missing) and to the last complete line."""
     for name in (METRICS, SAMPLES) if devices.is_first_process() else ():
-        with contextlib.suppress(OSError):  # a disk that takes nothing: then there is nothing to cut, either
+        with contextlib.suppress(OSError):  # an unwritable disk: then there is nothing to truncate
             content = (path / name).read_bytes()[: sizes.get(name, 0)]
             os.truncate(path / name, content.rfind(b"\n") + 1)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The lines of the metrics; one that is torn is left out."""
+    """Read the events of the metrics, skipping incomplete lines."""
     try:
         lines = (path / METRICS).read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -99,5 +99,5 @@ def _append(path: Path, text: str) -> str:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # and no other error: it would be taken for an empty file
+    except FileNotFoundError:  # no other error: it must not be taken for an empty file
         return 0

@@ -1,7 +1,7 @@
-"""What a checkpoint says of itself, as JSON: the settings, the vocabulary, where the run stands, and what its arrays are.
+"""The manifest of a checkpoint, as JSON: settings, vocabulary, progress of the run, and layout of the arrays.
 
-A SHA-256 over it, and one over it and all arrays, are saved with it: what does not match them was damaged; what does, but
-does not fit this version's code, was saved by another version.
+A SHA-256 over the manifest, and one over manifest and arrays, are saved with it: a mismatch means damage. Intact data that do
+not fit this version's code come from another version.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ PACKAGES = ("jaxrnn", "jax", "flax", "optax", "orbax-checkpoint")  # whose versi
 
 
 def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What a checkpoint says besides its arrays: all that sampling, evaluating and going on need.
+    """Make the manifest: all that sampling, evaluating and resuming need besides the arrays.
 
     Args:
-      log_sizes: bytes of the run's other files, by name: what is beyond them was written later.
+      log_sizes: bytes of the run's append-only files, by name; anything beyond was written later.
     """
     return {
         "format": FORMAT,
@@ -49,24 +49,24 @@ def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Map
 
 
 def package_versions() -> dict[str, str]:
-    """Of the packages on which the numbers of a run depend."""
+    """Return the versions of the packages that a run's numbers depend on."""
     return {package: jaxrnn.__version__ if package == "jaxrnn" else importlib.metadata.version(package) for package in PACKAGES}
 
 
 def describe_random_keys() -> str:
-    """How random numbers are drawn, which decides what follows from a seed."""
+    """Describe the random number generator, which determines what a seed gives."""
     partitionable = getattr(jax.config, "jax_threefry_partitionable", True)
     return f"{jax.random.key_impl(jax.random.key(0))}, {'' if partitionable else 'not '}partitionable"
 
 
 def array_layout(arrays: PyTree) -> dict[str, str]:
-    """Dtype and shape of each array, by its path."""
+    """Describe dtype and shape of each array, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(arrays)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def hash_arrays(arrays: PyTree, about: Mapping[str, Any]) -> str:
-    """SHA-256 over the metadata and over each array's path, dtype, shape and bytes."""
+    """Compute the SHA-256 over the manifest and each array's path, dtype, shape and bytes."""
     result = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
         kind = str(leaf.dtype)
@@ -77,17 +77,17 @@ def hash_arrays(arrays: PyTree, about: Mapping[str, Any]) -> str:
 
 
 def config_from_manifest(about: Mapping[str, Any]) -> Config:
-    """The settings; `InputError` if they are not those of this version."""
+    """Read the settings; `InputError` if this version does not know them."""
     try:
         return config_from_json(about["config"])
     except InputError as error:
         raise InputError(
-            f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, this is {jaxrnn.__version__}"
+            f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, and this is {jaxrnn.__version__}"
         ) from None
 
 
 def progress_to_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Where the run stands, in the layout of format 2."""
+    """Write the progress in the layout of format 2."""
     progress = snapshot.progress._asdict()
     schedule = {name: progress.pop(name) for name in ("halving", "finished")}
     of_validation = {"learning_rate": learning_rate(snapshot.state.opt_state), "best_nats": snapshot.progress.best_nats}
@@ -95,18 +95,18 @@ def progress_to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def progress_from_manifest(about: Mapping[str, Any]) -> Progress:
-    """Where the run stood; the rate, which format 2 has here too, is that of the optimizer's state."""
-    saved = {"epoch_read": None, **about["progress"]}  # older checkpoints do not count the losses in the epoch's sum
+    """Read the progress; the learning rate, which format 2 repeats here, is taken from the optimizer's state."""
+    saved = {"epoch_read": None, **about["progress"]}  # older checkpoints lack this count
     schedule = saved.pop("schedule")
     return Progress(**saved, halving=schedule["halving"], finished=schedule["finished"])
 
 
 def check_layout(expected: Mapping[str, str], about: Mapping[str, Any]) -> None:
-    """Raises `InputError`, naming the array, if one has another shape or dtype than expected: Orbax would cast it silently."""
+    """Raise `InputError` if an array has an unexpected shape or dtype, which Orbax would cast silently."""
     saved = about["arrays"]
     for name in sorted({*expected, *saved}):
         if expected.get(name) != saved.get(name):
             raise InputError(
-                f"its array {name} is {saved.get(name, 'missing')}, and this jaxrnn ({jaxrnn.__version__}) wants "
+                f"its array {name} is {saved.get(name, 'missing')}, and this jaxrnn ({jaxrnn.__version__}) expects "
                 f"{expected.get(name, 'none of that name')}; it was saved by jaxrnn {about['versions']['jaxrnn']}"
             )

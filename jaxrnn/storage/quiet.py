@@ -1,8 +1,8 @@
-"""Orbax logs much, and leaves coroutines unfinished when it fails, of which Python complains; we say it in one line.
+"""Silence Orbax, which logs much and leaves unfinished coroutines when it fails; our errors are one line.
 
-So a checkpoint is looked at before Orbax reads it, and the disk before Orbax writes, and what Orbax logs meanwhile is dropped.
-None of this touches the rest of the process. What may still come, when a disk fills up or a file goes just then, only a program
-that owns its process can drop: `silence_orbax`.
+So we check a checkpoint before Orbax reads it and the disk before Orbax writes, and drop what Orbax logs meanwhile, without
+touching the rest of the process. Only a program that owns its process can drop the rest, after a full disk or a vanished file:
+`silence_orbax`.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 LOGGERS = ("absl", "asyncio")
-NUM_FILES, BLOCK_SIZE = 24, 4096  # of a checkpoint; of a file system: each file takes a block at least
+NUM_FILES, BLOCK_SIZE = 24, 4096  # of a checkpoint; of a file system, where each file takes at least one block
 
 
 @contextlib.contextmanager
 def drop_orbax_logs() -> Iterator[None]:
-    """Drops what Orbax logs for the thread that calls this, and in threads that it starts meanwhile; nobody else's records."""
+    """Drop what Orbax logs in this thread and in threads started meanwhile, and nobody else's records."""
     here = threading.get_ident()
     others = {thread.ident for thread in threading.enumerate()} - {here}
 
@@ -43,7 +43,7 @@ def drop_orbax_logs() -> Iterator[None]:
 
 
 def check_readable(folder: Path) -> None:
-    """Read all files of a checkpoint that Orbax needs, and drop them; raises what that raises, of many kinds."""
+    """Read all files of a checkpoint that Orbax needs; raise whatever that raises."""
     json.loads((folder / "about" / "metadata").read_bytes())
     for arrays in folder.iterdir():
         if arrays.is_dir() and arrays.name != "about":
@@ -52,7 +52,7 @@ def check_readable(folder: Path) -> None:
 
 
 def _check_arrays(folder: Path) -> None:
-    import tensorstore  # with Orbax, which reads and writes by it
+    import tensorstore  # a dependency of Orbax
 
     base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder.absolute()}/"}}
     names = {key.rpartition(b"/")[0].decode() for key in tensorstore.KvStore.open(base).result().list().result()}
@@ -65,7 +65,7 @@ def _check_arrays(folder: Path) -> None:
 
 
 def check_disk_space(folder: Path, num_bytes: int) -> None:
-    """Raises `OSError` if the disk does not take so many bytes more in the files of a checkpoint."""
+    """Raise `OSError` unless the disk has room for a checkpoint of `num_bytes`."""
     needed = num_bytes + NUM_FILES * BLOCK_SIZE
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
@@ -76,14 +76,14 @@ def check_disk_space(folder: Path, num_bytes: int) -> None:
 
 @contextlib.contextmanager
 def silence_orbax() -> Iterator[None]:
-    """For a program: what Orbax logs, warns of and leaves unfinished is not shown, whoever meets it."""
+    """Hide all logs, warnings and unfinished coroutines of Orbax; for a program that owns its process."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels, hook, dropped = [logger.level for logger in loggers], sys.unraisablehook, []
 
     def unless_unfinished(complaint: Any) -> None:
         code = getattr(complaint.object, "cr_code", None)  # of a coroutine
         of_orbax = code is not None and "orbax" in code.co_filename
-        # Without file descriptors an event loop is not even half made, which its end does not expect.
+        # Without file descriptors an event loop is only half made, and its destructor fails.
         of_loop = "BaseEventLoop" in getattr(complaint.object, "__qualname__", "")
         if of_orbax or of_loop or str(complaint.exc_value) == "Event loop is closed":
             dropped.append(1)

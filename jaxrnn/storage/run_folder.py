@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its lock and the plain files in it (the checkpoints are `checkpoint.py`'s)."""
+"""The folder of a run: its name, its lock and its plain files (`checkpoint.py` handles the checkpoints)."""
 
 import contextlib
 import errno
@@ -23,42 +23,42 @@ from jaxrnn.storage.logs import METRICS, SAMPLES
 CONFIG, PICTURE = "config.json", "loss.png"
 FILES = (CONFIG, METRICS, SAMPLES, PICTURE)
 LOCK = "lock"
-RUN_ENTRIES = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its lock
-CONFIG_GROUPS = {"text", "model", "learning"}  # of the settings of every version
-MAX_NAME_BYTES = 200  # that a text gives to the name of a folder; a name may have 255, and `-2` may come after it
-MAX_PATH_BYTES = 4_096 - 200  # the system's limit, and what the longest path inside a run takes
+RUN_ENTRIES = (*FILES, store.FOLDER, store.DAMAGED)  # written by a run, besides its lock
+CONFIG_GROUPS = {"text", "model", "learning"}  # in the settings of every version
+MAX_NAME_BYTES = 200  # of a text's name in a folder's name, which may have 255 bytes, including `-2` and so on
+MAX_PATH_BYTES = 4_096 - 200  # the system's limit, less the longest path inside a run
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 def holds_run(path: Path) -> bool:
-    """Whether a run was begun there, and not something else that has a `config.json`.
+    """Return whether the folder holds a run, and not some other `config.json`.
 
     Raises:
-      InputError: its checkpoints cannot be listed, or its settings may not be read.
+      InputError: its checkpoints cannot be listed or its settings cannot be read.
     """
     try:
         return _are_settings(path / CONFIG) or store.holds_checkpoint(path)
     except PermissionError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from None
-    except OSError:  # a name that no file can have
+    except OSError:  # an impossible file name
         return False
 
 
 def make_run_folder(preset: str, config: Config) -> Path:
-    """Makes the folder of a new run: the one that was asked for, or the next free default name. All processes then know it.
+    """Make the folder of a new run, as named or with the next free default name, and tell all processes.
 
     Raises:
-      InputError: the folder that was asked for holds a run, or something else that a run would overwrite, or is no folder, or
-        cannot be written.
+      InputError: the named folder holds a run or something else that a run would overwrite, is not a folder, or cannot be
+        written.
     """
     return Path(devices.broadcast_from_first(lambda: str(_make_folder(preset, config))))
 
 
 def claim(path: Path, config: Config) -> None:
-    """Puts the settings into the folder of a new run; whoever calls it holds the lock.
+    """Write the settings into the folder of a new run. The caller holds the lock.
 
     Raises:
-      InputError: another process has begun a run there, or it cannot be written.
+      InputError: another process has started a run there, or it cannot be written.
     """
     if devices.is_first_process():
         _check_free(path)
@@ -70,18 +70,18 @@ def claim(path: Path, config: Config) -> None:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """Writes the settings, whole or not at all; `InputError` if that cannot be done."""
+    """Write the settings atomically; `InputError` if that fails."""
     settings = json.dumps(config_to_json(config), indent=2, ensure_ascii=False)
     with _explain_write_errors(path):
-        # A name of a file that is not UTF-8 has surrogates in it.
+        # A file name that is not UTF-8 contains surrogates.
         replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
 
 
 def read_config(path: Path) -> Config:
-    """The settings in the folder.
+    """Read the settings in the folder.
 
     Raises:
-      InputError: they cannot be read or are not those of this version.
+      InputError: they cannot be read, or this version does not know them.
     """
     try:
         return config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
@@ -92,7 +92,7 @@ def read_config(path: Path) -> Config:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file so that it is whole at any moment: the old one, then the new one."""
+    """Replace a file atomically: at any moment it is the whole old or the whole new one."""
     if not devices.is_first_process():
         return
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -110,10 +110,10 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Keeps others from writing to this run, its first process for them all. The lock ends with the process, however that ends.
+    """Hold the lock of a run in its first process. It ends with the process, however that ends.
 
     Raises:
-      InputError: another process has it; its number is in the message.
+      InputError: another process holds it; the message gives its id.
     """
     if not devices.is_first_process():
         yield
@@ -124,25 +124,25 @@ def hold_lock(path: Path) -> Iterator[None]:
         with _explain_write_errors(path):
             if not _try_lock(file, path):
                 raise InputError(f"the run in {str(path)!r} is in use by {_describe_holder(file)}; wait for it, or stop it")
-        with contextlib.suppress(OSError):  # on a full disk it does not say by whom the run is used
+        with contextlib.suppress(OSError):  # on a full disk the lock does not name its holder
             file.truncate(0)
-            file.write(f" {os.getpid()}".encode())  # the first byte is the one that Windows locks, so that nobody can read it
+            file.write(f" {os.getpid()}".encode())  # Windows locks the first byte, which then cannot be read
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # a process that was forked meanwhile would hold the lock on
+            with contextlib.suppress(OSError):  # else a process forked meanwhile would keep the lock
                 filelock.unlock_descriptor(file.fileno())
 
 
 def default_name(preset: str, config: Config) -> Path:
-    """The folder of a run that was not given one; a second one with this name gets `-2` after it, and so on."""
+    """Return the default folder of a run; later runs of the same name get `-2`, `-3` and so on."""
     text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
     shortened = text.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return Path("runs", f"{preset}-{shortened}-{config.run.seed}")
 
 
 def _try_lock(file: Any, path: Path) -> bool:
-    """Whether nobody else has the lock; where the file system knows no locks, that is taken for granted, and said."""
+    """Try to take the lock; on a file system without locks, warn and assume that it is free."""
     try:
         return filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
@@ -178,13 +178,13 @@ def _check_free(path: Path) -> None:
     foreign = [name for name in RUN_ENTRIES if os.path.lexists(path / name)]
     if foreign or not _may_lock(path / LOCK):
         raise InputError(
-            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not a run's and is not overwritten: "
+            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not from a run and is never overwritten: "
             "name another folder, or leave --run-dir out for a numbered one"
         )
 
 
 def _are_settings(file: Path) -> bool:
-    """Whether this is a run's `config.json`, of whatever version."""
+    """Return whether this is the `config.json` of a run of any version."""
     try:
         settings = json.loads(file.read_text("utf-8", "surrogateescape")) if file.is_file() else None
     except ValueError:
@@ -197,7 +197,7 @@ def _are_settings(file: Path) -> bool:
 
 
 def _may_lock(file: Path) -> bool:
-    """Whether a lock may be made there: there is no file, or one that a run left behind, with a process's number in it."""
+    """Return whether a lock may be made there: no file, or one that a run left, with a process id in it."""
     if not os.path.lexists(file):
         return True
     return file.is_file() and re.fullmatch(rb" ?[0-9]*", file.read_bytes()[:100]) is not None
@@ -216,7 +216,7 @@ def _make_folder(preset: str, config: Config) -> Path:
 
 
 def _remove_if_empty(path: Path) -> None:
-    """Remove the folder of a run that could not begin, if it holds nothing but the lock."""
+    """Remove the folder of a run that could not start, if it holds nothing but the lock."""
     with contextlib.suppress(OSError):
         if [inside.name for inside in path.iterdir()] == [LOCK]:
             (path / LOCK).unlink()
@@ -228,7 +228,7 @@ def _make_next_free(preset: str, config: Config) -> Path:
     first.parent.mkdir(exist_ok=True)
     for number in itertools.count(1):
         path = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        with contextlib.suppress(FileExistsError):  # another process may take a name between a look and the making
+        with contextlib.suppress(FileExistsError):  # another process may take the name first
             path.mkdir()
             return path
     raise AssertionError("numbers do not end")

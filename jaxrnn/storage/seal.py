@@ -1,8 +1,8 @@
-"""A list of a checkpoint's files with the SHA-256 of each, which proves damage without the help of whatever reads them.
+"""Seal a checkpoint with the SHA-256 of each of its files, which proves damage whatever reads them.
 
-A reader may fail for many reasons: no memory, no file descriptors, no backend. Only a file that is missing, or whose bytes
-are not those that were written, is damaged. The list is written once the checkpoint is complete, so that a process killed in
-between leaves a good checkpoint without one, as earlier versions did.
+Reading may fail for many reasons: no memory, no file descriptors, no backend. Only a missing file or changed bytes are damage.
+The seal is written once the checkpoint is complete; a process killed in between leaves a good checkpoint without one, like
+earlier versions.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ NAME = "sha256.json"
 
 
 def write_seal(folder: Path) -> None:
-    """List the files in the folder. OSError if they cannot be read or the list cannot be written."""
+    """Write the seal of a folder; `OSError` if its files cannot be read or the seal cannot be written."""
     files = {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     unfinished = folder / f".{NAME}"
     unfinished.write_text(json.dumps({"files": files, "sha256": _digest(files)}), "utf-8")
@@ -21,7 +21,7 @@ def write_seal(folder: Path) -> None:
 
 
 def read_seal(folder: Path) -> dict[str, str] | None:
-    """SHA-256 of each file, by its path; None without a list, or with one that is itself damaged."""
+    """Read the SHA-256 of each file, by path; None without a seal or if the seal itself is damaged."""
     try:
         listed = json.loads((folder / NAME).read_bytes())
         return listed["files"] if listed["sha256"] == _digest(listed["files"]) else None
@@ -30,7 +30,7 @@ def read_seal(folder: Path) -> dict[str, str] | None:
 
 
 def find_changed_file(folder: Path, listed: dict[str, str]) -> str | None:
-    """Say which file is not as it was written, None if all are. OSError if one of them cannot be read."""
+    """Describe the first missing or changed file, None if all are intact; `OSError` if one cannot be read."""
     for name, sha256 in listed.items():
         try:
             if _sha256(folder / name) != sha256:

@@ -1,8 +1,7 @@
-"""Checkpoint storage: numbered folders of arrays (Orbax) and a description of them (JSON), with SHA-256 over both.
+"""Store checkpoints in numbered folders: arrays (Orbax) and a manifest (JSON), with SHA-256 over both.
 
-Orbax does not notice changed bytes in the arrays, so that the JSON part carries a SHA-256 over itself and one over all,
-which are verified whenever they are read. This file knows nothing of runs but their folder, `RUN/checkpoints/NUMBER`,
-numbered in the order of saving.
+Orbax does not notice changed bytes in the arrays, so the JSON part carries a SHA-256 over itself and one over everything, which
+are verified on every read. Of a run this file knows only its folder: `RUN/checkpoints/NUMBER`, numbered in the order of saving.
 """
 
 import contextlib
@@ -28,23 +27,23 @@ from jaxrnn.storage.failures import Damaged, NotWritten, classify_failure, expla
 from jaxrnn.storage.manifest import hash_arrays
 from jaxrnn.storage.quiet import check_disk_space, check_readable, drop_orbax_logs
 
-ITEMS = ("about", "arrays")  # the folders in a checkpoint
+ITEMS = ("about", "arrays")  # folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
 OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # for temporary files
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
 
 
 class OpenCheckpoint(NamedTuple):
-    """What is being read."""
+    """A checkpoint that is being read."""
 
     manager: Any  # Orbax's
     number: int
     about: Mapping[str, Any]
-    sha256: str  # over the arrays and `read_about`
+    sha256: str  # over the arrays and the manifest `about`
 
 
 class Rejected(NamedTuple):
-    """A checkpoint that was passed over."""
+    """A checkpoint that was skipped."""
 
     path: Path
     reason: str
@@ -54,38 +53,38 @@ def write_checkpoint(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], ke
     """Write a checkpoint as the newest, then remove all but the last few.
 
     Raises:
-      NotWritten: why they could not be written; what was saved before is as good as ever.
+      NotWritten: it could not be written; earlier checkpoints are intact.
     """
-    import orbax.checkpoint as ocp  # here, because it takes half a second to import
+    import orbax.checkpoint as ocp  # takes half a second to import
 
     saved = {"about": about, "about_sha256": hash_arrays((), about), "sha256": hash_arrays(devices.gather(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
-    remove_leftovers(run_dir)  # of a save that failed
+    remove_leftovers(run_dir)  # of a failed save
     with drop_orbax_logs():
         try:
             (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
-            if jax.process_count() == 1:  # else the others would wait in vain for the one that has no room
+            if jax.process_count() == 1:  # else the other processes would wait for one that has no room
                 check_disk_space(
                     run_dir / FOLDER, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + len(json.dumps(saved))
                 )
             with _manager(run_dir, keep) as manager:
                 number = max(list_numbers(run_dir), default=0) + 1
                 if not manager.save(number, args=args):
-                    raise NotWritten("Orbax did not take it")
+                    raise NotWritten("Orbax refused it")
             if devices.is_first_process():
                 seal.write_seal(checkpoint_path(run_dir, number))
-            remove_leftovers(run_dir)  # what is no longer kept
+            remove_leftovers(run_dir)  # checkpoints no longer kept
             return
         except InputError as error:
             reason = str(error)
-        except Exception as error:  # Orbax meets a full disk with many kinds of them
+        except Exception as error:  # Orbax raises many kinds on a full disk
             reason = explain_not_written(error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise NotWritten(reason)
 
 
 def read_about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
-    """What one of them says of itself, read without JAX and Orbax; None if it is not what was saved."""
+    """Read the manifest of a checkpoint without JAX and Orbax; None if it is damaged."""
     try:
         saved = json.loads((checkpoint_path(run_dir, number) / "about" / "metadata").read_text("utf-8"))
         return saved["about"] if hash_arrays((), saved["about"]) == saved["about_sha256"] else None
@@ -95,11 +94,11 @@ def read_about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
 
 @contextlib.contextmanager
 def open_checkpoint(run_dir: Path, number: int) -> Iterator[OpenCheckpoint]:
-    """To read one of them: `read_about` is verified, the arrays are when `read_arrays` gets them.
+    """Open a checkpoint for reading. The manifest is verified here, the arrays by `read_arrays`.
 
     Raises:
-      Damaged: reading it has proved that it is not what was saved.
-      InputError: it cannot be read here, whatever the reason: permissions, memory, the backend.
+      Damaged: it provably differs from what was saved.
+      InputError: it cannot be read here, for example for lack of permissions, memory or a backend.
     """
     with drop_orbax_logs():
         try:
@@ -117,22 +116,22 @@ def open_checkpoint(run_dir: Path, number: int) -> Iterator[OpenCheckpoint]:
             return
         except (Damaged, InputError):
             raise
-        except Exception as error:  # Orbax meets damage with many kinds of them, and many words
+        except Exception as error:  # Orbax raises many kinds on damage
             failed = classify_failure(checkpoint_path(run_dir, number), error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise failed
 
 
 def read_arrays(saved: OpenCheckpoint, like: PyTree, sharding: jax.sharding.Sharding | None) -> Any:
-    """The arrays in the structure of `like`; `Damaged` if they are not those that were saved.
+    """Read the arrays in the structure of `like`; `Damaged` if they differ from what was saved.
 
     Args:
-      sharding: where they go, on whatever devices they were; None = the first device.
+      sharding: of the restored arrays, whatever devices they were saved on; None = the first device.
     """
     import orbax.checkpoint as ocp
 
     target = sharding or devices.restore_sharding()
-    # Where an array goes is said explicitly: else Orbax wants the devices on which it was saved.
+    # The sharding is explicit: otherwise Orbax requires the devices on which the arrays were saved.
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), like)
     restored = saved.manager.restore(saved.number, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract)))["arrays"]
     if hash_arrays(restored, saved.about) != saved.sha256:
@@ -141,10 +140,10 @@ def read_arrays(saved: OpenCheckpoint, like: PyTree, sharding: jax.sharding.Shar
 
 
 def list_numbers(run_dir: Path) -> list[int]:
-    """Those that there are, in the order of saving.
+    """List the numbers of the checkpoints, oldest first.
 
     Raises:
-      InputError: that cannot be found out, which is not to be taken for none.
+      InputError: the folder cannot be listed, which must not be taken for no checkpoints.
     """
     folder = run_dir / FOLDER
     try:
@@ -157,27 +156,27 @@ def list_numbers(run_dir: Path) -> list[int]:
 
 
 def holds_checkpoint(run_dir: Path) -> bool:
-    """Whether there is a checkpoint of ours, damaged or even emptied: other programs number theirs, too."""
+    """Return whether there is a checkpoint of ours, even damaged or empty; other programs also number folders."""
     return any(_may_be_ours(checkpoint_path(run_dir, number)) for number in list_numbers(run_dir))
 
 
 def _may_be_ours(checkpoint: Path) -> bool:
     try:
         names = {path.name for path in checkpoint.iterdir()}
-    except PermissionError:  # reading it will tell
+    except PermissionError:  # reading it will raise the right error
         return True
-    except OSError:  # a file, or gone by now
+    except OSError:  # a file, or removed meanwhile
         return False
     return not names or bool(names & set(ITEMS))
 
 
 def checkpoint_path(run_dir: Path, number: int) -> Path:
-    """The folder of one of them."""
+    """Return the folder of a checkpoint."""
     return run_dir / FOLDER / str(number)
 
 
 def remove_leftovers(run_dir: Path) -> None:
-    """Removes what a save that was killed or failed has left; for the one process that writes to this run."""
+    """Remove what a killed or failed save left behind; only for the process that writes to this run."""
     if not devices.is_first_process():
         return
     for path in (run_dir / FOLDER).glob("*"):
@@ -186,10 +185,10 @@ def remove_leftovers(run_dir: Path) -> None:
 
 
 def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
-    """Moves damaged ones out of the way, so that they do not count among those that are kept."""
+    """Move damaged checkpoints out of the way, so that they do not count among those kept."""
     if not devices.is_first_process():
         return
-    with contextlib.suppress(OSError):  # on a full disk they stay where they are, and are passed over again
+    with contextlib.suppress(OSError):  # on a full disk they stay, and are skipped again
         for path, _ in rejected:
             (run_dir / DAMAGED).mkdir(exist_ok=True)
             shutil.rmtree(run_dir / DAMAGED / path.name, ignore_errors=True)
@@ -204,7 +203,7 @@ def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Iterator[
         enable_async_checkpointing=False,
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
         read_only=read_only,
-        # An old checkpoint is renamed before it is removed: killed in between, no half of it is taken for a whole one.
+        # Rename an old checkpoint before removing it, so that a kill in between leaves no half of one.
         todelete_subdir=None if read_only else TRASH,
     )
     with _plain_path((run_dir / FOLDER).resolve()) as path, ocp.CheckpointManager(path, options=options) as manager:
@@ -213,7 +212,7 @@ def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Iterator[
 
 @contextlib.contextmanager
 def _plain_path(path: Path) -> Iterator[Path]:
-    """The folder by a name that means nothing else to Orbax, as brackets, backslashes and `gs:` do."""
+    """Give Orbax a path without brackets, backslashes or `gs:`, which it treats specially."""
     if PLAIN_PATH.fullmatch(path.as_posix()):
         yield path
         return
@@ -223,12 +222,12 @@ def _plain_path(path: Path) -> Iterator[Path]:
             link.symlink_to(path, target_is_directory=True)
         except OSError:
             needed = f"checkpoints in {str(path.parent)!r} need one because of its name"
-            raise InputError(f"no temporary folder can be written, set TMPDIR to one that can; {needed}") from None
+            raise InputError(f"no temporary folder is writable, set TMPDIR to one that is; {needed}") from None
         yield link
 
 
 def _plain_folder() -> Path:
-    """Where temporary files go, or another such place if the name of that is not plain, either; `OSError` without any."""
+    """Find a temporary folder with a plain name; `OSError` without any."""
     for place in map(Path, (tempfile.gettempdir(), *OTHER_PLACES)):
         if PLAIN_PATH.fullmatch(place.as_posix()) and os.access(place, os.W_OK):
             return place

@@ -1,4 +1,4 @@
-"""All checkpoints of a run, each read and verified."""
+"""Verify all checkpoints of a run."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from jaxrnn.storage.failures import Damaged, Unreadable
 
 
 class Verified(NamedTuple):
-    """A checkpoint and what came of reading it."""
+    """Result of verifying a checkpoint."""
 
     number: int
     num_bytes: int
@@ -20,13 +20,13 @@ class Verified(NamedTuple):
 
 
 def verify_run(run_dir: Path) -> list[Verified]:
-    """All checkpoints of a run, each read and verified.
+    """Read and verify all checkpoints of a run.
 
     Raises:
-      InputError: no run there, or another version saved it.
+      InputError: no run there, or from an incompatible version.
     """
     found = [_verify_checkpoint(run_dir, number) for number in checkpoint.list_checkpoints(run_dir)]
-    # A run that goes on meanwhile removes its oldest ones: they are gone, not damaged.
+    # A running process may have removed old ones meanwhile: they are gone, not damaged.
     return [each for each in found if store.checkpoint_path(run_dir, each.number).exists()]
 
 

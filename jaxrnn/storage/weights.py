@@ -1,4 +1,4 @@
-"""Weights as a safetensors file, which any program can read, with the vocabulary and the settings in it."""
+"""Weights as a safetensors file, which any program can read, with vocabulary and settings in its metadata."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.storage.manifest import hash_arrays
 
 SUFFIX = ".safetensors"
-KIND = "jaxrnn 1"  # of file; the number goes up when what older programs read changes
+KIND = "jaxrnn 1"  # of file; the number goes up when older programs could not read it
 
 
 class Weights(NamedTuple):
@@ -32,10 +32,10 @@ class Weights(NamedTuple):
 
 
 def weights_to_bytes(weights: Weights) -> bytes:
-    """The content of a safetensors file: an array for each weight, named by its path (`cell.input_kernel`).
+    """Serialise weights as a safetensors file, each array named by its path (`cell.input_kernel`).
 
-    Its metadata: `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; a `sha256` over all.
-    If characters are merged, also `rare`, which they are: the last row is theirs together, those before it are of the others.
+    The metadata holds `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; and a `sha256` of
+    it all. If characters are merged, `rare` lists them: the last row is theirs, the rows before belong to the others.
     """
     arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
     known = weights.vocabulary
@@ -45,15 +45,15 @@ def weights_to_bytes(weights: Weights) -> bytes:
 
 
 def read_weights(path: Path) -> Weights:
-    """The weights in a file.
+    """Read and verify a file of weights.
 
     Raises:
-      InputError: there is none, it is not one of ours, it is damaged, or it does not fit this version.
+      InputError: no such file, not one of ours, damaged, or from an incompatible version.
     """
     try:
         with safetensors.safe_open(path, "np") as file:
             about = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{str(path)!r} cannot be read as a safetensors file: {error}") from None
     sha256 = about.pop("sha256", "")
@@ -69,15 +69,15 @@ def read_weights(path: Path) -> Weights:
     if set(names) != set(arrays) or any(
         arrays[name].shape != leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)
     ):
-        raise InputError(f"{str(path)!r} holds other arrays than this version's network")
+        raise InputError(f"{str(path)!r} does not hold the arrays of this version's network")
     return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
 
 
 def read_weights_config(path: Path) -> Config:
-    """The settings in a file of weights, which is not verified.
+    """Read the settings in a file of weights without verifying it.
 
     Raises:
-      InputError: there are none.
+      InputError: it holds no settings.
     """
     try:
         with safetensors.safe_open(path, "np") as file:
@@ -91,12 +91,12 @@ def _name(path: tuple) -> str:
 
 
 def check_new_file(file: Path) -> None:
-    """Raises `InputError` unless a new file of this kind can be made there."""
+    """Raise `InputError` unless a new safetensors file can be made there."""
     if file.name == "-":
-        raise InputError(f"FILE is '-'; weights go into a file and not to the screen: name one, for example weights{SUFFIX}")
+        raise InputError(f"FILE is '-'; weights need a file, not the screen: name one, for example weights{SUFFIX}")
     if file.suffix not in ("", SUFFIX):
         raise InputError(f"{str(file)!r} would be a safetensors file; name it {str(file.with_suffix(SUFFIX))!r}")
-    with contextlib.suppress(OSError):  # a name that no file can have is told when it is written
+    with contextlib.suppress(OSError):  # an impossible file name fails when it is written
         if os.path.lexists(file):
             raise InputError(f"{str(file)!r} exists already and is not overwritten; name another file")
         if not file.parent.is_dir():
