@@ -25,14 +25,16 @@ def check(defined):
     if any(_holds(annotation, _is_name) for annotation in annotations):  # which jaxtyping alone knows to look up
         return jaxtyping.jaxtyped(typechecker=beartype)(defined)
     checked = beartype(defined)
-    return _with_axes(checked) if any(_holds(annotation, _has_axes) for annotation in annotations) else checked
+    return _with_axes(defined, checked) if any(_holds(annotation, _has_axes) for annotation in annotations) else checked
 
 
-def _with_axes(checked):
+def _with_axes(defined, checked):
     """The same function, the names of its axes bound anew at each call."""
 
-    @functools.wraps(checked)
+    @functools.wraps(defined)
     def call(*arguments, **named):
+        if jaxtyping.config.jaxtyping_disable:
+            return defined(*arguments, **named)
         with jaxtyping.jaxtyped("context"):
             return checked(*arguments, **named)
 

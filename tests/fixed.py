@@ -9,17 +9,25 @@ import pytest
 
 from jaxrnn.rules import RULES, bptt
 
-# The others share the code of these: what holds for all rules is tested of them with -m slow.
-OFTEN_TESTED = ("one_step", "bptt", "tbptt_sliding", "snap1", "uoro")
-EACH_RULE = [name if name in OFTEN_TESTED else pytest.param(name, marks=pytest.mark.slow) for name in RULES]
+
+def often(names, seldom):
+    """Parameters of a test; what holds for those that are named `seldom`, whose code the others run, is tested with -m slow."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in seldom else name for name in names]
+
+
+EACH_RULE = often(RULES, seldom=set(RULES) - {"one_step", "bptt", "tbptt_sliding", "snap1", "uoro"})
 
 
 def drawn(model, streams=(), dtype="float32"):
     """Weights and a carry. A model's own way of drawing them takes longer to compile than all that is tested here."""
-    rng = np.random.default_rng(0)
-    with jax.enable_x64(False):
-        shapes = jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, streams)), jax.random.key(0))
+    rng, shapes = np.random.default_rng(0), _shapes(model.init, model.initial_carry, streams)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype), shapes)
+
+
+@functools.cache
+def _shapes(init, initial_carry, streams):
+    with jax.enable_x64(False):
+        return jax.eval_shape(lambda key: (init(key), initial_carry(key, streams)), jax.random.key(0))
 
 
 def text(vocab_size, length, streams=()):

@@ -47,7 +47,7 @@ def test_the_fast_driver_gives_the_numbers_of_the_plain_one(num_streams, long_id
 def test_any_number_of_updates_per_call_gives_the_same_bits(num_streams, model, ids):
     learner = learner_of(model, () if num_streams == 1 else (num_streams,))
     stream = jnp.asarray(to_streams(ids, num_streams))
-    runs = [fast_driver(learner, updates)(start(learner), stream, 100) for updates in (1, 7, 64, 100, 1_000)]
+    runs = [fast_driver(learner, updates)(start(learner), stream, 100) for updates in (1, 7, 100, 1_000)]
     for state, losses in runs[1:]:
         np.testing.assert_array_equal(losses, runs[0][1])
         jax.tree.map(np.testing.assert_array_equal, state, runs[0][0])

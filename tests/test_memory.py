@@ -59,9 +59,15 @@ def learner_of(name):
     return learner, fast_driver(learner._replace(update=update), 4), traces
 
 
+@functools.cache
+def begin_of(name):
+    """How it begins, one program for all tests."""
+    return jax.jit(learner_of(name)[0].begin)
+
+
 def begun(name):
     """New, with weights that need no compilation."""
-    return learner_of(name)[0].begin(drawn(model_of(name))[0], jax.random.key(0))
+    return begin_of(name)(drawn(model_of(name))[0], jax.random.key(0))
 
 
 def stream(length):

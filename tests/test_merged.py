@@ -69,8 +69,14 @@ def test_one_step_is_the_gradient_of_the_witness_of_classes(x, y):
             np.testing.assert_allclose(array, expected[name], rtol=1e-11, atol=1e-15)
 
 
-@pytest.mark.parametrize("settings", [{}, {"cell": "gru", "embedding_size": 3}, {"embedding_size": 5, "tied_readout": True}])
-@pytest.mark.parametrize(("length", "streams"), [(4, ()), (10, ()), (5, (3,))])
+GATED, TIED = {"cell": "gru", "embedding_size": 3}, {"embedding_size": 5, "tied_readout": True}
+OFTEN = [({}, 4, ()), ({}, 10, ()), ({}, 5, (3,)), (GATED, 10, ()), (TIED, 5, (3,))]
+SELDOM = [(GATED, 4, ()), (GATED, 5, (3,)), (TIED, 4, ()), (TIED, 10, ())]
+
+
+@pytest.mark.parametrize(
+    ("settings", "length", "streams"), [*OFTEN, *(pytest.param(*case, marks=pytest.mark.slow) for case in SELDOM)]
+)
 def test_a_model_taken_apart_is_the_whole_one(settings, length, streams):
     model = with_classes(network(vocab_size=4, hidden_size=5, **{"cell": "elman", **settings}), CLASSES)
     with jax.enable_x64(True):

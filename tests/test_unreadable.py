@@ -40,13 +40,19 @@ def failing_with(error):
 
 
 @pytest.mark.parametrize(("error", "reason"), CAUSES)
-def test_what_this_machine_cannot_read_is_not_called_damaged(run_dir, monkeypatch, capsys, error, reason):
+def test_what_this_machine_cannot_read_is_not_called_damaged(run_dir, monkeypatch, error, reason):
     newest = store.list_numbers(run_dir)[-1]
     monkeypatch.setattr(store, "_manager", failing_with(error))
     with pytest.raises(InputError) as caught:
         checkpoint.load_run(run_dir)
     path = store.checkpoint_path(run_dir, newest)
     assert str(caught.value) == f"checkpoint {str(path)!r} cannot be read here: {reason}"
+
+
+@pytest.mark.parametrize("error", [error for error, _ in CAUSES[1:4]])
+def test_what_this_machine_cannot_read_is_left_as_it_is_by_the_programs(run_dir, monkeypatch, capsys, error):
+    newest = store.list_numbers(run_dir)[-1]
+    monkeypatch.setattr(store, "_manager", failing_with(error))
     assert "cannot be read here" in error_of(capsys, inspect.main, [str(run_dir)])
     assert "cannot be read here" in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert not (run_dir / "damaged").exists()
