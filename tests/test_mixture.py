@@ -157,9 +157,9 @@ def test_float32_losses_are_mixed_in_float64_and_left_as_they_are():
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ([1.2, -0.2, 0.0], r"are \[1.2, -0.2, 0.0\]; they must be 0 or more, and 1 together"),
-        ([0.5, 0.3, 0.1], "1 together"),
-        ([math.nan, 0.5, 0.5], "1 together"),
+        ([1.2, -0.2, 0.0], r"are \[1.2, -0.2, 0.0\]; they must be 0 or more, with sum 1"),
+        ([0.5, 0.3, 0.1], "with sum 1"),
+        ([math.nan, 0.5, 0.5], "with sum 1"),
         ([0.5, 0.5], "2 weights for 3 models"),
     ],
 )

@@ -92,7 +92,7 @@ def test_rules_that_look_inside_a_model_say_what_it_lacks():
         rules.rflo(MODEL)
     with pytest.raises(InputError, match="dropout needs a network of the cells in jaxrnn"):
         rules.bptt(MODEL, 4, dropout=0.5)
-    with pytest.raises(InputError, match="does not come apart"):
+    with pytest.raises(InputError, match="this model has no layers"):
         MODEL.embed({}, jnp.int32(0))
 
 

@@ -85,7 +85,7 @@ def text_exists(name_or_path: str) -> bool:
 def floor_losses(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
     """Compute the loss of a synthetic text's source at each character, in nats: the lowest possible on average.
 
-    Return Return Return Return Return Return Return Return Return None if the text has no known source.
+    Return None if the text has no known source.
     """
     if not has_floor(name):
         return None

@@ -1,1 +1,1 @@
-"""What predicts the next character: cells, and the pure `Model`."""
+"""Models that predict the next character: cells, the pure `Model`, n-grams and mixtures."""

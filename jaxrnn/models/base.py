@@ -1,14 +1,14 @@
-"""What all recurrent cells share, as a Flax Linen module, and the initial values that the literature gives them.
+"""The base class of recurrent cells, as a Flax Linen module, and initialisations from the literature.
 
 Every cell is two products and one elementwise function,
 
     carry' = gates(carry, project(inputs), recur(hidden(carry)))
 
-because only `recur` and `gates` depend on the step before: whatever trains over blocks of text takes `project` out of the
-loop. Inputs are character ids, whose product as one-hot vectors is the gather of one row, or the outputs of a layer below.
+because only `recur` and `gates` depend on the previous step: training over blocks of text takes `project` out of the loop.
+Inputs are character ids, for which the product with a one-hot vector is a row gather, or the outputs of the layer below.
 
-The columns of all weights belong to units: column j to unit j modulo the number of units. So do the numbers of a carry. Rules
-that follow each unit by itself rely on it (`blocks.py`).
+Column j of any weight array belongs to unit j modulo the number of units, and so do the numbers of a carry. Rules that track
+each unit separately rely on it (`rules/_unitwise.py`).
 """
 
 from collections.abc import Callable
@@ -30,11 +30,11 @@ ACTIVATIONS: dict[str, Activation] = {"sigmoid": sigmoid, "tanh": tanh, "relu": 
 
 
 class Initialisation(NamedTuple):
-    """Where the weights start. Those of a layer depend on its fan-in."""
+    """Initial values of weights, biases and carry; weights and biases depend on the fan-in of a layer."""
 
     weights: Callable[[int], Initializer]
-    recurrent: Callable[[int], Initializer]  # of one gate, (hidden, hidden)
-    bias: Callable[[int], Initializer] | None  # None: layers have no biases at all
+    recurrent: Callable[[int], Initializer]  # for one gate, (hidden, hidden)
+    bias: Callable[[int], Initializer] | None  # None: layers have no biases
     carry: Initializer
 
 
@@ -49,41 +49,41 @@ def _normal_tenth(fan_in: int) -> Initializer:
 
 
 INITIALISATIONS: dict[str, Initialisation] = {
-    # What torch.nn.Linear does, biases included, and the course's initial state.
+    # Like torch.nn.Linear, including biases, with the course's initial state.
     "pytorch": Initialisation(_uniform_within, _uniform_within, _uniform_within, carry=normal(0.1)),
     # Mikolov et al. (2010): no biases, "random Gaussian noise", initial state 0.1. The paper says variance 0.1; the
     # authors' own program draws with a standard deviation of 0.1, which is what trains.
     "mikolov": Initialisation(_normal_tenth, _normal_tenth, bias=None, carry=constant(0.1)),
-    # What Flax's own cells do: recurrent products that neither shrink nor stretch a state (Saxe et al., 2014).
+    # Like Flax's own cells: recurrent products preserve the norm of a state (Saxe et al., 2014).
     "orthogonal": Initialisation(lambda fan_in: lecun_normal(), lambda fan_in: orthogonal(), lambda fan_in: zeros, carry=zeros),
 }
 
 
 def barrier(numbers: Tree) -> Tree:
-    """The same numbers; they, and their cotangents on the way back, are computed before anything that needs them.
+    """Return the same numbers, computed (like their cotangents) once, before anything that needs them.
 
-    XLA would compute the derivatives of a GRU's gates anew for each weight: a step then takes four times as long.
+    XLA would recompute the derivatives of a GRU's gates for each weight, which makes a step four times slower.
     """
     return jax.lax.optimization_barrier(numbers)
 
 
 class Cell(nn.RNNCellBase):
-    """What all cells here share; each of them adds its gates.
+    """Base class of our cells; a subclass adds its recurrence and gates.
 
-    Weights are stored as (inputs, gates * hidden): a row of `input_kernel` is what one character does. How the state acts on
-    itself differs: in `DenseCell` each unit reaches all others, in the diagonal cells itself alone.
+    Weights are stored as (inputs, gates * hidden): row i of `input_kernel` is the effect of character i. In `DenseCell`s each
+    unit reaches all units, in diagonal cells only itself.
     """
 
     input_size: int  # characters of the vocabulary, or units of the layer below
     hidden_size: int
     initialisation: Initialisation = INITIALISATIONS["pytorch"]
 
-    num_gates: ClassVar[int] = 1  # of which each unit has a column
-    has_bias: ClassVar[bool] = True  # if the initialisation gives any
-    gates_of_sum: ClassVar[bool] = False  # whether `gates` looks at px + ph only, so that both have one derivative
+    num_gates: ClassVar[int] = 1  # columns per unit
+    has_bias: ClassVar[bool] = True  # if the initialisation has any
+    gates_of_sum: ClassVar[bool] = False  # whether `gates` uses only px + ph, so that both have the same derivative
 
     def setup(self) -> None:
-        # The paper feeds one layer with input and state side by side: both count in the fan-in.
+        # The paper concatenates input and state, so both count in the fan-in.
         start, fan_in, width = self.initialisation, self.input_size + self.hidden_size, self.num_gates * self.hidden_size
         self.input_kernel = self.param("input_kernel", start.weights(fan_in), (self.input_size, width), jnp.float32)
         self.set_up_recurrence()
@@ -92,39 +92,39 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def bias_init(self, usual: Initializer) -> Initializer:
-        """Initial values of the bias of all gates."""
+        """Return the initializer of the bias of all gates."""
         return usual
 
     def set_up_recurrence(self) -> None:
-        """The weights with which the state acts on itself."""
+        """Create the recurrent weights."""
         raise NotImplementedError(f"{type(self).__name__} has no recurrence")
 
     def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
-        """The input's part of the pre-activations: W_x x_t + b."""
+        """Compute the input's part of the pre-activations, W_x x_t + b."""
         are_ids = jnp.issubdtype(inputs.dtype, jnp.integer)
         product = self.input_kernel[inputs] if are_ids else inputs @ self.input_kernel
         return product if self.bias is None else product + jnp.broadcast_to(self.bias, product.shape)
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
-        """The state's part of the pre-activations: W_h h_{t-1}."""
+        """Compute the state's part of the pre-activations, W_h h_{t-1}."""
         raise NotImplementedError(f"{type(self).__name__} has no recurrence")
 
     def recur_diagonal(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
-        """What of `recur` each unit gives to itself; all of it in a diagonal cell."""
+        """Compute the part of `recur` from each unit to itself; all of it in a diagonal cell."""
         return self.recur(h)
 
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
-        """The new carry from the old one and the two parts of the pre-activations: elementwise, without weights."""
+        """Compute the new carry from the old one and both parts of the pre-activations, elementwise and without weights."""
         raise NotImplementedError(f"{type(self).__name__} has no gates")
 
     @nn.nowrap
     def hidden(self, carry: Carry) -> Float[Array, "*streams hidden"]:
-        """The part of the carry that the next step sees: linear in it."""
+        """Return the part of the carry that `recur` uses, linear in the carry."""
         return carry
 
     def output(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams hidden"]:
-        """What other layers and the readout see of it."""
+        """Compute what other layers and the readout see of the hidden state."""
         return h
 
     def __call__(self, carry: Carry, inputs: Inputs) -> tuple[Carry, Float[Array, "*streams hidden"]]:
@@ -134,10 +134,10 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: RandomKey, input_shape: tuple[int, ...]) -> Carry:
-        """The carry before the first character; `input_shape` is that of the streams: () for one, (B,) for B of them."""
+        """Draw the initial carry; `input_shape` is the shape of the streams: () for one, (B,) for B streams."""
         return self.initialisation.carry(rng, (*input_shape, self.hidden_size), jnp.float32)
 
     @property
     def num_feature_axes(self) -> int:
-        """An id has no axis of features."""
+        """Return 0: an id has no feature axis."""
         return 0

@@ -1,4 +1,4 @@
-"""The cells by name, each with what must be known of it, and the entry that a cell of one's own gets."""
+"""The registry of cells by name, and entries for your own cells."""
 
 import dataclasses
 import inspect
@@ -15,14 +15,14 @@ from jaxrnn.models.nnx_cell import nnx_cell
 
 
 class CellKind(NamedTuple):
-    """A cell, and what the settings and the screen must know of it."""
+    """A cell, and what settings and output need to know about it."""
 
     make: Callable[..., nn.RNNCellBase]  # (input_size, hidden_size, initialisation, **choices) -> the cell of one layer
-    title: str  # as the screen names its network
-    sgd_rates: tuple[float, float] = (0.1, 1.0)  # of SGD, for an update after one character, and after a block
-    choices: tuple[str, ...] = ()  # settings of its own: "activation", "leak"
-    has_complex_units: bool = False  # of two real numbers each, so that `hidden_size` must be even
-    model: Callable[[int, int], Any] | None = None  # (vocab_size, hidden_size) -> Model: all of the network, without `make`
+    title: str  # name of its network in output
+    sgd_rates: tuple[float, float] = (0.1, 1.0)  # for SGD with an update per character, and per block
+    choices: tuple[str, ...] = ()  # settings that it takes: "activation", "leak"
+    has_complex_units: bool = False  # two reals each, so `hidden_size` must be even
+    model: Callable[[int, int], Any] | None = None  # (vocab_size, hidden_size) -> Model: the whole network, instead of `make`
 
 
 CELLS: dict[str, CellKind] = {
@@ -33,7 +33,7 @@ CELLS: dict[str, CellKind] = {
     "lstm": CellKind(LSTM, "LSTM", (0.1, 1.0)),
     "lru": CellKind(LRU, "LRU", (0.03, 0.3), has_complex_units=True),
 }
-UNSQUASHED_RATES = (0.01, 0.3)  # in the place of `sgd_rates`, where the activation is tanh or relu
+UNSQUASHED_RATES = (0.01, 0.3)  # instead of `sgd_rates` if the activation is tanh or relu
 WANTED = (
     "a cell class of flax.linen (made with features=), of flax.nnx (in_features, hidden_features, rngs=) or derived from "
     "jaxrnn.models.base.Cell, a function (vocab_size, hidden_size) -> Model, or a CellKind"
@@ -41,7 +41,7 @@ WANTED = (
 
 
 def cell_kind(thing: Any) -> CellKind | None:
-    """The entry of a cell: a class of Flax or of ours, or a function that makes a whole model; None for anything else."""
+    """Make the entry of a cell class, Flax's or ours, or of a function that makes a whole model; None for anything else."""
     if isinstance(thing, CellKind):
         return thing
     if not isinstance(thing, type):

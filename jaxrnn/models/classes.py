@@ -1,4 +1,4 @@
-"""A model whose rare characters share one place: it reads and predicts classes of characters."""
+"""Merge characters into classes that a model reads and predicts as one."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,20 +10,20 @@ from jaxrnn.models.model import Model, num_characters
 
 
 def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
-    """A model of classes as one of the characters in them, which share what is likely of their class evenly.
+    """Turn a model of classes into one of characters, which share the probability of their class equally.
 
-    P(y) = P(class of y) / C, where C characters are in that class: what is read is its class, and the logits of a class become
-    those of its characters, less ln C. The weights are those of the model given.
+    P(y) = P(class of y) / C for a class of C characters: the model reads the class of a character, and the logit of a class,
+    less ln C, becomes that of its characters. The weights stay the same.
 
     Args:
-      classes: of each character, from 0 on, each with one character at least.
+      classes: the class of each character, numbered from 0, each used at least once.
     Raises:
-      InputError: the model is not of these classes.
+      InputError: the classes do not match the model.
     Source: Mikolov et al. (2010), Interspeech, eq. 7: the rare words are one class, every other word is its own.
     """
     number = num_characters(model)
     if sorted(set(classes.tolist())) != list(range(number)):
-        raise InputError(f"the classes of characters are not those of the model, 0 to {number - 1}, each used")
+        raise InputError(f"the classes of characters must be those of the model, 0 to {number - 1}, each used")
     class_of, log_size = jnp.asarray(classes, jnp.int32), np.log(np.bincount(classes))[classes]
 
     def spread(logits: Float[Array, "*streams classes"]) -> Logits:

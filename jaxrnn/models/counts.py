@@ -1,6 +1,6 @@
-"""A character n-gram with interpolated Kneser-Ney smoothing: the model that a network is compared with, and mixed with.
+"""A character n-gram model with interpolated Kneser-Ney smoothing, to compare and mix with a network.
 
-It is counted once and does not learn while it is tested.
+It counts a text once and does not learn during evaluation.
 """
 
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from jaxrnn.errors import InputError
 
 
 class Level(NamedTuple):
-    """What was counted of the n-grams of one length n. A gram is known by its rank among the sorted ones of its length."""
+    """Counts of the n-grams of one length n. A gram is identified by its rank among all sorted grams of its length."""
 
-    grams: Int[np.ndarray, " grams"]  # sorted: rank of the context, which is a gram one shorter, * vocab_size + last character
+    grams: Int[np.ndarray, " grams"]  # sorted: rank of the context (a gram one shorter) * vocab_size + last character
     kept: Float[np.ndarray, " grams"]  # (count - discount) / total of the context
-    left: Float[np.ndarray, " contexts"]  # what the discounts leave to the shorter context; 1 where nothing was seen to follow
+    left: Float[np.ndarray, " contexts"]  # weight of the shorter context; 1 for a context without a successor
 
 
 class NGram(NamedTuple):
-    """A counted text: arrays only."""
+    """An n-gram model of a text: arrays only."""
 
     vocab_size: int
     levels: tuple[Level, ...]  # n = 1, 2, ... the order
@@ -29,22 +29,23 @@ class NGram(NamedTuple):
 class _Grams(NamedTuple):
     num_contexts: int
     grams: Int[np.ndarray, " grams"]
-    first: Int[np.ndarray, " grams"]  # where each stands first
+    first: Int[np.ndarray, " grams"]  # position of the first occurrence
     times: Int[np.ndarray, " grams"]
-    ranks: Int[np.ndarray, " places"]  # which of them stands at each place
+    ranks: Int[np.ndarray, " places"]  # which gram is at each position
 
 
 def count_ngrams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> NGram:
-    """Interpolated Kneser-Ney: p(w | c) = (N(c w) - D) / N(c) + left(c) p(w | c without its first character).
+    """Count n-grams for interpolated Kneser-Ney smoothing.
 
-    Below p(w) stands 1 / vocab_size, so no character has probability 0. N is how often c w was seen where c is of order - 1
-    characters; for a shorter c, how many different characters were seen before c w, the beginning of the text being one more.
-    D is that of Chen & Goodman for N = 1, 2, 3 or more. Where one is not defined or not over 0, it is n1 / (n1 + 2 n2) for all,
-    and 1/2 if n1 = 0.
+    p(w | c) = (N(c w) - D) / N(c) + left(c) p(w | c without its first character).
+
+    p(w) is interpolated with 1 / vocab_size, so no character has probability 0. N is the number of occurrences of c w if c has
+    order - 1 characters; for a shorter c it is the number of distinct characters before c w, counting the start of the text as
+    one. D is Chen & Goodman's for N = 1, 2, 3 or more. If one of them is undefined or not positive, all are n1 / (n1 + 2 n2),
+    or 1/2 if n1 = 0.
 
     Args:
-      order: characters in the longest gram, the predicted one among them; 1 = no context. Time and memory grow with it
-        linearly.
+      order: characters in the longest gram, including the predicted one; 1 = no context. Time and memory are linear in it.
     Raises:
       InputError: an order under 1; an empty text; an id outside the vocabulary.
     Source: Chen & Goodman (1999), Computer Speech & Language 13(4); Kneser & Ney (1995), ICASSP.
@@ -58,9 +59,9 @@ def count_ngrams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: in
 
 
 def ngram_losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
-    """Nats at each character of the text but the first, f64: the characters that `evaluation.frozen_evaluation` scores.
+    """Compute nats at each character of a text but the first, f64, like `evaluation.frozen_evaluation`.
 
-    The context of the first ones is shorter: it begins where the text does.
+    The first characters have shorter contexts.
 
     Raises:
       InputError: an empty text; an id outside the vocabulary.
@@ -70,7 +71,7 @@ def ngram_losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.
 
 
 def next_probabilities(model: NGram, context: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " vocab"]:
-    """Of each character to come next, f64, after a context of any length, also none; its last order - 1 characters count.
+    """Compute the probabilities of the next character, f64, after a context of any length, even 0.
 
     Raises:
       InputError: an id outside the vocabulary.
@@ -84,10 +85,10 @@ def next_probabilities(model: NGram, context: Int[np.ndarray, " characters"]) ->
 
 
 def _probabilities(model: NGram, ids: Int[np.ndarray, "*texts time"]) -> Float[np.ndarray, "*texts time"]:
-    """Of each character of these texts after those before it."""
+    """Compute the probability of each character of these texts after those before it."""
     p, contexts = np.full(ids.shape, 1 / model.vocab_size), np.zeros_like(ids)  # rank 0: the empty context
     for level in model.levels:
-        keys = contexts * model.vocab_size + ids  # negative, so never found, after a context that was not seen
+        keys = contexts * model.vocab_size + ids  # negative, so never found, after an unseen context
         places = np.minimum(np.searchsorted(level.grams, keys), len(level.grams) - 1)
         found = level.grams[places] == keys
         p = np.where(found, level.kept[places], 0) + np.where(contexts >= 0, level.left[contexts], 1) * p
@@ -97,7 +98,7 @@ def _probabilities(model: NGram, ids: Int[np.ndarray, "*texts time"]) -> Float[n
 
 
 def _find_grams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> list[_Grams]:
-    """The grams of each length. Ranks, not packed characters: any order and vocabulary fit 64 bits."""
+    """Find the grams of each length. Ranks, unlike packed characters, fit 64 bits for any order and vocabulary."""
     found, contexts, num_contexts = [], np.zeros_like(ids), 1
     for n in range(1, order + 1):
         keys = contexts * vocab_size + ids[n - 1 :]
@@ -108,7 +109,7 @@ def _find_grams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int
 
 
 def _predecessors(of: _Grams, longer: _Grams) -> Int[np.ndarray, " grams"]:
-    """How many different characters stand before each gram, the beginning of the text being one more."""
+    """Count the distinct characters before each gram, with the start of the text as one more."""
     without_their_first = of.ranks[longer.first + 1]
     counts = np.bincount(without_their_first, minlength=len(of.grams))
     counts[of.ranks[0]] += 1
@@ -124,7 +125,7 @@ def _level(of: _Grams, counts: Int[np.ndarray, " grams"], vocab_size: int) -> Le
 
 
 def _discounts(counts: Int[np.ndarray, " grams"]) -> Float[np.ndarray, " 3"]:
-    """D for a count of 1, of 2, of 3 or more: Y = n1 / (n1 + 2 n2), D_k = k - (k + 1) Y n_(k + 1) / n_k."""
+    """Compute D for counts of 1, 2 and 3 or more: Y = n1 / (n1 + 2 n2), D_k = k - (k + 1) Y n_(k + 1) / n_k."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5]  # n_k: how many grams have count k
     Y = n[0] / (n[0] + 2 * n[1]) if n[0] else 0.5
     if n.all():

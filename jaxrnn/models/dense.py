@@ -13,7 +13,7 @@ from jaxrnn.models.base import Activation, Cell, Initializer
 
 
 class DenseCell(Cell):
-    """A cell in which each unit's state reaches the gates of all."""
+    """A cell in which each unit's state reaches the gates of all units."""
 
     def set_up_recurrence(self) -> None:
         size, fan_in = self.hidden_size, self.input_size + self.hidden_size
@@ -25,7 +25,7 @@ class DenseCell(Cell):
 
     def recur_diagonal(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         columns = jnp.arange(self.num_gates * self.hidden_size)
-        weights = self.recurrent_kernel[columns % self.hidden_size, columns]  # of each gate, from its own unit
+        weights = self.recurrent_kernel[columns % self.hidden_size, columns]  # for each gate, from its own unit
         return jnp.tile(h, self.num_gates) * jnp.broadcast_to(weights, (*h.shape[:-1], weights.size))
 
 
@@ -41,12 +41,12 @@ class Elman(DenseCell):
 
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
-        del carry  # an Elman network has no gate that keeps part of its state
+        del carry  # no gate keeps part of the state
         return self.activation(px + ph)
 
 
 class LeakyElman(DenseCell):
-    """An Elman network whose units keep a part of their state: h_t = (1 - a) h_{t-1} + a f(W_x x_t + W_h h_{t-1} + b).
+    """Elman network with leaky units: h_t = (1 - a) h_{t-1} + a f(W_x x_t + W_h h_{t-1} + b).
 
     Source: Jaeger et al. (2007), Neural Networks 20(3); with RFLO: Murray (2019), eLife 8, eq. 1.
     """
@@ -62,10 +62,10 @@ class LeakyElman(DenseCell):
 
 
 class GRU(DenseCell):
-    """Gated recurrent unit, the reset gate behind the recurrent product, as in cuDNN, PyTorch and Flax.
+    """Gated recurrent unit with the reset gate after the recurrent product, as in cuDNN, PyTorch and Flax.
 
     r = s(W_r x + U_r h + b_r), z = s(W_z x + U_z h + b_z), n = tanh(W_n x + b_n + r (U_n h + c)), h' = (1 - z) n + z h; the
-    columns of the kernels are those of r, z and n; c is `recurrent_bias`.
+    columns of the kernels are r, z and n, in this order; c is `recurrent_bias`.
 
     Source: Cho et al. (2014), EMNLP; the place of the reset gate: Chung et al. (2014), arXiv:1412.3555.
     """
@@ -83,7 +83,7 @@ class GRU(DenseCell):
         product = super().recur(h)
         if self.recurrent_bias is None:
             return product
-        bias = jnp.pad(self.recurrent_bias, (2 * self.hidden_size, 0))  # of n only: those of r and z are in `project`
+        bias = jnp.pad(self.recurrent_bias, (2 * self.hidden_size, 0))  # for n only: `project` has those for r and z
         return product + jnp.broadcast_to(bias, product.shape)
 
     @nn.nowrap
@@ -95,10 +95,10 @@ class GRU(DenseCell):
 
 
 class LSTM(DenseCell):
-    """Long short-term memory with a forget gate, whose bias starts higher by 1 than the others.
+    """Long short-term memory with a forget gate, whose bias starts 1 higher than the others.
 
     i, f, o = s(W x + U h + b), g = tanh(W_g x + U_g h + b_g), c' = f c + i g, h' = o tanh(c'); the columns of the kernels are
-    those of i, f, g and o. The carry is (c, h).
+    i, f, g and o, in this order. The carry is (c, h).
 
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9(8); Gers et al. (2000); the bias: Jozefowicz et al. (2015).
     """
@@ -134,7 +134,7 @@ class LSTM(DenseCell):
 
 
 def _per_gate(initializer: Initializer, num_gates: int) -> Initializer:
-    """Draws the square matrix of each gate by itself: only then can it be orthogonal."""
+    """Draw the square matrix of each gate separately, so that each can be orthogonal."""
     if num_gates == 1:
         return initializer
 

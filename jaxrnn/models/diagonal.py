@@ -1,4 +1,4 @@
-"""Cells whose recurrence is diagonal: each unit's state reaches that unit alone, so that exact online gradients are cheap."""
+"""Cells with a diagonal recurrence: each unit's state reaches only that unit, so exact online gradients are cheap."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from jaxrnn.models.base import Activation, Cell
 
 
 class IndRNN(Cell):
-    """Independently recurrent network: h_t = f(W_x x_t + u * h_{t-1} + b), a number u for each unit.
+    """Independently recurrent network: h_t = f(W_x x_t + u * h_{t-1} + b), with one number u per unit.
 
-    Source: Li et al. (2018), CVPR, eq. 2; u starts between 0 and 1, as there.
+    Source: Li et al. (2018), CVPR, eq. 2; u starts between 0 and 1, as in the paper.
     """
 
     activation: Activation = sigmoid
@@ -39,10 +39,10 @@ class IndRNN(Cell):
 class LRU(Cell):
     """Linear recurrent unit: complex units h_t = l * h_{t-1} + g * W_x x_t, |l| < 1, g = sqrt(1 - |l|^2).
 
-    l = exp(-exp(nu) + i theta), so that no update can make a state grow. (The paper learns ln theta: the larger it is, the more
-    sensitive is the state to it, and exact gradients diverge.) `hidden_size` counts real numbers: there are half as many
-    complex units. The carry is their (real part, imaginary part). Other layers and the readout see gelu(C h + c): all would be
-    linear in what was read without it.
+    l = exp(-exp(nu) + i theta), so that no update can make a state grow. (The paper learns ln theta, to which the state is more
+    sensitive the larger it is, so exact gradients diverge.) `hidden_size` counts real numbers: there are half as many complex
+    units. The carry is (real parts, imaginary parts). Other layers and the readout see gelu(C h + c); without it the whole
+    model would be linear.
 
     Source: Orvieto et al. (2023), ICML, sections 3.3 and 3.4; without their skip connections and batch normalisation.
     Raises:
@@ -54,9 +54,11 @@ class LRU(Cell):
 
     @property
     def num_units(self) -> int:
-        """Complex ones."""
+        """Return the number of complex units."""
         if self.hidden_size % 2:
-            raise InputError(f"an LRU of {self.hidden_size} real numbers is no number of complex units; it must be even")
+            raise InputError(
+                f"hidden_size is {self.hidden_size}; an LRU needs an even hidden_size (two reals per complex unit)"
+            )
         return self.hidden_size // 2
 
     def set_up_recurrence(self) -> None:
@@ -68,7 +70,9 @@ class LRU(Cell):
         self.output_bias = self.param("output_bias", start.bias(size), (size,), jnp.float32) if start.bias else None
 
     def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
-        gain = jnp.tile(jnp.sqrt(-jnp.expm1(-2 * jnp.exp(self.nu))), 2)  # the state's size is that of the inputs, for any |l|
+        gain = jnp.tile(
+            jnp.sqrt(-jnp.expm1(-2 * jnp.exp(self.nu))), 2
+        )  # keeps the state at the scale of the inputs, for any |l|
         product = super().project(inputs)
         return product * jnp.broadcast_to(gain, product.shape)
 
@@ -99,6 +103,6 @@ class LRU(Cell):
 
 
 def _init_nu(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
-    """|l| between 0.5 and 0.999, evenly over the ring's area."""
+    """Draw nu so that |l| is between 0.5 and 0.999, uniform over the area of the ring."""
     square = jax.random.uniform(key, shape, dtype, 0.5**2, 0.999**2)
     return jnp.log(-0.5 * jnp.log(square))

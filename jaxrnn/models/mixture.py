@@ -1,6 +1,6 @@
-"""Several models of one text, mixed after the fact: p_mix(y) = sum of w_m p_m(y), and only the loss of each model is needed.
+"""Mix several models of a text after the fact: p_mix(y) = sum of w_m p_m(y), from the losses of each model alone.
 
-Each model reads the text once, by itself, and may learn while it reads; how they are mixed is decided afterwards.
+Each model reads the text once, separately, and may learn while it reads; the mixture is computed afterwards.
 """
 
 import numpy as np
@@ -8,46 +8,46 @@ from jaxtyping import Float
 
 from jaxrnn.errors import InputError
 
-# The best of 0, 0.0001, ... 0.1 for eight n-grams on Molière: -0.009 nats per character against 0. Where one of two models is
-# the best all along, it costs 0.005 at most.
+# The best of 0, 0.0001, ... 0.1 for eight n-grams on Molière: -0.009 nats per character compared with 0. If one of two models
+# is always the best, it costs at most 0.005.
 SHARE = 0.01
 
 
 def interpolate(losses: Float[np.ndarray, "models time"], weights: Float[np.ndarray, " models"]) -> Float[np.ndarray, " time"]:
-    """With fixed weights, as 0.75 network + 0.25 n-gram.
+    """Mix with fixed weights, for example 0.75 network + 0.25 n-gram.
 
     Args:
       losses: nats of each model at each character of the same text.
-      weights: 0 or more, 1 together.
+      weights: non-negative, with sum 1.
     Returns:
       Nats of the mixture at each character, f64.
     Raises:
-      InputError: losses that are no finite numbers, or of no model; weights of another number, negative or not 1 together.
+      InputError: losses not finite, or of no model; weights of the wrong number, negative, or with another sum than 1.
     Source: Mikolov et al. (2010), Interspeech, section 3.
     """
     _check(losses)
     if weights.shape != losses.shape[:1]:
         raise InputError(f"{weights.size} weights for {len(losses)} models; give one for each")
     if not (weights >= 0).all() or abs(weights.sum(dtype=np.float64) - 1) > 1e-6:
-        raise InputError(f"the weights of a mixture are {weights.tolist()}; they must be 0 or more, and 1 together")
+        raise InputError(f"the weights of a mixture are {weights.tolist()}; they must be 0 or more, with sum 1")
     return -np.logaddexp.reduce(_log(weights)[:, None] - losses)
 
 
 def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -> Float[np.ndarray, " time"]:
-    """With weights that follow what each model has predicted: each character is scored BEFORE they learn from it.
+    """Mix with weights that learn how well each model predicts: each character is scored BEFORE they learn from it.
 
-    They begin equal. After each character w_m <- w_m p_m(y) / p_mix(y) (Bayes), then w <- (1 - share) w + share / models, so
-    that a model that was bad so far can soon be trusted again.
+    They start equal. After each character w_m <- w_m p_m(y) / p_mix(y) (Bayes), then w <- (1 - share) w + share / models, so
+    that a model that was bad so far can regain weight quickly.
 
     Args:
       losses: nats of each model at each character of the same text.
-      share: 0 to 1. At 0 the sum is at most that of the best model + ln(models). Over 0 it is at most that of the best
-        sequence of models with k switches + ln(models) + k ln(models / share) - (time - 1 - k) ln(1 - share).
+      share: 0 to 1. At 0 the total loss is at most that of the best model + ln(models). Above 0 it is at most that of the
+        best sequence of models with k switches + ln(models) + k ln(models / share) - (time - 1 - k) ln(1 - share).
     Returns:
       Nats of the mixture at each character, f64.
     Raises:
-      InputError: losses that are no finite numbers, or of no model; a share outside 0 to 1.
-    Source: Herbster & Warmuth (1998), Machine Learning 32(2) ("fixed share"; there it goes to the other models only).
+      InputError: losses not finite, or of no model; a share outside 0 to 1.
+    Source: Herbster & Warmuth (1998), Machine Learning 32(2) ("fixed share", there among the other models only).
     """
     _check(losses)
     if not 0 <= share <= 1:
@@ -62,7 +62,7 @@ def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -
 
 
 def _log(weights: Float[np.ndarray, " weights"]) -> Float[np.ndarray, " weights"]:
-    """Of 0: minus infinity, without a warning."""
+    """Compute the logarithm; minus infinity for 0, without a warning."""
     return np.log(weights, out=np.full(weights.shape, -np.inf), where=weights > 0, dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""A language model as pure functions: input layer, cells, readout; and its loss."""
+"""Language models as pure functions (input layer, cells, readout), and their loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,42 +17,40 @@ from jaxrnn.models.nnx_cell import CellFactory, nnx_cell
 
 
 class Layer(NamedTuple):
-    """A cell taken apart: carry' = gates(carry, project(params, inputs), recur(params, hidden(carry))).
+    """The functions of a cell: carry' = gates(carry, project(params, inputs), recur(params, hidden(carry))).
 
-    `params` are those of this layer, `params[name]` of the model's.
+    `params` are the weights of this layer, `params[name]` of the model's.
     """
 
     name: str
     project: Callable[[Params, Inputs], Float[Array, "*streams gates"]]
     recur: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]
-    recur_diagonal: Callable[
-        [Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]
-    ]  # `recur` of a unit to itself
+    recur_diagonal: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams gates"]]  # to itself
     gates: Callable[[Carry, Array, Array], Carry]  # elementwise
     hidden: Callable[[Carry], Float[Array, "*streams hidden"]]  # linear
-    output: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams hidden"]]  # what is seen of `hidden`
-    gates_of_sum: bool = False  # whether `gates` looks at the sum of its last two arguments only
+    output: Callable[[Params, Float[Array, "*streams hidden"]], Float[Array, "*streams hidden"]]  # seen by other layers
+    gates_of_sum: bool = False  # whether `gates` uses only the sum of its last two arguments
 
 
 def _whole_only(*arguments: Any) -> Any:
-    raise InputError("this model is a single step, which does not come apart; give it `embed`, `layers` and `read_out`")
+    raise InputError("this model has no layers, only a whole step; give it `embed`, `layers` and `read_out`")
 
 
 class Model(NamedTuple):
-    """The only view that the rest of the code has of Flax."""
+    """The pure functions of a model, the only view of Flax that the rest of the code has."""
 
     init: Callable[[RandomKey], Params]
     initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  # () for one stream, (B,) for B streams
-    step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  # one character of every stream
-    # What rules need that look inside: they say so of a model that does not come apart.
-    embed: Callable[[Params, Ids], Inputs] = _whole_only  # what the first cell reads
-    layers: tuple[Layer, ...] = ()  # the cells taken apart; () if they do not come apart
-    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _whole_only  # of the last cell's output
-    vocab_size: int = 0  # 0: as many as there are logits (`num_characters`)
+    step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  # one character per stream
+    # For rules that look inside; they raise an error for a model without layers.
+    embed: Callable[[Params, Ids], Inputs] = _whole_only  # the input of the first cell
+    layers: tuple[Layer, ...] = ()  # the functions of each cell; () for foreign cells
+    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _whole_only  # from the last cell's output
+    vocab_size: int = 0  # 0: the number of logits (`num_characters`)
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
-    """The course's network: an Elman cell and a linear readout, over one-hot characters. See `network`."""
+    """Make the course's network: an Elman cell and a linear readout over one-hot characters. See `network`."""
     return network("elman", vocab_size, hidden_size, activation=activation, initialisation=initialisation)
 
 
@@ -68,18 +66,18 @@ def network(
     initialisation: str = "pytorch",
     tied_readout: bool = False,
 ) -> Model:
-    """Cells one above the other, and a linear readout of the last one's output.
+    """Make a network of stacked cells with a linear readout.
 
     Args:
-      cell: a name in `cells.CELLS`, or the entry of another one (`cells.cell_kind`).
-      vocab_size, hidden_size: numbers of characters and of hidden units in each layer.
-      embedding_size: of the learned vector that stands for a character; 0 = characters are one-hot.
-      activation: a name in `cell.ACTIVATIONS`, for Elman, leaky and IndRNN cells.
-      leak: the part of its state that a leaky unit replaces at each character.
-      initialisation: a name in `cell.INITIALISATIONS`.
-      tied_readout: the readout's weights are the embedding's, which must be as wide as the hidden layer.
+      cell: a name in `cells.CELLS`, or the entry of another cell (`cells.cell_kind`).
+      vocab_size, hidden_size: number of characters, and of hidden units per layer.
+      embedding_size: size of the learned character vectors; 0 = one-hot characters.
+      activation: a name in `base.ACTIVATIONS`, for Elman, leaky and IndRNN cells.
+      leak: fraction of its state that a leaky unit replaces at each character.
+      initialisation: a name in `base.INITIALISATIONS`.
+      tied_readout: the readout shares the embedding's weights, which must be as wide as the hidden layer.
     Raises:
-      InputError: a number that is too small, an unknown name, or a setting that the cell does not take.
+      InputError: a number is too small, a name unknown, or a setting not one of the cell's.
     """
     known = (
         isinstance(cell, CellKind) or cell in CELLS,
@@ -107,21 +105,21 @@ def _made(kind: CellKind, input_size: int, hidden_size: int, start: Initialisati
     try:
         return kind.make(input_size, hidden_size, start, **{name: choices[name] for name in kind.choices})
     except TypeError as error:
-        raise InputError(f"no cell can be made of {kind.title}: {error}") from None
+        raise InputError(f"{kind.title} cannot make a cell: {error}") from None
 
 
 def _checked(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
-    """The model that a function of one's own has made: it has its own idea of layers and embeddings."""
+    """Check a model made by a user's function, which decides about layers and embeddings itself."""
     for flag, value, default in (("num-layers", num_layers, 1), ("embedding-size", embedding_size, 0)):
         if value != default:
-            raise InputError(f"--{flag} is {value}, and {kind.title} makes its whole model by itself: leave it out")
+            raise InputError(f"--{flag} is {value}, but {kind.title} makes its whole model itself: leave --{flag} out")
     if not isinstance(model, Model):
-        raise InputError(f"{kind.title} gives a {type(model).__name__}; it must give a jaxrnn.Model")
+        raise InputError(f"{kind.title} returns a {type(model).__name__}; it must return a jaxrnn.Model")
     return model if model.vocab_size else model._replace(vocab_size=vocab_size)
 
 
 def num_characters(model: Model) -> int:
-    """How many characters a model knows, from its logits where it does not say."""
+    """Return the vocabulary size of a model, from its logits if it does not state it."""
     if model.vocab_size:
         return model.vocab_size
     key = jax.random.key(0)
@@ -130,17 +128,17 @@ def num_characters(model: Model) -> int:
 
 
 def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Any Flax cell over one-hot characters, and a linear readout of its output.
+    """Make a model of any flax.linen cell over one-hot characters with a linear readout.
 
     Args:
-      hidden_size: of that output.
+      hidden_size: width of the cell's output.
       initialisation: of the readout.
     """
     return _assemble((cell,), [vocab_size], Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
 
 
 def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Any flax.nnx cell over one-hot characters, and a linear readout of its output.
+    """Make a model of any flax.nnx cell over one-hot characters with a linear readout.
 
     Args:
       cell: called as `cell(vocab_size, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
@@ -150,12 +148,12 @@ def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initiali
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
-    """Cross entropy of the next characters `y`, in nats per character, mean over the streams."""
+    """Compute the cross entropy of the next characters `y`, in nats per character, averaged over streams."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
 class Embedding(nn.Module):
-    """A learned vector for each character, the rows of `kernel`."""
+    """Learned vectors of characters: the rows of `kernel`."""
 
     vocab_size: int
     embedding_size: int
@@ -171,7 +169,7 @@ class Embedding(nn.Module):
 class Readout(nn.Module):
     """logits = W_o h + c.
 
-    W_o is stored as (vocab, hidden), one row a character: measured 1.3 to 1.6 times as fast as its transpose.
+    W_o is stored as (vocab, hidden), one row per character: measured 1.3 to 1.6 times as fast as its transpose.
     """
 
     vocab_size: int
@@ -186,7 +184,7 @@ class Readout(nn.Module):
             kernel = self.param("kernel", weights, (self.vocab_size, self.hidden_size), jnp.float32)
         else:
             kernel = embedding
-        # The product over both last axes: h @ kernel.T would copy the kernel first, which doubles the time of a step.
+        # A product over both last axes: h @ kernel.T would first copy the kernel, which doubles the time of a step.
         logits = jax.lax.dot_general(h, kernel, (((h.ndim - 1,), (1,)), ((), ())))
         if not self.initialisation.bias:
             return logits
@@ -195,9 +193,9 @@ class Readout(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """An embedding or none, cells, and a readout of the last one's output."""
+    """An optional embedding, cells, and a readout of the last cell's output."""
 
-    stack: Callable[[], tuple[nn.RNNCellBase, ...]]  # makes the cells, which get their names here
+    stack: Callable[[], tuple[nn.RNNCellBase, ...]]  # makes the cells, which are named here
     readout: Readout
     embedding: Embedding | None
 
@@ -208,13 +206,13 @@ class LanguageModel(nn.Module):
         self.cells = cells
 
     def embed(self, ids: Ids) -> Inputs:
-        """What the first cell reads: vectors, the ids themselves for a cell of ours, or one-hot vectors."""
+        """Compute the first cell's input: embeddings, the ids themselves for our cells, or one-hot vectors."""
         if self.embedding is not None:
             return self.embedding(ids)
         return ids if isinstance(self.cells[0], Cell) else jax.nn.one_hot(ids, self.readout.vocab_size)
 
     def read_out(self, h: Float[Array, "*streams hidden"]) -> Logits:
-        """Scores of the next character."""
+        """Compute the logits of the next character."""
         kernel = self.embedding.kernel if self.embedding is not None and self.readout.tied else None
         return self.readout(h, kernel)
 
@@ -227,17 +225,17 @@ class LanguageModel(nn.Module):
 
 
 def layer_names(num_layers: int) -> list[str]:
-    """Of the layers' weights among those of the model."""
+    """Return the names of the layers in the model's weights."""
     return ["cell", *[f"cell_{number}" for number in range(2, num_layers + 1)]]
 
 
 def split_carry(carry: Carry, num_layers: int) -> tuple[Carry, ...]:
-    """The carries of the layers: a model of one layer has that layer's carry, of several layers the tuple of theirs."""
+    """Split a model's carry into the carries of its layers; a model of one layer has that layer's carry."""
     return (carry,) if num_layers == 1 else carry
 
 
 def join_carries(carries: list[Carry]) -> Carry:
-    """The inverse."""
+    """Join the carries of the layers into the model's carry."""
     return carries[0] if len(carries) == 1 else tuple(carries)
 
 
@@ -247,7 +245,7 @@ def _assemble(
     module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding)
 
     def init(key: RandomKey) -> Params:
-        any_carry = initial_carry(jax.random.key(0), ())  # its values do not matter, only its shape
+        any_carry = initial_carry(jax.random.key(0), ())  # only its shape matters
         return module.init(key, any_carry, jnp.int32(0))["params"]
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:

@@ -1,4 +1,4 @@
-"""A cell of flax.nnx as one of flax.linen: its weights become arrays of their own, what else it holds stays as it was made."""
+"""Wrap a flax.nnx cell as a flax.linen cell. Its `nnx.Param`s become parameters; other variables keep their initial values."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,17 +15,17 @@ CellFactory = Callable[..., Any]
 
 
 class Taken(NamedTuple):
-    """An nnx module taken apart."""
+    """An nnx module split into graph, weights and the rest."""
 
     graph: Any  # nnx.GraphDef
-    weights: PyTree  # nnx.State of its nnx.Param; shapes, or values
-    rest: PyTree  # nnx.State of all else
+    weights: PyTree  # nnx.State of its nnx.Params: shapes or values
+    rest: PyTree  # nnx.State of everything else
 
 
 class NNXCell(nn.RNNCellBase):
     """A flax.nnx cell whose `nnx.Param`s are this module's parameters, named by their paths (`dense_i.kernel`).
 
-    Other variables, such as counters, keep the values that they are made with: a step changes its carry only.
+    Other variables, such as counters, keep their initial values: a step changes only the carry.
     """
 
     factory: CellFactory
@@ -37,7 +37,7 @@ class NNXCell(nn.RNNCellBase):
         shapes, _ = jax.tree.flatten_with_path(self.template.weights)
         if self.is_initializing():
             starts = jax.tree.leaves(_taken(self._make(self.make_rng("params"))).weights)
-        else:  # Linen wants their shapes alone, to compare them
+        else:  # Linen only compares the shapes
             starts = [jnp.zeros(leaf.shape, leaf.dtype) for _, leaf in shapes]
         self.weights = [
             self.param(_name(path), lambda _, start=start: start) for (path, _), start in zip(shapes, starts, strict=True)
@@ -49,7 +49,7 @@ class NNXCell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: RandomKey, input_shape: tuple[int, ...]) -> Carry:
-        """The carry before the first character; the last axis of `input_shape` is that of the features."""
+        """Make the initial carry; the last axis of `input_shape` is the feature axis."""
         from flax import nnx
 
         return _whole(self.template).initialize_carry(input_shape, rngs=nnx.Rngs(rng))
@@ -66,14 +66,14 @@ class NNXCell(nn.RNNCellBase):
 
 
 def nnx_cell(factory: CellFactory, input_size: int, hidden_size: int) -> NNXCell:
-    """The Linen cell that is made of nnx cells made with this factory."""
-    from flax import nnx  # here, because it takes a while to import and few models need it
+    """Make a Linen cell from a factory of nnx cells."""
+    from flax import nnx  # slow to import, and few models need it
 
     def make() -> Any:
         return factory(input_size, hidden_size, rngs=nnx.Rngs(0))
 
     template = _taken(nnx.eval_shape(make))
-    if jax.tree.leaves(template.rest):  # these are used as they are: their values are needed
+    if jax.tree.leaves(template.rest):  # used as they are, so their values are needed
         template = template._replace(rest=_taken(make()).rest)
     return NNXCell(factory, input_size, hidden_size, template)
 

@@ -1,4 +1,4 @@
-"""Online gradient rules, one file a rule; no rule imports another."""
+"""Online gradient rules, one file per rule; no rule imports another."""
 
 from jaxrnn.rules.base import Gradient, Rule, RuleKind, make_rule, rule_kind, rule_length, takes
 from jaxrnn.rules.bptt import bptt

@@ -34,23 +34,23 @@ class Rule(NamedTuple):
 
 
 class RuleKind(NamedTuple):
-    """A rule, and what the settings must know of it."""
+    """A rule, and what settings need to know about it."""
 
-    make: Callable[..., Rule]  # (model), and `length` and `dropout` where its signature has them
-    in_blocks: bool | None = False  # whether an update reads `length` characters, and not one; None: the rule is asked
-    is_noisy: bool = False  # so that SGD needs a tenth of the rate
+    make: Callable[..., Rule]  # (model), plus `length` and `dropout` if its signature has them
+    in_blocks: bool | None = False  # whether an update reads `length` characters instead of one; None: found by making the rule
+    is_noisy: bool = False  # then SGD needs a tenth of the rate
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function has a parameter of this name."""
+    """Return whether a function has a parameter of this name."""
     try:
         return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of some written in C
+    except (TypeError, ValueError):  # some functions written in C
         return False
 
 
 def rule_kind(thing: Any) -> RuleKind | None:
-    """The entry of a rule: a function that makes one of a model, and may take more; None for anything else."""
+    """Make the entry of a function (model, ...) -> Rule; None for anything else."""
     if isinstance(thing, RuleKind):
         return thing
     return RuleKind(thing, in_blocks=None) if _can_make(thing) else None
@@ -65,27 +65,27 @@ def _can_make(function: Any) -> bool:
 
 @functools.lru_cache
 def rule_length(kind: RuleKind, length: int) -> int:
-    """`Rule.length` of the rule that is made with this length. A rule that does not say is asked, for a small network."""
+    """Return `Rule.length` for this length; if the entry does not say, by making the rule for a small network."""
     if kind.in_blocks is not None:
         return length if kind.in_blocks else 1
     try:
         return _made(kind, network("elman", 2, 2), length, 0.0).length
-    except Exception:  # it may be for networks of another kind: `make_rule` then says what is wrong
+    except Exception:  # it may need another kind of network; `make_rule` reports what is wrong
         return 1
 
 
 def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.0) -> Rule:
-    """The rule for a model. A length and a dropout that it does not take are left out.
+    """Make a rule for a model, leaving out a length and dropout that it does not take.
 
     Raises:
-      InputError: what is made is no rule, or reads another number of characters at each update than its entry says.
+      InputError: the result is not a rule, or reads another number of characters per update than its entry says.
     """
-    rule, name = _made(kind, model, length, dropout), getattr(kind.make, "__name__", "of one's own")
+    rule, name = _made(kind, model, length, dropout), getattr(kind.make, "__name__", "of your own")
     if not isinstance(rule, Rule):
-        raise InputError(f"the rule {name} gives a {type(rule).__name__}; it must give a jaxrnn.Rule")
+        raise InputError(f"the rule {name} returns a {type(rule).__name__}; it must return a jaxrnn.Rule")
     says = rule_length(kind, length)
     if rule.length != says:
-        raise InputError(f"the rule {name} reads {rule.length} characters at each update, and its entry RuleKind says {says}")
+        raise InputError(f"the rule {name} reads {rule.length} characters per update, but its RuleKind says {says}")
     return rule
 
 

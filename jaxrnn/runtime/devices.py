@@ -86,9 +86,7 @@ def check_devices(settings: DeviceConfig) -> None:
         raise InputError(f"--coordinator is {settings.coordinator!r}; it must be HOST:PORT of the first process, or auto")
     check_value("num-processes", settings.num_processes, settings.num_processes >= 1, "1 or more, with --coordinator HOST:PORT")
     most = settings.num_processes - 1
-    check_value(
-        "process-id", settings.process_id, 0 <= settings.process_id <= most, f"0 to {most}, different in each process"
-    )
+    check_value("process-id", settings.process_id, 0 <= settings.process_id <= most, f"0 to {most}, different in each process")
     if settings.num_devices % settings.num_processes:
         raise InputError(f"--num-devices {settings.num_devices} cannot be split evenly over {settings.num_processes} processes")
 

@@ -1,5 +1,6 @@
-"""Optimizers by name, and the entry that one of one's own gets; their rate is in the state, so that a run can change it and a
-checkpoint holds it; clipping that counts.
+"""Optimizers by name, entries for your own, schedules, and clipping that counts.
+
+The learning rate is part of the state, so that a run can change it and a checkpoint holds it.
 """
 
 import contextlib
@@ -18,13 +19,13 @@ from jaxtyping import Array, Float, Int
 from jaxrnn.errors import InputError
 from jaxrnn.rules import takes
 
-WARM_UP = 100  # updates until a cosine schedule has reached its rate, in a run of ten times as many or more
-ENDLESS = 2**31 - 1  # updates: the end is not known yet
-RATES = ("learning_rate", "max_learning_rate", "rate", "lr", "step_size")  # parameters that are an optimizer's rate
+WARM_UP = 100  # updates of a cosine schedule, at most
+ENDLESS = 2**31 - 1  # updates of a run whose end is not known yet
+RATES = ("learning_rate", "max_learning_rate", "rate", "lr", "step_size")  # names of a learning rate among parameters
 
 
 def schedule_free_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
-    """The weights to test with: the average that `optax.contrib.schedule_free` keeps, and the weights themselves without it.
+    """Return the weights to test with: the average kept by `optax.contrib.schedule_free`, else the weights themselves.
 
     Source: Defazio et al. (2024), NeurIPS ("The road less scheduled").
     """
@@ -38,32 +39,32 @@ def _is_schedule_free(state: Any) -> bool:
 
 
 class OptimizerKind(NamedTuple):
-    """An optimizer, and what the settings must know of it."""
+    """An optimizer, and what settings need to know about it."""
 
-    make: Callable[..., optax.GradientTransformation]  # (learning_rate), and `weight_decay` where its signature has it
-    # Moves each weight by about the rate, however long the gradient is. That of one's own may: the lower rates are safer.
+    make: Callable[..., optax.GradientTransformation]  # (learning_rate), plus `weight_decay` if its signature has it
+    # Moves each weight by about the rate, whatever the gradient's norm. Assumed of your own: lower rates are safer.
     is_adaptive: bool = True
-    rate_divisor: int = 1  # of the rate that suits others of its kind
-    relu_divisor: int = 1  # the same with rectified units
-    dynamic_rates: tuple[float, ...] = ()  # that `--dynamic auto` tries
+    rate_divisor: int = 1  # of the usual rate of its kind
+    relu_divisor: int = 1  # additional, with rectified units
+    dynamic_rates: tuple[float, ...] = ()  # tried by `--dynamic auto`
     test_params: Callable[[optax.OptState, optax.Params], optax.Params] = schedule_free_params  # the weights to test with
 
 
-# All of them move the weights in proportion to their rate, so that a schedule may multiply what comes out of them. Dynamic
-# rates go from one that learns too slowly in a text like that of training to one that learns too fast in any.
+# All of them move the weights in proportion to their rate, so a schedule may multiply their output. Dynamic rates go from too
+# slow for a text like the training text to too fast for any text.
 OPTIMIZERS: dict[str, OptimizerKind] = {
     "sgd": OptimizerKind(optax.sgd, is_adaptive=False, dynamic_rates=(0.02, 0.05, 0.1, 0.2)),
     "momentum": OptimizerKind(functools.partial(optax.sgd, momentum=0.9), is_adaptive=False, rate_divisor=10),
     "adam": OptimizerKind(optax.adam, dynamic_rates=(1e-4, 3e-4, 1e-3)),
     "adamw": OptimizerKind(optax.adamw),
-    # Optax forgets a squared gradient after ten updates: too soon for those of single characters. With rectified units the loss
-    # jumps now and then at the whole rate.
+    # Optax's default forgets squared gradients after ten updates, too soon for single characters. With rectified units the
+    # loss jumps now and then at the full rate.
     "rmsprop": OptimizerKind(functools.partial(optax.rmsprop, decay=0.99), relu_divisor=2, dynamic_rates=(1e-4, 3e-4, 1e-3)),
 }
 
 
 def optimizer_kind(thing: Any) -> OptimizerKind | None:
-    """The entry of an optimizer: a function of its learning rate, as those of Optax are; None for anything else."""
+    """Make the entry of a function of a learning rate, like Optax's optimizers; None for anything else."""
     if isinstance(thing, OptimizerKind):
         return thing
     return OptimizerKind(thing) if _can_make(thing) else None
@@ -81,13 +82,13 @@ def _rate_parameter(make: Callable[..., Any]) -> str | None:
 
 
 class ClippingState(NamedTuple):
-    """What clipping remembers."""
+    """State of clipping."""
 
-    num_clipped: Int[Array, ""]  # updates whose gradient was too long, i32
+    num_clipped: Int[Array, ""]  # clipped updates, i32
 
 
 class CosineState(NamedTuple):
-    """What a cosine schedule follows from."""
+    """State of a cosine schedule."""
 
     num_done: Int[Array, ""]  # updates so far, i32
     num_updates: Int[Array, ""]  # of the whole run, i32
@@ -100,26 +101,26 @@ def make_optimizer(
     weight_decay: float | None = None,
     cosine_over: int | None = None,
 ) -> optax.GradientTransformation:
-    """An optimizer of Optax, its rate in the state (`with_learning_rate`).
+    """Make an Optax optimizer with its learning rate in the state (see `with_learning_rate`).
 
     Args:
-      name: in `OPTIMIZERS`, or the entry of another one (`optimizer_kind`).
-      clip_norm: longer gradients are shortened to this global norm, and counted; 0 = none is.
-      weight_decay: of one that has it; None = as the optimizer has it by itself.
-      cosine_over: as many updates take the rate up and then down to nothing (`cosine_schedule`); None = it stays.
+      name: a name in `OPTIMIZERS`, or the entry of another optimizer (`optimizer_kind`).
+      clip_norm: clip gradients to this global norm, and count them; 0 = no clipping.
+      weight_decay: for an optimizer that takes it; None = the optimizer's default.
+      cosine_over: number of updates of a cosine schedule (`cosine_schedule`); None = constant rate.
     Raises:
-      InputError: a weight decay that it does not take; it makes something else than an optimizer.
+      InputError: a weight decay that it does not take, or something that is not an optimizer.
     """
     kind = name if isinstance(name, OptimizerKind) else OPTIMIZERS[name]
     has_decay = takes(kind.make, "weight_decay")
     if weight_decay and not has_decay:
-        raise InputError(f"an optimizer without weight decay cannot have one of {weight_decay:g}")
+        raise InputError(f"weight decay is {weight_decay:g}, but this optimizer has none")
     decay = {"weight_decay": weight_decay} if has_decay and weight_decay is not None else {}
 
     def make(learning_rate: Any) -> optax.GradientTransformation:
         made = kind.make(**{_rate_parameter(kind.make) or "learning_rate": learning_rate}, **decay)
         if not isinstance(made, optax.GradientTransformation):
-            raise InputError(f"the optimizer gives a {type(made).__name__}; it must give an optax.GradientTransformation")
+            raise InputError(f"the optimizer returns a {type(made).__name__}; it must return an optax.GradientTransformation")
         return made
 
     descent = optax.inject_hyperparams(make)(learning_rate=learning_rate)
@@ -129,18 +130,18 @@ def make_optimizer(
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """`optax.clip_by_global_norm`, and a count of how often it did something.
+    """Clip gradients like `optax.clip_by_global_norm`, and count the clipped updates.
 
     Source: Pascanu, Mikolov & Bengio (2013), ICML, section 3.2.
     """
     clip = optax.clip_by_global_norm(max_norm)
 
     def init(params: optax.Params) -> ClippingState:
-        del params  # one count for all of them
+        del params  # one count for all
         return ClippingState(jnp.int32(0))
 
     def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, ClippingState]:
-        del params  # the norm is that of the gradient alone
+        del params  # only the gradient's norm counts
         too_long = optax.tree.norm(updates) > max_norm
         clipped, _ = clip.update(updates, optax.EmptyState())
         return clipped, ClippingState(state.num_clipped + too_long.astype(jnp.int32))
@@ -149,7 +150,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
 
 def cosine_schedule(num_updates: int) -> optax.GradientTransformation:
-    """Multiplies what an optimizer gives by `cosine_factor`; how long the run is stands in the state (`with_num_updates`)."""
+    """Multiply updates by `cosine_factor`; the length of the run is in the state (see `with_num_updates`)."""
 
     def init(params: optax.Params) -> CosineState:
         del params
@@ -165,9 +166,9 @@ def cosine_schedule(num_updates: int) -> optax.GradientTransformation:
 
 
 def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Float[Array, ""]:
-    """What the rate is multiplied by: straight up at first, and all the way half a cosine down to 0.
+    """Compute the factor of the learning rate: half a cosine from 1 to 0, with linear warm-up.
 
-    The way up takes `WARM_UP` updates, or a tenth of a shorter run.
+    The warm-up takes `WARM_UP` updates, or a tenth of a shorter run.
 
     Source: Loshchilov & Hutter (2017), ICLR, eq. 5, without restarts.
     """
@@ -177,7 +178,7 @@ def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Floa
 
 
 def _allow_promotion(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same, where JAX is told to promote no types: Optax counts in integers and computes with them."""
+    """Allow type promotion inside an optimizer even where JAX forbids it: Optax mixes integer counts and floats."""
 
     accepting = optax.with_extra_args_support(transformation)
 
@@ -191,33 +192,33 @@ def _allow_promotion(transformation: optax.GradientTransformation) -> optax.Grad
 
 
 def num_clipped(opt_state: optax.OptState) -> int | None:
-    """Updates so far whose gradient was shortened; None without clipping."""
+    """Return the number of clipped updates so far; None without clipping."""
     count = optax.tree_utils.tree_get(opt_state, "num_clipped")
     return None if count is None else int(count)
 
 
 def learning_rate(opt_state: optax.OptState) -> float:
-    """The rate in the state, as the shortest number that float32 takes for it: 0.1, not 0.10000000149."""
+    """Return the learning rate in the state, as the shortest number that rounds to it in float32: 0.1, not 0.10000000149."""
     return float(str(np.float32(optax.tree_utils.tree_get(opt_state, "learning_rate"))))
 
 
 def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
-    """The same state at another rate."""
+    """Replace the learning rate in the state."""
     return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
 
 
 def num_updates(opt_state: optax.OptState) -> int | None:
-    """Over how many updates a cosine schedule runs; None without one."""
+    """Return the number of updates of the cosine schedule; None without one."""
     count = optax.tree_utils.tree_get(opt_state, "num_updates")
     return None if count is None else int(count)
 
 
 def with_num_updates(opt_state: optax.OptState, count: int) -> optax.OptState:
-    """The same state of a run of another length, if it follows a cosine schedule."""
+    """Replace the number of updates of the cosine schedule, if there is one."""
     return opt_state if num_updates(opt_state) is None else optax.tree_utils.tree_set(opt_state, num_updates=np.int32(count))
 
 
 def schedule_factor(opt_state: optax.OptState) -> float:
-    """What the rate is multiplied by at the next update; 1 without a cosine schedule."""
+    """Return the factor of the learning rate at the next update; 1 without a cosine schedule."""
     num_done, count = (optax.tree_utils.tree_get(opt_state, name) for name in ("num_done", "num_updates"))
     return 1.0 if num_done is None else float(cosine_factor(num_done, count))
