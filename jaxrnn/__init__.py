@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all e
 if TYPE_CHECKING:
     from typing import Any
 
+    from jaxrnn.config.settings import PRESETS, Config
     from jaxrnn.data import text, vocabulary
     from jaxrnn.models.model import Model, elman, nats, network, with_cell, with_nnx_cell
     from jaxrnn.rules import (
@@ -28,29 +29,38 @@ if TYPE_CHECKING:
         tbptt_sliding,
         uoro,
     )
+    from jaxrnn.runs.api import Run, fit, generate, load, surprisal
     from jaxrnn.training.drivers import fast_driver, plain_driver
     from jaxrnn.training.learner import Learner, State, online
 
 FOUND_IN = {
+    "config.settings": ("PRESETS", "Config"),
     "models.model": ("Model", "elman", "nats", "network", "with_cell", "with_nnx_cell"),
     "rules": (
         "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
     ),
+    "runs.api": ("Run", "fit", "generate", "load", "surprisal"),
     "training.drivers": ("fast_driver", "plain_driver"),
     "training.learner": ("Learner", "State", "online"),
 }  # fmt: skip
 MODULES = {"text": "data.text", "vocabulary": "data.vocabulary"}
 
 __all__ = [
+    "PRESETS",
+    "Config",
     "Gradient",
     "Learner",
     "Model",
     "Rule",
+    "Run",
     "State",
     "__version__",
     "bptt",
     "elman",
     "fast_driver",
+    "fit",
+    "generate",
+    "load",
     "nats",
     "network",
     "one_step",
@@ -61,6 +71,7 @@ __all__ = [
     "rtrl_diagonal",
     "snap1",
     "snap_n",
+    "surprisal",
     "tbptt_sliding",
     "text",
     "uoro",

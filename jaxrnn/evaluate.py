@@ -89,7 +89,7 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
     return dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, **how))
 
 
-def _own_data(run: checkpoint.Run, config: Config) -> Data:
+def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
     if not texts.text_exists(config.text.text):
         rate = " --dynamic RATE" if config.evaluation.dynamic == AUTO else ""  # auto chooses on the run's own text
         raise InputError(
@@ -109,7 +109,7 @@ def _own_data(run: checkpoint.Run, config: Config) -> Data:
 
 
 def _own_text(
-    run: checkpoint.Run, config: Config, data: Data, params: Params, how: DynamicSettings
+    run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings
 ) -> dict[str, tuple[float, str]]:
     numbers = three_numbers(config, data, run.model, params, how)
     floor = source_nats(config, data)
@@ -118,7 +118,7 @@ def _own_text(
 
 
 def _other_text(
-    run: checkpoint.Run, params: Params, options: EvaluateConfig, how: DynamicSettings
+    run: checkpoint.SavedRun, params: Params, options: EvaluateConfig, how: DynamicSettings
 ) -> dict[str, tuple[float, str]]:
     text, name = texts.read(options.text), options.text
     if options.skip_unknown:

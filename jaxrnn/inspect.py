@@ -17,12 +17,12 @@ from jaxrnn.console.program_flags import AsJson, RunFolder
 from jaxrnn.errors import DamageFound, InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
-from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.storage.verify import Verified, verify_run
 from jaxrnn.training.optimizers import learning_rate
 
 
-def describe_run(run: Run) -> dict[str, str]:
+def describe_run(run: SavedRun) -> dict[str, str]:
     """Describe a run: its settings and everything else that its checkpoints share."""
     settings = {
         name.replace("_", "-"): str(value)
@@ -105,7 +105,7 @@ def describe_unreadable(run_dir: Path, found: list[Verified]) -> str:
     return f"{len(reasons)} of {len(found)} checkpoints in {str(run_dir)!r} cannot be read here: {reason}"
 
 
-def print_run(run_dir: Path, found: list[Verified], good: list[Run]) -> None:
+def print_run(run_dir: Path, found: list[Verified], good: list[SavedRun]) -> None:
     """Show the settings, then a line for each checkpoint."""
     screen = report.make_screen()
     if good:

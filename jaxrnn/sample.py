@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _print_sample(
-    run: checkpoint.Run, params: Params, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey
+    run: checkpoint.SavedRun, params: Params, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey
 ) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     with report.show_status(report.make_screen(), "compiling"):

@@ -15,7 +15,7 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 
 import sys
 
-from jaxrnn.config.resolve import Given
+from jaxrnn.config.resolve import Given, check_preset
 from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.errors import InputError
@@ -34,8 +34,7 @@ def parse(arguments: list[str]) -> Given:
     """Parse the preset, which is the first argument unless that is a flag, and the values of the flags that follow."""
     named = bool(arguments) and not arguments[0].startswith("-")
     preset, flags = (arguments[0], arguments[1:]) if named else (None, arguments)
-    if preset is not None and preset not in PRESETS:
-        raise InputError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
+    check_preset(preset)
     try:
         values = cli.parse_given(PRESETS[preset or DEFAULT_PRESET], "train [PRESET]", __doc__, flags)
     except InputError as error:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from jaxrnn.config import auto
 from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, PRESETS, Config
+from jaxrnn.errors import InputError
 
 Settings = TypeVar("Settings")
 
@@ -19,6 +20,12 @@ class Given(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Given({self.preset!r}, {dict(self.values)!r})"
+
+
+def check_preset(preset: str | None) -> None:
+    """Raise `InputError` unless there is such a preset; None is the default one."""
+    if preset is not None and preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
 
 
 def resolve(given: Given, saved: Config | None = None, origin: Config | None = None) -> Config:

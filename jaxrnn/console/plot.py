@@ -72,21 +72,30 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
     """Plot the losses as a matplotlib figure, in the current style.
 
     Args:
-      numbers: the four numbers by name, in nats per character.
+      numbers: the four numbers by name, in nats per character; none for a run that is not finished.
       window: number of characters averaged in a point of `curves.windows`.
       title: printable characters.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(9, 5), layout="constrained")
+    class Picture(Figure):
+        """A figure that a notebook shows, though pyplot was never imported."""
+
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, dpi=100, format="png")
+            return picture.getvalue()
+
+    drawn = Picture(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
     axes.plot(*_split_points(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
     axes.plot(*_split_points(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
     if curves.validation:
         axes.plot(*_split_points(curves.validation), "s-", color="C4", label="validation")
-    for name, (words, color, dashes) in LEVELS.items():
+    for name in [name for name in LEVELS if name in numbers]:
+        words, color, dashes = LEVELS[name]
         axes.axhline(numbers[name], color=color, linestyle=dashes, linewidth=1.5, label=f"{words}: {numbers[name]:.3f}")
     shown = [nats for nats in (*numbers.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
     axes.set(xlim=(0, curves.end or 1), ylim=(min(shown, default=0.0) - 0.25, max(shown, default=1.0) + 0.5))

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from jaxrnn.console import starting
 from jaxrnn.console.layout import LEAST_ROOM, align_cells, choose_columns, count_columns, hang_text, hang_unbroken, wrap_words
+from jaxrnn.console.notebook import CellOutput
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
@@ -93,6 +94,13 @@ def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -
 
     Parts that do not fit the terminal are left out.
     """
+    if isinstance(screen.file, CellOutput):
+        refresh = screen.file.refresh
+        try:
+            yield lambda epoch, num_read, nats, speed: refresh(describe_progress(epoch, num_read, nats, speed, num_epochs))
+        finally:
+            refresh("")
+        return
     if not screen.is_terminal:
         yield lambda epoch, num_read, nats, speed: None
         return
@@ -138,8 +146,25 @@ def bar_widths(num_epochs: int | None) -> dict[str, int]:
 
 
 def show_status(screen: Console, word: str = starting.WORD) -> contextlib.AbstractContextManager:
-    """Show a word with a spinner on a terminal, until the work inside is done."""
+    """Show a word with a spinner on a terminal, or below the output of a notebook's cell, until the work inside is done."""
+    if isinstance(screen.file, CellOutput):
+        return _word_below(screen.file, word)
     return screen.status(word) if screen.is_terminal else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _word_below(output: CellOutput, word: str) -> Iterator[None]:
+    output.refresh(f"{word} …")
+    try:
+        yield
+    finally:
+        output.refresh("")
+
+
+def describe_progress(epoch: int, num_read: int, nats: float, speed: float, num_epochs: int | None) -> str:
+    """One line on how far a run has come in its epoch."""
+    of_all = "" if num_epochs is None else f" of {num_epochs}"
+    return f"epoch {epoch + 1}{of_all}, {num_read:,} characters  {nats:.3f} nats  {speed:,.0f} char/s"
 
 
 def show_header(screen: Console, validated: bool, clipped: bool) -> None:

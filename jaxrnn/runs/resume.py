@@ -15,7 +15,7 @@ from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
 from jaxrnn.storage import manifest, store
 from jaxrnn.storage import run_folder as folder
-from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.checkpoint import SavedRun
 
 # What may be another value than at the start, because no number depends on it (on that of devices, the last digits).
 FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache", "num_devices"}
@@ -166,7 +166,7 @@ def with_epochs_wanted(settings: Config, run_dir: Path) -> Config:
     return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
 
-def check_text(run: Run, config: Config) -> None:
+def check_text(run: SavedRun, config: Config) -> None:
     """Raises `InputError` unless the text is the one that the run was begun on.
 
     Args:
@@ -191,7 +191,7 @@ def check_text(run: Run, config: Config) -> None:
     )
 
 
-def check_run(run: Run) -> None:
+def check_run(run: SavedRun) -> None:
     """Raises `InputError` if the run cannot be resumed with this version and its random numbers."""
     if run.about["random_keys"] != manifest.describe_random_keys():
         raise InputError(
@@ -200,7 +200,7 @@ def check_run(run: Run) -> None:
         )
 
 
-def other_versions(run: Run) -> str:
+def other_versions(run: SavedRun) -> str:
     """In words, the packages that are of another version than those that saved the run; "" if none is."""
     then, now = run.about["versions"], manifest.package_versions()
     return ", ".join(

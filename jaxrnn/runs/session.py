@@ -22,7 +22,7 @@ from jaxrnn.runs.start import check_model, first_snapshot, origin_settings, weig
 from jaxrnn.runs.task import Task, prepare
 from jaxrnn.runtime import compilation_cache, devices, signals
 from jaxrnn.storage import checkpoint, logs, run_folder, store
-from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.storage.weights import Weights
 from jaxrnn.training.progress import Snapshot
 
@@ -118,7 +118,7 @@ def start_again(run_dir: Path, begun: Config, config: Config, given: Given, scre
     show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
 
 
-def resume_from(saved: Run, wanted: Config, screen: Console) -> None:
+def resume_from(saved: SavedRun, wanted: Config, screen: Console) -> None:
     """Resume a run from its newest good checkpoint, or say that it is finished."""
     with report.show_status(screen, STARTING):
         resume.check_run(saved)
@@ -166,14 +166,14 @@ def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, 
         show(screen, task, run(task, snapshot, run_dir, received))
 
 
-def describe_finished(saved: Run, config: Config) -> str:
+def describe_finished(saved: SavedRun, config: Config) -> str:
     """One line on a run that has nothing left to do, and how to learn more."""
     progress = saved.snapshot.progress
     read = f"the run in {str(saved.path)!r} is finished: it has read {pluralize(progress.epochs, 'epoch')}"
     return f"{read}; {resume.more_in_words(config.learning, progress.finished, saved.path)}"
 
 
-def describe_resumption(task: Task, saved: Run) -> dict[str, str]:
+def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
     """Where a run is resumed, and what may make its numbers differ."""
     notes = {"resumed": describe_position(task, saved.snapshot)}
     then, now = saved.config.device.num_devices, task.config.device.num_devices

@@ -11,21 +11,25 @@ SETTINGS = ("jax_cpu_enable_async_dispatch", "jax_default_matmul_precision", NUM
 
 
 @contextlib.contextmanager
-def restore_settings() -> Iterator[None]:
-    """Restore JAX's settings on exit, and remove its devices if there were none before."""
-    before, had_devices = {name: jax.config.values[name] for name in SETTINGS}, _has_devices()
+def restore_settings(keep_devices: bool = False) -> Iterator[None]:
+    """Restore JAX's settings on exit, and remove its devices if there were none before.
+
+    Args:
+      keep_devices: do not remove them, for a caller who goes on to use arrays.
+    """
+    before, had_devices = {name: jax.config.values[name] for name in SETTINGS}, keep_devices or has_devices()
     try:
         yield
     finally:
         # Devices keep their number until removed; if there were none before, no arrays can be lost.
-        if not had_devices and _has_devices() and _are_ours_to_remove():
+        if not had_devices and has_devices() and _are_ours_to_remove():
             backend.clear_backends()
         for name, value in before.items():
             with contextlib.suppress(RuntimeError):  # the number of devices, if they stay
                 jax.config.update(name, value)
 
 
-def _has_devices() -> bool:
+def has_devices() -> bool:
     """Return whether JAX has created its devices, after which their number is fixed."""
     number = jax.config.values[NUM_CPU_DEVICES]
     try:

@@ -96,7 +96,7 @@ def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding 
             snapshot = _snapshot(saved, config, model, sharding)
         except InputError as error:
             raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
-    return Run(run_dir, number, config, vocabulary, model, snapshot, about)
+    return SavedRun(run_dir, number, config, vocabulary, model, snapshot, about)
 
 
 def list_checkpoints(run_dir: Path) -> list[int]:
@@ -144,7 +144,7 @@ def describe_weights(run: Run, which: WeightsChoice) -> str:
     return f"the newest, after {pluralize(int(run.snapshot.state.step), 'update')}"
 
 
-def _is_best(run: Run, which: WeightsChoice) -> bool:
+def _is_best(run: SavedRun, which: WeightsChoice) -> bool:
     validated = bool(run.config.text.validation_fraction) and run.snapshot.progress.best_step is not None
     return which == "best" or (which == "auto" and validated)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxrnn.storage import checkpoint, store
-from jaxrnn.storage.checkpoint import Run
+from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.storage.failures import Damaged, Unreadable
 
 
@@ -14,7 +14,7 @@ class Verified(NamedTuple):
 
     number: int
     num_bytes: int
-    run: Run | None  # None if it is damaged, or cannot be read here
+    run: SavedRun | None  # None if it is damaged, or cannot be read here
     reason: str = ""
     damaged: bool = False
 

@@ -1,0 +1,142 @@
+"""The functions of a notebook: a run from Python is the run of the command line."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import SMALL
+
+import jaxrnn
+from jaxrnn import evaluate, sample, train
+from jaxrnn.console import notebook
+from jaxrnn.errors import InputError, Stopped
+from jaxrnn.runs import loop
+from jaxrnn.storage import checkpoint
+
+QUICK = {"max_characters": 3_000, "hidden_size": 8, "sample_length": 30, "epochs": 1, "show": False}
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return jaxrnn.load(trained / "runs" / "mikolov2010-comedie-0")
+
+
+def test_fit_gives_the_run_of_the_command_line(folder):
+    run = jaxrnn.fit(**QUICK, run_dir="a")
+    train.main([*SMALL[:4], "--sample-length", "30", "--epochs", "1", "--run-dir", "b"])
+    other = jaxrnn.load("b")
+    assert run.numbers == other.numbers
+    for name, losses in run.losses._asdict().items():
+        np.testing.assert_array_equal(losses, getattr(other.losses, name))
+    assert run.path == Path("a")
+
+
+def test_what_a_run_writes_is_what_the_program_prints(run, capsys):
+    sample.main([str(run.path), "--prompt", "COLAS", "--length", "70", "--temperature", "0.5", "--seed", "3"])
+    assert jaxrnn.generate(run, "COLAS", 70, temperature=0.5, seed=3) + "\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("learn", "rate"), [("off", None), (0.1, "0.1"), ("auto", None)])
+def test_the_mean_surprisal_is_the_loss_that_the_program_gives(run, tmp_path, capsys, learn, rate):
+    text = "Bonjour, COLAS. Que dis-tu?\n" * 8
+    (tmp_path / "text.txt").write_text("." + text, encoding="utf-8")
+    evaluate.main([str(run.path), "--text", str(tmp_path / "text.txt"), "--json", *(["--dynamic", rate] if rate else [])])
+    numbers = json.loads(capsys.readouterr().out)
+    surprisal = jaxrnn.surprisal(run, text, learn=learn)
+    assert surprisal.shape == (len(text),)
+    assert surprisal.mean() == pytest.approx(numbers["frozen_nats" if learn == "off" else "dynamic_nats"], rel=1e-5)
+
+
+def test_each_character_is_charged_what_its_context_predicts(run):
+    whole = jaxrnn.surprisal(run, "Bonjour, COLAS.")
+    np.testing.assert_allclose(jaxrnn.surprisal(run, "COLAS.", context=".Bonjour, "), whole[9:], rtol=1e-5)
+
+
+def test_a_text_may_be_given_itself_and_the_run_can_be_resumed(folder):
+    run = jaxrnn.fit("Le petit chat boit du lait.\n" * 100, **{**QUICK, "max_characters": 0})
+    assert Path(run.config.text.text).read_text().startswith("Le petit chat")
+    again = jaxrnn.fit(resume=str(run.path), epochs=2, show=False)
+    assert (again.path, again.snapshot.progress.epochs) == (run.path, 2)
+    assert list(checkpoint.load_run(run.path).rejected) == []
+
+
+def test_a_run_is_short_to_read_and_has_its_picture(run):
+    assert repr(run).startswith(f"Run('{run.path}': Elman network, 8 sigmoid units; ")
+    assert len(repr(run)) < 250 + len(str(run.path))
+    assert run.figure._repr_png_().startswith(b"\x89PNG")
+    unfinished = run._replace(numbers=None)
+    assert "not finished" in repr(unfinished)
+    assert len(unfinished.figure.axes[0].lines) == len(run.figure.axes[0].lines) - 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hiden_size": 3}, "no setting 'hiden_size'; did you mean hidden_size?"),
+        ({"hidden_size": 0}, "--hidden-size is 0; it must be 1 to 100000"),
+        ({"hidden_size": "many"}, "--hidden-size"),
+        ({"preset": "gpt"}, "no preset 'gpt'; known: notebook"),
+        ({"text": "nix"}, "no text 'nix'"),
+        ({"resume": "none"}, "no run in 'none'"),
+    ],
+)
+def test_a_wrong_setting_is_an_exception_in_one_line(folder, settings, message):
+    with pytest.raises(InputError, match=message) as error:
+        jaxrnn.fit(**settings)
+    assert "\n" not in str(error.value)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "日本"])
+def test_a_text_that_cannot_be_scored_is_an_exception(run, text):
+    with pytest.raises(InputError, match=r"the text is empty|character '日' .* at position 0"):
+        jaxrnn.surprisal(run, text)
+    with pytest.raises(InputError):
+        jaxrnn.generate(run, text)
+
+
+def test_an_interrupted_run_is_saved_and_says_how_to_go_on(folder, monkeypatch):
+    read_on = loop.advance
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return read_on(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "advance", interrupted)
+        with pytest.raises(Stopped, match=r"stopped .*, saved\. Go on with: python -m jaxrnn\.train --resume run"):
+            jaxrnn.fit(**QUICK, run_dir="run")
+    assert jaxrnn.fit(resume="run", show=False).numbers is not None
+
+
+class Handle:
+    """Stands in for IPython's display."""
+
+    def __init__(self):
+        self.shown = []
+
+    def update(self, data, raw):
+        assert raw
+        self.shown.append(data["text/plain"])
+
+
+def test_a_cell_has_one_output_that_is_updated(folder, monkeypatch):
+    handle, displays = Handle(), []
+
+    def display(data, raw, display_id):
+        displays.append(data)
+        return handle
+
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=True)))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    assert notebook.in_notebook()
+    jaxrnn.fit(**{**QUICK, "show": True})
+    assert len(displays) == 1
+    assert len(handle.shown) > 5
+    assert any("epoch 1 of 1, " in text for text in handle.shown)
+    assert "held-out text, weights frozen" in handle.shown[-1]
+    assert "…\n" not in handle.shown[-1][-3:]
