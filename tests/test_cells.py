@@ -1,5 +1,7 @@
 """The gated cells have the equations of Flax's own, and their weights; a leaky one those of its paper."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from jaxrnn.models.dense import GRU, LSTM, Elman, LeakyElman
 INPUTS = 3
 
 
-def begun(cell, streams=(), x=0):
+def begun(cell, streams=(), x: Any = 0):
     """A carry and the variables, drawn by one program instead of one for each operation."""
 
     def draw(key, x):

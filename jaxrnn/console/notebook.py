@@ -43,5 +43,6 @@ def in_notebook() -> bool:
 def make_notebook_screen() -> Console:
     """Make a console for the output of a cell."""
     # Rich's own way for Jupyter makes an output of every line.
-    plain = {"highlight": False, "markup": False, "emoji": False}
-    return Console(file=CellOutput(), width=WIDTH, soft_wrap=True, force_jupyter=False, force_terminal=False, **plain)
+    screen = Console(file=CellOutput(), width=WIDTH, force_jupyter=False, force_terminal=False, emoji=False, markup=False)
+    screen.soft_wrap = True
+    return screen

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from rich.console import Console
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import build
+from jaxrnn.config import build, parts
 from jaxrnn.config.resolve import Given, check_preset
-from jaxrnn.config.settings import AUTO, Config, characters_per_update
+from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.console import arguments, notebook, plot, report
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
@@ -173,10 +173,10 @@ def surprisal(
     context = sampling.default_prompt(run.vocabulary) if context is None else texts.normalise_newlines(context)
     if not text or not context:
         raise InputError(f"the {'context' if text else 'text'} is empty; give at least one character")
-    parts = [vocabulary.encode(run.vocabulary, part) for part in (context, texts.normalise_newlines(text))]
+    ids = [vocabulary.encode(run.vocabulary, part) for part in (context, texts.normalise_newlines(text))]
     how, key = _how_to_learn(run, learn), build.make_keys(run.config.run.seed).evaluation
     evaluate = evaluation.frozen_evaluation(run.model) if how is None else evaluation.dynamic_evaluation(run.model, how)
-    return evaluate(run.params, np.concatenate(parts), key)[len(context) - 1 :]
+    return evaluate(run.params, np.concatenate(ids), key)[len(context) - 1 :]
 
 
 def read_losses(path: Path) -> Losses:
@@ -269,4 +269,4 @@ def _updates_per_epoch(run: Run) -> int:
     settings, num_streams = run.config.text, run.config.learning.num_streams
     validation = float(settings.validation_fraction)
     num_train = texts.split_lengths(run.num_characters, validation, settings.heldout_fraction).train
-    return (num_train - 1) // num_streams // characters_per_update(run.config)
+    return (num_train - 1) // num_streams // parts.characters_per_update(run.config)

@@ -61,8 +61,12 @@ def connect(config: Config) -> None:
 @contextlib.contextmanager
 def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
     """Start the devices, as many as the run needs; inside, compiled programs are kept on the disk."""
-    devices.make_core_devices(begun.learning.rule, config.device.num_devices or begun.device.num_devices)
+    wanted = begun.learning.rule, config.device.num_devices or begun.device.num_devices
+    missing = devices.explain_missing_cores(*wanted)
+    devices.make_core_devices(*wanted)
     devices.start_backend()
+    if missing and not config.device.num_devices:  # else it is an error
+        screen.print(missing)
     with contextlib.ExitStack() as inside:
         with report.show_status(screen, STARTING):
             inside.enter_context(compilation_cache.keep_programs(config.run.compilation_cache))

@@ -21,6 +21,7 @@ from jaxrnn.array_types import Stream
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, Config, DeviceConfig
 from jaxrnn.errors import InputError, check_value, pluralize
+from jaxrnn.runtime.restored import has_devices
 from jaxrnn.training.learner import State
 
 AXIS = "streams"
@@ -73,6 +74,18 @@ def make_core_devices(rule: str, num_devices: int) -> None:
     """
     if not jax.distributed.is_initialized():
         _make_cpu_devices(num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1))
+
+
+def explain_missing_cores(rule: str, num_devices: int) -> str:
+    """Explain why a CPU has fewer devices than `make_core_devices` was asked for; "" if it has not.
+
+    Call it before `make_core_devices`: a notebook may have computed something already.
+    """
+    wanted = num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1)
+    if not has_devices() or jax.default_backend() != "cpu" or jax.device_count() >= wanted:
+        return ""
+    started = f"JAX was started before with {jax.device_count()} of the {wanted} devices that would be used"
+    return f"{started}; for all of them, train before anything else is computed"
 
 
 def check_devices(settings: DeviceConfig) -> None:
