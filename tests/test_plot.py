@@ -91,9 +91,10 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_process_that_draws(monkeypatc
 
 
 def test_what_goes_wrong_is_said_in_one_line(monkeypatch, tmp_path):
-    with monkeypatch.context() as patch, pytest.raises(plot.NotDrawn, match="ModuleNotFoundError: "):
+    with monkeypatch.context() as patch:
         patch.setattr(plot, "PROGRAM", "import nothing_of_this_name")
-        APART(LINE, NUMBERS, 1_000, "a run")
+        with pytest.raises(plot.NotDrawn, match="ModuleNotFoundError: "):
+            APART(LINE, NUMBERS, 1_000, "a run")
     monkeypatch.setattr(plot, "SECONDS", 0.01)
     with pytest.raises(plot.NotDrawn, match=r"it took over 0\.01 seconds"):
         APART(LINE, NUMBERS, 1_000, "a run")

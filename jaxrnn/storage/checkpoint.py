@@ -31,7 +31,7 @@ from jaxrnn.training.progress import Snapshot
 WeightsChoice: TypeAlias = Literal["auto", "newest", "best"]
 
 
-class Run(NamedTuple):
+class SavedRun(NamedTuple):
     """A run loaded from its folder."""
 
     path: Path
@@ -56,7 +56,7 @@ def save_checkpoint(
     store.write_checkpoint(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
 
 
-def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> Run:
+def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> SavedRun:
     """Load the newest undamaged checkpoint of a run; `rejected` lists those skipped.
 
     Args:
@@ -79,7 +79,7 @@ def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None)
     raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged: {reasons}")
 
 
-def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> Run:
+def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> SavedRun:
     """Read and verify one checkpoint.
 
     Raises:
@@ -126,7 +126,7 @@ def newest_run(runs_dir: Path = Path("runs")) -> Path:
     return max(runs, key=lambda run: (run / store.FOLDER).stat().st_mtime)
 
 
-def select_params(run: Run, which: WeightsChoice = "auto") -> Params:
+def select_params(run: SavedRun, which: WeightsChoice = "auto") -> Params:
     """Select the newest weights of a run or those of its best epoch; `auto` takes the best if there is a validation part.
 
     Raises:
@@ -137,7 +137,7 @@ def select_params(run: Run, which: WeightsChoice = "auto") -> Params:
     return run.snapshot.best_params if _is_best(run, which) else run.snapshot.state.params
 
 
-def describe_weights(run: Run, which: WeightsChoice) -> str:
+def describe_weights(run: SavedRun, which: WeightsChoice) -> str:
     """Describe the selected weights."""
     if _is_best(run, which):
         return f"the best, after {pluralize(run.snapshot.progress.best_step or 0, 'update')}"
