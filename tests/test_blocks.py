@@ -110,7 +110,7 @@ def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys)
         (["--weight-decay", "0.1"], "--weight-decay goes with --optimizer adamw"),
         (["--cell", "gru", "--activation", "tanh"], "--activation goes with --cell elman or leaky or indrnn"),
         (["--tied-readout"], "set --embedding-size to 128"),
-        (["--dynamic", "auto"], "--dynamic auto chooses on a validation part"),
+        (["--dynamic", "auto"], "--dynamic auto needs a validation part"),
         (["--minutes", "-1"], "--minutes is -1.0"),
         (["--num-layers", "0"], "--num-layers is 0"),
         (["--rule", "bptt", "--rule-length", "50000"], "the training part gets 45,000 of its characters and needs 50,001"),

@@ -96,7 +96,7 @@ def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(fold
         (["--top-p", "0"], "--top-p"),
         (["--top-p", "1.5"], "--top-p"),
         (["--top-k", "-2"], "--top-k"),
-        (["x" * 5000], "no checkpoint in it"),
+        (["x" * 5000], "holds no checkpoint"),
         (["--length", "-1"], "--length"),
         (["--num-samples", "0"], "--num-samples"),
         (["--prompt", ""], "--prompt is empty"),
@@ -114,10 +114,10 @@ def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, cap
     monkeypatch.chdir(trained)
     run_dir = "runs/notebook-comedie-0"
     assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
-    assert "no checkpoint in it" in error_of(capsys, evaluate.main, ["none"])
+    assert "holds no checkpoint" in error_of(capsys, evaluate.main, ["none"])
     assert "neither a file" in error_of(capsys, evaluate.main, [run_dir, "--text", "none.txt"])
     assert "--dynamic takes a number or auto, not 'x'" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "x"])
-    assert "starts from a file by train --init-from" in error_of(capsys, evaluate.main, [f"{run_dir}/loss.png"])
+    assert "starts a run from a file" in error_of(capsys, evaluate.main, [f"{run_dir}/loss.png"])
     assert "RUN is missing" in error_of(capsys, evaluate.main, [])
     assert "unexpected argument 'more'" in error_of(capsys, evaluate.main, [run_dir, "more"])
     assert "'É' (U+00C9)" in error_of(capsys, evaluate.main, [run_dir, "--text", "comedie"])

@@ -101,7 +101,7 @@ def _shapes(model):
 
 @pytest.mark.parametrize("wrong", [[0, 1, 2, 2], [0, 1, 2, 3, 4], [1, 2, 3, 4]])
 def test_classes_that_the_model_does_not_have_are_an_error(wrong):
-    with pytest.raises(InputError, match="not those of the model, 0 to 3"):
+    with pytest.raises(InputError, match="must be those of the model, 0 to 3"):
         with_classes(elman(4, HIDDEN), np.array(wrong))
 
 

@@ -1,4 +1,4 @@
-"""What suits: the values of settings that are left to choose (`auto`), from the other settings and the size of the text."""
+"""Resolve `auto` settings from the other settings and the size of the text."""
 
 import dataclasses
 
@@ -6,17 +6,17 @@ from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, resolved
 from jaxrnn.models.cells import UNSQUASHED_RATES
 
-ADAPTIVE_RATES = (1e-3, 1e-2)  # of an adaptive optimizer, for an update after a character, and after a block
+ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
-MAX_VALIDATION = 30_000  # characters, if their number is left to choose
+MAX_VALIDATION = 30_000  # characters, if chosen automatically
 
 
 def resolve_auto(config: Config, num_characters: int) -> Config:
-    """The settings without `auto`.
+    """Replace every `auto` by a value.
 
     Args:
-      num_characters: of the text that is used.
+      num_characters: length of the text in use.
     """
     text, model, learning = config.text, config.model, config.learning
     hidden_size = choose_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
@@ -31,7 +31,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
 
 
 def as_saved(settings: Config, begun: Config) -> Config:
-    """A resumed run without `auto`: the rate that suits its settings, all else as it was, if `auto` may have given that."""
+    """Replace `auto` in a resumed run: choose the rate; keep saved values that `auto` may have given."""
     text, model, learning = settings.text, settings.model, settings.learning
     validation, hidden_size = text.validation_fraction, model.hidden_size
     if hidden_size == AUTO and begun.model.hidden_size in HIDDEN_SIZES:
@@ -50,19 +50,19 @@ def as_saved(settings: Config, begun: Config) -> Config:
 
 
 def resolve_validation_fraction(config: Config, num_characters: int) -> float:
-    """The part of the text that choices are made on: what is said, or as much as tells hundredths of a nat and no more.
+    """Resolve the validation fraction: as set, or enough text to tell hundredths of a nat apart and no more.
 
-    What it takes away is the end of the training part, which is the most like what comes after it: with 84,000 instead of
-    34,000 of Molière's characters, the held-out loss was higher by 0.03 nats.
+    It is taken from the end of the training part, which is most like the held-out part: with 84,000 instead of 34,000 of
+    Molière's characters, the held-out loss was 0.03 nats higher.
     """
     wanted = config.text.validation_fraction
     return min(AUTO_VALIDATION, MAX_VALIDATION / num_characters) if isinstance(wanted, str) else wanted
 
 
 def choose_rate(config: Config) -> float:
-    """A learning rate to begin with: for the course's network the course's.
+    """Choose a learning rate; for the course's network, the course's.
 
-    Tried for every cell and optimizer, one character and 16 of four streams to an update (`tests/test_suitable.py`).
+    Tested for every cell and optimizer, with updates of one character and of 16 in four streams (`tests/test_suitable.py`).
     """
     model, learning = config.model, config.learning
     optimizer, rule = parts.optimizer(learning.optimizer), parts.rule(learning.rule)
@@ -74,19 +74,19 @@ def choose_rate(config: Config) -> float:
 
 
 def choose_hidden_size(minutes: float, num_characters: int) -> int:
-    """The more time and text, the wider.
+    """Choose a hidden size: wider with more time and text.
 
-    Tried on Molière's 1.7 million characters, on two cores: 384 units are better than 256 in 10 minutes, and worse in 1.5.
+    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5.
     """
     narrow, wide = HIDDEN_SIZES
     return wide if minutes >= 5 and num_characters >= MUCH_TEXT else narrow
 
 
 def choose_dropout(num_characters: int, hidden_size: int) -> float:
-    """The less text, and the wider a network, the sooner it learns the text by heart instead of the language.
+    """Choose a dropout: more with less text and with wider networks, which overfit sooner.
 
-    Tried on Molière's 1.7 million characters (256 units: 0.1 beside 0 and 0.2; 384: 0.2) and the comedy's 74,000 (0.4
-    beside 0.1 and 0.2).
+    The best on Molière's 1.7 million characters (256 units: 0.1 of 0, 0.1 and 0.2; 384: 0.2) and the comedy's 74,000 (0.4 of
+    0.1, 0.2 and 0.4).
     """
     if num_characters < MUCH_TEXT:
         return 0.4

@@ -1,4 +1,4 @@
-"""From settings to what is run: the keys, the parts of the text as ids, the model, the learner."""
+"""Build what settings describe: random keys, data, model and learner."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ MAX_UPDATES = 2**31 - 1  # the step number is an i32
 
 
 class Keys(NamedTuple):
-    """One root for each use of random numbers; what is drawn follows from these and a number (an epoch, a sample)."""
+    """One root key for each use of random numbers; draws follow from it and a number, such as the epoch."""
 
     init: RandomKey
     epochs: RandomKey
@@ -32,7 +32,7 @@ class Keys(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A text ready to be read, i32[characters] each."""
+    """The parts of a text as ids, i32[characters] each."""
 
     vocabulary: Vocabulary
     train: Int[np.ndarray, " train_characters"]
@@ -40,25 +40,25 @@ class Data(NamedTuple):
     heldout: Int[np.ndarray, " heldout_characters"]
     num_characters: int  # of the whole text, before --max-characters
     num_used: int
-    sha256: str  # of the characters that are used
-    text: str | None = None  # these characters, if their source is known, whose own losses are asked for
+    sha256: str  # of the characters in use
+    text: str | None = None  # the characters in use, if their source is known
     source: Source | None = None
 
 
 def make_keys(seed: int) -> Keys:
-    """The roots of all random numbers of a run."""
+    """Make the root keys of a run."""
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
 def load_data(config: Config, known: Vocabulary | None = None) -> Data:
-    """Reads, cuts and encodes the text.
+    """Read, split and encode the text.
 
     Args:
-      known: a vocabulary that the text's characters are added to, each by itself; without one, it is that of all parts of the
-        text, its characters that are rare in the training part merged if the settings say so.
+      known: a vocabulary to extend with the text's characters; None = make one from the whole text, and merge the characters
+        that are rare in the training part if the settings say so.
     Raises:
-      InputError: what `parts.text` raises, and a text too short for its parts and streams, with one distinct character or with
-        none that is not merged.
+      InputError: as `parts.text`; or a text that is too short for its parts and streams, has one distinct character, or
+        would have all characters merged.
     """
     settings = config.text
     (whole, source), used = _read(config)
@@ -81,7 +81,7 @@ def load_data(config: Config, known: Vocabulary | None = None) -> Data:
 
 
 def read_used_text(config: Config) -> tuple[str, str]:
-    """The whole text, and its first characters, which are used; `InputError` as `parts.text` raises it."""
+    """Read the whole text, and cut off the part in use; raise `InputError` as `parts.text` does."""
     whole, used = _read(config)
     return whole.characters, used
 
@@ -92,7 +92,7 @@ def _read(config: Config) -> tuple[parts.Text, str]:
 
 
 def build_model(config: Config, vocabulary: Vocabulary) -> Model:
-    """The network that the settings describe, once they are chosen, for this vocabulary."""
+    """Build the model of resolved settings for a vocabulary."""
     settings = {**vars(config.model), "hidden_size": resolved(config.model.hidden_size)}
     settings["cell"] = parts.cell(config.model.cell)
     of_classes = network(vocab_size=len(class_representatives(vocabulary)), **settings)
@@ -100,21 +100,23 @@ def build_model(config: Config, vocabulary: Vocabulary) -> Model:
 
 
 def build_learner(config: Config, model: Model) -> Learner:
-    """The network, the rule and the optimizer that the settings name."""
+    """Build the learner: model, rule and optimizer."""
     settings = config.learning
     kind = parts.optimizer(settings.optimizer)
     optimize = make_optimizer(
         kind,
         learning_rate(config),
         clip_norm=settings.clip_norm,
-        # 0 is none in an optimizer of ours; one of somebody else's then decays as it does by itself.
+        # 0 means none for our optimizers, the own default for others.
         weight_decay=settings.weight_decay if settings.weight_decay or settings.optimizer in OPTIMIZERS else None,
-        cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # how long the run is is not known here
+        cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
     rule = make_rule(parts.rule(settings.rule), model, settings.rule_length, dropout_rate(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
-        raise InputError(f"--schedule halving takes weights back, and those of {settings.optimizer} are an average")
+        raise InputError(
+            f"--schedule halving restores weights, which {settings.optimizer} cannot: it tests with their average"
+        )
     return learner
 
 
@@ -124,13 +126,13 @@ def _tests_other_weights(learner: Learner) -> bool:
 
 
 def describe_optimizer(config: Config) -> str:
-    """What `build_learner` updates with."""
+    """Describe the optimizer."""
     settings = config.learning
     return f"{settings.optimizer}, clipped by global norm" if settings.clip_norm else settings.optimizer
 
 
 def streams_shape(config: Config) -> tuple[int, ...]:
-    """The shape of what is read at one time: () for one stream, (B,) for more."""
+    """Return the shape of the inputs of one step: () for one stream, (B,) for more."""
     return () if config.learning.num_streams == 1 else (config.learning.num_streams,)
 
 

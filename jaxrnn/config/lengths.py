@@ -1,4 +1,4 @@
-"""Whether a text is long enough for its parts, and which flags would make it fit."""
+"""Check that a text is long enough for its parts, and suggest flags that would make it fit."""
 
 import dataclasses
 import itertools
@@ -11,15 +11,15 @@ from jaxrnn.data.text import split_lengths
 from jaxrnn.errors import InputError
 
 PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
-FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # that are suggested
-MAX_CHARACTERS = 10**12  # that a text is asked to have
+FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # to suggest
+MAX_CHARACTERS = 10**12  # at most, to ask of a text
 
 
 def check_lengths(config: Config, num_characters: int) -> None:
-    """Raises `InputError` for a text that is too short, with the flags of which each would make it fit.
+    """Raise `InputError` for a text that is too short, with flags each of which would make it fit.
 
     Args:
-      num_characters: of the whole text, before --max-characters.
+      num_characters: length of the whole text, before --max-characters.
     """
     part = find_too_short(config, num_characters)
     if part:
@@ -29,7 +29,7 @@ def check_lengths(config: Config, num_characters: int) -> None:
 
 
 def find_too_short(config: Config, num_characters: int) -> str:
-    """The first part that is too short, in words; "" if none is."""
+    """Describe the first part that is too short; "" if none is."""
     settings = config.text
     used = count_used(config, num_characters)
     found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
@@ -43,14 +43,14 @@ def find_too_short(config: Config, num_characters: int) -> str:
 
 
 def count_used(config: Config, num_characters: int) -> int:
-    """How many characters of a text of that length are used."""
+    """Count the characters in use of a text of that length."""
     return min(num_characters, config.text.max_characters or num_characters)
 
 
 def list_remedies(config: Config, num_characters: int) -> list[str]:
-    """List what makes a text fit that is too short, each by itself: flags with the nearest value, else a longer text.
+    """List remedies for a text that is too short, each sufficient: flags with the nearest value, or a longer text.
 
-    Two flags together are the first such pair, and only where no single flag is enough.
+    If no single flag suffices, the list holds the first pair of flags that does.
     """
     found = list(_single_flags(config, num_characters)) or list(itertools.islice(_two_flags(config, num_characters), 1))
     if not any("--max-characters" in remedy for remedy in found):
@@ -71,7 +71,7 @@ def _single_flags(config: Config, num_characters: int) -> Iterator[str]:
 
 
 def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
-    """The first one at the value that helps most, the second one at the nearest that is then enough."""
+    """Yield pairs of flags: the first at its most helpful value, the second at the nearest sufficient one."""
     for name in _blocks(config):
         for second in _single_flags(_with(config, "learning", **{name: 1}), num_characters):
             yield f"{_flag(name)} 1 {second}"
@@ -85,7 +85,7 @@ def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
 
 
 def _blocks(config: Config) -> tuple[str, ...]:
-    """Settings that multiply the characters of an update."""
+    """Return the settings that multiply the characters of an update."""
     return ("num_streams", "rule_length") if parts.reads_blocks(config) else ("num_streams",)
 
 
@@ -111,7 +111,7 @@ def _other_fractions(config: Config, num_characters: int) -> Iterator[str]:
 
 
 def _with_fractions(config: Config, name: str, num_characters: int) -> Iterator[tuple[float, Config]]:
-    """Other fractions of a part that leave something to train on, the nearest first; none where there is no such part."""
+    """Yield other fractions of a part that leave something to train on, nearest first; none if there is no such part."""
     used, now = count_used(config, num_characters), getattr(config.text, name)
     number = auto.resolve_validation_fraction(config, used) if now == AUTO else now
     for fraction in sorted(FRACTIONS, key=lambda fraction: abs(fraction - number)) if number else ():
@@ -133,7 +133,7 @@ def _with(config: Config, part: str, **values: Any) -> Config:
 
 
 def _lowest(fits: Callable[[int], bool], highest: int) -> int | None:
-    """A number from 1 that fits while the one before it does not; None if the highest one does not fit."""
+    """Find a number from 1 that fits while the one before does not; None if `highest` does not fit."""
     if highest < 1 or not fits(highest):
         return None
     low, high = 0, highest

@@ -1,4 +1,4 @@
-"""The parts that settings name: a cell, a rule, an optimizer, a text, known ones or of one's own (`package.module:name`)."""
+"""Find the parts that settings name: cells, rules, optimizers and texts, known or your own (`package.module:name`)."""
 
 from typing import Any, NamedTuple
 
@@ -18,52 +18,52 @@ A_TEXT = "a string, a function without arguments that gives one, or an automaton
 
 
 class Text(NamedTuple):
-    """A text, and the source that wrote it where that is known."""
+    """A text, and its source if known."""
 
     characters: str
     source: Source | None = None
 
 
 def cell(name: str) -> CellKind:
-    """The cell with this name; `InputError` if there is none. So are the others."""
+    """Find a cell by name; `InputError` if it is unknown."""
     return plugins.load("cell", name, CELLS, cells.cell_kind, cells.WANTED)
 
 
 def rule(name: str) -> RuleKind:
-    """The rule with this name."""
+    """Find a rule by name; `InputError` if it is unknown."""
     return plugins.load("rule", name, RULES, rule_kind, A_RULE)
 
 
 def optimizer(name: str, flag: str = "optimizer") -> OptimizerKind:
-    """The optimizer with this name."""
+    """Find an optimizer by name; `InputError` if it is unknown."""
     return plugins.load(flag, name, OPTIMIZERS, optimizer_kind, AN_OPTIMIZER)
 
 
 def text(name_or_path: str) -> Text:
-    """A text by its name, its path or its import string, normalised; `InputError` as `data.text.read` raises it, too."""
+    """Read a text by name, path or import string and normalise it; raise `InputError` as `data.text.read` does."""
     if is_own_text(name_or_path):
         return plugins.load("text", name_or_path, {}, lambda thing: _text_of(name_or_path, thing), A_TEXT)
     return Text(texts.read(name_or_path), texts.known_source(name_or_path))
 
 
 def is_own_text(name_or_path: str) -> bool:
-    """Whether the text is an import string, and not a name or a path."""
+    """Return whether a text is named by an import string instead of a name or path."""
     return name_or_path not in texts.TEXT_NAMES and plugins.is_import_string(name_or_path)
 
 
 def characters_per_update(config: Config) -> int:
-    """Characters of each stream that one update reads: `Rule.length` of the rule, before there is a model."""
+    """Return the characters per stream and update: the rule's `Rule.length`, before there is a model."""
     return rule_length(rule(config.learning.rule), config.learning.rule_length)
 
 
 def reads_blocks(config: Config) -> bool:
-    """Whether the rule reads as many characters at each update as --rule-length says."""
+    """Return whether an update of the rule reads --rule-length characters."""
     kind = rule(config.learning.rule)
     return rule_length(kind, 1) < rule_length(kind, 2)
 
 
 def may_read_blocks(rule_name: str) -> bool:
-    """The same, as far as it can be known before JAX computes anything: a rule of one's own is not asked."""
+    """Return whether a rule may read blocks, as far as this is known before JAX starts, without making the rule."""
     kind = rule(rule_name)
     return takes(kind.make, "length") if kind.in_blocks is None else kind.in_blocks
 

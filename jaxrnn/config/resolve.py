@@ -1,4 +1,4 @@
-"""From what was typed, a preset, and what a run or its origin has, to the settings of a run: in one place, without a disk."""
+"""Resolve the settings of a run from flags, a preset, and the run resumed or its origin; no disk access."""
 
 import dataclasses
 import typing
@@ -13,7 +13,7 @@ Settings = TypeVar("Settings")
 
 
 class Given(NamedTuple):
-    """What a user has said."""
+    """The preset and flags that a user gave."""
 
     preset: str | None = None  # None: none was named
     values: Mapping[str, Any] = {}
@@ -29,14 +29,14 @@ def check_preset(preset: str | None) -> None:
 
 
 def resolve(given: Given, saved: Config | None = None, origin: Config | None = None) -> Config:
-    """Settings of a run: what was said, over what the run has, or its origin and the preset.
+    """Combine the settings of a run: given values override those of the saved run, or of its origin and the preset.
 
     Args:
-      saved: of the run that is resumed. Without a preset, and unless `auto` looks for the run, all that was not said is as it
-        was; what is `auto` becomes what it was if `auto` may have given that.
-      origin: of the run or file whose weights a new run starts from; `saved` serves where it is no longer there.
+      saved: settings of the run that is resumed. Without a preset, and unless `--resume auto` looks for the run, they are the
+        defaults; `auto` becomes the saved value if `auto` may have given it.
+      origin: settings of the run or file whose weights a new run starts from; if it is gone, `saved` replaces it.
     Returns:
-      The settings; of a new run some may be `auto`, which `auto.resolve_auto` resolves when the size of the text is known.
+      The settings. In a new run some may be `auto`, until `auto.resolve_auto` knows the size of the text.
     """
     by_auto = given.values.get("resume") == AUTO
     if saved is not None and given.preset is None and not by_auto:
@@ -46,16 +46,16 @@ def resolve(given: Given, saved: Config | None = None, origin: Config | None = N
     config = with_values(preset if origin is None else inherited_settings(origin, given.preset), given.values)
     if saved is None:
         return config
-    if by_auto:  # the same command again, after the run was given more epochs
+    if by_auto:  # the same command again, after the run got more epochs
         config = with_values(config, {"epochs": max(config.learning.epochs, saved.learning.epochs)})
     return auto.as_saved(config, saved)
 
 
 def inherited_settings(origin: Config, preset: str | None) -> Config:
-    """What no flag says, in a run that starts from the weights of `origin`.
+    """Return the default settings of a run that starts from the weights of `origin`.
 
-    With a preset it is the preset's, but for the network. Without one a run learns and is tested as the origin did and was,
-    with a rate and a dropout that suit it; the name of the text, --minutes and where it is computed and saved are not taken.
+    With a preset, they are the preset's with the origin's network. Without one, the run learns and is tested like the origin,
+    with `auto` for rate and dropout; text, --minutes, devices and folders are not inherited.
     """
     if preset is not None:
         return dataclasses.replace(PRESETS[preset], model=origin.model)
@@ -72,7 +72,7 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Replace values of settings, by their names, also of the groups inside; no two groups share a name."""
+    """Replace values by name, also in nested groups; no two groups share a name."""
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(typing.cast(Any, settings)):
         value = getattr(settings, field.name)

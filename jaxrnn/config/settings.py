@@ -198,7 +198,7 @@ DEFAULT_PRESET = "notebook"
 
 
 def portable(config: Config) -> Config:
-    """The settings as they are saved: files named in a way that holds in every folder; without where this process is."""
+    """Return the settings to save: absolute paths, and nothing about this process."""
     text, source = config.text.text, config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
@@ -212,32 +212,32 @@ def _absolute(path: str) -> str:
 
 
 def learning_rate(config: Config) -> float:
-    """The learning rate, once it is chosen."""
+    """Return the learning rate; it must be resolved."""
     return resolved(config.learning.learning_rate)
 
 
 def dropout_rate(config: Config) -> float:
-    """The dropout, once it is chosen."""
+    """Return the dropout; it must be resolved."""
     return resolved(config.learning.dropout)
 
 
 def resolved(value: int | float | str) -> Any:
-    """A value that may have been left to choose, once it is chosen."""
+    """Return a value that may have been `auto`; `InputError` if it still is."""
     if isinstance(value, str):
-        raise InputError(f"a value is {value!r}, and must be chosen first")
+        raise InputError(f"a value is {value!r}; resolve it first (`auto.resolve_auto`)")
     return value
 
 
 def config_to_json(config: Config) -> dict[str, dict[str, Any]]:
-    """Plain dicts; `config_from_json` is the exact inverse."""
+    """Convert settings to plain dicts; `config_from_json` is the exact inverse."""
     return dataclasses.asdict(config)
 
 
 def config_from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The settings of a saved run. One that it does not have yet is at its default, which does what was done before.
+    """Read the settings of a saved run. A setting that it lacks gets its default, which keeps the old behaviour.
 
     Raises:
-      InputError: one has a name that this version does not know.
+      InputError: a setting is unknown to this version.
     """
     parts = {
         "text": TextConfig,

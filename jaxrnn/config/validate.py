@@ -1,4 +1,4 @@
-"""Whether the settings are such that one can train with them; what is wrong is told with the name of the flag."""
+"""Check that settings are valid for training; errors name the flag."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from jaxrnn.training.optimizers import OPTIMIZERS
 
 
 def check_config(config: Config) -> None:
-    """Raise `InputError`, naming the flag, if a value is not one that can be trained with."""
+    """Raise `InputError`, naming the flag, if a value is invalid."""
     _check_text(config.text, config.run)
     _check_network(config.model)
     _check_learning(config.learning, config.text)
@@ -36,9 +36,9 @@ def _check_text(text: TextConfig, run: RunConfig) -> None:
     check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
     fractions = validation + text.heldout_fraction
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
-    check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (each character by itself) or more")
+    check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (merge none) or more")
     if text.rare_threshold and run.init_from:
-        raise InputError("--rare-threshold does not go with --init-from: the weights know which characters are merged")
+        raise InputError("--rare-threshold does not go with --init-from: the weights determine which characters are merged")
 
 
 def _check_network(model: ModelConfig) -> None:
@@ -48,21 +48,21 @@ def _check_network(model: ModelConfig) -> None:
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
     cell = parts.cell(model.cell)
     if "activation" not in cell.choices and model.activation != "sigmoid":
-        raise InputError(f"--activation goes with --cell {_cells_with('activation')}; {model.cell} units have their own")
+        raise InputError(f"--activation goes with --cell {_cells_with('activation')}; {model.cell} has a fixed one")
     check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
     if "leak" not in cell.choices and model.leak != ModelConfig().leak:
-        raise InputError(f"--leak goes with --cell {_cells_with('leak')}; {model.cell} units have none")
+        raise InputError(f"--leak goes with --cell {_cells_with('leak')}; {model.cell} has none")
     if cell.has_complex_units and model.hidden_size != AUTO:
         even = model.hidden_size % 2 == 0
-        check_value("hidden-size", model.hidden_size, even, f"even for --cell {model.cell}, whose units are complex numbers")
+        check_value("hidden-size", model.hidden_size, even, f"even for --cell {model.cell} (two reals per complex unit)")
     if model.tied_readout and model.embedding_size != model.hidden_size:
-        width = "that of a --hidden-size" if model.hidden_size == AUTO else model.hidden_size
+        width = "the --hidden-size" if model.hidden_size == AUTO else model.hidden_size
         raise InputError(f"--tied-readout needs an embedding as wide as the hidden layer: set --embedding-size to {width}")
 
 
 def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     check_value("epochs", learning.epochs, learning.epochs >= 1, "1 or more")
-    check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (as many epochs as --epochs says) to 1000000")
+    check_value("minutes", learning.minutes, 0 <= learning.minutes <= 1e6, "0 (train for --epochs) to 1000000")
     if learning.learning_rate != AUTO:
         check_rate("learning-rate", learning.learning_rate)
     check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
@@ -72,7 +72,7 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
     if learning.dropout and not takes(rule.make, "dropout"):
-        raise InputError(f"--dropout goes with --rule {_that_take(RULES, 'dropout')}; {learning.rule} leaves out no units")
+        raise InputError(f"--dropout goes with --rule {_that_take(RULES, 'dropout')}; {learning.rule} has none")
     check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
     if learning.weight_decay and not takes(optimizer.make, "weight_decay"):
         known = _that_take(OPTIMIZERS, "weight_decay")
@@ -88,7 +88,7 @@ def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
     parts.optimizer(tested.dynamic_optimizer, "dynamic-optimizer")
     check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
     if tested.dynamic == AUTO and not text.validation_fraction:
-        raise InputError("--dynamic auto chooses on a validation part: set --validation-fraction, for example to 0.05")
+        raise InputError("--dynamic auto needs a validation part: set --validation-fraction, for example to 0.05")
 
 
 def _check_run(run: RunConfig) -> None:
