@@ -38,7 +38,7 @@ from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, onl
 from jaxrnn.array_types import Params
 from jaxrnn.data import automaton, synthetic, text, vocabulary
 from jaxrnn.data.streams import to_streams, updates_per_epoch
-from jaxrnn.models.cells import CELLS, UNSQUASHED_RATES
+from jaxrnn.models.cells import CELLS, TANH_RELU_RATES
 from jaxrnn.rules._unroll import unroll_layer
 from jaxrnn.training.drivers import Driver
 from jaxrnn.training.learner import Learner
@@ -70,7 +70,7 @@ class Reach(NamedTuple):
 
 KINDS = {
     "Elman, sigmoid": Kind("elman", CELLS["elman"].sgd_rates[0]),
-    "Elman, tanh": Kind("elman", UNSQUASHED_RATES[0], "tanh"),
+    "Elman, tanh": Kind("elman", TANH_RELU_RATES[0], "tanh"),
     "GRU": Kind("gru", CELLS["gru"].sgd_rates[0]),
     "LSTM": Kind("lstm", CELLS["lstm"].sgd_rates[0]),
     "LRU": Kind("lru", CELLS["lru"].sgd_rates[0]),

@@ -46,20 +46,20 @@ def test_a_path_a_drive_and_a_synthetic_source_are_none(value):
 def test_a_file_of_that_name_is_a_file(folder):
     (folder / "notes:today").write_text("Bonjour.")
     assert not is_import_string("notes:today")
-    assert parts.text("notes:today").characters == "Bonjour."
+    assert parts.find_text("notes:today").characters == "Bonjour."
 
 
 def test_a_part_is_found_in_the_current_folder_and_the_path_is_as_it_was(module):
     module("own_rule", "from jaxrnn import one_step\ndef mine(model):\n    return one_step(model)\n")
     before = sys.path[:]
-    assert parts.rule("own_rule:mine").make.__name__ == "mine"
+    assert parts.find_rule("own_rule:mine").make.__name__ == "mine"
     assert sys.path == before
 
 
 def test_known_names_are_the_known_entries():
-    assert parts.cell("gru") is CELLS["gru"]
-    assert parts.rule("bptt") is RULES["bptt"]
-    assert parts.optimizer("adam") is OPTIMIZERS["adam"]
+    assert parts.find_cell("gru") is CELLS["gru"]
+    assert parts.find_rule("bptt") is RULES["bptt"]
+    assert parts.find_optimizer("adam") is OPTIMIZERS["adam"]
 
 
 WRONG = [
@@ -96,20 +96,20 @@ def test_what_cannot_be_used_is_said_in_one_line(module, kind, value, said):
     module("own_syntax", "def rule(:")
     module("own_needs", "import not_there_either")
     with pytest.raises(InputError, match=said) as error:
-        getattr(parts, kind)(value)
+        getattr(parts, f"find_{kind}")(value)
     assert "\n" not in str(error.value)
 
 
 def test_a_text_may_be_a_string_or_made_and_its_source_known(module):
     source = "plain = 'a\\r\\nb'\ndef made(): return 'abc' * 3\ndef source(): return reber()\n"
     module("own_texts", f"from jaxrnn.data.synthetic import reber\n{source}")
-    assert parts.text("own_texts:plain") == parts.Text("a\nb")
-    assert parts.text("own_texts:made") == parts.Text("abcabcabc")
-    made = parts.text("own_texts:source")
-    assert made == parts.text("synthetic:reber")
+    assert parts.find_text("own_texts:plain") == parts.Text("a\nb")
+    assert parts.find_text("own_texts:made") == parts.Text("abcabcabc")
+    made = parts.find_text("own_texts:source")
+    assert made == parts.find_text("synthetic:reber")
     assert made.source is not None
 
 
 def test_things_are_named_as_what_they_are():
-    assert plugins.in_words(types) == "the module types"
-    assert plugins.in_words([]) == "a list"
+    assert plugins.describe_object(types) == "the module types"
+    assert plugins.describe_object([]) == "a list"

@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, resolved
-from jaxrnn.models.cells import UNSQUASHED_RATES
+from jaxrnn.models.cells import TANH_RELU_RATES
 
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
 HIDDEN_SIZES = (256, 384)
@@ -30,7 +30,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     )
 
 
-def as_saved(settings: Config, begun: Config) -> Config:
+def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
     """Replace `auto` in a resumed run: choose the rate; keep saved values that `auto` may have given."""
     text, model, learning = settings.text, settings.model, settings.learning
     validation, hidden_size = text.validation_fraction, model.hidden_size
@@ -65,8 +65,8 @@ def choose_rate(config: Config) -> float:
     Tested for every cell and optimizer, with updates of one character and of 16 in four streams (`tests/test_suitable.py`).
     """
     model, learning = config.model, config.learning
-    optimizer, rule = parts.optimizer(learning.optimizer), parts.rule(learning.rule)
-    of_sgd = parts.cell(model.cell).sgd_rates if model.activation == "sigmoid" else UNSQUASHED_RATES
+    optimizer, rule = parts.find_optimizer(learning.optimizer), parts.find_rule(learning.rule)
+    of_sgd = parts.find_cell(model.cell).sgd_rates if model.activation == "sigmoid" else TANH_RELU_RATES
     after_character, after_block = ADAPTIVE_RATES if optimizer.is_adaptive else of_sgd
     rate = after_character if parts.characters_per_update(config) == 1 else after_block
     noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1

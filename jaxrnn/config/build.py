@@ -57,7 +57,7 @@ def load_data(config: Config, known: Vocabulary | None = None) -> Data:
       known: a vocabulary to extend with the text's characters; None = make one from the whole text, and merge the characters
         that are rare in the training part if the settings say so.
     Raises:
-      InputError: as `parts.text`; or a text that is too short for its parts and streams, has one distinct character, or
+      InputError: as `parts.find_text`; or a text that is too short for its parts and streams, has one distinct character, or
         would have all characters merged.
     """
     settings = config.text
@@ -81,20 +81,20 @@ def load_data(config: Config, known: Vocabulary | None = None) -> Data:
 
 
 def read_used_text(config: Config) -> tuple[str, str]:
-    """Read the whole text, and cut off the part in use; raise `InputError` as `parts.text` does."""
+    """Read the whole text, and cut off the part in use; raise `InputError` as `parts.find_text` does."""
     whole, used = _read(config)
     return whole.characters, used
 
 
 def _read(config: Config) -> tuple[parts.Text, str]:
-    whole = parts.text(config.text.text)
+    whole = parts.find_text(config.text.text)
     return whole, whole.characters[: config.text.max_characters] if config.text.max_characters else whole.characters
 
 
 def build_model(config: Config, vocabulary: Vocabulary) -> Model:
     """Build the model of resolved settings for a vocabulary."""
     settings = {**vars(config.model), "hidden_size": resolved(config.model.hidden_size)}
-    settings["cell"] = parts.cell(config.model.cell)
+    settings["cell"] = parts.find_cell(config.model.cell)
     of_classes = network(vocab_size=len(class_representatives(vocabulary)), **settings)
     return with_classes(of_classes, class_ids(vocabulary)) if vocabulary.rare else of_classes
 
@@ -102,7 +102,7 @@ def build_model(config: Config, vocabulary: Vocabulary) -> Model:
 def build_learner(config: Config, model: Model) -> Learner:
     """Build the learner: model, rule and optimizer."""
     settings = config.learning
-    kind = parts.optimizer(settings.optimizer)
+    kind = parts.find_optimizer(settings.optimizer)
     optimize = make_optimizer(
         kind,
         learning_rate(config),
@@ -111,12 +111,10 @@ def build_learner(config: Config, model: Model) -> Learner:
         weight_decay=settings.weight_decay if settings.weight_decay or settings.optimizer in OPTIMIZERS else None,
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
-    rule = make_rule(parts.rule(settings.rule), model, settings.rule_length, dropout_rate(config))
+    rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, dropout_rate(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
-        raise InputError(
-            f"--schedule halving restores weights, which {settings.optimizer} cannot: it tests with their average"
-        )
+        raise InputError(f"--schedule halving restores weights, which {settings.optimizer} cannot: it tests with their average")
     return learner
 
 

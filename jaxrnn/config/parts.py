@@ -9,12 +9,12 @@ from jaxrnn.data import text as texts
 from jaxrnn.data.automaton import Source
 from jaxrnn.models import cells
 from jaxrnn.models.cells import CELLS, CellKind
-from jaxrnn.rules import RULES, RuleKind, rule_kind, rule_length, takes
+from jaxrnn.rules import RULES, RuleKind, rule_kind, rule_length, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS, OptimizerKind, optimizer_kind
 
-A_RULE = "a function (model) -> Rule, which may take `length` and `dropout`, or a RuleKind"
-AN_OPTIMIZER = "a function (learning_rate) -> optax.GradientTransformation, or an OptimizerKind"
-A_TEXT = "a string, a function without arguments that gives one, or an automaton.Source"
+RULE_FORMS = "a function (model) -> Rule, which may take `length` and `dropout`, or a RuleKind"
+OPTIMIZER_FORMS = "a function (learning_rate) -> optax.GradientTransformation, or an OptimizerKind"
+TEXT_FORMS = "a string, a function without arguments that gives one, or an automaton.Source"
 
 
 class Text(NamedTuple):
@@ -24,25 +24,25 @@ class Text(NamedTuple):
     source: Source | None = None
 
 
-def cell(name: str) -> CellKind:
+def find_cell(name: str) -> CellKind:
     """Find a cell by name; `InputError` if it is unknown."""
-    return plugins.load("cell", name, CELLS, cells.cell_kind, cells.WANTED)
+    return plugins.load_part("cell", name, CELLS, cells.cell_kind, cells.CELL_FORMS)
 
 
-def rule(name: str) -> RuleKind:
+def find_rule(name: str) -> RuleKind:
     """Find a rule by name; `InputError` if it is unknown."""
-    return plugins.load("rule", name, RULES, rule_kind, A_RULE)
+    return plugins.load_part("rule", name, RULES, rule_kind, RULE_FORMS)
 
 
-def optimizer(name: str, flag: str = "optimizer") -> OptimizerKind:
+def find_optimizer(name: str, flag: str = "optimizer") -> OptimizerKind:
     """Find an optimizer by name; `InputError` if it is unknown."""
-    return plugins.load(flag, name, OPTIMIZERS, optimizer_kind, AN_OPTIMIZER)
+    return plugins.load_part(flag, name, OPTIMIZERS, optimizer_kind, OPTIMIZER_FORMS)
 
 
-def text(name_or_path: str) -> Text:
+def find_text(name_or_path: str) -> Text:
     """Read a text by name, path or import string and normalise it; raise `InputError` as `data.text.read` does."""
     if is_own_text(name_or_path):
-        return plugins.load("text", name_or_path, {}, lambda thing: _text_of(name_or_path, thing), A_TEXT)
+        return plugins.load_part("text", name_or_path, {}, lambda thing: _to_text(name_or_path, thing), TEXT_FORMS)
     return Text(texts.read(name_or_path), texts.known_source(name_or_path))
 
 
@@ -53,22 +53,22 @@ def is_own_text(name_or_path: str) -> bool:
 
 def characters_per_update(config: Config) -> int:
     """Return the characters per stream and update: the rule's `Rule.length`, before there is a model."""
-    return rule_length(rule(config.learning.rule), config.learning.rule_length)
+    return rule_length(find_rule(config.learning.rule), config.learning.rule_length)
 
 
 def reads_blocks(config: Config) -> bool:
     """Return whether an update of the rule reads --rule-length characters."""
-    kind = rule(config.learning.rule)
+    kind = find_rule(config.learning.rule)
     return rule_length(kind, 1) < rule_length(kind, 2)
 
 
 def may_read_blocks(rule_name: str) -> bool:
     """Return whether a rule may read blocks, as far as this is known before JAX starts, without making the rule."""
-    kind = rule(rule_name)
-    return takes(kind.make, "length") if kind.in_blocks is None else kind.in_blocks
+    kind = find_rule(rule_name)
+    return takes_parameter(kind.make, "length") if kind.in_blocks is None else kind.in_blocks
 
 
-def _text_of(name: str, thing: Any) -> Text | None:
+def _to_text(name: str, thing: Any) -> Text | None:
     made = thing() if callable(thing) and not isinstance(thing, type | Source) else thing
     if isinstance(made, Source):
         return Text(automaton.write_text(made, texts.NUM_SYNTHETIC, seed=0), made)

@@ -14,7 +14,7 @@ from jaxrnn.errors import InputError
 
 Entry = TypeVar("Entry")
 FORM = "package.module:name"
-NO_MODULES = ("synthetic",)  # what stands before the colon in names of our own
+PREFIXES = ("synthetic",)  # what stands before the colon in names of our own
 
 
 def is_import_string(value: str) -> bool:
@@ -22,15 +22,15 @@ def is_import_string(value: str) -> bool:
     module, colon, name = value.partition(":")
     if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         return False
-    return len(module) > 1 and module not in NO_MODULES and not _is_file(value)
+    return len(module) > 1 and module not in PREFIXES and not _is_file(value)
 
 
-def module_of(value: str) -> str:
+def module_name(value: str) -> str:
     """The module that an import string names."""
     return value.partition(":")[0]
 
 
-def load(flag: str, value: str, known: Mapping[str, Entry], entry_of: Callable[[Any], Entry | None], wanted: str) -> Entry:
+def load_part(flag: str, value: str, known: Mapping[str, Entry], entry_of: Callable[[Any], Entry | None], wanted: str) -> Entry:
     """The part that a setting names: a known one, or one that is imported.
 
     Args:
@@ -43,20 +43,20 @@ def load(flag: str, value: str, known: Mapping[str, Entry], entry_of: Callable[[
     if value in known:
         return known[value]
     if not is_import_string(value):
-        raise InputError(unknown(flag, value, known))
-    thing = imported(flag, value)
+        raise InputError(describe_unknown(flag, value, known))
+    thing = import_object(flag, value)
     entry = entry_of(thing)
     if entry is None:
-        raise InputError(f"--{flag} {value} is {in_words(thing)}; it must be {wanted}")
+        raise InputError(f"--{flag} {value} is {describe_object(thing)}; it must be {wanted}")
     return entry
 
 
-def unknown(flag: str, value: str, known: Mapping[str, Any]) -> str:
+def describe_unknown(flag: str, value: str, known: Mapping[str, Any]) -> str:
     """What to say of a name that is not among the known ones."""
-    return f"--{flag} {value!r} is unknown{_perhaps(value, known)}; known are {', '.join(known)}, or {FORM} for one of your own"
+    return f"--{flag} {value!r} is unknown{_suggest(value, known)}; known are {', '.join(known)}, or {FORM} for one of your own"
 
 
-def imported(flag: str, value: str) -> Any:
+def import_object(flag: str, value: str) -> Any:
     """What an import string names; modules in the current folder are found too.
 
     Raises:
@@ -64,13 +64,13 @@ def imported(flag: str, value: str) -> Any:
     """
     module_name, _, name = value.partition(":")
     with _current_folder_importable():
-        module = _module(flag, value, module_name)
+        module = _import_module(flag, value, module_name)
     if hasattr(module, name):
         return getattr(module, name)
-    raise InputError(f"--{flag} {value}: the module {module_name} has no {name!r}{_perhaps(name, vars(module))}")
+    raise InputError(f"--{flag} {value}: the module {module_name} has no {name!r}{_suggest(name, vars(module))}")
 
 
-def in_words(thing: Any) -> str:
+def describe_object(thing: Any) -> str:
     """What kind of thing this is: `the class Own`, `a module`, `an int: 3`."""
     if isinstance(thing, type):
         return f"the class {thing.__name__}"
@@ -82,20 +82,20 @@ def in_words(thing: Any) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _module(flag: str, value: str, name: str) -> ModuleType:
+def _import_module(flag: str, value: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _not_imported(flag, value, name, error) from None
+            raise _import_error(flag, value, name, error) from None
         raise InputError(
-            f"--{flag} {value}: there is no module {error.name}{_perhaps(error.name, _modules_beside(name))}"
+            f"--{flag} {value}: there is no module {error.name}{_suggest(error.name, _modules_beside(name))}"
         ) from None
     except (Exception, SystemExit) as error:  # whatever the code of somebody else raises
-        raise _not_imported(flag, value, name, error) from None
+        raise _import_error(flag, value, name, error) from None
 
 
-def _not_imported(flag: str, value: str, name: str, error: BaseException) -> InputError:
+def _import_error(flag: str, value: str, name: str, error: BaseException) -> InputError:
     said = str(error).partition("\n")[0][:200]
     return InputError(f"--{flag} {value}: importing {name} failed with {type(error).__name__}{f': {said}' * bool(said)}")
 
@@ -124,7 +124,7 @@ def _modules_beside(name: str) -> list[str]:
     return [f"{package}.{found.name}" for found in pkgutil.iter_modules(paths)]
 
 
-def _perhaps(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     similar = difflib.get_close_matches(name, [each for each in known if not each.startswith("_")], 1)
     return f"; did you mean {similar[0]}?" if similar else ""
 

@@ -40,7 +40,7 @@ def resolve(given: Given, saved: Config | None = None, origin: Config | None = N
     """
     by_auto = given.values.get("resume") == AUTO
     if saved is not None and given.preset is None and not by_auto:
-        return auto.as_saved(with_values(saved, given.values), saved)
+        return auto.resolve_auto_as_saved(with_values(saved, given.values), saved)
     origin = (origin or saved) if given.values.get("init_from") else None
     preset = PRESETS[given.preset or DEFAULT_PRESET]
     config = with_values(preset if origin is None else inherited_settings(origin, given.preset), given.values)
@@ -48,7 +48,7 @@ def resolve(given: Given, saved: Config | None = None, origin: Config | None = N
         return config
     if by_auto:  # the same command again, after the run got more epochs
         config = with_values(config, {"epochs": max(config.learning.epochs, saved.learning.epochs)})
-    return auto.as_saved(config, saved)
+    return auto.resolve_auto_as_saved(config, saved)
 
 
 def inherited_settings(origin: Config, preset: str | None) -> Config:

@@ -16,7 +16,7 @@ from jaxrnn.config.settings import (
 )
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
 from jaxrnn.models.cells import CELLS
-from jaxrnn.rules import RULES, takes
+from jaxrnn.rules import RULES, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS
 
 
@@ -46,7 +46,7 @@ def _check_network(model: ModelConfig) -> None:
         check_value("hidden-size", model.hidden_size, 1 <= model.hidden_size <= 100_000, "1 to 100000")
     check_value("num-layers", model.num_layers, 1 <= model.num_layers <= 100, "1 to 100")
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
-    cell = parts.cell(model.cell)
+    cell = parts.find_cell(model.cell)
     if "activation" not in cell.choices and model.activation != "sigmoid":
         raise InputError(f"--activation goes with --cell {_cells_with('activation')}; {model.cell} has a fixed one")
     check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
@@ -66,15 +66,15 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     if learning.learning_rate != AUTO:
         check_rate("learning-rate", learning.learning_rate)
     check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
-    rule, optimizer = parts.rule(learning.rule), parts.optimizer(learning.optimizer)
-    if learning.rule_length > 1 and not takes(rule.make, "length"):
+    rule, optimizer = parts.find_rule(learning.rule), parts.find_optimizer(learning.optimizer)
+    if learning.rule_length > 1 and not takes_parameter(rule.make, "length"):
         raise InputError(f"--rule-length goes with --rule {_that_take(RULES, 'length')}; {learning.rule} has none")
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
-    if learning.dropout and not takes(rule.make, "dropout"):
+    if learning.dropout and not takes_parameter(rule.make, "dropout"):
         raise InputError(f"--dropout goes with --rule {_that_take(RULES, 'dropout')}; {learning.rule} has none")
     check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
-    if learning.weight_decay and not takes(optimizer.make, "weight_decay"):
+    if learning.weight_decay and not takes_parameter(optimizer.make, "weight_decay"):
         known = _that_take(OPTIMIZERS, "weight_decay")
         raise InputError(f"--weight-decay goes with --optimizer {known}; {learning.optimizer} has none")
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
@@ -85,7 +85,7 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
 
 def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
     check_rate("dynamic-rate", tested.dynamic_rate)
-    parts.optimizer(tested.dynamic_optimizer, "dynamic-optimizer")
+    parts.find_optimizer(tested.dynamic_optimizer, "dynamic-optimizer")
     check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
     if tested.dynamic == AUTO and not text.validation_fraction:
         raise InputError("--dynamic auto needs a validation part: set --validation-fraction, for example to 0.05")
@@ -104,4 +104,4 @@ def _cells_with(choice: str) -> str:
 
 
 def _that_take(known: Mapping[str, Any], parameter: str) -> str:
-    return ", ".join(name for name, kind in known.items() if takes(kind.make, parameter))
+    return ", ".join(name for name, kind in known.items() if takes_parameter(kind.make, parameter))

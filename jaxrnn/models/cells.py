@@ -33,8 +33,8 @@ CELLS: dict[str, CellKind] = {
     "lstm": CellKind(LSTM, "LSTM", (0.1, 1.0)),
     "lru": CellKind(LRU, "LRU", (0.03, 0.3), has_complex_units=True),
 }
-UNSQUASHED_RATES = (0.01, 0.3)  # instead of `sgd_rates` if the activation is tanh or relu
-WANTED = (
+TANH_RELU_RATES = (0.01, 0.3)  # instead of `sgd_rates` if the activation is tanh or relu
+CELL_FORMS = (
     "a cell class of flax.linen (made with features=), of flax.nnx (in_features, hidden_features, rngs=) or derived from "
     "jaxrnn.models.base.Cell, a function (vocab_size, hidden_size) -> Model, or a CellKind"
 )
@@ -45,7 +45,7 @@ def cell_kind(thing: Any) -> CellKind | None:
     if isinstance(thing, CellKind):
         return thing
     if not isinstance(thing, type):
-        makes_model = callable(thing) and not isinstance(thing, nn.Module) and _takes_two(thing)
+        makes_model = callable(thing) and not isinstance(thing, nn.Module) and _takes_two_arguments(thing)
         return CellKind(_no_cell, thing.__name__, model=thing) if makes_model and hasattr(thing, "__name__") else None
     if issubclass(thing, Cell):
         return CellKind(thing, thing.__name__, choices=tuple(name for name in ("activation", "leak") if hasattr(thing, name)))
@@ -65,7 +65,7 @@ def _no_cell(*arguments: Any) -> nn.RNNCellBase:
     raise InputError("a function that makes a whole model makes no cell of a layer")
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
+def _takes_two_arguments(function: Callable[..., Any]) -> bool:
     try:
         inspect.signature(function).bind(None, None)
     except (TypeError, ValueError):

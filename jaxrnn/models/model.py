@@ -32,7 +32,7 @@ class Layer(NamedTuple):
     gates_of_sum: bool = False  # whether `gates` uses only the sum of its last two arguments
 
 
-def _whole_only(*arguments: Any) -> Any:
+def _raise_no_layers(*arguments: Any) -> Any:
     raise InputError("this model has no layers, only a whole step; give it `embed`, `layers` and `read_out`")
 
 
@@ -43,9 +43,9 @@ class Model(NamedTuple):
     initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  # () for one stream, (B,) for B streams
     step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  # one character per stream
     # For rules that look inside; they raise an error for a model without layers.
-    embed: Callable[[Params, Ids], Inputs] = _whole_only  # the input of the first cell
+    embed: Callable[[Params, Ids], Inputs] = _raise_no_layers  # the input of the first cell
     layers: tuple[Layer, ...] = ()  # the functions of each cell; () for foreign cells
-    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _whole_only  # from the last cell's output
+    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  # from the last cell's output
     vocab_size: int = 0  # 0: the number of logits (`num_characters`)
 
 
@@ -92,23 +92,25 @@ def network(
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
     kind = cell if isinstance(cell, CellKind) else CELLS[cell]
     if kind.model is not None:
-        return _checked(kind, kind.model(vocab_size, hidden_size), vocab_size, num_layers, embedding_size)
+        return _check_model(kind, kind.model(vocab_size, hidden_size), vocab_size, num_layers, embedding_size)
     start = INITIALISATIONS[initialisation]
     choices = {"activation": ACTIVATIONS[activation], "leak": leak}
     input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
-    cells = tuple(_made(kind, size, hidden_size, start, choices) for size in input_sizes)
+    cells = tuple(_make_cell(kind, size, hidden_size, start, choices) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
     return _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
 
 
-def _made(kind: CellKind, input_size: int, hidden_size: int, start: Initialisation, choices: dict[str, Any]) -> nn.RNNCellBase:
+def _make_cell(
+    kind: CellKind, input_size: int, hidden_size: int, start: Initialisation, choices: dict[str, Any]
+) -> nn.RNNCellBase:
     try:
         return kind.make(input_size, hidden_size, start, **{name: choices[name] for name in kind.choices})
     except TypeError as error:
         raise InputError(f"{kind.title} cannot make a cell: {error}") from None
 
 
-def _checked(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
+def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
     """Check a model made by a user's function, which decides about layers and embeddings itself."""
     for flag, value, default in (("num-layers", num_layers, 1), ("embedding-size", embedding_size, 0)):
         if value != default:

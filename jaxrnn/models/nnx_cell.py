@@ -14,7 +14,7 @@ from jaxrnn.array_types import Carry, RandomKey
 CellFactory = Callable[..., Any]
 
 
-class Taken(NamedTuple):
+class SplitModule(NamedTuple):
     """An nnx module split into graph, weights and the rest."""
 
     graph: Any  # nnx.GraphDef
@@ -31,12 +31,12 @@ class NNXCell(nn.RNNCellBase):
     factory: CellFactory
     input_size: int
     hidden_size: int
-    template: Taken
+    template: SplitModule
 
     def setup(self) -> None:
         shapes, _ = jax.tree.flatten_with_path(self.template.weights)
         if self.is_initializing():
-            starts = jax.tree.leaves(_taken(self._make(self.make_rng("params"))).weights)
+            starts = jax.tree.leaves(_split_module(self._make(self.make_rng("params"))).weights)
         else:  # Linen only compares the shapes
             starts = [jnp.zeros(leaf.shape, leaf.dtype) for _, leaf in shapes]
         self.weights = [
@@ -45,14 +45,14 @@ class NNXCell(nn.RNNCellBase):
 
     def __call__(self, carry: Carry, inputs: Float[Array, "*streams features"]) -> tuple[Carry, Any]:
         weights = jax.tree.unflatten(jax.tree.structure(self.template.weights), self.weights)
-        return _whole(self.template._replace(weights=weights))(carry, inputs)
+        return _merge_module(self.template._replace(weights=weights))(carry, inputs)
 
     @nn.nowrap
     def initialize_carry(self, rng: RandomKey, input_shape: tuple[int, ...]) -> Carry:
         """Make the initial carry; the last axis of `input_shape` is the feature axis."""
         from flax import nnx
 
-        return _whole(self.template).initialize_carry(input_shape, rngs=nnx.Rngs(rng))
+        return _merge_module(self.template).initialize_carry(input_shape, rngs=nnx.Rngs(rng))
 
     @property
     def num_feature_axes(self) -> int:
@@ -72,19 +72,19 @@ def nnx_cell(factory: CellFactory, input_size: int, hidden_size: int) -> NNXCell
     def make() -> Any:
         return factory(input_size, hidden_size, rngs=nnx.Rngs(0))
 
-    template = _taken(nnx.eval_shape(make))
+    template = _split_module(nnx.eval_shape(make))
     if jax.tree.leaves(template.rest):  # used as they are, so their values are needed
-        template = template._replace(rest=_taken(make()).rest)
+        template = template._replace(rest=_split_module(make()).rest)
     return NNXCell(factory, input_size, hidden_size, template)
 
 
-def _taken(module: Any) -> Taken:
+def _split_module(module: Any) -> SplitModule:
     from flax import nnx
 
-    return Taken(*nnx.split(module, nnx.Param, ...))
+    return SplitModule(*nnx.split(module, nnx.Param, ...))
 
 
-def _whole(taken: Taken) -> Any:
+def _merge_module(taken: SplitModule) -> Any:
     from flax import nnx
 
     return nnx.merge(*taken)

@@ -1,6 +1,6 @@
 """Online gradient rules, one file per rule; no rule imports another."""
 
-from jaxrnn.rules.base import Gradient, Rule, RuleKind, make_rule, rule_kind, rule_length, takes
+from jaxrnn.rules.base import Gradient, Rule, RuleKind, make_rule, rule_kind, rule_length, takes_parameter
 from jaxrnn.rules.bptt import bptt
 from jaxrnn.rules.one_step import one_step
 from jaxrnn.rules.rflo import rflo
@@ -38,7 +38,7 @@ __all__ = [
     "rule_length",
     "snap1",
     "snap_n",
-    "takes",
+    "takes_parameter",
     "tbptt_sliding",
     "uoro",
 ]

@@ -41,7 +41,7 @@ class RuleKind(NamedTuple):
     is_noisy: bool = False  # then SGD needs a tenth of the rate
 
 
-def takes(function: Callable[..., Any], name: str) -> bool:
+def takes_parameter(function: Callable[..., Any], name: str) -> bool:
     """Return whether a function has a parameter of this name."""
     try:
         return name in inspect.signature(function).parameters
@@ -58,7 +58,7 @@ def rule_kind(thing: Any) -> RuleKind | None:
 
 def _can_make(function: Any) -> bool:
     with contextlib.suppress(TypeError, ValueError):
-        inspect.signature(function).bind(None, **{name: 1 for name in ("length", "dropout") if takes(function, name)})
+        inspect.signature(function).bind(None, **{name: 1 for name in ("length", "dropout") if takes_parameter(function, name)})
         return True
     return False
 
@@ -69,7 +69,7 @@ def rule_length(kind: RuleKind, length: int) -> int:
     if kind.in_blocks is not None:
         return length if kind.in_blocks else 1
     try:
-        return _made(kind, network("elman", 2, 2), length, 0.0).length
+        return _call_factory(kind, network("elman", 2, 2), length, 0.0).length
     except Exception:  # it may need another kind of network; `make_rule` reports what is wrong
         return 1
 
@@ -80,7 +80,7 @@ def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.
     Raises:
       InputError: the result is not a rule, or reads another number of characters per update than its entry says.
     """
-    rule, name = _made(kind, model, length, dropout), getattr(kind.make, "__name__", "of your own")
+    rule, name = _call_factory(kind, model, length, dropout), getattr(kind.make, "__name__", "of your own")
     if not isinstance(rule, Rule):
         raise InputError(f"the rule {name} returns a {type(rule).__name__}; it must return a jaxrnn.Rule")
     says = rule_length(kind, length)
@@ -89,9 +89,9 @@ def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.
     return rule
 
 
-def _made(kind: RuleKind, model: Model, length: int, dropout: float) -> Any:
+def _call_factory(kind: RuleKind, model: Model, length: int, dropout: float) -> Any:
     wanted = {"length": length, "dropout": dropout}
-    return kind.make(model, **{name: value for name, value in wanted.items() if takes(kind.make, name)})
+    return kind.make(model, **{name: value for name, value in wanted.items() if takes_parameter(kind.make, name)})
 
 
 def influence_rule(

@@ -86,7 +86,7 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
 
 def network_in_words(settings: ModelConfig) -> str:
     """What kind it is, and how large."""
-    cell = parts.cell(settings.cell)
+    cell = parts.find_cell(settings.cell)
     layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
     units = f"{settings.activation} units" if "activation" in cell.choices else "units"
     embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""

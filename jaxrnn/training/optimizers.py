@@ -17,7 +17,7 @@ import optax.contrib
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.errors import InputError
-from jaxrnn.rules import takes
+from jaxrnn.rules import takes_parameter
 
 WARM_UP = 100  # updates of a cosine schedule, at most
 ENDLESS = 2**31 - 1  # updates of a run whose end is not known yet
@@ -78,7 +78,7 @@ def _can_make(function: Any) -> bool:
 
 
 def _rate_parameter(make: Callable[..., Any]) -> str | None:
-    return next((name for name in RATES if takes(make, name)), None)
+    return next((name for name in RATES if takes_parameter(make, name)), None)
 
 
 class ClippingState(NamedTuple):
@@ -112,7 +112,7 @@ def make_optimizer(
       InputError: a weight decay that it does not take, or something that is not an optimizer.
     """
     kind = name if isinstance(name, OptimizerKind) else OPTIMIZERS[name]
-    has_decay = takes(kind.make, "weight_decay")
+    has_decay = takes_parameter(kind.make, "weight_decay")
     if weight_decay and not has_decay:
         raise InputError(f"weight decay is {weight_decay:g}, but this optimizer has none")
     decay = {"weight_decay": weight_decay} if has_decay and weight_decay is not None else {}
