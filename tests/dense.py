@@ -1,4 +1,4 @@
-"""The second witness, for any model of one stream: J, what each weight does to each number of the carry, as one matrix.
+"""A second witness for any model of one stream: the whole influence matrix J of weights on the carry.
 
 JAX gives the derivatives of single steps, with respect to all weights and the whole carry as one vector each: I, D, the loss's
 own gradient g, and delta. What is made of them is written here in NumPy.

@@ -1,4 +1,4 @@
-"""Gradients while reading a text at fixed weights: what the rules are compared by."""
+"""Gradients of a rule over a text at fixed weights, to compare rules by."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The independent witness: the same network, its gradient and its training in float64 NumPy, derived by hand.
+"""An independent witness: the same network, its gradient and its training in float64 NumPy, derived by hand.
 
 h = f(W_x[x] + W_h h' + b), p = softmax(W_o h + c), loss = -log p[y]. With d = p - onehot(y):
 dW_o = d h^T, dc = d, dz = f'(z) * (W_o^T d), dW_x[x] = dz, dW_h = h' dz^T, db = dz.

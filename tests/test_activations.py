@@ -1,4 +1,4 @@
-"""The fast forms are the functions that they stand for, to the precision of float32, and exactly in float64."""
+"""The fast activations equal the exact functions to float32 precision, and exactly in float64."""
 
 import jax
 import jax.numpy as jnp

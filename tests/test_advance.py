@@ -1,4 +1,4 @@
-"""Reading on from one snapshot to a later one: the same numbers, however the way is divided and interrupted."""
+"""Advance from one snapshot to a later one: the same numbers however the updates are split and interrupted."""
 
 import functools
 
@@ -71,7 +71,7 @@ def test_without_a_validation_part_the_best_is_the_lowest_online_loss():
     jax.tree.map(np.testing.assert_array_equal, second.snapshot.best_params, second.snapshot.state.params)
 
 
-def test_the_fraction_of_clipped_updates_is_told():
+def test_the_fraction_of_clipped_updates_is_reported():
     (advanced,) = epochs_of(task_of(epochs=1, clip_norm=2.0))
     assert 0 < advanced.epoch.clipped_fraction < 1
     assert epochs_of(task_of(epochs=1))[0].epoch.clipped_fraction is None
@@ -84,7 +84,7 @@ def broken(snapshot, part, value):
     return snapshot._replace(state=snapshot.state._replace(params=params))
 
 
-def test_what_is_no_number_is_a_problem():
+def test_nan_is_a_problem():
     task = task_of()
     first = task.data.vocabulary.characters[0]
     unread = task._replace(stream=jnp.where(task.stream == 0, 1, task.stream))  # whose weights are never used
@@ -96,7 +96,7 @@ def test_what_is_no_number_is_a_problem():
     advance(unread, first_snapshot(task), 50)
 
 
-def test_a_validation_loss_that_is_no_number_is_a_problem():
+def test_a_nan_validation_loss_is_a_problem():
     task = with_validation_nats(task_of("mikolov2010"), [np.nan])
     with pytest.raises(Divergence, match="the validation loss is not finite"):
         advance(task, first_snapshot(task), 10**6)
@@ -150,7 +150,7 @@ def assert_same(snapshot, other):
         np.testing.assert_array_equal(a, b)
 
 
-def test_stopped_saved_and_gone_on_with_it_ends_in_the_same_bits(tmp_path):
+def test_a_run_stopped_saved_and_resumed_ends_in_the_same_bits(tmp_path):
     check_stopped(tmp_path, stop=1_300, streams=1, calls=(7, 1_000), num_updates=90)
 
 
@@ -162,12 +162,12 @@ def test_stopped_saved_and_gone_on_with_it_ends_in_the_same_bits(tmp_path):
     st.sampled_from([(1, 1), (7, 1_000), (1_000, 7)]),
     st.integers(20, 400),
 )
-def test_stopped_anywhere_saved_and_gone_on_with_it_ends_in_the_same_bits(tmp_path_factory, stop, streams, calls, num_updates):
+def test_a_run_stopped_anywhere_saved_and_resumed_ends_in_the_same_bits(tmp_path_factory, stop, streams, calls, num_updates):
     check_stopped(tmp_path_factory.mktemp("run"), stop, streams, calls, num_updates)
 
 
 def check_stopped(run_dir, stop, streams, calls, num_updates):
-    """Stopped after so many characters, saved, and gone on with, with another number of updates to a call."""
+    """Stopped after so many characters, saved, and resumed with another number of updates per call."""
     before, after = (compiled_task(streams, updates_per_call) for updates_per_call in calls)
     expected = never_stopped(streams, calls[0])
     snapshot, windows, epochs = first_snapshot(before), [], []

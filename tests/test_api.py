@@ -1,4 +1,4 @@
-"""The functions of a notebook: a run from Python is the run of the command line."""
+"""The notebook API: a run from Python equals the run of the command line."""
 
 import json
 import signal
@@ -99,7 +99,7 @@ def test_a_text_that_cannot_be_scored_is_an_exception(run, text):
         jaxrnn.generate(run, text)
 
 
-def test_an_interrupted_run_is_saved_and_says_how_to_go_on(folder, monkeypatch):
+def test_an_interrupted_run_is_saved_and_says_how_to_resume(folder, monkeypatch):
     read_on = loop.advance
 
     def interrupted(*arguments):

@@ -1,4 +1,4 @@
-"""Arguments as they are typed, and `~` in every path."""
+"""Command-line arguments as users type them, and `~` in every path."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Networks with gates that learn from blocks: from the command line, end to end."""
+"""Gated networks that learn from blocks, end to end from the command line."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def trained(few_candidates, tmp_path_factory):
     return path
 
 
-def test_what_was_left_to_choose_is_chosen_and_saved(trained):
+def test_auto_settings_are_resolved_and_saved(trained):
     run = checkpoint.load_run(trained)
     assert run.config.learning.dropout == choose_dropout(6_000, 8)
     assert run.config.text.validation_fraction == 0.05
@@ -86,7 +86,7 @@ def test_epochs_cannot_grow_where_the_rate_has_fallen_to_nothing(trained, capsys
 
 
 @pytest.mark.slow
-def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys):
+def test_a_timed_run_is_planned_and_ends_on_time(tmp_path, capsys):
     run_dir, minutes = tmp_path / "run", 0.05
     train.main(["gru", *TINY, "--minutes", str(minutes), "--run-dir", str(run_dir)])
     out, plans = capsys.readouterr().out, [event for event in events(run_dir) if event["event"] == "plan"]
@@ -117,7 +117,7 @@ def test_a_run_of_so_many_minutes_is_laid_out_and_ends_on_time(tmp_path, capsys)
         (["--cell", "transformer"], "--cell"),
     ],
 )
-def test_what_does_not_go_together_is_told(folder, capsys, flags, said):
+def test_incompatible_flags_are_reported(folder, capsys, flags, said):
     assert said in error_of(capsys, train.main, flags)
     assert not (folder / "runs").exists()
 

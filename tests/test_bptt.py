@@ -1,4 +1,4 @@
-"""Truncated BPTT in blocks: against the gradient of an unrolled loop, which is written here in plain Python."""
+"""Truncated BPTT in blocks equals the gradient of a loop unrolled in plain Python."""
 
 import jax
 import jax.numpy as jnp
@@ -142,7 +142,7 @@ def test_going_on_from_a_copy_gives_the_same_bits():
 
 
 @pytest.mark.parametrize(("length", "dropout"), [(0, 0.0), (3, 1.0), (3, -0.1)])
-def test_what_there_is_not_is_an_error(length, dropout):
+def test_an_invalid_length_or_dropout_is_an_error(length, dropout):
     with pytest.raises(InputError, match=f"length is {length} and dropout {dropout}; length must be 1"):
         bptt(MODELS["gru"], length, dropout)
 

@@ -1,4 +1,4 @@
-"""The gated cells have the equations of Flax's own, and their weights; a leaky one those of its paper."""
+"""Gated cells have Flax's equations and weights; leaky cells those of their paper."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What checks types and shapes at each call in all tests does refuse what is wrong."""
+"""The checks of types and shapes in all tests reject wrong calls."""
 
 import jax
 import jax.numpy as jnp

@@ -209,7 +209,7 @@ def test_no_place_for_temporary_files_is_an_error_and_no_damage(tmp_path, saved,
     assert (store.list_numbers(tmp_path / "[x]"), checkpoint.load_run(tmp_path / "[x]").rejected) == ([1], ())
 
 
-def test_no_run_is_told(tmp_path):
+def test_a_missing_run_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"no run in .*: it holds no checkpoint"):
         checkpoint.load_run(tmp_path)
     (tmp_path / "checkpoints").mkdir()
@@ -291,7 +291,7 @@ def test_a_state_on_several_devices_comes_back_on_one_and_the_other_way_round(sa
     assert_same(again, saved[1][1])
 
 
-def test_a_checkpoint_from_another_device_is_gone_on_with_on_this_one(saved, copied, task):
+def test_a_checkpoint_from_another_device_is_resumed_on_this_one(saved, copied, task):
     state, best_params = jax.device_put(saved[1][1], jax.devices()[1])
     checkpoint.save_checkpoint(copied, task.config, task.data, Snapshot(state, best_params, saved[2]))
     run = checkpoint.load_run(copied)

@@ -88,7 +88,7 @@ def test_a_run_may_have_any_name(folder, capsys, name):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_file_without_a_full_stop_can_be_gone_on_with_from_elsewhere(folder, capsys, monkeypatch):
+def test_a_run_on_a_file_without_a_full_stop_can_be_resumed_from_elsewhere(folder, capsys, monkeypatch):
     (folder / "mine.txt").write_text("bonjour le monde\n" * 40, encoding="utf-8")
     train.main([*SMALL, "--text", "mine.txt", "--epochs", "1", "--run-dir", "my run"])
     assert "python -m jaxrnn.sample 'my run'" in capsys.readouterr().out
@@ -134,7 +134,7 @@ def test_unknown_characters_of_another_text_can_be_left_out(trained, folder, cap
     assert "without 2 unknown characters" in capsys.readouterr().out
 
 
-def test_an_output_that_is_full_is_told(trained, monkeypatch, capsys):
+def test_a_full_output_is_reported(trained, monkeypatch, capsys):
     with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, write_through=True))
         with pytest.raises(SystemExit) as exit_:

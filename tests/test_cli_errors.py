@@ -1,4 +1,4 @@
-"""What the command lines say of wrong input: one line, exit code 2, nothing written."""
+"""Invalid input on the command line: one line of error, exit code 2, nothing written."""
 
 import os
 import shutil
@@ -81,7 +81,7 @@ def files(folder):
         (["--resume", "one.txt"], "no run in 'one.txt'"),
     ],
 )
-def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(folder, capsys, arguments, said):
+def test_invalid_input_to_training_is_a_one_line_error_and_writes_nothing(folder, capsys, arguments, said):
     files(folder)
     before = sorted(folder.rglob("*"))
     assert said in error_of(capsys, train.main, arguments)
@@ -105,12 +105,12 @@ def test_wrong_input_to_training_is_told_in_one_line_and_nothing_is_written(fold
         (["none"], "no run in 'none'"),
     ],
 )
-def test_wrong_input_to_sampling_is_told_in_one_line(trained, monkeypatch, capsys, arguments, said):
+def test_invalid_input_to_sampling_is_a_one_line_error(trained, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(trained)
     assert said in error_of(capsys, sample.main, arguments)
 
 
-def test_wrong_input_to_evaluation_is_told_in_one_line(trained, monkeypatch, capsys):
+def test_invalid_input_to_evaluation_is_a_one_line_error(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     run_dir = "runs/notebook-comedie-0"
     assert "--dynamic is 0.0" in error_of(capsys, evaluate.main, [run_dir, "--dynamic", "0"])
@@ -132,7 +132,7 @@ def test_a_place_where_no_folder_can_be_made_is_named(folder, capsys, make):
 
 
 @pytest.mark.parametrize("program", [sample, evaluate])
-def test_a_damaged_run_is_told_in_one_line(trained, tmp_path, capsys, program):
+def test_a_damaged_run_is_a_one_line_error(trained, tmp_path, capsys, program):
     run_dir = shutil.copytree(trained / "runs" / "notebook-comedie-0", tmp_path / "copy")
     newest = max((run_dir / "checkpoints").iterdir(), key=lambda path: int(path.name))
     for path in newest.rglob("*"):
@@ -149,7 +149,7 @@ def test_a_damaged_run_is_told_in_one_line(trained, tmp_path, capsys, program):
     assert "every checkpoint of the run in" in error_of(capsys, program.main, [str(run_dir)])
 
 
-def test_too_little_memory_is_told_in_one_line(capsys):
+def test_too_little_memory_is_a_one_line_error(capsys):
     def fail(arguments):
         with cli.exit_on_error():
             raise arguments

@@ -71,7 +71,7 @@ def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
 
 
 @pytest.mark.parametrize("newer", [{"learning": {"momentum": 0.9}}, {"momentum": {}}])
-def test_a_setting_of_a_newer_version_is_told(newer):
+def test_a_setting_of_a_newer_version_is_an_error(newer):
     with pytest.raises(InputError, match="hold 'momentum', which this version does not know"):
         configs.config_from_json(configs.config_to_json(PRESETS["notebook"]) | newer)
 

@@ -1,4 +1,4 @@
-"""Killed at any moment and gone on with, a run ends in the same bytes as one that was left alone."""
+"""A run that is killed at any moment and resumed ends in the same bytes as an undisturbed one."""
 
 import json
 import os

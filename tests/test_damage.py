@@ -1,4 +1,4 @@
-"""Every file of a checkpoint, damaged in every way: found and passed over, or harmless; never other numbers."""
+"""Any damage to any file of a checkpoint is detected or harmless, and never gives other numbers."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Streams shared out over devices and processes: the same numbers, saved and gone on with anywhere."""
+"""Streams sharded over devices and processes give the same numbers, saved and resumed anywhere."""
 
 import dataclasses
 import json
@@ -78,7 +78,7 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_saved_on_8_devices_is_gone_on_with_on_1(folder, alone, capsys):
+def test_a_run_saved_on_8_devices_is_resumed_on_1(folder, alone, capsys):
     train.main([*TINY, "--epochs", "1", "--num-devices", "8", "--run-dir", "moved"])
     train.main(["--resume", "moved", "--epochs", "2", "--num-devices", "1"])
     assert "8 then and 1 now" in capsys.readouterr().out
@@ -129,7 +129,7 @@ def assert_same_losses(run_dir, other):
         (3, "bptt", 64, 2),
     ],
 )
-def test_devices_are_used_that_gain(monkeypatch, there, rule, num_streams, number):
+def test_as_many_devices_are_used_as_speed_up_training(monkeypatch, there, rule, num_streams, number):
     monkeypatch.setattr(jax, "device_count", lambda: there)
     settings = Config(learning=LearningConfig(rule=rule, num_streams=num_streams))
     chosen = devices.resolve_num_devices(settings)
@@ -157,7 +157,7 @@ def test_devices_are_used_that_gain(monkeypatch, there, rule, num_streams, numbe
         (["--precision", "bfloat16"], "a CPU multiplies in float32"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(folder, capsys, flags, words):
+def test_impossible_device_settings_are_a_one_line_error(folder, capsys, flags, words):
     assert words in error_of(capsys, train.main, flags)
     assert not list(folder.iterdir())
 

@@ -1,4 +1,4 @@
-"""The cells whose units reach themselves alone, against NumPy: one with real numbers, one with complex numbers."""
+"""Diagonal cells equal NumPy: IndRNN in real numbers, LRU in complex numbers."""
 
 import math
 
@@ -79,6 +79,6 @@ def test_an_lru_begins_with_the_sizes_of_its_paper_and_any_angle():
 
 
 @pytest.mark.parametrize("hidden_size", [1, 7])
-def test_an_odd_number_of_numbers_is_no_number_of_complex_units(hidden_size):
+def test_an_odd_hidden_size_is_an_error(hidden_size):
     with pytest.raises(InputError, match=f"hidden_size is {hidden_size}; an LRU needs an even hidden_size"):
         network("lru", VOCAB, hidden_size).init(jax.random.key(0))

@@ -108,7 +108,7 @@ def test_a_block_is_scored_before_it_is_learned_from_and_no_character_is_left_ou
     np.testing.assert_allclose(few, frozen, rtol=1e-5)
 
 
-def test_streams_are_read_side_by_side(model, params, ids):
+def test_streams_are_read_in_parallel(model, params, ids):
     """Each of them as one stream would be read, from a carry of its own."""
     together = evaluation.frozen_evaluation(model, 3)(params, ids, jax.random.key(5))
     carries = reader(model, (3,)).begin(params, jax.random.key(5)).carry
@@ -119,7 +119,7 @@ def test_streams_are_read_side_by_side(model, params, ids):
     np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=1e-5)
 
 
-def test_the_best_way_to_go_on_learning_is_the_best_of_the_candidates(model, params, ids, monkeypatch):
+def test_the_best_of_the_candidates_is_chosen(model, params, ids, monkeypatch):
     monkeypatch.setattr(evaluation, "CANDIDATES", {"sgd": (1e-3, 0.5, 1e3), "adam": (1e-4,)})
     monkeypatch.setattr(evaluation, "mix_losses", lambda members: np.full(2, np.inf))
     key = jax.random.key(5)
@@ -145,12 +145,12 @@ def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, id
     assert nats < members.mean(1).min()
 
 
-def test_a_member_of_a_mixture_that_has_run_away_is_as_good_as_left_out():
+def test_a_diverged_member_of_a_mixture_is_practically_ignored():
     good, ill = np.full(50, 1.5), np.append(np.full(10, 1.4), np.full(40, np.nan))
     assert evaluation.mix_losses([good, ill])[20:].mean() == pytest.approx(1.5, abs=0.02)
 
 
-def test_the_kinds_of_going_on_in_words():
+def test_dynamic_settings_are_described_in_words():
     several = evaluation.DynamicSettings("adam", (1e-4, 3e-4, 1e-3), 16)
     assert evaluation.describe_dynamic(FIXED) == "sgd at rate 0.1"
     words = "adam at rates 0.0001, 0.0003 and 0.001, mixed with the frozen model, after blocks of 16"

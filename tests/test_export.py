@@ -62,7 +62,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(file):
             weights.read_weights(file)
 
 
-def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
+def test_what_does_not_fit_is_an_error(run, file, tmp_path, capsys):
     assert "exists already" in error_of(capsys, export.main, [str(run.path), str(file)])
     assert "cannot be written" in error_of(capsys, export.main, [str(run.path), str(tmp_path / "none" / "x")])
     assert "no run in" in error_of(capsys, export.main, [str(tmp_path), str(tmp_path / "x")])
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_told(run, file, tmp_path, capsys):
         ("x" * 300, "File name too long"),
     ],
 )
-def test_a_file_that_cannot_be_written_is_told_in_one_line(run, folder, capsys, name, said):
+def test_a_file_that_cannot_be_written_is_a_one_line_error(run, folder, capsys, name, said):
     (folder / "file").write_text("mine")
     (folder / "folder").mkdir()
     (folder / "link").symlink_to("nowhere")

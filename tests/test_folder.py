@@ -171,7 +171,7 @@ def test_names_that_were_short_enough_stay():
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "x/" * 1_990])
-def test_a_folder_whose_name_is_too_long_is_told_and_not_made(folder, name):
+def test_a_folder_whose_name_is_too_long_is_an_error_and_not_made(folder, name):
     with pytest.raises(InputError, match="cannot be written: File name too long"):
         run_folder.make_run_folder("notebook", new_run_in(name))
     assert list(folder.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Which weights reach the carry, weights and carries as vectors, and what the rules refuse."""
+"""Which weights reach the carry, flat weights and carries, and the models that rules reject."""
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,7 @@ def test_a_carry_is_a_vector_and_back(model, streams):
     jax.tree.map(np.testing.assert_array_equal, again, carry)
 
 
-def test_bytes_are_told_as_one_reads_them():
+def test_bytes_are_formatted_with_their_unit():
     sizes = [1023, 1536, 2**20, 2**31]
     assert [_influence.format_bytes(size) for size in sizes] == ["1023 bytes", "1.5 KiB", "1 MiB", "2 GiB"]
 

@@ -1,4 +1,4 @@
-"""The rules where short memory is worse than none: influence balancing, as `experiments/influence_balancing.py` sets it up."""
+"""Influence balancing, where short memory is worse than none, as in `experiments/influence_balancing.py`."""
 
 import importlib
 import sys
@@ -41,12 +41,12 @@ def test_the_whole_influence_has_the_other_sign_than_the_near_one():
 
 
 @pytest.mark.parametrize(("name", "num_steps"), [("TBPTT(100)", 5_000), ("RTRL", 25_000), ("UORO", 25_000)])
-def test_whoever_sees_far_enough_arrives(name, num_steps):
+def test_rules_that_see_far_enough_converge(name, num_steps):
     np.testing.assert_allclose(end_of(name, num_steps), -1 / 6, rtol=0.01)
 
 
 @pytest.mark.parametrize("name", ["TBPTT(1)", "TBPTT(10)"])
-def test_whoever_sees_too_few_steps_goes_the_wrong_way_for_ever(name):
+def test_rules_that_see_too_few_steps_go_the_wrong_way(name):
     assert abs(end_of(name)) > 1e3
 
 

@@ -66,6 +66,6 @@ def test_there_is_no_best_before_the_first_epoch_is_over(tmp_path, capsys):
     assert "no best epoch" in error_of(capsys, sample.main, [str(run_dir), "--weights", "best"])
 
 
-def test_what_is_no_run_is_told(tmp_path, capsys):
+def test_a_folder_without_a_run_is_reported(tmp_path, capsys):
     assert "it holds no checkpoint" in error_of(capsys, inspect.main, [str(tmp_path)])
     assert "RUN is missing" in error_of(capsys, inspect.main, [])

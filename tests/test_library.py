@@ -1,4 +1,4 @@
-"""`import jaxrnn`: all public names, and JAX only when one of them is asked for."""
+"""`import jaxrnn` has all public names and imports JAX only when one of them is used."""
 
 import importlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Rules that keep a part of what weights do to the carry: against the whole of it, masked by the second witness."""
+"""Rules that keep part of the influence equal the whole influence masked by the second witness."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What a rule remembers: from update to update, in a file, in how many bytes."""
+"""The memory of a rule: from update to update, in a file, and its size in bytes."""
 
 import functools
 import re
@@ -211,7 +211,7 @@ def test_a_layer_remembers_nothing_of_weights_that_reach_other_layers_alone():
         assert set(memory) == {f"{name}/input_kernel", f"{name}/nu", f"{name}/theta"}
 
 
-def test_a_run_with_a_random_rule_is_gone_on_with_in_the_same_bits(tmp_path):
+def test_a_run_with_a_random_rule_resumes_in_the_same_bits(tmp_path):
     task = task_of(rule="uoro", learning_rate=0.001)
     snapshot = advance(task, first_snapshot(task), 20).snapshot
     checkpoint.save_checkpoint(tmp_path, task.config, task.data, snapshot)

@@ -1,4 +1,4 @@
-"""Rare characters in one class: eq. 7 of Mikolov et al. (2010), from the model to the run."""
+"""Rare characters merged into one class (eq. 7 of Mikolov et al., 2010), from the model to the run."""
 
 import contextlib
 import io
@@ -169,7 +169,7 @@ def test_exported_weights_come_back_and_start_a_run_that_merges_the_same(run_dir
 
 
 @pytest.mark.slow
-def test_a_run_is_gone_on_with_and_tested_exactly(run_dir, tmp_path, capsys):
+def test_a_run_resumes_and_is_tested_exactly(run_dir, tmp_path, capsys):
     train.main([*FLAGS, "--epochs", "2", "--run-dir", str(tmp_path / "whole")])
     train.main(["--resume", str(run_dir), "--epochs", "2"])
     whole, resumed = checkpoint.load_run(tmp_path / "whole"), checkpoint.load_run(run_dir)
@@ -182,7 +182,7 @@ def test_a_run_is_gone_on_with_and_tested_exactly(run_dir, tmp_path, capsys):
     assert first == second
 
 
-def test_what_cannot_be_merged_is_told(run_dir, folder, capsys):
+def test_what_cannot_be_merged_is_an_error(run_dir, folder, capsys):
     assert "--rare-threshold 10000 merges all characters" in error_of(capsys, train.main, [*SMALL, "--rare-threshold", "10000"])
     flags = ["--rare-threshold", "5", "--init-from", str(run_dir)]
     assert "--rare-threshold does not go with --init-from" in error_of(capsys, train.main, flags)

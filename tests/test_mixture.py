@@ -163,7 +163,7 @@ def test_float32_losses_are_mixed_in_float64_and_left_as_they_are():
         ([0.5, 0.5], "2 weights for 3 models"),
     ],
 )
-def test_wrong_weights_are_told_in_one_line(weights, said, monkeypatch):
+def test_wrong_weights_are_a_one_line_error(weights, said, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for whoever has no checks at each call
     with pytest.raises(InputError, match=said) as caught:
         mixture.interpolate(some_losses(), np.array(weights))

@@ -194,7 +194,7 @@ def test_the_text_is_unchanged():
         ([0, 1, -1], 2, "id -1 at position 2 is not one of a vocabulary of 3"),
     ],
 )
-def test_what_cannot_be_counted_is_told_in_one_line(ids, order, said):
+def test_what_cannot_be_counted_is_a_one_line_error(ids, order, said):
     with pytest.raises(InputError, match=said) as caught:
         ngram.count_ngrams(array(ids), 3, order)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Rules that see the whole past: real-time recurrent learning, a sliding window, and UORO in the mean over all signs."""
+"""Rules that see the whole past: RTRL, a sliding window, and UORO averaged over all signs."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""The picture: where the losses lie in it, and that whatever happens to it, the result is there first."""
+"""The picture shows the losses in the right place, and its failure never costs the result."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Import strings: what is one, what it gives, and the one line that says why it gives nothing."""
+"""Import strings: which strings are ones, what they import, and the one-line errors."""
 
 import sys
 import types
@@ -89,7 +89,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("kind", "value", "said"), WRONG, ids=[value for _, value, _ in WRONG])
-def test_what_cannot_be_used_is_said_in_one_line(module, kind, value, said):
+def test_what_cannot_be_used_is_a_one_line_error(module, kind, value, said):
     module("own_parts", "number = 3\nempty = ''\nclass Plain: pass\ndef nothing(): return None\n")
     module("own_raises", "raise ValueError('not today\\nnor tomorrow')")
     module("own_exits", "raise SystemExit(3)")

@@ -1,4 +1,4 @@
-"""How the programs start and end: by one name or each by its own, at signals, quickly where that is possible."""
+"""How programs start and end: by a common name or their own, at signals, and quickly."""
 
 import os
 import re

@@ -69,5 +69,5 @@ def test_a_window_that_begins_like_one_that_has_diverged_is_doubtful(step, nats,
 
 
 @pytest.mark.parametrize("nats", [math.nan, math.inf])
-def test_no_number_has_diverged(nats):
+def test_nan_has_diverged(nats):
     assert first_diverged(windows(1.0, nats), 2.0, 20) is not None

@@ -1,4 +1,4 @@
-"""What Orbax logs and leaves unfinished is not shown; nothing else of the process is touched."""
+"""Logs and unfinished coroutines of Orbax are hidden, and nothing else in the process is touched."""
 
 import contextlib
 import gc

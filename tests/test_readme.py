@@ -1,4 +1,4 @@
-"""What the README and the documentation say: programs run, links lead somewhere, files and flags that they name exist."""
+"""README and documentation are true: programs run, links work, files and flags exist."""
 
 import contextlib
 import importlib

@@ -1,4 +1,4 @@
-"""The witness itself, against differences of the loss."""
+"""The witness equals finite differences of the loss."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A program that is called from Python leaves the process as it was, whether it ends well or not."""
+"""A program called from Python leaves the process as it was, whether it succeeds or fails."""
 
 import contextlib
 import logging

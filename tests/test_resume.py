@@ -1,4 +1,4 @@
-"""Going on with a run: what is allowed, and what is refused."""
+"""Resuming a run: what is allowed and what is refused."""
 
 import dataclasses
 import json
@@ -224,7 +224,7 @@ def test_a_run_whose_schedule_has_ended_says_so_and_takes_no_more_epochs(trained
     assert said in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "30"])
 
 
-def test_auto_goes_on_with_its_own_run_or_begins_it(folder, capsys):
+def test_auto_resumes_its_own_run_or_starts_it(folder, capsys):
     command = [*SMALL, "--epochs", "1", "--resume", "auto"]
     train.main(command)
     assert "resumed" not in capsys.readouterr().out
@@ -295,7 +295,7 @@ def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
     assert [line["online_nats"] for line in again] == [line["online_nats"] for line in before]
 
 
-def test_damaged_checkpoints_are_told_set_aside_and_made_good(trained, run_dir, capsys):
+def test_damaged_checkpoints_are_reported_set_aside_and_replaced(trained, run_dir, capsys):
     expected = metrics(run_dir)
     newest = store.list_numbers(run_dir)[-1]
     (run_dir / "checkpoints" / str(newest) / "about" / "metadata").write_text("{")
@@ -322,7 +322,7 @@ def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
     mine.unlink()
 
 
-def test_other_random_numbers_are_refused_and_other_versions_are_told(run_dir, capsys, monkeypatch):
+def test_other_random_numbers_are_refused_and_other_versions_reported(run_dir, capsys, monkeypatch):
     monkeypatch.setattr(resume.manifest, "random_keys", lambda: "rbg, partitionable")
     message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert "are drawn by threefry2x32, partitionable, and here by rbg, partitionable" in message
@@ -340,13 +340,13 @@ def test_a_run_of_an_older_version_reads_on(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["none", "x" * 5_000, "empty"])
-def test_what_is_no_run_is_told_and_nothing_is_made(folder, capsys, name):
+def test_a_folder_without_a_run_is_reported_and_nothing_is_made(folder, capsys, name):
     (folder / "empty").mkdir()
     assert "no run in '" in error_of(capsys, train.main, ["--resume", name])
     assert [path.name for path in folder.rglob("*")] == ["empty"]
 
 
-def test_settings_that_cannot_be_read_are_told(run_dir, capsys):
+def test_settings_that_cannot_be_read_are_an_error(run_dir, capsys):
     shutil.rmtree(run_dir / "checkpoints")
     (run_dir / "config.json").write_text("{")
     assert ": its config.json does not hold the settings of a run; " in error_of(capsys, train.main, ["--resume", str(run_dir)])

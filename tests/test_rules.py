@@ -1,4 +1,4 @@
-"""What holds for every rule, and `one_step` against the witness."""
+"""Properties of every rule, and `one_step` against the witness."""
 
 import functools
 import operator

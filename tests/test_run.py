@@ -1,4 +1,4 @@
-"""What a run survives besides being stopped: a full disk, a loss that explodes."""
+"""A run survives a full disk and an exploding loss."""
 
 import io
 import json

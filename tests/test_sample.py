@@ -60,7 +60,7 @@ def test_more_characters_than_there_are_can_be_drawn_among(eager):
 
 
 @pytest.mark.parametrize("how", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_k": -1}])
-def test_a_way_to_draw_that_there_is_not_is_an_error(eager, how):
+def test_invalid_sampling_options_are_an_error(eager, how):
     with pytest.raises(InputError, match="it must be"):
         write(eager, 0, **how)
 

@@ -124,7 +124,7 @@ def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_gone_on_with_even_if_it_was_stopped_before_it_saved(trained, folder):
+def test_it_resumes_even_if_it_was_stopped_before_it_saved(trained, folder):
     arguments = [*SMALL, "--init-from", str(trained / "runs" / "mikolov2010-comedie-0"), "--epochs", "1", "--run-dir", "new"]
     train.main([*arguments, "--resume", "auto"])
     expected = checkpoint.load_run(folder / "new")
@@ -146,7 +146,7 @@ def test_a_file_of_weights_starts_a_run_like_the_run_itself(trained, folder, cap
     assert "no new characters" in capsys.readouterr().out
 
 
-def test_what_cannot_be_started_from_is_told(trained, folder, capsys):
+def test_what_cannot_be_started_from_is_an_error(trained, folder, capsys):
     origin = str(trained / "runs" / "notebook-comedie-0")
     (folder / "text.txt").write_text("no weights")
     message = error_of(capsys, train.main, ["--init-from", origin, "--activation", "tanh"])

@@ -1,4 +1,4 @@
-"""A program says at once that it starts, on a terminal; a pipe gets nothing."""
+"""A program says at once that it is starting, on a terminal only."""
 
 import fcntl
 import io

@@ -1,4 +1,4 @@
-"""Signals are noticed, whatever the program is doing, and only while a run wants that."""
+"""Signals are caught whatever the program is doing, and only while a run wants them."""
 
 import signal
 import threading

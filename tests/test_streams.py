@@ -1,4 +1,4 @@
-"""Streams that are closed, full or read by nobody: the result or one line, and the exit code of the work itself."""
+"""Output streams that are closed, full or unread: the result or one line, and the right exit code."""
 
 import contextlib
 import errno

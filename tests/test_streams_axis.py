@@ -1,4 +1,4 @@
-"""Whether there is an axis of streams is known from the model's own shapes, not guessed from those of a carry."""
+"""The streams axis is known from the model's own shapes, not guessed from those of a carry."""
 
 import jax
 import jax.numpy as jnp

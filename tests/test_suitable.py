@@ -1,4 +1,4 @@
-"""What is left to choose: it trains, whatever the cell, the rule and the optimizer."""
+"""`auto` settings train for every cell, rule and optimizer."""
 
 import dataclasses
 

@@ -208,7 +208,7 @@ def test_a_reber_string_has_8_characters_and_an_embedded_one_12():
         assert len(text) / num_strings == pytest.approx(length, rel=0.02)
 
 
-def test_who_forgets_the_outer_symbol_pays_one_bit_for_each_string():
+def test_forgetting_the_outer_symbol_costs_one_bit_per_string():
     remembering, forgetting = synthetic.embedded_reber(), synthetic.embedded_reber(remembers=False)
     text = automaton.write_text(remembering, 30_000, 2)
     more = automaton.source_losses(forgetting, text) - automaton.source_losses(remembering, text)
@@ -236,7 +236,7 @@ def test_the_entropy_rate_of_the_hmm_is_in_a_bracket_that_shrinks():
 
 
 @pytest.mark.parametrize("name", ["reber", "embedded-reber"])
-def test_who_knows_the_state_has_the_entropy_rate_at_any_length(name):
+def test_knowing_the_state_gives_the_entropy_rate_at_any_length(name):
     source = synthetic.named_source(name)
     for length in (1, 2, 9):
         lower, upper = automaton.bound_entropy_rate(source, length)

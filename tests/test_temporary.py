@@ -1,4 +1,4 @@
-"""Folders for the time of a process: gone at its end; the next process removes those of killed ones, and no others."""
+"""Temporary folders go with their process; the next process removes those of killed ones and no others."""
 
 import os
 import shutil

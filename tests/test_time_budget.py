@@ -1,4 +1,4 @@
-"""A run of so many minutes ends on time, whatever its speed does."""
+"""A timed run ends on time, however its speed changes."""
 
 import jax.numpy as jnp
 import pytest

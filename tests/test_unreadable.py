@@ -1,4 +1,4 @@
-"""Only what reading has proved to be damaged is called so; whatever else goes wrong is the fault of this machine."""
+"""Only proven damage is called damage; any other failure to read is blamed on this machine."""
 
 import errno
 import json
@@ -150,7 +150,7 @@ def test_a_backend_that_does_not_start_is_one_line(run_dir, folder, monkeypatch,
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_reason_of_a_backend_is_told(monkeypatch):
+def test_the_reason_of_a_backend_is_reported(monkeypatch):
     said = "Unable to initialize backend 'cuda': no device. (set JAX_PLATFORMS='' to choose another)\nmore"
     monkeypatch.setattr(devices.jax, "devices", failing_with(RuntimeError(said)))
     monkeypatch.setattr(devices, "platforms", lambda: "cuda")

@@ -1,4 +1,4 @@
-"""What is said of the final numbers."""
+"""Verdicts on the final numbers."""
 
 import math
 
@@ -67,14 +67,14 @@ def test_old_weights_are_blamed_for_their_own_loss_alone(windows, rose):
         (2.0, math.inf, False, "", "of no use: the loss diverged; set --rate lower than 0.1"),
     ],
 )
-def test_dynamic_evaluation_that_makes_it_worse_is_told_with_the_flag(frozen, dynamic, chosen, auto, said):
+def test_harmful_dynamic_evaluation_is_reported_with_the_flag(frozen, dynamic, chosen, auto, said):
     line = verdict.judge_dynamic(frozen, dynamic, (0.1, 0.2), chosen, "--rate", auto)
     assert line.startswith("dynamic evaluation is " if said else "")
     assert line.endswith(said)
     assert bool(line) == bool(said)
 
 
-def test_a_loss_that_is_no_number_blames_nothing(capsys):
+def test_a_nan_loss_blames_nothing(capsys):
     report.show_losses(report.make_screen(), {"one": math.nan, "two": 2.0})
     title, one, two = capsys.readouterr().out.splitlines()
     assert one.split() == ["NaN", "NaN", "NaN", "one"]

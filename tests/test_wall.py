@@ -1,4 +1,4 @@
-"""The rooms of the package: each imports only from rooms above it, and the library none of the shell's packages."""
+"""Each room of the package imports only from rooms above it, and the library none of the shell's packages."""
 
 import ast
 import re
