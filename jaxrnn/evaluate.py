@@ -103,7 +103,7 @@ def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
     if sha256 != run.about["text"]["sha256"]:
         raise InputError(
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
-            "seen; to test on it all the same, name it with --text"
+            "seen; to test on it anyway, name it with --text"
         )
     return build.load_data(config, run.vocabulary)
 

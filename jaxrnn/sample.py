@@ -23,8 +23,8 @@ from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
-from jaxrnn.runtime import compilation_cache as compiled
 from jaxrnn.runtime import devices
+from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
 from jaxrnn.storage import checkpoint
 
@@ -68,7 +68,7 @@ def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.
     if skip_unknown:
         prompt = vocabulary.drop_unknown(known, prompt)
         if not prompt:
-            raise InputError("--prompt holds no character that the run's vocabulary holds")
+            raise InputError("--prompt has no character in the run's vocabulary")
     try:
         return vocabulary.encode(known, prompt)
     except InputError as error:
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         check_options(config)
         devices.start_backend()
         with report.show_status(report.make_screen()):
-            inside.enter_context(compiled.keep_programs(config.compilation_cache))
+            inside.enter_context(keep_programs(config.compilation_cache))
             run = checkpoint.load_run(config.run or checkpoint.newest_run())
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
@@ -103,7 +103,7 @@ def _print_sample(
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     with report.show_status(report.make_screen(), "compiling"):
         blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
-        blocks = itertools.chain([next(blocks)], blocks)  # the first one, which takes long
+        blocks = itertools.chain([next(blocks)], blocks)  # draw the first, slow one here
     print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
     for left in range(config.length, 0, -BLOCK):
         print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)

@@ -148,7 +148,7 @@ def test_an_invalid_length_or_dropout_is_an_error(length, dropout):
 
 
 def test_dropout_needs_cells_that_come_apart():
-    with pytest.raises(InputError, match="dropout needs a network of the cells in jaxrnn"):
+    with pytest.raises(InputError, match="dropout needs a network of jaxrnn's own cells"):
         bptt(MODELS["Flax"], 3, 0.1)
 
 

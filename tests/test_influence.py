@@ -172,7 +172,7 @@ def test_what_lies_above_or_below_a_diagonal_layer_is_refused(cell, more):
 
 
 def test_gates_that_cannot_be_told_apart_are_refused():
-    with pytest.raises(InputError, match="rflo needs a network of the cells in jaxrnn; try snap1"):
+    with pytest.raises(InputError, match="rflo needs a network of jaxrnn's own cells; try snap1"):
         rflo(FLAX)
 
 

@@ -88,9 +88,9 @@ def test_a_rule_that_follows_units_refuses_a_matrix_in_one_line():
 
 
 def test_rules_that_look_inside_a_model_say_what_it_lacks():
-    with pytest.raises(InputError, match="rflo needs a network of the cells in jaxrnn"):
+    with pytest.raises(InputError, match="rflo needs a network of jaxrnn's own cells"):
         rules.rflo(MODEL)
-    with pytest.raises(InputError, match="dropout needs a network of the cells in jaxrnn"):
+    with pytest.raises(InputError, match="dropout needs a network of jaxrnn's own cells"):
         rules.bptt(MODEL, 4, dropout=0.5)
     with pytest.raises(InputError, match="this model has no layers"):
         MODEL.embed({}, jnp.int32(0))

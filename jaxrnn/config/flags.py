@@ -1,14 +1,14 @@
-"""How the command line shows a setting, where type, default and docstring do not say it; flags that programs share."""
+"""Annotations that tell the command line how to show a setting, and flags that programs share."""
 
 from typing import Annotated, NamedTuple, TypeAlias
 
 
 class Flag(NamedTuple):
-    """Annotation of a setting: what its type, its default and the text under it do not say."""
+    """Annotation of a setting, for what its type, default and docstring do not say."""
 
-    value: str = ""  # what stands for the value in the help, such as `NAME|FILE`
+    value: str = ""  # placeholder of the value in the help, such as `NAME|FILE`
     default: str = ""  # in words
-    text: str = ""  # of a flag that several programs share
+    text: str = ""  # help of a flag that several programs share
     is_positional: bool = False
 
 

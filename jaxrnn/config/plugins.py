@@ -1,4 +1,4 @@
-"""Import strings, `package.module:name`: a part of one's own, named in a setting and imported where it is used."""
+"""Import your own parts, which settings name as `package.module:name`."""
 
 import contextlib
 import difflib
@@ -14,11 +14,11 @@ from jaxrnn.errors import InputError
 
 Entry = TypeVar("Entry")
 FORM = "package.module:name"
-PREFIXES = ("synthetic",)  # what stands before the colon in names of our own
+PREFIXES = ("synthetic",)  # before the colon in our own names
 
 
 def is_import_string(value: str) -> bool:
-    """Whether a value has the form `package.module:name`, and is no file, no Windows drive and no `synthetic:NAME`."""
+    """Return whether a value is a `package.module:name`, and not a file, a Windows drive or `synthetic:NAME`."""
     module, colon, name = value.partition(":")
     if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         return False
@@ -26,19 +26,19 @@ def is_import_string(value: str) -> bool:
 
 
 def module_name(value: str) -> str:
-    """The module that an import string names."""
+    """Return the module that an import string names."""
     return value.partition(":")[0]
 
 
 def load_part(flag: str, value: str, known: Mapping[str, Entry], entry_of: Callable[[Any], Entry | None], wanted: str) -> Entry:
-    """The part that a setting names: a known one, or one that is imported.
+    """Find the part that a setting names: a known one, or an imported one.
 
     Args:
-      flag: the setting's, for messages.
-      entry_of: makes a registry's entry of an imported thing; None if it is of another kind.
-      wanted: that kind, in words.
+      flag: of the setting, for messages.
+      entry_of: makes a registry entry of an imported object; None if it is of the wrong kind.
+      wanted: the right kind, in words.
     Raises:
-      InputError: an unknown name, a module or a name that is not there, one that cannot be imported or is of another kind.
+      InputError: unknown name; missing module or name; failed import; wrong kind of object.
     """
     if value in known:
         return known[value]
@@ -52,15 +52,15 @@ def load_part(flag: str, value: str, known: Mapping[str, Entry], entry_of: Calla
 
 
 def describe_unknown(flag: str, value: str, known: Mapping[str, Any]) -> str:
-    """What to say of a name that is not among the known ones."""
-    return f"--{flag} {value!r} is unknown{_suggest(value, known)}; known are {', '.join(known)}, or {FORM} for one of your own"
+    """Describe an unknown name, with a suggestion."""
+    return f"--{flag} {value!r} is unknown{_suggest(value, known)}; known are {', '.join(known)}, or {FORM} for your own"
 
 
 def import_object(flag: str, value: str) -> Any:
-    """What an import string names; modules in the current folder are found too.
+    """Import the object that an import string names, also from the current folder.
 
     Raises:
-      InputError: there is no such module or name, or importing it fails.
+      InputError: no such module or name, or the import fails.
     """
     module_name, _, name = value.partition(":")
     with _current_folder_importable():
@@ -71,7 +71,7 @@ def import_object(flag: str, value: str) -> Any:
 
 
 def describe_object(thing: Any) -> str:
-    """What kind of thing this is: `the class Own`, `a module`, `an int: 3`."""
+    """Describe an object: `the class Own`, `the module own`, `an int`."""
     if isinstance(thing, type):
         return f"the class {thing.__name__}"
     if isinstance(thing, ModuleType):
@@ -91,7 +91,7 @@ def _import_module(flag: str, value: str, name: str) -> ModuleType:
         raise InputError(
             f"--{flag} {value}: there is no module {error.name}{_suggest(error.name, _modules_beside(name))}"
         ) from None
-    except (Exception, SystemExit) as error:  # whatever the code of somebody else raises
+    except (Exception, SystemExit) as error:  # user code may raise anything
         raise _import_error(flag, value, name, error) from None
 
 
@@ -102,8 +102,8 @@ def _import_error(flag: str, value: str, name: str, error: BaseException) -> Inp
 
 @contextlib.contextmanager
 def _current_folder_importable() -> Iterator[None]:
-    """`python -m` looks into the current folder, the command `jaxrnn` does not; it comes last, so that it hides nothing."""
-    importlib.invalidate_caches()  # a file may have been written a moment ago
+    """Search the current folder last, so that it hides nothing; `python -m` does, the command `jaxrnn` does not."""
+    importlib.invalidate_caches()  # a file may just have been written
     here = str(Path.cwd())
     added = "" not in sys.path and here not in sys.path
     if added:
@@ -116,7 +116,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 def _modules_beside(name: str) -> list[str]:
-    """Modules that may have been meant: in the package that was named, or in the current folder."""
+    """List modules for a suggestion: in the named package, or in the current folder."""
     package = name.rpartition(".")[0]
     if not package:
         return [found.name for found in pkgutil.iter_modules([str(Path.cwd())])]
@@ -132,5 +132,5 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 def _is_file(value: str) -> bool:
     try:
         return Path(value).is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # an impossible file name
         return False

@@ -93,7 +93,7 @@ def floor_losses(name: str, text: str) -> Float[np.ndarray, " characters"] | Non
 
 
 def known_source(name: str) -> automaton.Source | None:
-    """The source of a synthetic text, None of any other."""
+    """Return the source of a synthetic text, None for any other text."""
     return synthetic.named_source(name.removeprefix(SYNTHETIC)) if has_floor(name) else None
 
 

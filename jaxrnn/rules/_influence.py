@@ -87,7 +87,7 @@ def add_correction(grads: Params, correction: Theta) -> Params:
 
 
 def flatten_carry(carry: Carry, num_axes: int = 0) -> Float[Array, "*streams units"]:
-    """The numbers of a carry, those of each stream as one vector; `num_axes` of streams come first, 0 or 1."""
+    """Flatten a carry into one vector per stream; `num_axes` is the number of streams axes, 0 or 1."""
     return jnp.concatenate([leaf.reshape(*leaf.shape[:num_axes], -1) for leaf in jax.tree.leaves(carry)], axis=-1)
 
 
@@ -158,7 +158,7 @@ def over_streams(function: Callable[..., Any], x: Ids) -> Callable[..., Any]:
 
 
 def carry_streams_shape(model: Model, carry: Carry) -> tuple[int, ...]:
-    """The axis of the streams: () or (B,), by the shape that the first array has in the model's carry of one stream."""
+    """Return the streams axis of a carry, () or (B,), by comparing it with the model's carry of one stream."""
     of_one = jax.eval_shape(lambda key: model.initial_carry(key, ()), jax.random.key(0))
     leaves = zip(jax.tree.leaves(carry), jax.tree.leaves(of_one), strict=True)
     return next((leaf.shape[: leaf.ndim - one.ndim] for leaf, one in leaves), ())

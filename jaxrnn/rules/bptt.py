@@ -47,7 +47,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
     if length < 1 or not 0 <= dropout < 1:
         raise InputError(f"length is {length} and dropout {dropout}; length must be 1 or more, dropout at least 0 and under 1")
     if dropout and not model.layers:
-        raise InputError("dropout needs a network of the cells in jaxrnn")
+        raise InputError("dropout needs a network of jaxrnn's own cells")
     read = _by_layers(model, dropout) if model.layers else _by_steps(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:

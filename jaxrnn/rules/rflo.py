@@ -33,7 +33,7 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Source: Murray (2019), eLife 8; Bellec et al. (2020), Nature Communications 11 (e-prop).
     """
     if not model.layers:
-        raise InputError("rflo needs a network of the cells in jaxrnn; try snap1")
+        raise InputError("rflo needs a network of jaxrnn's own cells; try snap1")
     paths = _unitwise.layer_paths(model)
     follow = _unitwise.follow_units(_unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
