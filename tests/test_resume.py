@@ -323,7 +323,7 @@ def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
 
 
 def test_other_random_numbers_are_refused_and_other_versions_reported(run_dir, capsys, monkeypatch):
-    monkeypatch.setattr(resume.manifest, "random_keys", lambda: "rbg, partitionable")
+    monkeypatch.setattr(resume.manifest, "describe_random_keys", lambda: "rbg, partitionable")
     message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
     assert "are drawn by threefry2x32, partitionable, and here by rbg, partitionable" in message
     monkeypatch.undo()
