@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import build
+from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
-from jaxrnn.config.flags import CompilationCache, Flag
+from jaxrnn.config.flags import CompilationCache, Flag, Trust
 from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report, verdict
 from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
@@ -35,7 +36,7 @@ class EvaluateConfig:
     """Options."""
 
     run: RunFolder
-    text: Annotated[str, Flag("NAME|FILE", default="the parts of the run's own text")] = ""
+    text: Annotated[str, Flag("NAME|FILE|MODULE:NAME", default="the parts of the run's own text")] = ""
     """Another text to evaluate on."""
     dynamic: Annotated[float | Literal["auto"] | None, Flag("FLOAT|auto", default="as in the run")] = None
     """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that do best on the validation
@@ -43,6 +44,7 @@ class EvaluateConfig:
     weights: WhichWeights = "auto"
     skip_unknown: SkipUnknown = False
     json: AsJson = False
+    trust: Trust = ""
     compilation_cache: CompilationCache = True
 
 
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         screen = report.make_screen()
         with report.show_status(screen):
             inside.enter_context(keep_programs(options.compilation_cache))
-            run = checkpoint.load_run(options.run)
+            run = checkpoint.load_run(options.run, trust=trusted(options.trust))
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params, config = checkpoint.select_params(run, options.weights), _with_dynamics(run.config, options.dynamic)
@@ -90,7 +92,7 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
 
 
 def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
-    if not texts.text_exists(config.text.text):
+    if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
         rate = " --dynamic RATE" if config.evaluation.dynamic == AUTO else ""  # auto chooses on the run's own text
         raise InputError(
             f"the text of this run is no longer at {config.text.text!r}; put it back, or test on any text with "
@@ -112,7 +114,7 @@ def _own_text(
     run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings
 ) -> dict[str, tuple[float, str]]:
     numbers = three_numbers(config, data, run.model, params, how)
-    floor = source_nats(config, data)
+    floor = source_nats(data)
     least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
     return {name: (value, report.MEANINGS[name]) for name, value in numbers.items()} | least
 
@@ -120,7 +122,7 @@ def _own_text(
 def _other_text(
     run: checkpoint.SavedRun, params: Params, options: EvaluateConfig, how: DynamicSettings
 ) -> dict[str, tuple[float, str]]:
-    text, name = texts.read(options.text), options.text
+    text, name = parts.find_text(options.text).characters, options.text
     if options.skip_unknown:
         known = vocabulary.drop_unknown(run.vocabulary, text)
         text, name = known, f"{name} without {pluralize(len(text) - len(known), 'unknown character')}"
@@ -130,7 +132,10 @@ def _other_text(
     except InputError as error:
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
     key = build.make_keys(run.config.run.seed).evaluation
-    fixed, learning = frozen_evaluation(run.model)(params, ids, key), dynamic_evaluation(run.model, how)(params, ids, key)
+    fixed, learning = (
+        frozen_evaluation(run.model)(params, ids, key),
+        dynamic_evaluation(run.model, how, parts.find_optimizer(how.optimizer))(params, ids, key),
+    )
     return {
         "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),
         "dynamic_nats": (mean_nats(learning), f"{name}, dynamic: {describe_dynamic(how)}"),

@@ -14,7 +14,8 @@ from typing import Annotated
 
 import jax
 
-from jaxrnn.config.flags import Flag
+from jaxrnn.config.flags import Flag, Trust
+from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import RunFolder, WhichWeights
 from jaxrnn.errors import InputError
@@ -31,6 +32,7 @@ class ExportConfig:
     file: Annotated[Path, Flag("FILE", is_positional=True)]
     """File to write, which must not exist yet; its name ends in .safetensors or has no suffix."""
     weights: WhichWeights = "auto"
+    trust: Trust = ""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         check_new_file(options.file)
         devices.start_backend()
         with report.show_status(report.make_screen(), "reading the checkpoint"):
-            run = checkpoint.load_run(options.run)
+            run = checkpoint.load_run(options.run, trust=trusted(options.trust))
         report.warn_of_rejected(run.rejected)
         params = checkpoint.select_params(run, options.weights)
         try:

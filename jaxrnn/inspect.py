@@ -5,13 +5,17 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 
     run_program("inspect")
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 
-from jaxrnn.config.settings import config_to_json
+from jaxrnn.config.flags import Trust
+from jaxrnn.config.settings import Config, config_to_json
+from jaxrnn.config.trust import Untrusted, trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import AsJson, RunFolder
 from jaxrnn.errors import DamageFound, InputError
@@ -22,14 +26,19 @@ from jaxrnn.storage.verify import Verified, verify_run
 from jaxrnn.training.optimizers import learning_rate
 
 
-def describe_run(run: SavedRun) -> dict[str, str]:
-    """Describe a run: its settings and everything else that its checkpoints share."""
-    settings = {
+def describe_settings(config: Config) -> dict[str, str]:
+    """The settings that have a value."""
+    return {
         name.replace("_", "-"): str(value)
-        for part in dataclasses.fields(run.config)
-        for name, value in vars(getattr(run.config, part.name)).items()
+        for part in dataclasses.fields(config)
+        for name, value in vars(getattr(config, part.name)).items()
         if value != "" and name not in ("run_dir", "resume")
     }
+
+
+def describe_run(run: SavedRun) -> dict[str, str]:
+    """Describe a run: its settings and everything else that its checkpoints share."""
+    settings = describe_settings(run.config)
     num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.snapshot.state.params)), run.about["text"]
     return {
         **settings,
@@ -71,6 +80,7 @@ class InspectConfig:
 
     run: RunFolder
     json: AsJson = False
+    trust: Trust = ""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,8 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.exit_on_error():
         options = cli.parse(InspectConfig, "inspect", __doc__, arguments)
         devices.start_backend()
-        with report.show_status(report.make_screen(), "reading the checkpoints"):
-            found = verify_run(options.run)
+        with report.show_status(report.make_screen(), "reading the checkpoints"), _settings_shown(options):
+            found = verify_run(options.run, trusted(options.trust))
         good = [each.run for each in found if each.run is not None]
         damaged = sum(each.damaged for each in found)
         if not good and not damaged:  # none can be read: say why in one line, without a table
@@ -97,6 +107,20 @@ def main(arguments: list[str] | None = None) -> None:
             raise DamageFound(f"{damaged} of {len(found)} checkpoints in {str(options.run)!r} {are} damaged")
         if len(good) < len(found):
             raise InputError(describe_unreadable(options.run, found))
+
+
+@contextlib.contextmanager
+def _settings_shown(options: InspectConfig) -> Iterator[None]:
+    """Show the settings also of a run that names code which is not trusted: its checkpoints can then not be verified."""
+    try:
+        yield
+    except Untrusted as error:
+        terminal.tolerate_closed_output()
+        if options.json:
+            print(logs.to_json_line({"config": config_to_json(error.settings), "versions": None, "checkpoints": []}))
+        else:
+            report.show_facts(report.make_screen(), {**describe_settings(error.settings), "run": str(options.run)})
+        raise InputError(f"its checkpoints are not verified: {error}") from None
 
 
 def describe_unreadable(run_dir: Path, found: list[Verified]) -> str:

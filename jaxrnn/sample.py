@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxrnn.array_types import Params, RandomKey
-from jaxrnn.config.flags import CompilationCache, Flag, Seed
+from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
+from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report
 from jaxrnn.console.program_flags import NewestRun, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
@@ -49,6 +50,7 @@ class SampleConfig:
     num_samples: int = 1
     """Number of samples, each with its own random numbers."""
     skip_unknown: SkipUnknown = False
+    trust: Trust = ""
     compilation_cache: CompilationCache = True
 
 
@@ -83,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
         devices.start_backend()
         with report.show_status(report.make_screen()):
             inside.enter_context(keep_programs(config.compilation_cache))
-            run = checkpoint.load_run(config.run or checkpoint.newest_run())
+            run = checkpoint.load_run(config.run or checkpoint.newest_run(), trust=trusted(config.trust))
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params = checkpoint.select_params(run, config.weights)

@@ -13,6 +13,15 @@ class Flag(NamedTuple):
 
 
 Seed: TypeAlias = Annotated[int, Flag(text="Random seed.")]
+Trust: TypeAlias = Annotated[
+    str,
+    Flag(
+        "PACKAGE[,PACKAGE]",
+        default="none",
+        text="Packages whose code a saved run may import, where it was made with your own cell, rule, optimizer or text "
+        "(MODULE:NAME). Code that you do not trust can do anything.",
+    ),
+]
 # On by default, so that its text is that of `--no-compilation-cache`.
 CompilationCache: TypeAlias = Annotated[
     bool, Flag(text="Disable the on-disk cache of compiled programs, which makes the next start quick.")

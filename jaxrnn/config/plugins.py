@@ -19,10 +19,14 @@ PREFIXES = ("synthetic",)  # before the colon in our own names
 
 def is_import_string(value: str) -> bool:
     """Return whether a value is a `package.module:name`, and not a file, a Windows drive or `synthetic:NAME`."""
+    return has_import_form(value) and not _is_file(value)
+
+
+def has_import_form(value: str) -> bool:
+    """Return whether a value has that form; a file may have this name, too."""
     module, colon, name = value.partition(":")
-    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        return False
-    return len(module) > 1 and module not in PREFIXES and not _is_file(value)
+    parts = (name, *module.split("."))
+    return bool(colon) and all(part.isidentifier() for part in parts) and len(module) > 1 and module not in PREFIXES
 
 
 def module_name(value: str) -> str:

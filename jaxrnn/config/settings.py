@@ -4,12 +4,13 @@ The command line is made from these fields: the text under each one is its help,
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from jaxrnn.config.flags import CompilationCache, Flag, Seed
+from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
 from jaxrnn.config.plugins import is_import_string
+from jaxrnn.config.trust import check_trust
 from jaxrnn.data import paths
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
@@ -138,6 +139,7 @@ class RunConfig:
     init_from: Annotated[str, Flag("RUN|FILE", default="random weights")] = ""
     """Start a new run from the weights of a run, or of a file made by jaxrnn.export. Without a preset the new run also takes
     over learning and evaluation settings, except --minutes; a suitable learning rate is chosen anew."""
+    trust: Trust = ""
     seed: Seed = 0
     updates_per_call: int = 10_000
     """Updates per call of the compiled loop; 1 = a plain Python loop."""
@@ -200,7 +202,7 @@ DEFAULT_PRESET = "notebook"
 def portable(config: Config) -> Config:
     """Return the settings to save: absolute paths, and nothing about this process."""
     text, source = config.text.text, config.run.init_from
-    run = dataclasses.replace(config.run, run_dir="", resume="", init_from=_absolute(source) if source else "")
+    run = dataclasses.replace(config.run, run_dir="", resume="", trust="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
     as_it_is = text in TEXT_NAMES or is_import_string(text)
     kept_text = dataclasses.replace(config.text, text=text if as_it_is else _absolute(text))
@@ -229,15 +231,19 @@ def resolved(value: int | float | str) -> Any:
 
 
 def config_to_json(config: Config) -> dict[str, dict[str, Any]]:
-    """Convert settings to plain dicts; `config_from_json` is the exact inverse."""
-    return dataclasses.asdict(config)
+    """Convert settings to plain dicts, which `config_from_json` reads; what one user trusts is not saved."""
+    settings = dataclasses.asdict(config)
+    del settings["run"]["trust"]
+    return settings
 
 
-def config_from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
+def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[str] = ()) -> Config:
     """Read the settings of a saved run. A setting that it lacks gets its default, which keeps the old behaviour.
 
+    Args:
+      trust: packages whose code the settings may name; nothing is imported here.
     Raises:
-      InputError: a setting is unknown to this version.
+      InputError: a setting is unknown to this version. Untrusted: code is named that is not trusted.
     """
     parts = {
         "text": TextConfig,
@@ -251,4 +257,7 @@ def config_from_json(settings: Mapping[str, Mapping[str, Any]]) -> Config:
         unknown = set(values) - {field.name for field in dataclasses.fields(parts[name])} if name in parts else {name}
         if unknown:
             raise InputError(f"its settings hold {sorted(unknown)[0]!r}, which this version does not know")
-    return Config(**{name: part(**settings.get(name, {})) for name, part in parts.items()})
+    config = Config(**{name: part(**settings.get(name, {})) for name, part in parts.items()})
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, trust=""))
+    check_trust(config, trust)
+    return config

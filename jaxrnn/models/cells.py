@@ -52,7 +52,7 @@ def cell_kind(thing: Any) -> CellKind | None:
     if issubclass(thing, nn.RNNCellBase):
         has_features = "features" in {field.name for field in dataclasses.fields(thing)}
         return CellKind(_linen_factory(thing), thing.__name__) if has_features else None
-    if hasattr(thing, "initialize_carry") and "rngs" in inspect.signature(thing).parameters:
+    if hasattr(thing, "initialize_carry") and "rngs" in inspect.signature(thing.__init__).parameters:
         return CellKind(lambda size, hidden, start: nnx_cell(thing, size, hidden), thing.__name__)
     return None
 

@@ -122,7 +122,7 @@ def _is_finite(params: Params) -> bool:
 
 
 def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Advanced:
-    validation_nats = task.validate(snapshot.state.params) if task.data.validation.size else None
+    validation_nats = task.validate(task.learner.test_params(snapshot.state)) if task.data.validation.size else None
     row = _row(task, snapshot, validation_nats)
     nats = row.online_nats if validation_nats is None else validation_nats
     if not math.isfinite(nats):
@@ -155,7 +155,7 @@ def _judge_epoch(task: Task, snapshot: Snapshot, row: Epoch, nats: float) -> Sna
     halving, best_before = task.config.learning.schedule == "halving", progress.best_nats
     comparable = row.validation_nats is not None or row.characters >= min(WINDOW, characters_per_epoch(task))
     if best_before is None or (comparable and nats <= best_before):
-        best_params = copy_arrays(state.params)  # the next update overwrites the state
+        best_params = copy_arrays(task.learner.test_params(state))  # the next update overwrites the state
         progress = progress._replace(best_nats=nats, best_step=row.step)
     elif halving:
         state = state._replace(params=copy_arrays(best_params))

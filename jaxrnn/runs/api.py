@@ -17,6 +17,7 @@ from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.resolve import Given, check_preset
 from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.config.trust import trusted_by
 from jaxrnn.console import arguments, notebook, plot, report
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
@@ -30,6 +31,7 @@ from jaxrnn.scoring import evaluation, sampling
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import checkpoint, logs, run_folder
 from jaxrnn.storage.quiet import silence_orbax
+from jaxrnn.training.optimizers import OPTIMIZERS
 from jaxrnn.training.progress import WINDOW, FourNumbers, Snapshot
 
 if TYPE_CHECKING:
@@ -98,11 +100,11 @@ def fit(
       InputError: a setting or text that is not allowed: nothing was written. Stopped: interrupted; the run was saved.
       Diverged, NotSaved, OutOfMemory.
     """
-    given = _given(text, preset, settings)
+    given = _given(text, preset, {**settings, "trust": ",".join(trust)} if trust else settings)
     screen = _make_screen(show)
     with restore_settings(keep_devices=True), silence_orbax():
         path = session.train(given, screen)
-    return load(path, trust=trust)
+    return load(path, trust=trusted_by(given.values))
 
 
 def load(path: str | Path, trust: Sequence[str] = ()) -> Run:
@@ -113,7 +115,7 @@ def load(path: str | Path, trust: Sequence[str] = ()) -> Run:
     Raises:
       InputError: no run there, or one that cannot be used.
     """
-    saved = checkpoint.load_run(path)
+    saved = checkpoint.load_run(path, trust=trust)
     final = next((event for event in reversed(logs.read_events(saved.path)) if event["event"] == "final"), None)
     return Run(
         path=saved.path,
@@ -124,7 +126,7 @@ def load(path: str | Path, trust: Sequence[str] = ()) -> Run:
         params=checkpoint.select_params(saved),
         num_characters=saved.about["text"]["characters"],
         numbers=_numbers(final) if final else None,
-        dynamic=_dynamic(final) if final else None,
+        dynamic=_dynamic(final, saved.config) if final else None,
     )
 
 
@@ -175,7 +177,10 @@ def surprisal(
         raise InputError(f"the {'context' if text else 'text'} is empty; give at least one character")
     ids = [vocabulary.encode(run.vocabulary, part) for part in (context, texts.normalise_newlines(text))]
     how, key = _how_to_learn(run, learn), build.make_keys(run.config.run.seed).evaluation
-    evaluate = evaluation.frozen_evaluation(run.model) if how is None else evaluation.dynamic_evaluation(run.model, how)
+    if how is None:
+        evaluate = evaluation.frozen_evaluation(run.model)
+    else:
+        evaluate = evaluation.dynamic_evaluation(run.model, how, parts.find_optimizer(how.optimizer))
     return evaluate(run.params, np.concatenate(ids), key)[len(context) - 1 :]
 
 
@@ -247,9 +252,11 @@ def _numbers(final: dict[str, Any]) -> FourNumbers | None:
     return None
 
 
-def _dynamic(final: dict[str, Any]) -> DynamicSettings | None:
+def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
     with contextlib.suppress(KeyError, TypeError):
-        return DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
+        found = DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
+        # The settings were checked for what they import, the metrics were not.
+        return found if found.optimizer in (*OPTIMIZERS, config.evaluation.dynamic_optimizer) else None
     return None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from jaxrnn.config import parts
-from jaxrnn.config.settings import Config, ModelConfig
+from jaxrnn.config.settings import Config, LearningConfig, ModelConfig
 from jaxrnn.console import report
 from jaxrnn.data import paths
 from jaxrnn.errors import pluralize
@@ -100,7 +100,8 @@ def learning_in_words(config: Config, rate: float) -> str:
     length = parts.characters_per_update(config)
     block = "every character" if length == 1 else f"every {length} characters"
     window = f" {settings.rule_length}" if settings.rule_length > 1 else ""
-    rule = "" if settings.rule in ("one_step", "bptt") else f" by {settings.rule}{window}"
+    plain = settings.rule == LearningConfig.rule or parts.reads_blocks(config)
+    rule = "" if plain else f" by {settings.rule}{window}"
     streams = "" if settings.num_streams == 1 else f" of {settings.num_streams} streams"
     dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
     clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""

@@ -56,11 +56,12 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
 def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings, float | None]:
     """The four numbers, how learning went on for the last of them, and the floor of a synthetic text."""
     # With a validation part the best weights are known, and they are what a user wants.
-    params = devices.to_local(snapshot.best_params if task.data.validation.size else snapshot.state.params)
+    validated = task.data.validation.size > 0
+    params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
     how = testing.dynamics(task.config, task.data, task.model, params)
     three = testing.three_numbers(task.config, task.data, task.model, params, how)
     numbers = FourNumbers(snapshot.progress.online_nats or math.nan, **three)
-    return numbers, how, testing.source_nats(task.config, task.data)
+    return numbers, how, testing.source_nats(task.data)
 
 
 def verdicts(

@@ -135,7 +135,7 @@ def log_progress(task: Task, advanced: Advanced) -> Generator[Event, None, Log]:
         num_read = characters_read(task, progress)
         yield Progressed(progress.epochs, num_read, epoch_nats(progress), num_read / progress.epoch_seconds)
         return Log(metrics)
-    text = epoch_sample(task, state.params, row.epoch)
+    text = epoch_sample(task, task.learner.test_params(state), row.epoch)
     yield Progressed(row.epoch, row.characters, row.online_nats, row.characters_per_second)
     yield EpochRead(row, text)
     title = f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online"
@@ -175,11 +175,11 @@ def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event
 
 def _seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
     """Measure what validation and a sample take."""
-    seconds = 0.0
+    seconds, params = 0.0, task.learner.test_params(snapshot.state)
     for _ in range(2):  # compiled at the first time
         started = time.perf_counter()
-        epoch_sample(task, snapshot.state.params, 0)
+        epoch_sample(task, params, 0)
         if task.data.validation.size:
-            task.validate(snapshot.state.params)
+            task.validate(params)
         seconds = time.perf_counter() - started
     return seconds

@@ -3,12 +3,15 @@
 import contextlib
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from jaxrnn.config import build
+from jaxrnn.config import build, parts
 from jaxrnn.config import settings as configs
+from jaxrnn.config.plugins import has_import_form
 from jaxrnn.config.resolve import Given, resolve
 from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, Config, LearningConfig
+from jaxrnn.config.trust import Untrusted, trusted_by
 from jaxrnn.data import paths
 from jaxrnn.data import text as texts
 from jaxrnn.data.text import TEXT_NAMES
@@ -44,7 +47,7 @@ def find(given: Given, origin: Config | None) -> Path | None:
     numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
     named = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name)]
     fitting = [path for path in named if folder.holds_run(path) and _fits(given, origin, path)]
-    return max(_on_same_text(config, fitting), key=_begun, default=None)
+    return max(_on_same_text(config, fitting, trusted_by(given.values)), key=_begun, default=None)
 
 
 def _why_none(path: Path) -> str:
@@ -57,7 +60,9 @@ def _why_none(path: Path) -> str:
 def _fits(given: Given, origin: Config | None, path: Path) -> bool:
     """Whether these are the settings of the run, as far as that can be seen without reading a checkpoint."""
     try:
-        begun = folder.read_config(path)
+        begun = folder.read_config(path, trusted_by(given.values))
+    except Untrusted:  # it names code that was not typed
+        return False
     except InputError:  # resuming it will tell
         return True
     try:
@@ -67,7 +72,7 @@ def _fits(given: Given, origin: Config | None, path: Path) -> bool:
     return True
 
 
-def _on_same_text(config: Config, runs: list[Path]) -> list[Path]:
+def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> list[Path]:
     """Those of the runs that were begun on this very text; one that has saved nothing yet is known by the text's path."""
     if not runs or config.text.text in TEXT_NAMES:  # a text that is known by its name is always the same
         return runs
@@ -76,7 +81,7 @@ def _on_same_text(config: Config, runs: list[Path]) -> list[Path]:
 
     def same(run_dir: Path) -> bool:
         saved = saved_sha256(run_dir)
-        return settings_of(run_dir, config).text.text == path if saved is None else saved == sha256
+        return settings_of(run_dir, config, trust).text.text == path if saved is None else saved == sha256
 
     return [run_dir for run_dir in runs if same(run_dir)]
 
@@ -92,10 +97,12 @@ def saved_sha256(run_dir: Path) -> str | None:
     return next((about["text"]["sha256"] for about in saved if about is not None), None)
 
 
-def settings_of(run_dir: Path, otherwise: Config) -> Config:
-    """Those in the folder of the run, as far as they can be read."""
+def settings_of(run_dir: Path, otherwise: Config, trust: Sequence[str] = ()) -> Config:
+    """Those in the folder of the run, as far as they can be read; `Untrusted` if they name code that is not trusted."""
     try:
-        return folder.read_config(run_dir)
+        return folder.read_config(run_dir, trust)
+    except Untrusted:
+        raise
     except InputError:  # going on with it will tell
         return otherwise
 
@@ -160,9 +167,9 @@ def new_from_weights(run_dir: Path) -> str:
     return f"start a new run from its weights: --init-from {paths.quote_path(run_dir)}"
 
 
-def with_epochs_wanted(settings: Config, run_dir: Path) -> Config:
+def with_epochs_wanted(settings: Config, run_dir: Path, trust: Sequence[str] = ()) -> Config:
     """These settings, with as many epochs at least as were asked for when the run was last gone on with."""
-    epochs = max(settings_of(run_dir, settings).learning.epochs, settings.learning.epochs)
+    epochs = max(settings_of(run_dir, settings, trust).learning.epochs, settings.learning.epochs)
     return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
 
@@ -173,7 +180,7 @@ def check_text(run: SavedRun, config: Config) -> None:
       config: with the text as it was typed, or else as the run has it.
     """
     name, run_dir, moved = config.text.text, run.path, configs.portable(config).text.text != run.config.text.text
-    if not moved and not texts.text_exists(name):
+    if not moved and not (parts.is_own_text(name) or texts.text_exists(name)):
         raise InputError(
             f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, add its new path: "
             f"--resume {paths.quote_path(run_dir)} --text PATH"
@@ -211,5 +218,5 @@ def other_versions(run: SavedRun) -> str:
 def _may_differ(name: str, now: object, then: object) -> bool:
     # Any two numbers of updates per call give the same bits, but for one, which is another program.
     # A text file may have been moved: its SHA-256 decides whether it is the same.
-    moved = name == "text" and now not in TEXT_NAMES and then not in TEXT_NAMES
+    moved = name == "text" and not ({now, then} & set(TEXT_NAMES) or any(has_import_form(str(text)) for text in (now, then)))
     return name in FREE or name == "epochs" or moved or (name == "updates_per_call" and 1 not in (now, then))

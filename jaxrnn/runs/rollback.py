@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxrnn.config.trust import imports_of
 from jaxrnn.errors import Diverged, InputError
 from jaxrnn.runs.describe import describe_position
 from jaxrnn.runs.task import Task
@@ -41,7 +42,7 @@ def roll_back(task: Task, progress: Progress, rate: float, problem: str, run_dir
     if rollbacks > MOST_ROLLBACKS:
         raise Diverged(f"{happened}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
     try:
-        saved = checkpoint.load_run(run_dir)
+        saved = checkpoint.load_run(run_dir, trust=tuple(imports_of(task.config).values()))
     except InputError as error:
         raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
     store.set_aside(run_dir, saved.rejected)

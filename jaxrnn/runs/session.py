@@ -10,6 +10,7 @@ from rich.console import Console
 from jaxrnn.config import auto, build
 from jaxrnn.config.resolve import Given, resolve
 from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS, Config, portable
+from jaxrnn.config.trust import trusted_by
 from jaxrnn.config.validate import check_config
 from jaxrnn.console import cli, report
 from jaxrnn.errors import InputError, pluralize
@@ -43,7 +44,8 @@ def train(given: Given, screen: Console) -> Path:
     config = resolve(given, origin=origin)
     connect(config)
     run_dir = find_run(given, origin) if config.run.resume else None
-    begun = config if run_dir is None else resume.settings_of(run_dir, config)
+    trust = trusted_by(given.values)
+    begun = config if run_dir is None else resume.settings_of(run_dir, config, trust)
     with computing(config, begun, screen):
         return begin_run(given, screen) if run_dir is None else resume_run(run_dir, given, screen)
 
@@ -81,7 +83,7 @@ def find_run(given: Given, origin: Config | None) -> Path | None:
 
 def begin_run(given: Given, screen: Console) -> Path:
     """Begin a run in a folder of its own."""
-    origin = load_origin(given.values.get("init_from", ""), screen)
+    origin = load_origin(given.values.get("init_from", ""), given, screen)
     config = resolve(given, origin=origin.config if origin else None)
     if origin is not None:
         check_model(config, origin)
@@ -97,12 +99,13 @@ def begin_run(given: Given, screen: Console) -> Path:
 
 def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
     """Resume a run from where it stopped."""
+    trust = trusted_by(given.values)
     with run_folder.hold_lock(run_dir):
         store.remove_leftovers(run_dir)
         with report.show_status(screen, STARTING):
-            saved = checkpoint.load_run(run_dir) if store.list_numbers(run_dir) else None
-        begun = run_folder.read_config(run_dir) if saved is None else saved.config
-        config = resolve(given, resume.with_epochs_wanted(begun, run_dir))
+            saved = checkpoint.load_run(run_dir, trust=trust) if store.list_numbers(run_dir) else None
+        begun = run_folder.read_config(run_dir, trust) if saved is None else saved.config
+        config = resolve(given, resume.with_epochs_wanted(begun, run_dir, trust))
         check_config(config)
         resume.check_settings(portable(config), begun, run_dir, config.text.text)
         if saved is None:
@@ -116,7 +119,7 @@ def start_again(run_dir: Path, begun: Config, config: Config, given: Given, scre
     """Start a run that was stopped before it had saved anything."""
     if logs.read_events(run_dir):
         raise InputError(f"the checkpoints of the run in {str(run_dir)!r} are missing, though it has learned; bring them back")
-    origin = load_origin(begun.run.init_from, screen)
+    origin = load_origin(begun.run.init_from, given, screen)
     task, snapshot = prepare_run(config, origin, screen)
     logs.truncate_logs(run_dir, {})
     show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
@@ -155,12 +158,12 @@ def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tupl
         return task, first_snapshot(task, origin)
 
 
-def load_origin(source: str, screen: Console) -> Weights | None:
+def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
     """Load the weights that a run starts from; None if they are random."""
     if not source:
         return None
     with report.show_status(screen, STARTING):
-        return weights_of(Path(source))
+        return weights_of(Path(source), trusted_by(given.values))
 
 
 def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console) -> None:

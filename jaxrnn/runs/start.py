@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config.resolve import Given
 from jaxrnn.config.settings import Config
+from jaxrnn.config.trust import Untrusted, trusted_by
 from jaxrnn.console import report
 from jaxrnn.data import paths, vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
@@ -25,13 +27,13 @@ from jaxrnn.training.optimizers import with_num_updates
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 
 
-def weights_of(source: Path) -> Weights:
+def weights_of(source: Path, trust: Sequence[str] = ()) -> Weights:
     """Those of a run (`checkpoint.select_params`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
     source = paths.expand_home(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
-            return weights.read_weights(source)
-    run = checkpoint.load_run(source)
+            return weights.read_weights(source, trust)
+    run = checkpoint.load_run(source, trust=trust)
     report.warn_of_rejected(run.rejected)
     return Weights(run.config, run.vocabulary, checkpoint.select_params(run))
 
@@ -39,17 +41,24 @@ def weights_of(source: Path) -> Weights:
 def origin_settings(given: Given) -> Config | None:
     """The settings of the run or file that a new run is to start from, read without JAX; None without one."""
     source = given.values.get("init_from")
-    return config_of(Path(source)) if source else None
+    return config_of(Path(source), trusted_by(given.values)) if source else None
 
 
-def config_of(source: Path) -> Config | None:
-    """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains."""
-    with contextlib.suppress(OSError, InputError):
+def config_of(source: Path, trust: Sequence[str] = ()) -> Config | None:
+    """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains.
+
+    Raises:
+      Untrusted: they name code that is not trusted.
+    """
+    try:
         if source.is_file():
-            return weights.read_weights_config(source)
+            return weights.read_weights_config(source, trust)
         found = (store.read_about(source, number) for number in reversed(store.list_numbers(source)))
-        return next((config_from_manifest(about) for about in found if about is not None), None)
-    return None
+        return next((config_from_manifest(about, trust) for about in found if about is not None), None)
+    except Untrusted as error:
+        raise Untrusted(f"{str(source)!r}: {error}", error.settings) from None
+    except (OSError, InputError):
+        return None
 
 
 def check_model(config: Config, origin: Weights) -> None:

@@ -1,11 +1,11 @@
 """Test a model on the parts of the text that it was trained on."""
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import build
+from jaxrnn.config import build, parts
 from jaxrnn.config import settings as configs
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
-from jaxrnn.data import text as texts
+from jaxrnn.data import automaton
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
 from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
@@ -25,14 +25,17 @@ def dynamics(config: Config, data: Data | None, model: Model, params: Params) ->
 def three_numbers(config: Config, data: Data, model: Model, params: Params, how: DynamicSettings) -> dict[str, float]:
     """Nats per character of the run's own text: training part frozen, held-out part frozen, held-out part dynamic."""
     key = build.make_keys(config.run.seed).evaluation
+    dynamic = dynamic_evaluation(model, how, parts.find_optimizer(how.optimizer))
     return {
         "train_nats": mean_nats(frozen_evaluation(model, config.learning.num_streams)(params, data.train, key)),
         "heldout_nats": mean_nats(frozen_evaluation(model)(params, data.heldout, key)),
-        "heldout_dynamic_nats": mean_nats(dynamic_evaluation(model, how)(params, data.heldout, key)),
+        "heldout_dynamic_nats": mean_nats(dynamic(params, data.heldout, key)),
     }
 
 
-def source_nats(config: Config, data: Data) -> float | None:
-    """Nats per character of the source itself on the held-out part of a synthetic text; None if it has no known source."""
-    losses = None if data.text is None else texts.floor_losses(config.text.text, data.text)
-    return None if losses is None else mean_nats(losses[len(losses) - len(data.heldout) + 1 :])
+def source_nats(data: Data) -> float | None:
+    """Nats per character of the source itself on the held-out part of its text; None if the text has no known source."""
+    if data.text is None or data.source is None:
+        return None
+    losses = automaton.source_losses(data.source, data.text)
+    return mean_nats(losses[len(losses) - len(data.heldout) + 1 :])

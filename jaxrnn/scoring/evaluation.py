@@ -17,6 +17,7 @@ from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.training import optimizers
 from jaxrnn.training.drivers import Driver, copy_arrays, fast_driver
 from jaxrnn.training.learner import Learner, State, online, reader
+from jaxrnn.training.optimizers import OptimizerKind
 
 UPDATES_PER_CALL = 10_000
 MAX_TRIAL_CHARACTERS = 100_000  # to choose optimizer and rate on
@@ -83,9 +84,13 @@ def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
     return float(losses.mean(dtype=np.float64))
 
 
-def dynamic_evaluation(model: Model, how: DynamicSettings) -> Evaluation:
-    """Make a dynamic evaluation; several rates and the frozen model are mixed with weights that follow their losses."""
-    read = rate_evaluation(model, how)
+def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None) -> Evaluation:
+    """Make a dynamic evaluation; several rates and the frozen model are mixed with weights that follow their losses.
+
+    Args:
+      optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
+    """
+    read = rate_evaluation(model, how, optimizer)
     if len(how.rates) == 1:
         return lambda params, ids, key: read(params, ids, key, how.rates[0])
     read_frozen = frozen_evaluation(model)
@@ -98,9 +103,12 @@ def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, "
     return mixture.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))
 
 
-def rate_evaluation(model: Model, how: DynamicSettings) -> Callable[..., Float[np.ndarray, " read"]]:
+def rate_evaluation(
+    model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None
+) -> Callable[..., Float[np.ndarray, " read"]]:
     """Make a function (params, ids, key, rate) -> nats at each character, compiled once for all rates."""
-    return _evaluation(model, online(model, _rule(model, how.length), optimizers.make_optimizer(how.optimizer, how.rates[0])))
+    learning = optimizers.make_optimizer(optimizer or how.optimizer, how.rates[0])
+    return _evaluation(model, online(model, _rule(model, how.length), learning))
 
 
 def describe_dynamic(how: DynamicSettings) -> str:

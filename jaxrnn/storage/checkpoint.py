@@ -1,16 +1,17 @@
 """Save and load checkpoints of a run: its snapshot and all that is needed to use it. Damaged checkpoints are skipped."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import build
+from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
+from jaxrnn.config.trust import Untrusted
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError, pluralize
@@ -56,44 +57,51 @@ def save_checkpoint(
     store.write_checkpoint(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
 
 
-def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None) -> SavedRun:
+def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None, trust: Sequence[str] = ()) -> SavedRun:
     """Load the newest undamaged checkpoint of a run; `rejected` lists those skipped.
 
     Args:
       sharding: of the restored arrays, whatever devices they were saved on; None = the first device.
+      trust: packages whose code the run may import, if its cell, rule, optimizer or text is not one of ours.
     Raises:
-      InputError: no run there; incompatible version; all checkpoints damaged.
+      InputError: no run there; incompatible version; all checkpoints damaged. Untrusted: it names code of another package;
+        nothing is imported then.
     """
     run_dir, rejected = paths.expand_home(run_dir), []
     found = list_checkpoints(run_dir)
     for number in reversed(found):
         try:
-            return read_checkpoint(run_dir, number, sharding)._replace(rejected=tuple(rejected))
+            return read_checkpoint(run_dir, number, sharding, trust)._replace(rejected=tuple(rejected))
         except Damaged as damaged:
             path = store.checkpoint_path(run_dir, number)
             if path.exists():  # else a running process has just removed it
                 rejected.append(Rejected(path, str(damaged)))
     if not rejected or store.list_numbers(run_dir)[-1:] > found[-1:]:
-        return load_run(run_dir, sharding)  # newer ones have appeared
+        return load_run(run_dir, sharding, trust)  # newer ones have appeared
     reasons = "; ".join(f"{path.name}: {reason}" for path, reason in rejected)
     raise InputError(f"every checkpoint of the run in {str(run_dir)!r} is damaged: {reasons}")
 
 
-def read_checkpoint(run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None) -> SavedRun:
+def read_checkpoint(
+    run_dir: Path, number: int, sharding: jax.sharding.Sharding | None = None, trust: Sequence[str] = ()
+) -> SavedRun:
     """Read and verify one checkpoint.
 
     Raises:
       store.Damaged: it differs from what was saved.
-      InputError: it is intact but from an incompatible version, or cannot be read.
+      InputError: it is intact but from an incompatible version, or cannot be read. Untrusted: it names code that is not
+        trusted.
     """
     with store.open_checkpoint(run_dir, number) as saved:
         about = saved.about
         try:
             if about["format"] != FORMAT:
                 raise InputError(f"its format is {about['format']}; this jaxrnn reads format {FORMAT}")
-            config, vocabulary = config_from_manifest(about), vocabulary_from_json(about["vocabulary"])
+            config, vocabulary = config_from_manifest(about, trust), vocabulary_from_json(about["vocabulary"])
             model = build.build_model(config, vocabulary)
             snapshot = _snapshot(saved, config, model, sharding)
+        except Untrusted as error:
+            raise Untrusted(f"the run in {str(run_dir)!r} cannot be used: {error}", error.settings) from None
         except InputError as error:
             raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
     return SavedRun(run_dir, number, config, vocabulary, model, snapshot, about)
@@ -134,7 +142,10 @@ def select_params(run: SavedRun, which: WeightsChoice = "auto") -> Params:
     """
     if which == "best" and run.snapshot.progress.best_step is None:
         raise InputError(f"the run in {str(run.path)!r} has no best epoch yet: leave --weights out")
-    return run.snapshot.best_params if _is_best(run, which) else run.snapshot.state.params
+    if _is_best(run, which):
+        return run.snapshot.best_params
+    state = run.snapshot.state
+    return parts.find_optimizer(run.config.learning.optimizer).test_params(state.opt_state, state.params)
 
 
 def describe_weights(run: SavedRun, which: WeightsChoice) -> str:

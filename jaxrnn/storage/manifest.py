@@ -7,7 +7,7 @@ not fit this version's code come from another version.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ import jaxrnn
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.trust import Untrusted
 from jaxrnn.data.vocabulary import vocabulary_to_json
 from jaxrnn.errors import InputError
 from jaxrnn.training.optimizers import learning_rate
@@ -76,10 +77,12 @@ def hash_arrays(arrays: PyTree, about: Mapping[str, Any]) -> str:
     return result.hexdigest()
 
 
-def config_from_manifest(about: Mapping[str, Any]) -> Config:
-    """Read the settings; `InputError` if this version does not know them."""
+def config_from_manifest(about: Mapping[str, Any], trust: Sequence[str] = ()) -> Config:
+    """Read the settings; `InputError` if this version does not know them, or they name code that is not trusted."""
     try:
-        return config_from_json(about["config"])
+        return config_from_json(about["config"], trust)
+    except Untrusted:
+        raise
     except InputError as error:
         raise InputError(
             f"{error}; it was trained with jaxrnn {about['versions']['jaxrnn']}, and this is {jaxrnn.__version__}"

@@ -7,13 +7,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 
 from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.trust import Untrusted
 from jaxrnn.data import paths
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
@@ -77,14 +78,18 @@ def write_config(path: Path, config: Config) -> None:
         replace_file(path / CONFIG, f"{settings}\n".encode("utf-8", "surrogateescape"))
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, trust: Sequence[str] = ()) -> Config:
     """Read the settings in the folder.
 
+    Args:
+      trust: packages whose code they may name.
     Raises:
-      InputError: they cannot be read, or this version does not know them.
+      InputError: they cannot be read, or this version does not know them. Untrusted: they name code that is not trusted.
     """
     try:
-        return config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")))
+        return config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")), trust)
+    except Untrusted as error:
+        raise Untrusted(f"the run in {str(path)!r} cannot be used: {error}", error.settings) from None
     except InputError as error:
         raise InputError(f"the run in {str(path)!r} cannot be used: {error}") from None
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import safetensors.numpy
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.trust import Untrusted
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError
 from jaxrnn.storage.manifest import hash_arrays
@@ -44,11 +46,14 @@ def weights_to_bytes(weights: Weights) -> bytes:
     return safetensors.numpy.save(arrays, {**about, "sha256": hash_arrays(arrays, about)})
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, trust: Sequence[str] = ()) -> Weights:
     """Read and verify a file of weights.
 
+    Args:
+      trust: packages whose code its settings may name.
     Raises:
-      InputError: no such file, not one of ours, damaged, or from an incompatible version.
+      InputError: no such file, not one of ours, damaged, or from an incompatible version. Untrusted: it names code
+        that is not trusted.
     """
     try:
         with safetensors.safe_open(path, "np") as file:
@@ -62,7 +67,7 @@ def read_weights(path: Path) -> Weights:
     if hash_arrays(arrays, about) != sha256:
         raise InputError(f"{str(path)!r} is damaged: its SHA-256 differs from when it was written")
     known = {"characters": about["vocabulary"], "rare": about.get("rare", "")}
-    config, vocabulary = config_from_json(json.loads(about["config"])), vocabulary_from_json(known)
+    config, vocabulary = _config(path, about["config"], trust), vocabulary_from_json(known)
     shapes = jax.eval_shape(build.build_model(config, vocabulary).init, build.make_keys(0).init)
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
     names = [_name(where) for where, _ in leaves]
@@ -73,17 +78,26 @@ def read_weights(path: Path) -> Weights:
     return Weights(config, vocabulary, jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in names]))
 
 
-def read_weights_config(path: Path) -> Config:
+def read_weights_config(path: Path, trust: Sequence[str] = ()) -> Config:
     """Read the settings in a file of weights without verifying it.
 
     Raises:
-      InputError: it holds no settings.
+      InputError: it holds no settings. Untrusted: they name code that is not trusted.
     """
     try:
         with safetensors.safe_open(path, "np") as file:
-            return config_from_json(json.loads((file.metadata() or {})["config"]))
+            return _config(path, (file.metadata() or {})["config"], trust)
+    except Untrusted:
+        raise
     except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} holds no settings: {error}") from None
+
+
+def _config(path: Path, settings: str, trust: Sequence[str]) -> Config:
+    try:
+        return config_from_json(json.loads(settings), trust)
+    except Untrusted as error:
+        raise Untrusted(f"the weights in {str(path)!r} cannot be used: {error}", error.settings) from None
 
 
 def _name(path: tuple) -> str:

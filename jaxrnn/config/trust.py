@@ -1,0 +1,63 @@
+"""Whose code may be imported: nothing that a saved run names, unless its package is trusted.
+
+The check is made where settings come off a disk. What a user types in the same command needs no trust.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jaxrnn.config.plugins import has_import_form, module_name
+from jaxrnn.errors import InputError
+
+# Settings that may name code, by the group of settings that they are in.
+NAMING_CODE = {"text": ("text",), "model": ("cell",), "learning": ("rule", "optimizer"), "evaluation": ("dynamic_optimizer",)}
+
+
+class Untrusted(InputError):
+    """Settings name code that nobody has said to trust; they themselves can be looked at."""
+
+    def __init__(self, message: str, settings: Any):
+        super().__init__(message)
+        self.settings = settings
+
+
+def imports_of(settings: Any) -> dict[str, str]:
+    """What a `Config` would have imported, by the names of its settings."""
+    named = {name: getattr(getattr(settings, group), name) for group, names in NAMING_CODE.items() for name in names}
+    return {name: value for name, value in named.items() if has_import_form(value)}
+
+
+def check_trust(settings: Any, trust: Sequence[str]) -> None:
+    """Raises `Untrusted`, saying what would be imported and what to type, unless all of it is trusted.
+
+    Args:
+      settings: a `Config` as it was saved.
+      trust: packages, modules or whole import strings.
+    """
+    untrusted = {name: value for name, value in imports_of(settings).items() if not is_trusted(value, trust)}
+    if not untrusted:
+        return
+    flags = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in untrusted.items())
+    packages = list(dict.fromkeys(module_name(value).partition(".")[0] for value in untrusted.values()))
+    names = " and ".join(packages)
+    raise Untrusted(
+        f"it would import {names}, for {flags}; if you trust that code, add --trust {','.join(packages)} "
+        f"(in Python trust={tuple(packages)!r})",
+        settings,
+    )
+
+
+def is_trusted(value: str, trust: Iterable[str]) -> bool:
+    """Whether an import string is among these, or in one of these packages or modules."""
+    return any(value == each or f"{module_name(value)}.".startswith(f"{each}.") for each in trust)
+
+
+def trusted(flag: str) -> tuple[str, ...]:
+    """The packages in the value of --trust, which commas part."""
+    return tuple(each.strip() for each in flag.split(",") if each.strip())
+
+
+def trusted_by(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a user trusts by the flags of a command: the packages of --trust, and the code that is typed there itself."""
+    typed = (values.get(name) for names in NAMING_CODE.values() for name in names)
+    return (*trusted(values.get("trust") or ""), *(value for value in typed if value and has_import_form(value)))
