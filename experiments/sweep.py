@@ -24,7 +24,7 @@ import tyro
 
 from jaxrnn import State, online
 from jaxrnn.data import text, vocabulary
-from jaxrnn.data.streams import to_streams, updates_per_epoch
+from jaxrnn.data.streams import count_updates, to_streams
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.training.drivers import cpu_compiler_options, update_many
@@ -78,7 +78,7 @@ def timed(train: Callable[..., Losses], *how: object) -> tuple[Losses, float]:
 
 def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
     """One model after the other, by the same compiled function."""
-    updates = updates_per_epoch(stream, learner.length) * epochs
+    updates = count_updates(stream, learner.length) * epochs
     train, begin = jax.jit(update_many(learner, updates), compiler_options=cpu_compiler_options()), jax.jit(learner.init)
     found = [
         [train(at_rate(begin(jax.random.key(seed)), rate), stream, jnp.int32(updates))[1] for seed in range(seeds)]
@@ -89,7 +89,7 @@ def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds
 
 def at_once(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
     """All models side by side, each an element of one more axis."""
-    updates = updates_per_epoch(stream, learner.length) * epochs
+    updates = count_updates(stream, learner.length) * epochs
 
     def train(seed: jax.Array, rate: jax.Array) -> jax.Array:
         return update_many(learner, updates)(at_rate(learner.init(jax.random.key(seed)), rate), stream, jnp.int32(updates))[1]

@@ -37,7 +37,7 @@ from claims import expect
 from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, online
 from jaxrnn.array_types import Params
 from jaxrnn.data import automaton, synthetic, text, vocabulary
-from jaxrnn.data.streams import to_streams, updates_per_epoch
+from jaxrnn.data.streams import count_updates, to_streams
 from jaxrnn.models.cells import CELLS, TANH_RELU_RATES
 from jaxrnn.rules._unroll import unroll_layer
 from jaxrnn.training.drivers import Driver
@@ -110,7 +110,7 @@ def reach_of(name: str, rule: str) -> Reach:
     model = network(kind.cell, len(known.characters), HIDDEN, activation=kind.activation)
     learner = learner_of(model, kind, rule, RATE)
     stream = jnp.asarray(streams_of(learner, ids))
-    updates = EPOCHS * updates_per_epoch(stream, learner.length)
+    updates = EPOCHS * count_updates(stream, learner.length)
     state: State = learner.init(jax.random.key(0))
     at_first = influence(model, state.params, ids)
     state, losses = fast_driver(learner, updates)(state, stream, updates)
@@ -156,7 +156,7 @@ def missed_by(name: str, rule: str, sources: dict[int, tuple[np.ndarray, np.ndar
 def missed_part(learner: Learner, drive: Driver, ids: np.ndarray, floor: np.ndarray) -> float:
     """Regret over the last quarter, while learning, divided by that of a predictor without memory."""
     stream, lowest = streams_of(learner, ids), streams_of(learner, floor)[1:]
-    updates = updates_per_epoch(stream, learner.length)
+    updates = count_updates(stream, learner.length)
     _, losses = drive(learner.init(jax.random.key(0)), jnp.asarray(stream), updates)
     last = slice(len(losses) * 3 // 4, len(losses))
     floor_nats = lowest[last].mean()

@@ -155,7 +155,7 @@ def test_a_cache_of_jax_is_left_as_it_is(kept, tmp_path):
 
 
 def test_the_settings_of_jax_are_those_of_before_at_the_end(kept):
-    names = (CACHE_DIR, *compilation_cache.SETTINGS)
+    names = (CACHE_DIR, *compilation_cache.CACHE_SETTINGS)
     before = [getattr(jax.config, name) for name in names]
     with contextlib.suppress(KeyError), keep_programs():
         assert getattr(jax.config, CACHE_DIR) is not None

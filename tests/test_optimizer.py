@@ -14,10 +14,10 @@ from jaxrnn.training.optimizers import (
     cosine_factor,
     make_optimizer,
     num_clipped,
-    num_updates,
     schedule_factor,
+    schedule_length,
     with_learning_rate,
-    with_num_updates,
+    with_schedule_length,
 )
 
 
@@ -109,8 +109,8 @@ def test_a_cosine_scales_the_rate(name):
 
 def test_the_length_of_a_run_is_in_the_state():
     state = make_optimizer("adam", 0.1, clip_norm=1.0, cosine_over=ENDLESS).init({"a": jnp.zeros(2)})
-    assert num_updates(state) == ENDLESS
-    assert num_updates(with_num_updates(state, 77)) == 77
+    assert schedule_length(state) == ENDLESS
+    assert schedule_length(with_schedule_length(state, 77)) == 77
     plain = make_optimizer("adam", 0.1).init({"a": jnp.zeros(2)})
-    assert num_updates(plain) is None
-    assert with_num_updates(plain, 77) is plain
+    assert schedule_length(plain) is None
+    assert with_schedule_length(plain, 77) is plain

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.data.streams import read_block, to_streams, updates_per_epoch
+from jaxrnn.data.streams import count_updates, read_block, to_streams
 from jaxrnn.errors import InputError
 
 
 def test_one_stream_is_the_text_without_a_streams_axis():
     ids = np.arange(10, dtype=np.int32)
     assert to_streams(ids).shape == (10,)
-    assert updates_per_epoch(to_streams(ids), 1) == 9
+    assert count_updates(to_streams(ids), 1) == 9
 
 
 @given(st.integers(2, 6), st.integers(7, 60))

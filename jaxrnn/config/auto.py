@@ -68,7 +68,7 @@ def choose_rate(config: Config) -> float:
     optimizer, rule = parts.find_optimizer(learning.optimizer), parts.find_rule(learning.rule)
     of_sgd = parts.find_cell(model.cell).sgd_rates if model.activation == "sigmoid" else TANH_RELU_RATES
     after_character, after_block = ADAPTIVE_RATES if optimizer.is_adaptive else of_sgd
-    rate = after_character if parts.characters_per_update(config) == 1 else after_block
+    rate = after_character if parts.block_length(config) == 1 else after_block
     noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1
     return rate / optimizer.rate_divisor / noise_divisor / (optimizer.relu_divisor if model.activation == "relu" else 1)
 

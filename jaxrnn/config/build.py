@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths, parts
-from jaxrnn.config.settings import Config, dropout_rate, learning_rate, resolved
+from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate
 from jaxrnn.data import text as texts
 from jaxrnn.data.automaton import Source
 from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, encode, merge_rare, of_text
@@ -105,13 +105,13 @@ def build_learner(config: Config, model: Model) -> Learner:
     kind = parts.find_optimizer(settings.optimizer)
     optimize = make_optimizer(
         kind,
-        learning_rate(config),
+        resolved_rate(config),
         clip_norm=settings.clip_norm,
         # 0 means none for our optimizers, the own default for others.
         weight_decay=settings.weight_decay if settings.weight_decay or settings.optimizer in OPTIMIZERS else None,
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
-    rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, dropout_rate(config))
+    rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
         raise InputError(f"--schedule halving restores weights, which {settings.optimizer} cannot: it tests with their average")
@@ -135,7 +135,7 @@ def streams_shape(config: Config) -> tuple[int, ...]:
 
 
 def _check_num_updates(config: Config, num_train: int) -> None:
-    block = parts.characters_per_update(config) * config.learning.num_streams
+    block = parts.block_length(config) * config.learning.num_streams
     updates = config.learning.epochs * (num_train // block)
     if updates > MAX_UPDATES:
         raise InputError(f"--epochs {config.learning.epochs} makes {updates:,} updates; at most {MAX_UPDATES:,} can be counted")

@@ -33,7 +33,7 @@ def find_too_short(config: Config, num_characters: int) -> str:
     settings = config.text
     used = count_used(config, num_characters)
     found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
-    wanted = {"train": parts.characters_per_update(config) * config.learning.num_streams + 1, "heldout": 2}
+    wanted = {"train": parts.block_length(config) * config.learning.num_streams + 1, "heldout": 2}
     if settings.validation_fraction:
         wanted["validation"] = 2
     for name, least in wanted.items():

@@ -51,7 +51,7 @@ def is_own_text(name_or_path: str) -> bool:
     return name_or_path not in texts.TEXT_NAMES and plugins.is_import_string(name_or_path)
 
 
-def characters_per_update(config: Config) -> int:
+def block_length(config: Config) -> int:
     """Return the characters per stream and update: the rule's `Rule.length`, before there is a model."""
     return rule_length(find_rule(config.learning.rule), config.learning.rule_length)
 

@@ -213,12 +213,12 @@ def _absolute(path: str) -> str:
     return str(paths.expand_home(path).absolute())
 
 
-def learning_rate(config: Config) -> float:
+def resolved_rate(config: Config) -> float:
     """Return the learning rate; it must be resolved."""
     return resolved(config.learning.learning_rate)
 
 
-def dropout_rate(config: Config) -> float:
+def resolved_dropout(config: Config) -> float:
     """Return the dropout; it must be resolved."""
     return resolved(config.learning.dropout)
 

@@ -31,13 +31,13 @@ def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int
     return ids[starts[None, :] + np.arange(length + 1)[:, None]]
 
 
-def updates_per_epoch(stream: Int[Array | np.ndarray, " time *streams"], length: int) -> int:
+def count_updates(stream: Int[Array | np.ndarray, " time *streams"], length: int) -> int:
     """Count the updates of `length` characters in one pass over the streams."""
     return (stream.shape[0] - 1) // length
 
 
 def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
     """Slice the inputs of update number `step` and their targets, one character later: i32[length, *streams] each."""
-    start = (step % updates_per_epoch(stream, length)) * length
+    start = (step % count_updates(stream, length)) * length
     x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length) for shift in (0, 1))
     return x, y

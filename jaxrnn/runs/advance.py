@@ -85,7 +85,7 @@ def is_finished(task: Task, snapshot: Snapshot) -> bool:
 
 def with_num_updates(snapshot: Snapshot, num_updates: int) -> Snapshot:
     """The same moment of a run that ends after so many updates, over which its schedule is laid."""
-    state = snapshot.state._replace(opt_state=optimizers.with_num_updates(snapshot.state.opt_state, num_updates))
+    state = snapshot.state._replace(opt_state=optimizers.with_schedule_length(snapshot.state.opt_state, num_updates))
     return snapshot._replace(state=state, progress=snapshot.progress._replace(num_updates=num_updates))
 
 

@@ -276,4 +276,4 @@ def _updates_per_epoch(run: Run) -> int:
     settings, num_streams = run.config.text, run.config.learning.num_streams
     validation = float(settings.validation_fraction)
     num_train = texts.split_lengths(run.num_characters, validation, settings.heldout_fraction).train
-    return (num_train - 1) // num_streams // parts.characters_per_update(run.config)
+    return (num_train - 1) // num_streams // parts.block_length(run.config)

@@ -97,7 +97,7 @@ def learning_in_words(config: Config, rate: float) -> str:
     """How it learns."""
     settings = config.learning
     name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
-    length = parts.characters_per_update(config)
+    length = parts.block_length(config)
     block = "every character" if length == 1 else f"every {length} characters"
     window = f" {settings.rule_length}" if settings.rule_length > 1 else ""
     plain = settings.rule == LearningConfig.rule or parts.reads_blocks(config)

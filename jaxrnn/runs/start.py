@@ -23,7 +23,7 @@ from jaxrnn.storage import checkpoint, store, weights
 from jaxrnn.storage.manifest import config_from_manifest
 from jaxrnn.storage.weights import Weights
 from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.optimizers import with_num_updates
+from jaxrnn.training.optimizers import with_schedule_length
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 
 
@@ -78,7 +78,7 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
         params = inherited(state.params, task.data.vocabulary, origin)
         state = jax.jit(task.learner.begin)(params, key)
     if not task.config.learning.minutes:  # else that is known when the speed is
-        opt_state = with_num_updates(state.opt_state, task.config.learning.epochs * updates_per_epoch(task))
+        opt_state = with_schedule_length(state.opt_state, task.config.learning.epochs * updates_per_epoch(task))
         state = state._replace(opt_state=opt_state)
     # Old weights may begin far above a guess, on another text: only their own first window tells where they stand.
     lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf

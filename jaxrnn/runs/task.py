@@ -39,7 +39,7 @@ def prepare(config: Config, data: Data) -> Task:
     learner = build.build_learner(config, model)
     mesh = devices.make_mesh(config)
     stream = devices.shard_stream(streams.to_streams(data.train, config.learning.num_streams), mesh)
-    most_updates, losses_of = streams.updates_per_epoch(stream, learner.length), evaluation.frozen_evaluation(model)
+    most_updates, losses_of = streams.count_updates(stream, learner.length), evaluation.frozen_evaluation(model)
     return Task(
         config=config,
         data=data,
@@ -55,7 +55,7 @@ def prepare(config: Config, data: Data) -> Task:
 
 def updates_per_epoch(task: Task) -> int:
     """Updates in one reading of the streams."""
-    return streams.updates_per_epoch(task.stream, task.learner.length)
+    return streams.count_updates(task.stream, task.learner.length)
 
 
 def characters_per_update(task: Task) -> int:

@@ -24,7 +24,7 @@ from jaxrnn.data import paths, temporary
 MAX_CACHE_BYTES = 64_000_000  # of all that is kept; a run leaves about two million
 SHA256_DIGITS = 64
 CACHE_DIR = "jax_compilation_cache_dir"
-SETTINGS = {  # of JAX; by default only programs that took a second or more to compile are written
+CACHE_SETTINGS = {  # of JAX; by default only programs that took a second or more to compile are written
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
     "jax_persistent_cache_enable_xla_caches": "none",  # their files are not ours to verify
@@ -85,11 +85,11 @@ def save_programs(own: Path, kept: Path) -> None:
 @contextlib.contextmanager
 def _cache_in(kept: Path, own: Path) -> Iterator[None]:
     load_programs(kept, own)
-    before = {name: getattr(jax.config, name) for name in (*SETTINGS, CACHE_DIR)}
+    before = {name: getattr(jax.config, name) for name in (*CACHE_SETTINGS, CACHE_DIR)}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
         try:
-            _update_settings({**SETTINGS, CACHE_DIR: str(own)})
+            _update_settings({**CACHE_SETTINGS, CACHE_DIR: str(own)})
             yield
         finally:
             _update_settings(before)

@@ -7,7 +7,7 @@ import jax
 from jax.extend import backend
 
 NUM_CPU_DEVICES = "jax_num_cpu_devices"
-SETTINGS = ("jax_cpu_enable_async_dispatch", "jax_default_matmul_precision", NUM_CPU_DEVICES)
+RESTORED_SETTINGS = ("jax_cpu_enable_async_dispatch", "jax_default_matmul_precision", NUM_CPU_DEVICES)
 
 
 @contextlib.contextmanager
@@ -17,7 +17,7 @@ def restore_settings(keep_devices: bool = False) -> Iterator[None]:
     Args:
       keep_devices: do not remove them, for a caller who goes on to use arrays.
     """
-    before, had_devices = {name: jax.config.values[name] for name in SETTINGS}, keep_devices or has_devices()
+    before, had_devices = {name: jax.config.values[name] for name in RESTORED_SETTINGS}, keep_devices or has_devices()
     try:
         yield
     finally:

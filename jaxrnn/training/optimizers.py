@@ -150,7 +150,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 
 
 def cosine_schedule(num_updates: int) -> optax.GradientTransformation:
-    """Multiply updates by `cosine_factor`; the length of the run is in the state (see `with_num_updates`)."""
+    """Multiply updates by `cosine_factor`; the length of the run is in the state (see `with_schedule_length`)."""
 
     def init(params: optax.Params) -> CosineState:
         del params
@@ -207,15 +207,17 @@ def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]
     return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
 
 
-def num_updates(opt_state: optax.OptState) -> int | None:
+def schedule_length(opt_state: optax.OptState) -> int | None:
     """Return the number of updates of the cosine schedule; None without one."""
     count = optax.tree_utils.tree_get(opt_state, "num_updates")
     return None if count is None else int(count)
 
 
-def with_num_updates(opt_state: optax.OptState, count: int) -> optax.OptState:
+def with_schedule_length(opt_state: optax.OptState, count: int) -> optax.OptState:
     """Replace the number of updates of the cosine schedule, if there is one."""
-    return opt_state if num_updates(opt_state) is None else optax.tree_utils.tree_set(opt_state, num_updates=np.int32(count))
+    return (
+        opt_state if schedule_length(opt_state) is None else optax.tree_utils.tree_set(opt_state, num_updates=np.int32(count))
+    )
 
 
 def schedule_factor(opt_state: optax.OptState) -> float:
