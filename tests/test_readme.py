@@ -115,14 +115,16 @@ def test_a_link_leads_to_a_file_and_a_heading(page, target):
 
 
 INCLUDES = [
-    (page, target) for page, text in PAGES.items() for target in re.findall(r"^```\{include\} (.*)$", text, re.MULTILINE)
+    (page, target)
+    for page, text in PAGES.items()
+    for target in re.findall(r"^```\{(?:literal)?include\} (.*)$", text, re.MULTILINE)
 ]
 
 
 @pytest.mark.parametrize(("page", "target"), INCLUDES, ids=lambda value: value)
 def test_what_a_page_includes_is_there_and_linked_before(page, target):
     assert ((ROOT / page).parent / target).is_file()
-    before, _, _ = PAGES[page].partition(f"```{{include}} {target}\n")
+    before, _, _ = PAGES[page].partition(f"include}} {target}\n")
     assert f"]({target})" in before
 
 
