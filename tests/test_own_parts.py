@@ -113,3 +113,13 @@ def test_e_prop_is_not_exact_where_units_reach_others():
         arguments = case(model, 7)
         far = apart(summed(rules.rtrl(model), *arguments), full(model, *arguments))
         assert far < 1e-6
+
+
+def test_a_preset_with_dropout_takes_a_cell_that_has_none(own, capsys):
+    preset = ["gru", *DECAY, "--text", "own_parts:weather", "--max-characters", "3000", "--hidden-size", "6", "--epochs", "1"]
+    preset += ["--rule-length", "8", "--num-streams", "2", "--dynamic", "fixed", "--sample-length", "0"]
+    train.main([*preset, "--run-dir", "run"])
+    assert checkpoint.load_run(own / "run", trust=TRUSTED).config.learning.dropout == 0
+    with pytest.raises(SystemExit):
+        train.main([*preset, "--dropout", "0.5"])
+    assert "--dropout goes with the cells of jaxrnn" in capsys.readouterr().err

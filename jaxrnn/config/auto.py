@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, resolved
-from jaxrnn.models.cells import TANH_RELU_RATES
+from jaxrnn.models.cells import TANH_RELU_RATES, takes_dropout
 
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
 HIDDEN_SIZES = (256, 384)
@@ -21,7 +21,8 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     text, model, learning = config.text, config.model, config.learning
     hidden_size = choose_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
     rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
-    dropout = choose_dropout(num_characters, hidden_size) if learning.dropout == AUTO else learning.dropout
+    dropout = choose_dropout(num_characters, hidden_size) if takes_dropout(parts.find_cell(model.cell)) else 0.0
+    dropout = dropout if learning.dropout == AUTO else learning.dropout
     return dataclasses.replace(
         config,
         text=dataclasses.replace(text, validation_fraction=resolve_validation_fraction(config, num_characters)),

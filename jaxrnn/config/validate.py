@@ -15,7 +15,7 @@ from jaxrnn.config.settings import (
     TextConfig,
 )
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
-from jaxrnn.models.cells import CELLS
+from jaxrnn.models.cells import CELLS, takes_dropout
 from jaxrnn.rules import RULES, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS
 
@@ -25,6 +25,9 @@ def check_config(config: Config) -> None:
     _check_text(config.text, config.run)
     _check_network(config.model)
     _check_learning(config.learning, config.text)
+    dropout = config.learning.dropout
+    if dropout not in (0, AUTO) and not takes_dropout(parts.find_cell(config.model.cell)):
+        raise InputError(f"--dropout goes with the cells of jaxrnn and those derived from them; {config.model.cell} is none")
     _check_evaluation(config.evaluation, config.text)
     _check_run(config.run)
 

@@ -57,6 +57,11 @@ def cell_kind(thing: Any) -> CellKind | None:
     return None
 
 
+def takes_dropout(kind: CellKind) -> bool:
+    """Return whether the cell is one of ours or derived from their base class: others do not come apart."""
+    return isinstance(kind.make, type) and issubclass(kind.make, Cell)
+
+
 def _linen_factory(cell: Any) -> Callable[..., nn.RNNCellBase]:
     return lambda input_size, hidden_size, initialisation: cell(features=hidden_size)
 
