@@ -24,7 +24,7 @@ from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWe
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import InputError, check_rate, pluralize
-from jaxrnn.runs.testing import dynamics, source_nats, three_numbers
+from jaxrnn.runs.testing import resolve_dynamic, source_nats, three_numbers
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         needed = not options.text or config.evaluation.dynamic == AUTO
         with report.show_status(screen, "compiling and testing"):
             data = _own_data(run, config) if needed else None
-            how = dynamics(config, data, run.model, params)
+            how = resolve_dynamic(config, data, run.model, params)
             own = None if options.text else data
             numbers = _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how)
         if options.json:

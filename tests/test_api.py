@@ -108,7 +108,7 @@ def test_an_interrupted_run_is_saved_and_says_how_to_resume(folder, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "advance", interrupted)
-        with pytest.raises(Stopped, match=r"stopped .*, saved\. Go on with: python -m jaxrnn\.train --resume run"):
+        with pytest.raises(Stopped, match=r"stopped .*, saved\. Resume with: python -m jaxrnn\.train --resume run"):
             jaxrnn.fit(**QUICK, run_dir="run")
     assert jaxrnn.fit(resume="run", show=False).numbers is not None
 

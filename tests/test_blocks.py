@@ -91,7 +91,7 @@ def test_a_timed_run_is_planned_and_ends_on_time(tmp_path, capsys):
     train.main(["gru", *TINY, "--minutes", str(minutes), "--run-dir", str(run_dir)])
     out, plans = capsys.readouterr().out, [event for event in events(run_dir) if event["event"] == "plan"]
     plan = plans[-1]
-    assert "to end 0.05 minutes after the beginning" in out
+    assert "ending 0.05 minutes after the start" in out
     assert metrics(run_dir)[-1]["step"] == plan["num_updates"] > plan["step"] > 0
     run = checkpoint.load_run(run_dir)
     assert run.snapshot.progress.num_updates == plan["num_updates"]

@@ -309,7 +309,7 @@ def test_a_run_of_an_older_version_can_be_read():
     run = checkpoint.load_run(FORMAT_2)
     assert (run.config.model.hidden_size, run.snapshot.progress.epochs, int(run.snapshot.state.step)) == (4, 1, 2_699)
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
-    data, how = build.load_data(run.config), testing.dynamics(run.config, None, run.model, run.snapshot.state.params)
+    data, how = build.load_data(run.config), testing.resolve_dynamic(run.config, None, run.model, run.snapshot.state.params)
     numbers = testing.three_numbers(run.config, data, run.model, run.snapshot.state.params, how)
     assert numbers == pytest.approx({name: final[name] for name in numbers}, rel=1e-4)
 

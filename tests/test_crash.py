@@ -100,7 +100,7 @@ def test_stopped_and_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path, 
         _, said = process.communicate(timeout=60)
         assert process.returncode == code
         assert said.startswith("stopped in epoch ")
-        assert said.endswith("saved. Go on with: python -m jaxrnn.train --resume run\n")
+        assert said.endswith("saved. Resume with: python -m jaxrnn.train --resume run\n")
         steps.append(int(checkpoint.load_run(run_dir).snapshot.state.step))
         process = started(tmp_path, "--resume", "run")
         wait = wait_until_it_learns if number == signal.SIGINT else wait_until_it_saves

@@ -111,7 +111,7 @@ def test_new_characters_beside_merged_ones_get_rows_of_their_own():
     settings = config.Config(model=config.ModelConfig(hidden_size=HIDDEN))
     of_both = [build.build_model(settings, known) for known in (MERGED, grown)]
     old, fresh = (model.init(jax.random.key(seed)) for seed, model in enumerate(of_both))
-    params = start.inherited(fresh, grown, Weights(PRESETS["notebook"], MERGED, old))
+    params = start.inherit_params(fresh, grown, Weights(PRESETS["notebook"], MERGED, old))
     np.testing.assert_array_equal(params["readout"]["kernel"][:3], old["readout"]["kernel"][:3])
     np.testing.assert_array_equal(params["readout"]["kernel"][3], fresh["readout"]["kernel"][3])
     np.testing.assert_array_equal(params["readout"]["kernel"][4], old["readout"]["kernel"][3])

@@ -219,7 +219,7 @@ def test_a_run_without_time_to_learn_says_so(tmp_path, seconds_per_update):
     said, snapshot, part = run_recounted(machine, task, tmp_path)
     assert f"time is up: training ends after 1,001 updates, 0.20 epochs (starting took {8 + seconds_per_update:.1f} s" in said
     assert snapshot.progress.epochs == 1
-    assert part == {"last epoch": "the first 1,001 of 5,000 characters, then the time was up"}
+    assert part == {"last epoch": "the first 1,001 of 5,000 characters, then time was up"}
 
 
 def test_a_run_suspended_beyond_its_end_at_the_end_of_an_epoch_begins_no_other(tmp_path):

@@ -30,7 +30,7 @@ def run_dir(trained, tmp_path):
 def find(arguments):
     """The run that `--resume auto` would resume."""
     given = parse(arguments)
-    return resume.find(given, start.origin_settings(given))
+    return resume.find_resumable(given, start.origin_settings(given))
 
 
 def content(path):
@@ -42,13 +42,13 @@ def content(path):
     ("flags", "said"),
     [
         (["--hidden-size", "9"], "--hidden-size is 9, and the run in "),
-        (["--learning-rate", "0.2"], "was begun with 0.1; what it writes depends on that"),
+        (["--learning-rate", "0.2"], "was started with 0.1, and results depend on it"),
         (["--text", "moliere"], "--text is 'moliere', and the run in "),
         (["--max-characters", "3001"], "--max-characters is 3001"),
         (["--seed", "1"], "--seed is 1"),
         (["--updates-per-call", "1"], "--updates-per-call is 1"),
         (["--sample-length", "31"], "--sample-length is 31"),
-        (["--epochs", "1"], "was begun with 2; it may only grow"),
+        (["--epochs", "1"], "was started with 2; the number of epochs can only grow"),
         (["--epochs", "0"], "--epochs is 0; it must be 1 or more"),
         (["--run-dir", "other"], "--run-dir goes with --resume auto"),
     ],
@@ -146,9 +146,9 @@ def test_auto_tells_texts_of_one_name_apart(mine, capsys):
     assert found("--text", "a/mine.txt") is None
     with pytest.raises(InputError, match=r"^no text 'c/mine\.txt'"):
         found("--text", "c/mine.txt")
-    sha256 = resume.saved_sha256(first)
+    sha256 = resume.read_saved_hash(first)
     (first / "checkpoints" / str(store.list_numbers(first)[-1]) / "about" / "metadata").write_text("{")
-    assert resume.saved_sha256(first) == sha256 != ""  # from the checkpoint before
+    assert resume.read_saved_hash(first) == sha256 != ""  # from the checkpoint before
     shutil.rmtree(first / "checkpoints")  # stopped before it saved anything: its text is known by its path alone
     assert found("--text", "a/mine.txt") is None
     mine.write_text("anything")
@@ -176,7 +176,7 @@ def test_a_run_that_is_over_is_left_alone(run_dir, capsys):
     left = run_dir / "checkpoints" / "77.orbax-checkpoint-tmp"  # by a save that was killed
     left.mkdir()
     train.main(["--resume", str(run_dir)])
-    assert "is finished: it has read 2 epochs; --epochs takes more" in capsys.readouterr().out
+    assert "is finished: it has read 2 epochs; to continue, set a higher --epochs" in capsys.readouterr().out
     assert content(run_dir) == before
     assert not left.exists()
 
@@ -187,10 +187,10 @@ def test_a_run_that_is_over_is_left_alone(run_dir, capsys):
         ("constant", 0.0, False, ""),
         ("constant", 5.0, False, "it was planned to end after 5 minutes"),
         ("halving", 0.0, False, ""),
-        ("halving", 0.0, True, "its schedule has ended"),
+        ("halving", 0.0, True, "its schedule ended"),
         ("halving", 5.0, False, "it was planned to end after 5 minutes"),
         ("halving", 5.0, True, "it was planned to end after 5 minutes"),
-        ("cosine", 0.0, False, "its rate falls to nothing at the end of epoch 2"),
+        ("cosine", 0.0, False, "its learning rate reaches 0 at the end of epoch 2"),
         ("cosine", 5.0, False, "it was planned to end after 5 minutes"),
     ],
 )
@@ -199,16 +199,16 @@ def test_a_finished_run_offers_what_would_be_accepted(schedule, minutes, schedul
         dataclasses.replace(Config(), learning=LearningConfig(schedule=schedule, minutes=minutes, epochs=epochs))
         for epochs in (2, 3)
     )
-    offered = resume.more_in_words(begun.learning, schedule_finished, Path("run"))
+    offered = resume.describe_continuation(begun.learning, schedule_finished, Path("run"))
     resume.check_longer(begun, begun, schedule_finished, Path("run"))
     if not why_not:
-        assert offered == "--epochs takes more"
+        assert offered == "to continue, set a higher --epochs"
         resume.check_settings(wanted, begun, Path("run"))
         resume.check_longer(wanted, begun, schedule_finished, Path("run"))
         return
     assert offered.startswith(why_not)
     assert offered.endswith("; start a new run from its weights: --init-from run")
-    refused = f"--epochs is 3, but the run in 'run' takes no more: {why_not}.*--init-from run"
+    refused = f"--epochs is 3, but the run in 'run' cannot be extended: {why_not}.*--init-from run"
     with pytest.raises(InputError, match=refused):
         resume.check_longer(wanted, begun, schedule_finished, Path("run"))
     if not schedule_finished:  # else that is not known from the settings
@@ -219,7 +219,7 @@ def test_a_finished_run_offers_what_would_be_accepted(schedule, minutes, schedul
 def test_a_run_whose_schedule_has_ended_says_so_and_takes_no_more_epochs(trained, tmp_path, capsys):
     run_dir = shutil.copytree(trained / "runs" / "mikolov2010-comedie-0", tmp_path / "run")
     train.main(["--resume", str(run_dir)])
-    said = f"its schedule has ended, as the validation loss no longer improved; {resume.new_from_weights(run_dir)}"
+    said = f"its schedule ended when the validation loss stopped improving; {resume.describe_new_run(run_dir)}"
     assert said in capsys.readouterr().out
     assert said in error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "30"])
 
@@ -317,7 +317,7 @@ def test_damaged_checkpoints_are_reported_set_aside_and_replaced(trained, run_di
 def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
     mine.write_text(changed)
     message = error_of(capsys, train.main, ["--resume", "mine", "--epochs", "2"])
-    assert f"text {str(mine)!r} is not what it was when the run in 'mine' was begun: its SHA-256 is " in message
+    assert f"text {str(mine)!r} has changed since the run in 'mine' was started: its SHA-256 is " in message
     assert "is not the one that this run was trained on" in error_of(capsys, evaluate.main, ["mine"])
     mine.unlink()
 
@@ -325,12 +325,12 @@ def test_a_text_that_has_changed_is_refused(mine, capsys, changed):
 def test_other_random_numbers_are_refused_and_other_versions_reported(run_dir, capsys, monkeypatch):
     monkeypatch.setattr(resume.manifest, "describe_random_keys", lambda: "rbg, partitionable")
     message = error_of(capsys, train.main, ["--resume", str(run_dir), "--epochs", "3"])
-    assert "are drawn by threefry2x32, partitionable, and here by rbg, partitionable" in message
+    assert "draws random numbers with threefry2x32, partitionable, but JAX is set to rbg, partitionable here" in message
     monkeypatch.undo()
     then = checkpoint.load_run(run_dir)
-    assert resume.other_versions(then) == ""
+    assert resume.describe_other_versions(then) == ""
     older = then._replace(about={**then.about, "versions": {**then.about["versions"], "jax": "0.9"}})
-    assert resume.other_versions(older).startswith("jax 0.9 then and 0.1")
+    assert resume.describe_other_versions(older).startswith("jax 0.9 then and 0.1")
 
 
 def test_a_run_of_an_older_version_reads_on(tmp_path, capsys):

@@ -27,7 +27,7 @@ def exit_code(arguments):
     return exit_.value.code
 
 
-NOT_WRITTEN = "error: the end of this run could not be written to 'run'. Go on with: python -m jaxrnn.train --resume run\n"
+NOT_WRITTEN = "error: the end of this run could not be written to 'run'. Resume with: python -m jaxrnn.train --resume run\n"
 LIMITED = """
 import resource, signal, sys
 from jaxrnn import train
@@ -200,7 +200,7 @@ def test_a_signal_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypat
     monkeypatch.setattr(testing, "three_numbers", signalled)
     arguments = [*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]
     assert exit_code(arguments) == 143
-    assert "stopped after epoch 1, the last one, saved. Go on with: python" in capsys.readouterr().err
+    assert "stopped after epoch 1, the last one, saved. Resume with: python" in capsys.readouterr().err
     monkeypatch.undo()
     train.main(["--resume", str(tmp_path / "run")])
     assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "final"]

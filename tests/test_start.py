@@ -29,7 +29,7 @@ OLD, GROWN = Vocabulary("bdf"), Vocabulary("abcdef")
 def test_old_characters_keep_their_rows_exactly_and_new_ones_are_as_at_the_start(initialisation):
     old_model, model = (elman(len(known.characters), 5, "sigmoid", initialisation) for known in (OLD, GROWN))
     old, fresh = old_model.init(jax.random.key(1)), model.init(jax.random.key(2))
-    params = start.inherited(fresh, GROWN, Weights(PRESETS["notebook"], OLD, old))
+    params = start.inherit_params(fresh, GROWN, Weights(PRESETS["notebook"], OLD, old))
     rows = vocabulary.encode(GROWN, OLD.characters)
     new_rows = np.setdiff1d(np.arange(6), rows)
     for part, name in (("cell", "input_kernel"), ("readout", "kernel")):
@@ -46,7 +46,7 @@ def test_old_characters_keep_their_rows_exactly_and_new_ones_are_as_at_the_start
 
 def test_the_same_vocabulary_takes_the_weights_as_they_are(model, params):
     known = Vocabulary("abcdefg")
-    same = start.inherited(model.init(jax.random.key(5)), known, Weights(PRESETS["notebook"], known, params))
+    same = start.inherit_params(model.init(jax.random.key(5)), known, Weights(PRESETS["notebook"], known, params))
     jax.tree.map(np.testing.assert_array_equal, same, params)
 
 
@@ -117,10 +117,10 @@ def test_the_settings_of_an_origin_are_those_of_its_weights(trained, tmp_path):
     origin = trained / "runs" / "mikolov2010-comedie-0"
     export.main([str(origin), str(tmp_path / "weights")])
     expected = checkpoint.load_run(origin).config
-    assert start.config_of(origin) == start.config_of(tmp_path / "weights") == expected
-    assert start.config_of(tmp_path / "none") is None
+    assert start.read_origin_config(origin) == start.read_origin_config(tmp_path / "weights") == expected
+    assert start.read_origin_config(tmp_path / "none") is None
     (tmp_path / "text").write_text("no weights")
-    assert start.config_of(tmp_path / "text") is None
+    assert start.read_origin_config(tmp_path / "text") is None
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_what_cannot_be_started_from_is_an_error(trained, folder, capsys):
     origin = str(trained / "runs" / "notebook-comedie-0")
     (folder / "text.txt").write_text("no weights")
     message = error_of(capsys, train.main, ["--init-from", origin, "--activation", "tanh"])
-    assert f"--activation is tanh, and the weights in {origin!r} are of a network with sigmoid" in message
+    assert f"--activation is tanh, but the weights in {origin!r} belong to a network with sigmoid" in message
     assert "no run in 'none'" in error_of(capsys, train.main, ["--init-from", "none"])
     assert "cannot be read as a safetensors file" in error_of(capsys, train.main, ["--init-from", "text.txt"])
     assert [path.name for path in folder.iterdir()] == ["text.txt"]

@@ -59,13 +59,13 @@ FUNCTIONS = {
     "read_config": lambda: run_folder.read_config(RUN),
     "verify_run": lambda: verify.verify_run(RUN),
     "config_from_manifest": lambda: config_from_manifest(store.read_about(RUN, store.list_numbers(RUN)[-1]) or {}),
-    "weights_of a run": lambda: start.weights_of(RUN),
-    "weights_of a file": lambda: start.weights_of(FILE),
-    "config_of a run": lambda: start.config_of(RUN),
-    "config_of a file": lambda: start.config_of(FILE),
+    "weights_of a run": lambda: start.load_weights(RUN),
+    "weights_of a file": lambda: start.load_weights(FILE),
+    "config_of a run": lambda: start.read_origin_config(RUN),
+    "config_of a file": lambda: start.read_origin_config(FILE),
     "load": lambda: api.load(RUN),
     "load, trusting others": lambda: api.load(RUN, trust=("jaxrnn",)),
-    "settings_of": lambda: resume.settings_of(RUN, PRESETS["notebook"]),
+    "settings_of": lambda: resume.read_run_config(RUN, PRESETS["notebook"]),
 }
 
 

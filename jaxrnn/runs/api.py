@@ -25,7 +25,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_rate, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.runs import session, testing
-from jaxrnn.runs.describe import network_in_words
+from jaxrnn.runs.describe import describe_network
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.scoring import evaluation, sampling
 from jaxrnn.scoring.evaluation import DynamicSettings
@@ -67,7 +67,7 @@ class Run(NamedTuple):
     def __repr__(self) -> str:
         ended = f"; held out {self.numbers.heldout_nats:.4f} nats" if self.numbers else "; not finished"
         read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
-        return f"Run({str(self.path)!r}: {network_in_words(self.config.model)}; {read}{ended})"
+        return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
 
     @property
     def losses(self) -> Losses:
@@ -265,7 +265,7 @@ def _how_to_learn(run: Run, learn: float | str) -> DynamicSettings | None:
     if learn == "off":
         return None
     if learn == AUTO:
-        return run.dynamic or testing.dynamics(run.config, None, run.model, run.params)
+        return run.dynamic or testing.resolve_dynamic(run.config, None, run.model, run.params)
     if isinstance(learn, str):
         raise InputError(f"learn is {learn!r}; it must be 'off', 'auto' or a learning rate")
     check_rate("learn", learn)

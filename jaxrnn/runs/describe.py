@@ -1,4 +1,4 @@
-"""A run in words: what it is, where it stands, how to go on with it."""
+"""Describe a run: what it is, how far it has come, how to resume it."""
 
 from pathlib import Path
 
@@ -18,27 +18,27 @@ from jaxrnn.training.progress import Snapshot
 
 
 def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: bool) -> str:
-    """One line on how much of the text there is time for.
+    """Say in one line how many updates there is time for.
 
     Args:
-      ended: whether the time is up.
+      ended: whether time is up.
     """
     minutes, epochs = task.config.learning.minutes, num_updates / updates_per_epoch(task)
     length = f"{pluralize(num_updates, 'update')}, {epochs:.2f} epochs"
     if not ended:
-        return f"planned: {length}, to end {minutes:g} minutes after the beginning"
+        return f"planned: {length}, ending {minutes:g} minutes after the start"
     return f"time is up: training ends after {length} (starting took {seconds_starting:.1f} s of --minutes {minutes:g})"
 
 
 def describe_last_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
-    """How much of its last epoch a run has read that ended inside it."""
+    """Say how much of its last epoch a run read, if it ended inside one."""
     updates, whole = int(snapshot.state.step) % updates_per_epoch(task), characters_per_epoch(task)
-    read = f"the first {updates * characters_per_update(task):,} of {whole:,} characters, then the time was up"
+    read = f"the first {updates * characters_per_update(task):,} of {whole:,} characters, then time was up"
     return {"last epoch": read} if updates else {}
 
 
 def describe_position(task: Task, snapshot: Snapshot) -> str:
-    """The place that a run has reached, in words."""
+    """Say how far a run has come."""
     if is_finished(task, snapshot):
         return f"after epoch {snapshot.progress.epochs}, the last one"
     read = int(snapshot.state.step) % updates_per_epoch(task) * characters_per_update(task)
@@ -46,27 +46,27 @@ def describe_position(task: Task, snapshot: Snapshot) -> str:
 
 
 def describe_failed_save(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
-    """One line on why a save failed, what is saved all the same, and when it is tried again."""
-    before = "what was saved before is good" if writer.anything_saved else "nothing is saved yet"
-    again = f"; learning goes on, and in {task.config.run.save_every_seconds:g} s this is tried again"
+    """Say why a save failed, what is saved anyway, and when the next attempt is made."""
+    before = "earlier checkpoints are intact" if writer.anything_saved else "nothing is saved yet"
+    again = f"; training continues, next attempt in {task.config.run.save_every_seconds:g} s"
     return f"cannot save: {writer.problem}; {before}{'' if is_finished(task, snapshot) else again}"
 
 
 def describe_stop(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
-    """What is said when a signal has ended the run."""
+    """Say where a signal has ended the run, and whether it was saved."""
     place = describe_position(task, snapshot)
-    before = "only what was before" if writer.anything_saved else "nor anything before"
-    saved = f"but this could not be saved, {before}" if writer.problem else "saved"
-    return f"stopped {'' if is_finished(task, snapshot) else 'in '}{place}, {saved}. {how_to_resume(writer.path)}"
+    before = "only an earlier checkpoint is" if writer.anything_saved else "and nothing was before"
+    saved = f"but not saved, {before}" if writer.problem else "saved"
+    return f"stopped {'' if is_finished(task, snapshot) else 'in '}{place}, {saved}. {describe_resume_command(writer.path)}"
 
 
-def how_to_resume(run_dir: Path) -> str:
-    """The command that resumes a run."""
-    return f"Go on with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}"
+def describe_resume_command(run_dir: Path) -> str:
+    """Give the command that resumes a run."""
+    return f"Resume with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}"
 
 
-def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
-    """What the run is, in words."""
+def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
+    """Describe a run by name and value, for the lines at its start."""
     config, data = task.config, task.data
     whole = data.num_used == data.num_characters
     used = f"all {data.num_used:,} characters"
@@ -77,15 +77,15 @@ def facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
         "text": f"{config.text.text}, {used if whole else used_of_all}",
         "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
         "vocabulary": report.describe_vocabulary(data.vocabulary, config.text.rare_threshold),
-        "model": f"{network_in_words(config.model)}, {num_params:,} parameters",
-        "learning": learning_in_words(config, optimizers.learning_rate(snapshot.state.opt_state)),
+        "model": f"{describe_network(config.model)}, {num_params:,} parameters",
+        "learning": describe_learning(config, optimizers.learning_rate(snapshot.state.opt_state)),
         "device": f"{devices.describe_devices(config)}, jax {jax.__version__}",
         "run": str(run_dir),
     }
 
 
-def network_in_words(settings: ModelConfig) -> str:
-    """What kind it is, and how large."""
+def describe_network(settings: ModelConfig) -> str:
+    """Describe the kind and size of the network."""
     cell = parts.find_cell(settings.cell)
     layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
     units = f"{settings.activation} units" if "activation" in cell.choices else "units"
@@ -93,8 +93,8 @@ def network_in_words(settings: ModelConfig) -> str:
     return f"{cell.title} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
 
 
-def learning_in_words(config: Config, rate: float) -> str:
-    """How it learns."""
+def describe_learning(config: Config, rate: float) -> str:
+    """Describe how the network learns."""
     settings = config.learning
     name = "SGD" if settings.optimizer == "sgd" else settings.optimizer
     length = parts.block_length(config)

@@ -9,7 +9,7 @@ from jaxrnn.console import plot, report, verdict
 from jaxrnn.data import paths
 from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.runs import testing
-from jaxrnn.runs.describe import describe_last_epoch, describe_stop, how_to_resume
+from jaxrnn.runs.describe import describe_last_epoch, describe_resume_command, describe_stop
 from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested
 from jaxrnn.runs.saving import RunWriter, write
 from jaxrnn.runs.task import Task, updates_per_epoch
@@ -43,14 +43,14 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     run_dir = writer.path
     yield Finished(
         {
-            **how_tested(task, snapshot, how, floor),
+            **describe_test(task, snapshot, how, floor),
             **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
             "write with it": f"python -m jaxrnn.sample {paths.quote_path(run_dir)}",
             "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}",
         }
     )
     if writer.problem or any(writer.unwritten):
-        raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {how_to_resume(run_dir)}")
+        raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(run_dir)}")
 
 
 def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings, float | None]:
@@ -58,7 +58,7 @@ def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings
     # With a validation part the best weights are known, and they are what a user wants.
     validated = task.data.validation.size > 0
     params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
-    how = testing.dynamics(task.config, task.data, task.model, params)
+    how = testing.resolve_dynamic(task.config, task.data, task.model, params)
     three = testing.three_numbers(task.config, task.data, task.model, params, how)
     numbers = FourNumbers(snapshot.progress.online_nats or math.nan, **three)
     return numbers, how, testing.source_nats(task.data)
@@ -103,7 +103,7 @@ def _undrawn(reason: str) -> Note:
     return Note(f"warning: the picture of the loss could not be drawn: {report.replace_controls(reason)}")
 
 
-def how_tested(task: Task, snapshot: Snapshot, how: DynamicSettings, floor: float | None) -> dict[str, str]:
+def describe_test(task: Task, snapshot: Snapshot, how: DynamicSettings, floor: float | None) -> dict[str, str]:
     """With which weights, and how learning went on, where that was chosen; and the floor, where it is known."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {

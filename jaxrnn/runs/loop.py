@@ -16,7 +16,7 @@ from jaxrnn.config import build
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished
-from jaxrnn.runs.describe import describe_failed_save, describe_plan, describe_stop, how_to_resume
+from jaxrnn.runs.describe import describe_failed_save, describe_plan, describe_resume_command, describe_stop
 from jaxrnn.runs.events import Busy, EpochRead, Event, Learning, Note, PassedOver, Progressed
 from jaxrnn.runs.final import finish
 from jaxrnn.runs.rollback import RolledBack, roll_back
@@ -60,7 +60,7 @@ def fitting_memory(run_dir: Path) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         smaller = "a smaller --hidden-size or fewer --num-streams need less"
-        raise OutOfMemory(f"not enough memory on this device; {smaller}. {how_to_resume(run_dir)}") from None
+        raise OutOfMemory(f"not enough memory on this device; {smaller}. {describe_resume_command(run_dir)}") from None
 
 
 class Reading(NamedTuple):

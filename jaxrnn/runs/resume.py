@@ -1,4 +1,4 @@
-"""Going on with a run: which one, and whether what is asked for now is what was begun."""
+"""Resume a run: find it, and check that its settings, text and versions are those it was started with."""
 
 import contextlib
 import dataclasses
@@ -20,22 +20,22 @@ from jaxrnn.storage import manifest, store
 from jaxrnn.storage import run_folder as folder
 from jaxrnn.storage.checkpoint import SavedRun
 
-# What may be another value than at the start, because no number depends on it (on that of devices, the last digits).
+# Settings that may change, because no result depends on them (the number of devices affects the last digits).
 FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache", "num_devices"}
 
 
-def find(given: Given, origin: Config | None) -> Path | None:
-    """The folder of the run to resume; None if `auto` was said and there is none with these settings and this text yet.
+def find_resumable(given: Given, origin: Config | None) -> Path | None:
+    """Find the run to resume; None if `--resume auto` finds none with these settings and this text.
 
     Args:
       origin: the settings of the run or file that a new run would start from.
     Raises:
-      InputError: the folder that was named holds no run; or the text cannot be read now.
+      InputError: the named folder holds no run, or the text cannot be read.
     """
     config = resolve(given, origin=origin)
     if config.run.resume != AUTO:
         if config.run.run_dir:
-            raise InputError("--run-dir goes with --resume auto, or with a new run; --resume RUN names the folder itself")
+            raise InputError("--run-dir is for new runs and --resume auto; --resume RUN names the folder itself")
         path = Path(config.run.resume)
         if not folder.holds_run(path):
             raise InputError(f"no run in {str(path)!r}{_why_none(path)}; --resume takes the folder of a run, or auto")
@@ -58,12 +58,12 @@ def _why_none(path: Path) -> str:
 
 
 def _fits(given: Given, origin: Config | None, path: Path) -> bool:
-    """Whether these are the settings of the run, as far as that can be seen without reading a checkpoint."""
+    """Return whether the settings match those of a run, judging by its config.json."""
     try:
         begun = folder.read_config(path, trusted_by(given.values))
-    except Untrusted:  # it names code that was not typed
+    except Untrusted:  # it names code that nobody has asked for
         return False
-    except InputError:  # resuming it will tell
+    except InputError:  # resuming it reports why
         return True
     try:
         check_settings(configs.portable(resolve(given, begun, origin)), begun, path)
@@ -73,37 +73,37 @@ def _fits(given: Given, origin: Config | None, path: Path) -> bool:
 
 
 def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> list[Path]:
-    """Those of the runs that were begun on this very text; one that has saved nothing yet is known by the text's path."""
-    if not runs or config.text.text in TEXT_NAMES:  # a text that is known by its name is always the same
+    """Keep the runs on this text, compared by its SHA-256, or by its path if a run has no checkpoint yet."""
+    if not runs or config.text.text in TEXT_NAMES:  # named texts never change
         return runs
-    sha256 = text_sha256(config)
+    sha256 = hash_used_text(config)
     path = configs.portable(config).text.text
 
     def same(run_dir: Path) -> bool:
-        saved = saved_sha256(run_dir)
-        return settings_of(run_dir, config, trust).text.text == path if saved is None else saved == sha256
+        saved = read_saved_hash(run_dir)
+        return read_run_config(run_dir, config, trust).text.text == path if saved is None else saved == sha256
 
     return [run_dir for run_dir in runs if same(run_dir)]
 
 
-def text_sha256(config: Config) -> str:
-    """The digest of the characters that are used."""
+def hash_used_text(config: Config) -> str:
+    """SHA-256 of the characters that are used."""
     return texts.hash_text(build.read_used_text(config)[1])
 
 
-def saved_sha256(run_dir: Path) -> str | None:
-    """The digest of the run's text, from its newest good checkpoint; None if there is none."""
+def read_saved_hash(run_dir: Path) -> str | None:
+    """Read the SHA-256 of a run's text from its newest readable checkpoint; None if there is none."""
     saved = (store.read_about(run_dir, number) for number in reversed(store.list_numbers(run_dir)))
     return next((about["text"]["sha256"] for about in saved if about is not None), None)
 
 
-def settings_of(run_dir: Path, otherwise: Config, trust: Sequence[str] = ()) -> Config:
-    """Those in the folder of the run, as far as they can be read; `Untrusted` if they name code that is not trusted."""
+def read_run_config(run_dir: Path, otherwise: Config, trust: Sequence[str] = ()) -> Config:
+    """Read the settings in a run's folder; `otherwise` if they cannot be read; raise `Untrusted` as that does."""
     try:
         return folder.read_config(run_dir, trust)
     except Untrusted:
         raise
-    except InputError:  # going on with it will tell
+    except InputError:  # resuming it reports why
         return otherwise
 
 
@@ -113,79 +113,79 @@ def _begun(path: Path) -> float:
 
 
 def check_settings(wanted: Config, saved: Config, run_dir: Path, text: str | None = None) -> None:
-    """Raises `InputError`, naming the flag, if a setting differs on which it depends what the run writes.
+    """Raise `InputError` with the flag if a setting differs that would change what the run writes.
 
     Args:
-      text: as it was typed, to be named so.
+      text: the text's name as typed, for the message.
     """
     for part in dataclasses.fields(Config):
         now, then = vars(getattr(wanted, part.name)), vars(getattr(saved, part.name))
         for name in now:
             if now[name] != then[name] and not _may_differ(name, now[name], then[name]):
                 flag = name.replace("_", "-")
-                begun = "without" if then[name] == "" else f"with {then[name]!r}"
+                begun = "without it" if then[name] == "" else f"with {then[name]!r}"
                 given = text if name == "text" and text is not None else now[name]
                 raise InputError(
-                    f"--{flag} is {given!r}, and the run in {str(run_dir)!r} was begun {begun}; what it writes depends on "
-                    "that: leave the flag out, or begin a new run"
+                    f"--{flag} is {given!r}, but the run in {str(run_dir)!r} was started {begun}, and results depend on it; "
+                    "leave the flag out, or start a new run"
                 )
     check_longer(wanted, saved, schedule_finished=False, run_dir=run_dir)
     if wanted.learning.epochs < saved.learning.epochs:
         raise InputError(
-            f"--epochs is {wanted.learning.epochs}, but the run in {str(run_dir)!r} was begun with {saved.learning.epochs}; "
-            "it may only grow"
+            f"--epochs is {wanted.learning.epochs}, but the run in {str(run_dir)!r} was started with {saved.learning.epochs}; "
+            "the number of epochs can only grow"
         )
 
 
 def check_longer(wanted: Config, saved: Config, schedule_finished: bool, run_dir: Path) -> None:
-    """Raises `InputError` if more epochs are wanted, and the run cannot take them."""
-    why = why_not_longer(saved.learning, schedule_finished)
+    """Raise `InputError` if more epochs are wanted but the length of the run is fixed."""
+    why = explain_fixed_length(saved.learning, schedule_finished)
     if why and wanted.learning.epochs > saved.learning.epochs:
         raise InputError(
-            f"--epochs is {wanted.learning.epochs}, but the run in {str(run_dir)!r} takes no more: {why}; "
-            f"{new_from_weights(run_dir)}"
+            f"--epochs is {wanted.learning.epochs}, but the run in {str(run_dir)!r} cannot be extended: {why}; "
+            f"{describe_new_run(run_dir)}"
         )
 
 
-def why_not_longer(learning: LearningConfig, schedule_finished: bool) -> str:
-    """Why a run takes no more epochs than it was begun with; "" if it does."""
+def explain_fixed_length(learning: LearningConfig, schedule_finished: bool) -> str:
+    """Explain why a run cannot be extended; "" if it can."""
     if learning.minutes:
         return f"it was planned to end after {learning.minutes:g} minutes"
     if learning.schedule == "cosine":
-        return f"its rate falls to nothing at the end of epoch {learning.epochs}"
-    return "its schedule has ended, as the validation loss no longer improved" if schedule_finished else ""
+        return f"its learning rate reaches 0 at the end of epoch {learning.epochs}"
+    return "its schedule ended when the validation loss stopped improving" if schedule_finished else ""
 
 
-def more_in_words(learning: LearningConfig, schedule_finished: bool, run_dir: Path) -> str:
-    """What can be typed to learn more after the end of a run."""
-    why = why_not_longer(learning, schedule_finished)
-    return f"{why}; {new_from_weights(run_dir)}" if why else "--epochs takes more"
+def describe_continuation(learning: LearningConfig, schedule_finished: bool, run_dir: Path) -> str:
+    """Say how to continue training after the end of a run."""
+    why = explain_fixed_length(learning, schedule_finished)
+    return f"{why}; {describe_new_run(run_dir)}" if why else "to continue, set a higher --epochs"
 
 
-def new_from_weights(run_dir: Path) -> str:
-    """How a run's weights are learned on."""
+def describe_new_run(run_dir: Path) -> str:
+    """Say how to start a new run from a run's weights."""
     return f"start a new run from its weights: --init-from {paths.quote_path(run_dir)}"
 
 
-def with_epochs_wanted(settings: Config, run_dir: Path, trust: Sequence[str] = ()) -> Config:
-    """These settings, with as many epochs at least as were asked for when the run was last gone on with."""
-    epochs = max(settings_of(run_dir, settings, trust).learning.epochs, settings.learning.epochs)
+def with_saved_epochs(settings: Config, run_dir: Path, trust: Sequence[str] = ()) -> Config:
+    """The settings with at least the number of epochs in the run's config.json, which an earlier resume may have raised."""
+    epochs = max(read_run_config(run_dir, settings, trust).learning.epochs, settings.learning.epochs)
     return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
 
 def check_text(run: SavedRun, config: Config) -> None:
-    """Raises `InputError` unless the text is the one that the run was begun on.
+    """Raise `InputError` unless the text is the one that the run was started on.
 
     Args:
-      config: with the text as it was typed, or else as the run has it.
+      config: names the text as typed, or as the run has it.
     """
     name, run_dir, moved = config.text.text, run.path, configs.portable(config).text.text != run.config.text.text
     if not moved and not (parts.is_own_text(name) or texts.text_exists(name)):
         raise InputError(
-            f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, add its new path: "
+            f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, give its new path: "
             f"--resume {paths.quote_path(run_dir)} --text PATH"
         )
-    then, now = run.about["text"]["sha256"], text_sha256(config)
+    then, now = run.about["text"]["sha256"], hash_used_text(config)
     if then == now:
         return
     digests = f"its SHA-256 is {now[:12]}…, and was {then[:12]}…"
@@ -193,22 +193,22 @@ def check_text(run: SavedRun, config: Config) -> None:
     if moved:
         raise InputError(f"--text {name!r} is not the text of the run in {str(run_dir)!r}: {digests}; {new_run}")
     raise InputError(
-        f"text {name!r} is not what it was when the run in {str(run_dir)!r} was begun: {digests}; "
+        f"text {name!r} has changed since the run in {str(run_dir)!r} was started: {digests}; "
         f"name a copy of the old text with --text, or {new_run}"
     )
 
 
 def check_run(run: SavedRun) -> None:
-    """Raises `InputError` if the run cannot be resumed with this version and its random numbers."""
+    """Raise `InputError` if random numbers are generated differently here than where the run was started."""
     if run.about["random_keys"] != manifest.describe_random_keys():
         raise InputError(
-            f"the random numbers of the run in {str(run.path)!r} are drawn by {run.about['random_keys']}, and here by "
-            f"{manifest.describe_random_keys()}; set JAX's flags as they were"
+            f"the run in {str(run.path)!r} draws random numbers with {run.about['random_keys']}, but JAX is set to "
+            f"{manifest.describe_random_keys()} here; set JAX's flags as they were"
         )
 
 
-def other_versions(run: SavedRun) -> str:
-    """In words, the packages that are of another version than those that saved the run; "" if none is."""
+def describe_other_versions(run: SavedRun) -> str:
+    """List the packages whose versions differ from those that saved the run; "" if none do."""
     then, now = run.about["versions"], manifest.package_versions()
     return ", ".join(
         f"{package} {then.get(package)} then and {now[package]} now" for package in now if then.get(package) != now[package]
@@ -216,7 +216,7 @@ def other_versions(run: SavedRun) -> str:
 
 
 def _may_differ(name: str, now: object, then: object) -> bool:
-    # Any two numbers of updates per call give the same bits, but for one, which is another program.
-    # A text file may have been moved: its SHA-256 decides whether it is the same.
+    # Any number of updates per call gives the same bits, except 1, which is another program.
+    # A text file may have moved: its SHA-256 decides whether it is the same text.
     moved = name == "text" and not ({now, then} & set(TEXT_NAMES) or any(has_import_form(str(text)) for text in (now, then)))
     return name in FREE or name == "epochs" or moved or (name == "updates_per_call" and 1 not in (now, then))

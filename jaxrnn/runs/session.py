@@ -16,10 +16,10 @@ from jaxrnn.console import cli, report
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.runs import resume
 from jaxrnn.runs.advance import is_finished
-from jaxrnn.runs.describe import describe_position, facts
+from jaxrnn.runs.describe import describe_position, list_facts
 from jaxrnn.runs.loop import run
 from jaxrnn.runs.show import show
-from jaxrnn.runs.start import check_model, first_snapshot, origin_settings, weights_of
+from jaxrnn.runs.start import check_model, first_snapshot, load_weights, origin_settings
 from jaxrnn.runs.task import Task, prepare
 from jaxrnn.runtime import compilation_cache, devices, signals
 from jaxrnn.storage import checkpoint, logs, run_folder, store
@@ -45,7 +45,7 @@ def train(given: Given, screen: Console) -> Path:
     connect(config)
     run_dir = find_run(given, origin) if config.run.resume else None
     trust = trusted_by(given.values)
-    begun = config if run_dir is None else resume.settings_of(run_dir, config, trust)
+    begun = config if run_dir is None else resume.read_run_config(run_dir, config, trust)
     with computing(config, begun, screen):
         return begin_run(given, screen) if run_dir is None else resume_run(run_dir, given, screen)
 
@@ -77,7 +77,7 @@ def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
 
 def find_run(given: Given, origin: Config | None) -> Path | None:
     """The folder of the run to resume, the same for all processes; None for a new run."""
-    path = devices.broadcast_from_first(lambda: str(resume.find(given, origin) or ""))
+    path = devices.broadcast_from_first(lambda: str(resume.find_resumable(given, origin) or ""))
     return Path(path) if path else None
 
 
@@ -105,7 +105,7 @@ def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
         with report.show_status(screen, STARTING):
             saved = checkpoint.load_run(run_dir, trust=trust) if store.list_numbers(run_dir) else None
         begun = run_folder.read_config(run_dir, trust) if saved is None else saved.config
-        config = resolve(given, resume.with_epochs_wanted(begun, run_dir, trust))
+        config = resolve(given, resume.with_saved_epochs(begun, run_dir, trust))
         check_config(config)
         resume.check_settings(portable(config), begun, run_dir, config.text.text)
         if saved is None:
@@ -163,12 +163,12 @@ def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
     if not source:
         return None
     with report.show_status(screen, STARTING):
-        return weights_of(Path(source), trusted_by(given.values))
+        return load_weights(Path(source), trusted_by(given.values))
 
 
 def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console) -> None:
     """Show what the run is, then train it, and show what happens."""
-    report.show_facts(screen, {**facts(task, snapshot, run_dir), **notes})
+    report.show_facts(screen, {**list_facts(task, snapshot, run_dir), **notes})
     with signals.catch_signals() as received:
         show(screen, task, run(task, snapshot, run_dir, received))
 
@@ -177,7 +177,7 @@ def describe_finished(saved: SavedRun, config: Config) -> str:
     """One line on a run that has nothing left to do, and how to learn more."""
     progress = saved.snapshot.progress
     read = f"the run in {str(saved.path)!r} is finished: it has read {pluralize(progress.epochs, 'epoch')}"
-    return f"{read}; {resume.more_in_words(config.learning, progress.finished, saved.path)}"
+    return f"{read}; {resume.describe_continuation(config.learning, progress.finished, saved.path)}"
 
 
 def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
@@ -186,7 +186,7 @@ def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
     then, now = saved.config.device.num_devices, task.config.device.num_devices
     if then not in (0, now):
         notes["devices"] = f"{then} then and {now} now: numbers may differ in the last digits"
-    others = resume.other_versions(saved)
+    others = resume.describe_other_versions(saved)
     return {**notes, "versions": f"{others}: numbers may differ in the last digits"} if others else notes
 
 

@@ -1,4 +1,4 @@
-"""Where a run starts: from random weights, or from those of another run or file, whose vocabulary may grow."""
+"""Initial state of a run: random weights, or those of another run or file, whose vocabulary may grow."""
 
 import contextlib
 import math
@@ -27,8 +27,8 @@ from jaxrnn.training.optimizers import with_schedule_length
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 
 
-def weights_of(source: Path, trust: Sequence[str] = ()) -> Weights:
-    """Those of a run (`checkpoint.select_params`), or in a file made by `jaxrnn.export`; `InputError` if there are none."""
+def load_weights(source: Path, trust: Sequence[str] = ()) -> Weights:
+    """Load the weights of a run, or from a file written by `jaxrnn.export`; raise `InputError` if there are none."""
     source = paths.expand_home(source)
     with contextlib.suppress(OSError):  # a name that no file can have
         if source.is_file():
@@ -39,13 +39,13 @@ def weights_of(source: Path, trust: Sequence[str] = ()) -> Weights:
 
 
 def origin_settings(given: Given) -> Config | None:
-    """The settings of the run or file that a new run is to start from, read without JAX; None without one."""
+    """Read the settings of the run or file named by `--init-from`, without JAX; None if none is named."""
     source = given.values.get("init_from")
-    return config_of(Path(source), trusted_by(given.values)) if source else None
+    return read_origin_config(Path(source), trusted_by(given.values)) if source else None
 
 
-def config_of(source: Path, trust: Sequence[str] = ()) -> Config | None:
-    """The settings of a run or file, read without JAX; None if there are none, which `weights_of` then explains.
+def read_origin_config(source: Path, trust: Sequence[str] = ()) -> Config | None:
+    """Read the settings of a run or file without JAX; None if there are none (`load_weights` explains why).
 
     Raises:
       Untrusted: they name code that is not trusted.
@@ -62,33 +62,35 @@ def config_of(source: Path, trust: Sequence[str] = ()) -> Config | None:
 
 
 def check_model(config: Config, origin: Weights) -> None:
-    """Raises `InputError`, naming the flag, unless the settings describe the network that the weights are of."""
+    """Raise `InputError` with the flag unless the settings describe the network of these weights."""
     for name, value in vars(origin.config.model).items():
         wanted = getattr(config.model, name)
         if wanted != value:
             flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is {wanted}, and the weights in {config.run.init_from!r} are of a network with {value}")
+            raise InputError(
+                f"--{flag} is {wanted}, but the weights in {config.run.init_from!r} belong to a network with {value}"
+            )
 
 
 def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
-    """The snapshot from which a run reads its first character."""
+    """Make the snapshot that a run starts from."""
     key = build.make_keys(task.config.run.seed).init
     state = jax.jit(task.learner.init)(key)
     if origin is not None:
-        params = inherited(state.params, task.data.vocabulary, origin)
+        params = inherit_params(state.params, task.data.vocabulary, origin)
         state = jax.jit(task.learner.begin)(params, key)
-    if not task.config.learning.minutes:  # else that is known when the speed is
+    if not task.config.learning.minutes:  # a timed run is planned once its speed is known
         opt_state = with_schedule_length(state.opt_state, task.config.learning.epochs * updates_per_epoch(task))
         state = state._replace(opt_state=opt_state)
-    # Old weights may begin far above a guess, on another text: only their own first window tells where they stand.
+    # On another text, old weights may start far worse than a guess: only their first window shows where they stand.
     lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
     return Snapshot(state, copy_arrays(state.params), Progress(lowest_window=lowest))
 
 
-def inherited(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
-    """The weights of `origin` for a vocabulary that holds its own; the rows of characters new to it are those of `fresh`.
+def inherit_params(fresh: Params, known: Vocabulary, origin: Weights) -> Params:
+    """Copy the weights of `origin` into a larger vocabulary; rows of new characters come from `fresh`.
 
-    A vocabulary is sorted, so that old rows may have to move: they go with their characters, one with all that are merged.
+    Vocabularies are sorted, so rows move with their characters; merged characters share one row.
     """
     rows = vocabulary.class_ids(known)[vocabulary.encode(known, vocabulary.class_representatives(origin.vocabulary))]
     num_known, num_old = len(vocabulary.class_representatives(known)), len(rows)

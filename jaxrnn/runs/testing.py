@@ -11,7 +11,7 @@ from jaxrnn.models.model import Model
 from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
 
 
-def dynamics(config: Config, data: Data | None, model: Model, params: Params) -> DynamicSettings:
+def resolve_dynamic(config: Config, data: Data | None, model: Model, params: Params) -> DynamicSettings:
     """Resolve how the settings let the model go on learning while it is tested: `auto` is chosen on the validation part."""
     settings = config.evaluation
     if settings.dynamic != configs.AUTO:
