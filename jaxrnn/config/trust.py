@@ -14,7 +14,7 @@ NAMING_CODE = {"text": ("text",), "model": ("cell",), "learning": ("rule", "opti
 
 
 class Untrusted(InputError):
-    """Settings name code that nobody has said to trust; they themselves can be looked at."""
+    """Settings name code that is not trusted. The settings themselves can be read."""
 
     def __init__(self, message: str, settings: Any):
         super().__init__(message)
@@ -22,13 +22,13 @@ class Untrusted(InputError):
 
 
 def imports_of(settings: Any) -> dict[str, str]:
-    """What a `Config` would have imported, by the names of its settings."""
+    """List what a `Config` would import, by setting."""
     named = {name: getattr(getattr(settings, group), name) for group, names in NAMING_CODE.items() for name in names}
     return {name: value for name, value in named.items() if has_import_form(value)}
 
 
 def check_trust(settings: Any, trust: Sequence[str]) -> None:
-    """Raises `Untrusted`, saying what would be imported and what to type, unless all of it is trusted.
+    """Raise `Untrusted`, with what would be imported and what to type, unless all of it is trusted.
 
     Args:
       settings: a `Config` as it was saved.
@@ -48,16 +48,16 @@ def check_trust(settings: Any, trust: Sequence[str]) -> None:
 
 
 def is_trusted(value: str, trust: Iterable[str]) -> bool:
-    """Whether an import string is among these, or in one of these packages or modules."""
+    """Return whether an import string is one of these, or in one of these packages or modules."""
     return any(value == each or f"{module_name(value)}.".startswith(f"{each}.") for each in trust)
 
 
 def trusted(flag: str) -> tuple[str, ...]:
-    """The packages in the value of --trust, which commas part."""
+    """Split the value of --trust into packages."""
     return tuple(each.strip() for each in flag.split(",") if each.strip())
 
 
 def trusted_by(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a user trusts by the flags of a command: the packages of --trust, and the code that is typed there itself."""
+    """Collect what the flags of a command trust: the packages of --trust, and import strings typed in other flags."""
     typed = (values.get(name) for names in NAMING_CODE.values() for name in names)
     return (*trusted(values.get("trust") or ""), *(value for value in typed if value and has_import_form(value)))
