@@ -123,3 +123,16 @@ def test_a_preset_with_dropout_takes_a_cell_that_has_none(own, capsys):
     with pytest.raises(SystemExit):
         train.main([*preset, "--dropout", "0.5"])
     assert "--dropout goes with the cells of jaxrnn" in capsys.readouterr().err
+
+
+def test_what_is_typed_needs_no_trust(own, capsys):
+    """The same command again, and a run by its folder with the names of its parts."""
+    typed = [*SMALL, *RUNS["all at once"], "--sample-length", "0", "--max-characters", "1500"]
+    typed = [flag for place, flag in enumerate(typed) if place not in (0, 1, 4, 5)]
+    train.main([*typed, "--resume", "auto"])
+    capsys.readouterr()
+    train.main([*typed, "--resume", "auto"])
+    assert "is finished" in capsys.readouterr().out
+    train.main(["--resume", "runs/notebook-own_parts_weather-0", "--text", "own_parts:weather", *RUNS["all at once"]])
+    assert "is finished" in capsys.readouterr().out
+    assert len(list((own / "runs").iterdir())) == 1
