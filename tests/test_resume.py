@@ -41,16 +41,16 @@ def content(path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--hidden-size", "9"], "--hidden-size is 9, and the run in "),
+        (["--hidden-size", "9"], "--hidden-size is 9, but the run in "),
         (["--learning-rate", "0.2"], "was started with 0.1, and results depend on it"),
-        (["--text", "moliere"], "--text is 'moliere', and the run in "),
+        (["--text", "moliere"], "--text is 'moliere', but the run in "),
         (["--max-characters", "3001"], "--max-characters is 3001"),
         (["--seed", "1"], "--seed is 1"),
         (["--updates-per-call", "1"], "--updates-per-call is 1"),
         (["--sample-length", "31"], "--sample-length is 31"),
         (["--epochs", "1"], "was started with 2; the number of epochs can only grow"),
         (["--epochs", "0"], "--epochs is 0; it must be 1 or more"),
-        (["--run-dir", "other"], "--run-dir goes with --resume auto"),
+        (["--run-dir", "other"], "--run-dir is for new runs and --resume auto"),
     ],
 )
 def test_another_setting_is_refused_by_name_and_nothing_is_written(run_dir, capsys, flags, said):
@@ -127,7 +127,7 @@ def test_another_text_is_named_as_it_was_typed(mine, capsys):
 
 def test_a_text_is_named_as_it_was_typed_where_the_run_is_on_a_known_one(run_dir, folder, capsys):
     Path("other.txt").write_text("Il fait jour. Il fait nuit.\n" * 30)
-    assert "--text is 'other.txt', and" in error_of(capsys, train.main, ["--resume", str(run_dir), "--text", "other.txt"])
+    assert "--text is 'other.txt', but" in error_of(capsys, train.main, ["--resume", str(run_dir), "--text", "other.txt"])
 
 
 def found(*flags):
