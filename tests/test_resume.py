@@ -106,7 +106,7 @@ def mine(on_file, tmp_path, monkeypatch):
 
 
 def test_a_text_may_have_been_moved_which_the_error_says(mine, capsys):
-    said = f"is no longer at {str(mine)!r}; if it was moved, add its new path: --resume mine --text PATH"
+    said = f"is no longer at {str(mine)!r}; if it was moved, give its new path: --resume mine --text PATH"
     assert said in error_of(capsys, train.main, ["--resume", "mine"])
     said = f"the text of this run is no longer at {str(mine)!r}; put it back, or test on any text with --text PATH\n"
     assert said in error_of(capsys, evaluate.main, ["mine"])
@@ -122,7 +122,7 @@ def test_another_text_is_named_as_it_was_typed(mine, capsys):
         assert f"--text {name!r} is not the text of the run in 'mine': its SHA-256 is " in message
         assert "; --init-from mine starts a new run on it from the old weights" in message
     assert "no text 'none.txt'" in error_of(capsys, train.main, ["--resume", "mine", "--text", "none.txt"])
-    assert "--text is 'comedie', and the run" in error_of(capsys, train.main, ["--resume", "mine", "--text", "comedie"])
+    assert "--text is 'comedie', but the run" in error_of(capsys, train.main, ["--resume", "mine", "--text", "comedie"])
 
 
 def test_a_text_is_named_as_it_was_typed_where_the_run_is_on_a_known_one(run_dir, folder, capsys):
