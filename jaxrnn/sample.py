@@ -27,6 +27,7 @@ from jaxrnn.errors import InputError, check_seed, check_value
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
+from jaxrnn.scoring.sampling import sample as sample  # jaxrnn.sample.sample
 from jaxrnn.storage import checkpoint
 
 

@@ -32,3 +32,11 @@ def test_the_package_itself_imports_no_jax_and_prints_nothing():
     program = "import sys, jaxrnn, jaxrnn.console.plot; assert 'jax' not in sys.modules; assert callable(jaxrnn.elman)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_function_that_samples_is_found_in_the_program_that_prints_its_text():
+    from jaxrnn.sample import sample
+    from jaxrnn.scoring import sampling
+
+    assert sample is sampling.sample
+    assert importlib.import_module("jaxrnn.train") is jaxrnn.train

@@ -29,7 +29,7 @@ from jaxrnn.training.schedule import halve_on_validation
 
 
 class Advanced(NamedTuple):
-    """A later snapshot, and what was completed on the way to it."""
+    """A later snapshot, and the windows and epoch completed on the way."""
 
     snapshot: Snapshot
     windows: list[Window]  # of losses
@@ -37,7 +37,7 @@ class Advanced(NamedTuple):
 
 
 class Divergence(ArithmeticError):
-    """Learning has failed; the snapshot that was advanced is used up. The message says how that shows."""
+    """Learning has failed; the message says how. The snapshot that was advanced is used up."""
 
 
 def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
@@ -61,7 +61,7 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
 
 
 def begin_epoch(task: Task, snapshot: Snapshot) -> State:
-    """The state that reads on: with a new carry where an epoch begins. The state that it is given is used up."""
+    """Return the state to continue from, with a new carry at the start of an epoch. The given state is used up."""
     state = snapshot.state
     if int(state.step) % updates_per_epoch(task) == 0:
         epochs = build.make_keys(task.config.run.seed).epochs
@@ -76,7 +76,7 @@ def updates_left(task: Task, step: int, progress: Progress) -> int:
 
 
 def is_finished(task: Task, snapshot: Snapshot) -> bool:
-    """Whether the last epoch was read, or as much of it as there was time for."""
+    """Return whether the last epoch was read, or as much of it as there was time for."""
     progress = snapshot.progress
     if task.config.learning.minutes:
         return progress.num_updates is not None and int(snapshot.state.step) >= progress.num_updates
@@ -84,13 +84,13 @@ def is_finished(task: Task, snapshot: Snapshot) -> bool:
 
 
 def with_num_updates(snapshot: Snapshot, num_updates: int) -> Snapshot:
-    """The same moment of a run that ends after so many updates, over which its schedule is laid."""
+    """Set the number of updates of a run, in the progress and in the schedule."""
     state = snapshot.state._replace(opt_state=optimizers.with_schedule_length(snapshot.state.opt_state, num_updates))
     return snapshot._replace(state=state, progress=snapshot.progress._replace(num_updates=num_updates))
 
 
 def clipped_fraction(state: State) -> float | None:
-    """The part of all updates so far whose gradient was clipped; None without clipping."""
+    """Fraction of all updates so far whose gradient was clipped; None without clipping."""
     count = optimizers.num_clipped(state.opt_state)
     return None if count is None else count / max(1, int(state.step))
 
@@ -150,7 +150,7 @@ def _row(task: Task, snapshot: Snapshot, validation_nats: float | None) -> Epoch
 
 
 def _judge_epoch(task: Task, snapshot: Snapshot, row: Epoch, nats: float) -> Snapshot:
-    """Keep the weights of the best epoch; a halving schedule takes a worse one back, and halves the rate."""
+    """Keep the weights of the best epoch; a halving schedule undoes a worse epoch, and halves the rate."""
     state, best_params, progress = snapshot
     halving, best_before = task.config.learning.schedule == "halving", progress.best_nats
     comparable = row.validation_nats is not None or row.characters >= min(WINDOW, characters_per_epoch(task))

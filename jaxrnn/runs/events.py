@@ -1,4 +1,4 @@
-"""What happens in a run, as data: the loop yields it, and a screen shows it."""
+"""Events of a run, as data: the loop yields them, a screen shows them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
@@ -8,17 +8,17 @@ from jaxrnn.training.progress import Epoch, FourNumbers
 
 
 class Busy(NamedTuple):
-    """Something begins that takes a while."""
+    """The run starts something that takes a while."""
 
     word: str
 
 
 class Learning(NamedTuple):
-    """Reading begins; `Progressed` follows twice a second."""
+    """Training starts; `Progressed` follows twice a second."""
 
 
 class Progressed(NamedTuple):
-    """A part of an epoch was read."""
+    """The run has read part of an epoch."""
 
     epoch: int  # from 0
     characters: int  # read in it so far
@@ -27,33 +27,33 @@ class Progressed(NamedTuple):
 
 
 class EpochRead(NamedTuple):
-    """An epoch is over."""
+    """The run has read an epoch."""
 
     row: Epoch
     sample: str  # what the model then writes
 
 
 class Note(NamedTuple):
-    """A line for the user: a plan, a return to a checkpoint, a disk that is full."""
+    """A line for the user: a plan, a rollback, a full disk."""
 
     line: str
 
 
 class PassedOver(NamedTuple):
-    """Damaged checkpoints, instead of which an older one was read."""
+    """Damaged checkpoints were skipped for an older one."""
 
     rejected: tuple[Rejected, ...]
 
 
 class Tested(NamedTuple):
-    """The four numbers, and what they say should be changed."""
+    """The run was tested: the four numbers, and what should be changed."""
 
     numbers: FourNumbers
     verdicts: list[str]
 
 
 class Finished(NamedTuple):
-    """All is written; how the run was tested, what it left and what can be done next."""
+    """Everything is written: how the run was tested, what it left, what to do next."""
 
     facts: Mapping[str, str]
 

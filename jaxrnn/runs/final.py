@@ -1,4 +1,4 @@
-"""The end of a run: what was learned is tested, written, judged and drawn."""
+"""Finish a run: test it, log the result, judge it and draw the picture."""
 
 import math
 from collections.abc import Generator, Mapping, Sequence
@@ -24,7 +24,7 @@ from jaxrnn.training.progress import WINDOW, FourNumbers, Snapshot, guess_nats
 
 
 def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, None]:
-    """Test what was learned; the four numbers are shown and written before the picture is drawn, which may fail.
+    """Test the model. The four numbers are logged and shown before the picture is drawn, which may fail.
 
     Raises:
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
@@ -54,7 +54,7 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
 
 
 def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings, float | None]:
-    """The four numbers, how learning went on for the last of them, and the floor of a synthetic text."""
+    """Compute the four numbers, the settings of dynamic evaluation, and the entropy floor of a synthetic text."""
     # With a validation part the best weights are known, and they are what a user wants.
     validated = task.data.validation.size > 0
     params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
@@ -67,7 +67,7 @@ def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings
 def verdicts(
     task: Task, snapshot: Snapshot, numbers: FourNumbers, how: DynamicSettings, events: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """What the numbers say of the learning and of dynamic evaluation, where something should be changed."""
+    """List what should be changed, judging by the numbers: about learning and about dynamic evaluation."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), optimizers.learning_rate(snapshot.state.opt_state)
     windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
     fresh = not task.config.run.init_from
@@ -80,7 +80,7 @@ def verdicts(
 
 
 def draw(task: Task, numbers: FourNumbers, writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
-    """Draw the picture, or say in a line why there is none; the result does not depend on it."""
+    """Draw the picture, or note why there is none; the result does not depend on it."""
     if not devices.is_first_process():
         return writer, True
     yield Busy("drawing")
@@ -104,7 +104,7 @@ def _undrawn(reason: str) -> Note:
 
 
 def describe_test(task: Task, snapshot: Snapshot, how: DynamicSettings, floor: float | None) -> dict[str, str]:
-    """With which weights, and how learning went on, where that was chosen; and the floor, where it is known."""
+    """Summary lines for the final report: weights, choice of dynamic evaluation, entropy floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     return {
         **describe_last_epoch(task, snapshot),

@@ -1,6 +1,6 @@
-"""A run from its first update to its last: when it reads, plans, saves, and goes back to a checkpoint.
+"""Training loop of a run: when it reads, plans, saves and rolls back.
 
-It shows nothing: what happens comes out as `events`.
+It prints nothing; it yields `events`.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the s
 
 
 def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Iterator[Event]:
-    """Train to the end and test; leaves metrics, samples, checkpoints and a picture in the run's folder.
+    """Train and test; leave metrics, samples, checkpoints and a picture in the run's folder.
 
     Args:
-      received: the number of the signal that came, 0 if none did; the run then saves itself and ends.
+      received: returns the number of a received signal, 0 if none; the run then saves itself and stops.
     Raises:
       Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it. OutOfMemory.
     """
@@ -53,7 +53,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> It
 
 @contextlib.contextmanager
 def fitting_memory(run_dir: Path) -> Iterator[None]:
-    """Raise `OutOfMemory` for what JAX and Python say: the run's folder is there, so that the input is not to blame alone."""
+    """Turn out-of-memory errors of JAX and Python into `OutOfMemory`, with the command that resumes the run."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -64,7 +64,7 @@ def fitting_memory(run_dir: Path) -> Iterator[None]:
 
 
 class Reading(NamedTuple):
-    """A run while it learns."""
+    """State of the loop."""
 
     snapshot: Snapshot
     writer: RunWriter
@@ -75,7 +75,7 @@ class Reading(NamedTuple):
 def learn(
     task: Task, snapshot: Snapshot, run_dir: Path, received: Received
 ) -> Generator[Event, None, tuple[Snapshot, RunWriter]]:
-    """Read on until the last epoch is over."""
+    """Read to the end of the last epoch."""
     begun = time.perf_counter()
     yield Busy("compiling the training loop")  # by a first update: the speed shown is that of learning
     task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
@@ -92,7 +92,7 @@ def learn(
 
 
 def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Event, None, Reading]:
-    """One call of the driver, and what is due after it: a return to a checkpoint, a plan, a save, the end at a signal."""
+    """Call the driver once, then do what is due: roll back, plan, save, or stop at a signal."""
     before, rate = reading.snapshot, optimizers.learning_rate(reading.snapshot.state.opt_state)
     step, started = int(before.state.step), time.perf_counter()
     try:
@@ -128,7 +128,7 @@ def _go_back(reading: Reading, back: RolledBack) -> Generator[Event, None, Readi
 
 
 def log_progress(task: Task, advanced: Advanced) -> Generator[Event, None, Log]:
-    """Yield what was read, and return its log lines."""
+    """Yield the progress, and return its log lines."""
     (state, _, progress), row = advanced.snapshot, advanced.epoch
     metrics = "".join(logs.event_line("progress", window._asdict()) for window in advanced.windows)
     if row is None:
@@ -143,7 +143,7 @@ def log_progress(task: Task, advanced: Advanced) -> Generator[Event, None, Log]:
 
 
 def epoch_sample(task: Task, params: Params, epoch: int) -> str:
-    """What the model writes after an epoch."""
+    """Sample a text from the model after an epoch."""
     known, config = task.data.vocabulary, task.config.run
     prompt_ids, key = vocabulary.encode(known, default_prompt(known)), build.make_keys(config.seed).samples
     key = jax.random.fold_in(key, epoch)
@@ -159,7 +159,7 @@ def _save(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event,
 
 
 def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event, None, tuple[Snapshot, TimeBudget, Log]]:
-    """Plan the run so that it ends on time, and say so the first time and when the time is up."""
+    """Plan the run to end on time; yield a note the first time and when time is up."""
     first = snapshot.progress.num_updates is None
     if first and not is_up(budget):
         started = time.perf_counter()
@@ -174,7 +174,7 @@ def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event
 
 
 def _seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
-    """Measure what validation and a sample take."""
+    """Measure the time of a validation and a sample."""
     seconds, params = 0.0, task.learner.test_params(snapshot.state)
     for _ in range(2):  # compiled at the first time
         started = time.perf_counter()

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxrnn.config import build, parts
-from jaxrnn.config import settings as configs
 from jaxrnn.config.plugins import has_import_form
 from jaxrnn.config.resolve import Given, resolve
-from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, Config, LearningConfig
+from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, Config, LearningConfig, portable
 from jaxrnn.config.trust import Untrusted, trusted_by
 from jaxrnn.data import paths
 from jaxrnn.data import text as texts
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
-from jaxrnn.storage import manifest, store
-from jaxrnn.storage import run_folder as folder
+from jaxrnn.storage import manifest, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
 
 # Settings that may change, because no result depends on them (the number of devices affects the last digits).
@@ -37,36 +35,36 @@ def find_resumable(given: Given, origin: Config | None) -> Path | None:
         if config.run.run_dir:
             raise InputError("--run-dir is for new runs and --resume auto; --resume RUN names the folder itself")
         path = Path(config.run.resume)
-        if not folder.holds_run(path):
+        if not run_folder.holds_run(path):
             raise InputError(f"no run in {str(path)!r}{_why_none(path)}; --resume takes the folder of a run, or auto")
         return path
     if config.run.run_dir:
         path = Path(config.run.run_dir)
-        return path if folder.holds_run(path) else None
-    first = folder.default_name(given.preset or DEFAULT_PRESET, config)
+        return path if run_folder.holds_run(path) else None
+    first = run_folder.default_name(given.preset or DEFAULT_PRESET, config)
     numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
     named = [path for path in first.parent.glob("*") if numbered.fullmatch(path.name)]
-    fitting = [path for path in named if folder.holds_run(path) and _fits(given, origin, path)]
+    fitting = [path for path in named if run_folder.holds_run(path) and _fits(given, origin, path)]
     return max(_on_same_text(config, fitting, trusted_by(given.values)), key=_begun, default=None)
 
 
 def _why_none(path: Path) -> str:
     with contextlib.suppress(OSError):  # a name that no file can have
-        if (path / folder.CONFIG).is_file():
-            return f": its {folder.CONFIG} does not hold the settings of a run"
+        if (path / run_folder.CONFIG).is_file():
+            return f": its {run_folder.CONFIG} does not hold the settings of a run"
     return ""
 
 
 def _fits(given: Given, origin: Config | None, path: Path) -> bool:
     """Return whether the settings match those of a run, judging by its config.json."""
     try:
-        begun = folder.read_config(path, trusted_by(given.values))
+        begun = run_folder.read_config(path, trusted_by(given.values))
     except Untrusted:  # it names code that nobody has asked for
         return False
     except InputError:  # resuming it reports why
         return True
     try:
-        check_settings(configs.portable(resolve(given, begun, origin)), begun, path)
+        check_settings(portable(resolve(given, begun, origin)), begun, path)
     except InputError:
         return False
     return True
@@ -77,7 +75,7 @@ def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> lis
     if not runs or config.text.text in TEXT_NAMES:  # named texts never change
         return runs
     sha256 = hash_used_text(config)
-    path = configs.portable(config).text.text
+    path = portable(config).text.text
 
     def same(run_dir: Path) -> bool:
         saved = read_saved_hash(run_dir)
@@ -100,7 +98,7 @@ def read_saved_hash(run_dir: Path) -> str | None:
 def read_run_config(run_dir: Path, otherwise: Config, trust: Sequence[str] = ()) -> Config:
     """Read the settings in a run's folder; `otherwise` if they cannot be read; raise `Untrusted` as that does."""
     try:
-        return folder.read_config(run_dir, trust)
+        return run_folder.read_config(run_dir, trust)
     except Untrusted:
         raise
     except InputError:  # resuming it reports why
@@ -108,7 +106,7 @@ def read_run_config(run_dir: Path, otherwise: Config, trust: Sequence[str] = ())
 
 
 def _begun(path: Path) -> float:
-    config = path / folder.CONFIG
+    config = path / run_folder.CONFIG
     return (config if config.exists() else path).stat().st_mtime
 
 
@@ -179,7 +177,7 @@ def check_text(run: SavedRun, config: Config) -> None:
     Args:
       config: names the text as typed, or as the run has it.
     """
-    name, run_dir, moved = config.text.text, run.path, configs.portable(config).text.text != run.config.text.text
+    name, run_dir, moved = config.text.text, run.path, portable(config).text.text != run.config.text.text
     if not moved and not (parts.is_own_text(name) or texts.text_exists(name)):
         raise InputError(
             f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, give its new path: "

@@ -1,4 +1,4 @@
-"""What happens when learning has failed: back to the last good checkpoint, at half the rate."""
+"""Roll back to the last good checkpoint at half the learning rate, after learning has failed."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ MOST_ROLLBACKS = 5
 
 
 class RolledBack(NamedTuple):
-    """An earlier moment of the run, and what is told of the return to it."""
+    """An earlier snapshot of the run, and how the return to it is reported."""
 
     snapshot: Snapshot
     log: Log  # for the metrics
@@ -26,14 +26,14 @@ class RolledBack(NamedTuple):
 
 
 def roll_back(task: Task, progress: Progress, rate: float, problem: str, run_dir: Path) -> RolledBack:
-    """Return to the last good checkpoint, at half the rate.
+    """Return to the last good checkpoint, at half the learning rate.
 
     Args:
       progress: before learning failed.
       rate: the learning rate until then.
       problem: what went wrong.
     Raises:
-      Diverged: a return is not wanted, was made `MOST_ROLLBACKS` times, or cannot be made.
+      Diverged: rollbacks are off, were made `MOST_ROLLBACKS` times, or there is no checkpoint.
     """
     rollbacks, happened = progress.rollbacks + 1, f"{problem} in epoch {progress.epochs + 1}"
     higher = f"rate {rate:g} is too high for this model; start again with a lower --learning-rate"

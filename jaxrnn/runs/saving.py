@@ -1,4 +1,4 @@
-"""When a run is saved, and how that went."""
+"""Save a run: when, and whether that worked."""
 
 import time
 from pathlib import Path
@@ -11,11 +11,11 @@ from jaxrnn.storage import checkpoint, failures, logs, store
 from jaxrnn.storage.logs import Log
 from jaxrnn.training.progress import Snapshot, is_doubtful
 
-MOST_SAVING = 0.015  # of the time; beyond it the end of an epoch is no reason to save
+MOST_SAVING = 0.015  # of the time; above it, the end of an epoch is no reason to save
 
 
 class RunWriter(NamedTuple):
-    """The folder of a run, and what is known of writing there."""
+    """Folder of a run, and the state of writing to it."""
 
     path: Path
     started: float
@@ -38,9 +38,9 @@ def write(writer: RunWriter, log: Log) -> RunWriter:
 
 
 def should_save(task: Task, advanced: Advanced, writer: RunWriter) -> bool:
-    """Whether it is time to save: the epoch or the run is over, or the last time was long ago.
+    """Return whether to save now: at the end of the run or of an epoch, or when the last save was long ago.
 
-    Short epochs are not all saved: saving may take a small part of the time only. What may be diverging is not saved.
+    Saving may only take a small part of the time, so not every short epoch is saved; a loss that may be diverging is not.
     """
     now, (state, _, progress) = time.perf_counter(), advanced.snapshot
     if is_finished(task, advanced.snapshot):

@@ -1,4 +1,4 @@
-"""Train as the user has said: begin a run, or resume one, and show it to its end."""
+"""Start or resume a run, train it to its end, and show what happens."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ def train(given: Given, screen: Console) -> Path:
 
 
 def connect(config: Config) -> None:
-    """Check the devices that are asked for, and meet the other processes of the run."""
+    """Check the device settings, and connect to the other processes of the run."""
     devices.check_devices(config.device)
     # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -62,7 +62,7 @@ def connect(config: Config) -> None:
 
 @contextlib.contextmanager
 def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
-    """Start the devices, as many as the run needs; inside, compiled programs are kept on the disk."""
+    """Start the devices that the run needs, and keep compiled programs on disk meanwhile."""
     wanted = begun.learning.rule, config.device.num_devices or begun.device.num_devices
     missing = devices.explain_missing_cores(*wanted)
     devices.make_core_devices(*wanted)
@@ -76,13 +76,13 @@ def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
 
 
 def find_run(given: Given, origin: Config | None) -> Path | None:
-    """The folder of the run to resume, the same for all processes; None for a new run."""
+    """Find the run to resume, the same in all processes; None for a new run."""
     path = devices.broadcast_from_first(lambda: str(resume.find_resumable(given, origin) or ""))
     return Path(path) if path else None
 
 
 def begin_run(given: Given, screen: Console) -> Path:
-    """Begin a run in a folder of its own."""
+    """Start a run in a new folder."""
     origin = load_origin(given.values.get("init_from", ""), given, screen)
     config = resolve(given, origin=origin.config if origin else None)
     if origin is not None:
@@ -116,7 +116,7 @@ def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
 
 
 def start_again(run_dir: Path, begun: Config, config: Config, given: Given, screen: Console) -> None:
-    """Start a run that was stopped before it had saved anything."""
+    """Start a run again that was stopped before its first checkpoint."""
     if logs.read_events(run_dir):
         raise InputError(f"the checkpoints of the run in {str(run_dir)!r} are missing, though it has learned; bring them back")
     origin = load_origin(begun.run.init_from, given, screen)
@@ -126,7 +126,7 @@ def start_again(run_dir: Path, begun: Config, config: Config, given: Given, scre
 
 
 def resume_from(saved: SavedRun, wanted: Config, screen: Console) -> None:
-    """Resume a run from its newest good checkpoint, or say that it is finished."""
+    """Resume a run from its newest undamaged checkpoint, or say that it is finished."""
     with report.show_status(screen, STARTING):
         resume.check_run(saved)
         resume.check_text(saved, wanted)
@@ -159,7 +159,7 @@ def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tupl
 
 
 def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
-    """Load the weights that a run starts from; None if they are random."""
+    """Load the weights that a run starts from; None for random ones."""
     if not source:
         return None
     with report.show_status(screen, STARTING):
@@ -167,21 +167,21 @@ def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
 
 
 def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console) -> None:
-    """Show what the run is, then train it, and show what happens."""
+    """Describe the run, then train it and show what happens."""
     report.show_facts(screen, {**list_facts(task, snapshot, run_dir), **notes})
     with signals.catch_signals() as received:
         show(screen, task, run(task, snapshot, run_dir, received))
 
 
 def describe_finished(saved: SavedRun, config: Config) -> str:
-    """One line on a run that has nothing left to do, and how to learn more."""
+    """Say that a run is finished, and how to continue training."""
     progress = saved.snapshot.progress
     read = f"the run in {str(saved.path)!r} is finished: it has read {pluralize(progress.epochs, 'epoch')}"
     return f"{read}; {resume.describe_continuation(config.learning, progress.finished, saved.path)}"
 
 
 def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
-    """Where a run is resumed, and what may make its numbers differ."""
+    """Say where a run is resumed, and what may change its last digits."""
     notes = {"resumed": describe_position(task, saved.snapshot)}
     then, now = saved.config.device.num_devices, task.config.device.num_devices
     if then not in (0, now):
@@ -191,7 +191,7 @@ def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
 
 
 def describe_origin(config: Config, task: Task, origin: Weights | None, preset: str | None) -> dict[str, str]:
-    """What a new run has from another one."""
+    """Describe what a new run takes from another one."""
     if origin is None:
         return {}
     new = "".join(sorted(set(task.data.vocabulary.characters) - set(origin.vocabulary.characters)))

@@ -1,4 +1,4 @@
-"""Show what happens in a run on a screen."""
+"""Show the events of a run on a screen."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from jaxrnn.runs.task import Task, characters_per_epoch, num_epochs
 
 
 def show(screen: Console, task: Task, events: Iterator[Event]) -> None:
-    """Show the events of a run while they happen; errors of the run come through."""
+    """Show the events of a run as they happen; errors of the run are raised."""
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
     with contextlib.ExitStack() as running:  # a sign of life, or the bar
         move_bar = None

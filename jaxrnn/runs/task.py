@@ -1,4 +1,4 @@
-"""What stays the same while a run goes on."""
+"""Everything that stays the same during a run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from jaxrnn.training.progress import Progress
 
 
 class Task(NamedTuple):
-    """What stays the same while a run goes on; what follows from it is given by the functions below."""
+    """Everything that stays the same during a run; the functions below give what follows from it."""
 
     config: Config
     data: Data
@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
 
 def prepare(config: Config, data: Data) -> Task:
-    """Build what the settings name."""
+    """Build the model, the learner and the driver that the settings name."""
     model, keys = build.build_model(config, data.vocabulary), build.make_keys(config.run.seed)
     learner = build.build_learner(config, model)
     mesh = devices.make_mesh(config)

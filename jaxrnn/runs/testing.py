@@ -2,9 +2,8 @@
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
-from jaxrnn.config import settings as configs
 from jaxrnn.config.build import Data
-from jaxrnn.config.settings import Config
+from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import automaton
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
@@ -12,9 +11,9 @@ from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, dynamic_e
 
 
 def resolve_dynamic(config: Config, data: Data | None, model: Model, params: Params) -> DynamicSettings:
-    """Resolve how the settings let the model go on learning while it is tested: `auto` is chosen on the validation part."""
+    """Resolve the settings of dynamic evaluation: `auto` is chosen on the validation part."""
     settings = config.evaluation
-    if settings.dynamic != configs.AUTO:
+    if settings.dynamic != AUTO:
         return DynamicSettings(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
     if data is None or not data.validation.size:
         raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")

@@ -14,7 +14,7 @@ PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)
 
 
 class TimeBudget(NamedTuple):
-    """Clock and plan of a run. Times are seconds of a clock whose zero means nothing."""
+    """Clock and plan of a run, in seconds of a clock with an arbitrary zero."""
 
     end: float  # infinite if the run has a number of epochs instead
     moments: tuple[float, ...]  # when the run is to be planned
@@ -32,22 +32,22 @@ def start_budget(task: Task, snapshot: Snapshot, begun: float) -> TimeBudget:
 
 
 def is_due(budget: TimeBudget) -> bool:
-    """Whether it is time to plan the run (again)."""
+    """Return whether it is time to plan the run (again)."""
     return bool(budget.moments) and time.perf_counter() >= budget.moments[0]
 
 
 def is_up(budget: TimeBudget) -> bool:
-    """Whether no time is left."""
+    """Return whether time is up."""
     return time.perf_counter() >= budget.end
 
 
 def exclude_time(budget: TimeBudget, seconds: float) -> TimeBudget:
-    """Leave out of the measured time what was just spent on something else than learning."""
+    """Exclude time that was not spent on learning."""
     return budget._replace(since=budget.since + seconds)
 
 
 def after_rollback(budget: TimeBudget, snapshot: Snapshot) -> TimeBudget:
-    """Measure the speed from here on, after a return to an earlier moment of the run."""
+    """Restart the measurement of speed after a rollback."""
     now = time.perf_counter()
     moments = _moments(now, budget.end, snapshot) or budget.moments  # before its first plan a run has no end
     return budget._replace(moments=moments, since=now, step=int(snapshot.state.step))
@@ -68,6 +68,6 @@ def replan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> tuple[Snapshot
 
 
 def _moments(now: float, end: float, snapshot: Snapshot) -> tuple[float, ...]:
-    """Times to plan at, as parts of the time left: compiling may have taken long, and one update alone tells no speed."""
+    """Times to plan at, as fractions of the time left: compiling may have taken long, and one update says little."""
     needs_none = snapshot.progress.num_updates is not None or end == math.inf
     return () if needs_none else tuple(now + (end - now) * part for part in PLANNED_AT)
