@@ -82,7 +82,7 @@ def test_a_run_with_dropout_that_was_stopped_ends_in_the_same_bits(trained, tmp_
 
 
 def test_epochs_cannot_grow_where_the_rate_has_fallen_to_nothing(trained, capsys):
-    assert "falls to nothing" in error_of(capsys, train.main, ["--resume", str(trained), "--epochs", "5"])
+    assert "reaches 0" in error_of(capsys, train.main, ["--resume", str(trained), "--epochs", "5"])
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def made_up_task(updates_per_epoch, length, streams, validated, minutes, drive):
     return real._replace(
         config=dataclasses.replace(real.config, learning=learning),
         data=real.data._replace(validation=real.data.heldout if validated else real.data.validation),
-        learner=SimpleNamespace(length=length),
+        learner=SimpleNamespace(length=length, test_params=lambda state: state.params),
         stream=np.zeros((updates_per_epoch * length + 1, streams), np.int32),
         drive=drive,
         restart=lambda state, key: state,

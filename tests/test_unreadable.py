@@ -62,10 +62,10 @@ def test_what_this_machine_cannot_read_is_left_as_it_is_by_the_programs(run_dir,
 def test_one_that_cannot_be_read_does_not_hide_the_others(run_dir, monkeypatch, capsys):
     newest, read = store.list_numbers(run_dir)[-1], checkpoint.read_checkpoint
 
-    def read_others(path, number):
+    def read_others(path, number, **how):
         if number == newest:
             raise failures.Unreadable(store.checkpoint_path(path, number), "permission denied")
-        return read(path, number)
+        return read(path, number, **how)
 
     monkeypatch.setattr(checkpoint, "read_checkpoint", read_others)
     with pytest.raises(SystemExit) as exit_:
