@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         tbptt_sliding,
         uoro,
     )
-    from jaxrnn.runs.api import Run, fit, generate, load, surprisal
+    from jaxrnn.runs.api import fit, generate, surprisal
+    from jaxrnn.runs.loaded import Run, load
     from jaxrnn.training.drivers import fast_driver, plain_driver
     from jaxrnn.training.learner import Learner, State, online
 
@@ -39,7 +40,8 @@ FOUND_IN = {
     "rules": (
         "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap_n", "tbptt_sliding", "uoro",
     ),
-    "runs.api": ("Run", "fit", "generate", "load", "surprisal"),
+    "runs.api": ("fit", "generate", "surprisal"),
+    "runs.loaded": ("Run", "load"),
     "training.drivers": ("fast_driver", "plain_driver"),
     "training.learner": ("Learner", "State", "online"),
 }  # fmt: skip
@@ -97,4 +99,4 @@ def __getattr__(name: str) -> "Any":
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -3,8 +3,12 @@
 Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a program's imports ends it in one line.
 """
 
-import importlib
 import sys
+
+# Run as a script (`python jaxrnn/train.py`), a program's folder comes first on the path, and its `inspect.py` before Python's.
+sys.path[:] = [entry for entry in sys.path if entry != __file__.rpartition("__main__")[0].rstrip("/\\")]
+
+import importlib
 
 from jaxrnn import __version__
 from jaxrnn.console import starting

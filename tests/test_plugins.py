@@ -4,7 +4,10 @@ import sys
 import types
 
 import pytest
+from conftest import metrics
+from test_cli_errors import error_of
 
+from jaxrnn import train
 from jaxrnn.config import parts, plugins
 from jaxrnn.config.plugins import is_import_string
 from jaxrnn.errors import InputError
@@ -113,3 +116,60 @@ def test_a_text_may_be_a_string_or_made_and_its_source_known(module):
 def test_things_are_named_as_what_they_are():
     assert plugins.describe_object(types) == "the module types"
     assert plugins.describe_object([]) == "a list"
+
+
+RAISES = """
+def cell(vocab_size, hidden_size):
+    raise KeyError("no such cell")
+
+
+def rule(model):
+    raise ValueError("no such rule")
+
+
+def optimizer(learning_rate):
+    return 3
+
+
+def text():
+    raise OSError("no such text")
+"""
+FAILING = {
+    "--cell": ("own:cell", "--cell own:cell cannot be used: KeyError: 'no such cell'"),
+    "--rule": ("own:rule", "--rule own:rule cannot be used: ValueError: no such rule"),
+    "--optimizer": ("own:optimizer", "the optimizer returns a int; it must return an optax.GradientTransformation"),
+    "--text": ("own:text", "--text own:text cannot be used: OSError: no such text"),
+}
+
+
+@pytest.mark.parametrize("flag", FAILING)
+def test_a_part_that_fails_is_a_one_line_error_and_nothing_is_written(module, folder, capsys, flag):
+    module("own", RAISES)
+    value, said = FAILING[flag]
+    assert error_of(capsys, train.main, [flag, value, "--max-characters", "2000", "--hidden-size", "4"]) == f"error: {said}\n"
+    assert [path.name for path in folder.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
+
+
+def test_a_function_of_another_kind_is_a_one_line_error(folder, capsys):
+    message = error_of(capsys, train.main, ["--rule", "math:sqrt", "--max-characters", "2000", "--hidden-size", "4"])
+    assert message.startswith("error: --rule math:sqrt ")
+    assert message.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+OWN_RATE = """
+import optax
+
+
+def sgd(learning_rate):
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=learning_rate)
+"""
+
+
+def test_an_optimizer_may_keep_its_rate_in_its_own_state_too(module, folder):
+    module("own_rate", OWN_RATE)
+    quick = ["--max-characters", "2000", "--hidden-size", "4", "--epochs", "1", "--sample-length", "0"]
+    train.main([*quick, "--optimizer", "own_rate:sgd", "--learning-rate", "0.1", "--run-dir", "a"])
+    train.main([*quick, "--learning-rate", "0.1", "--run-dir", "b"])
+    own, known = (metrics(folder / name)[-1] for name in "ab")
+    assert own["heldout_nats"] == known["heldout_nats"]

@@ -14,7 +14,7 @@ from jaxrnn.config import build
 from jaxrnn.config.settings import PRESETS, config_from_json, config_to_json
 from jaxrnn.config.trust import Untrusted, check_trust, is_trusted, trusted, trusted_by
 from jaxrnn.errors import InputError
-from jaxrnn.runs import api, resume, start
+from jaxrnn.runs import api, loaded, resume, start
 from jaxrnn.storage import checkpoint, run_folder, store, verify, weights
 from jaxrnn.storage.manifest import config_from_manifest
 
@@ -63,8 +63,8 @@ FUNCTIONS = {
     "weights_of a file": lambda: start.load_weights(FILE),
     "config_of a run": lambda: start.read_origin_config(RUN),
     "config_of a file": lambda: start.read_origin_config(FILE),
-    "load": lambda: api.load(RUN),
-    "load, trusting others": lambda: api.load(RUN, trust=("jaxrnn",)),
+    "load": lambda: loaded.load(RUN),
+    "load, trusting others": lambda: loaded.load(RUN, trust=("jaxrnn",)),
     "settings_of": lambda: resume.read_run_config(RUN, PRESETS["notebook"]),
 }
 
@@ -158,7 +158,7 @@ def test_what_the_metrics_name_is_not_imported_either(trained, tmp_path, monkeyp
     metrics = RUN / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"optimizer": "sgd"', '"optimizer": "trap:part"'))
     assert "trap:part" in metrics.read_text()
-    run = api.load(RUN)
+    run = loaded.load(RUN)
     assert api.surprisal(run, "un", learn="auto").shape == (2,)
     assert not Path("executed").exists()
 

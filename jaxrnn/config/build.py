@@ -8,7 +8,9 @@ from jaxtyping import Int
 
 from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths, parts
+from jaxrnn.config.plugins import explain_failures
 from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate
+from jaxrnn.config.trust import imports_of
 from jaxrnn.data import text as texts
 from jaxrnn.data.automaton import Source
 from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, encode, merge_rare, of_text
@@ -17,7 +19,7 @@ from jaxrnn.models.classes import with_classes
 from jaxrnn.models.model import Model, network
 from jaxrnn.rules import make_rule
 from jaxrnn.training.learner import Learner, online
-from jaxrnn.training.optimizers import ENDLESS, OPTIMIZERS, make_optimizer
+from jaxrnn.training.optimizers import ENDLESS, make_optimizer
 
 MAX_UPDATES = 2**31 - 1  # the step number is an i32
 
@@ -95,7 +97,8 @@ def build_model(config: Config, vocabulary: Vocabulary) -> Model:
     """Build the model of resolved settings for a vocabulary."""
     settings = {**vars(config.model), "hidden_size": resolved(config.model.hidden_size)}
     settings["cell"] = parts.find_cell(config.model.cell)
-    of_classes = network(vocab_size=len(class_representatives(vocabulary)), **settings)
+    with explain_failures(imports_of(config)):
+        of_classes = network(vocab_size=len(class_representatives(vocabulary)), **settings)
     return with_classes(of_classes, class_ids(vocabulary)) if vocabulary.rare else of_classes
 
 
@@ -107,15 +110,25 @@ def build_learner(config: Config, model: Model) -> Learner:
         kind,
         resolved_rate(config),
         clip_norm=settings.clip_norm,
-        # 0 means none for our optimizers, the own default for others.
-        weight_decay=settings.weight_decay if settings.weight_decay or settings.optimizer in OPTIMIZERS else None,
+        weight_decay=settings.weight_decay,
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
-    rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
+    with explain_failures(imports_of(config)):
+        rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
         raise InputError(f"--schedule halving restores weights, which {settings.optimizer} cannot: it tests with their average")
     return learner
+
+
+def try_update(config: Config, learner: Learner) -> None:
+    """Trace an update if parts of your own take part in it; raise `InputError` if that fails. Nothing is computed."""
+    named = imports_of(config)
+    if not named:
+        return
+    block = jax.ShapeDtypeStruct((learner.length, *streams_shape(config)), np.int32)
+    with explain_failures(named):
+        jax.eval_shape(learner.update, jax.eval_shape(learner.init, make_keys(0).init), block, block)
 
 
 def _tests_other_weights(learner: Learner) -> bool:

@@ -69,7 +69,8 @@ def may_read_blocks(rule_name: str) -> bool:
 
 
 def _to_text(name: str, thing: Any) -> Text | None:
-    made = thing() if callable(thing) and not isinstance(thing, type | Source) else thing
+    with plugins.explain_failures({"text": name}):
+        made = thing() if callable(thing) and not isinstance(thing, type | Source) else thing
     if isinstance(made, Source):
         return Text(automaton.write_text(made, texts.NUM_SYNTHETIC, seed=0), made)
     return Text(texts.normalise(made.encode("utf-8", "surrogatepass"), name)) if isinstance(made, str) else None

@@ -86,6 +86,26 @@ def describe_object(thing: Any) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
+@contextlib.contextmanager
+def explain_failures(named: Mapping[str, str]) -> Iterator[None]:
+    """Turn what parts of your own raise into an `InputError` of one line that names them.
+
+    Args:
+      named: import strings, by their setting; without any, nothing is caught.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not named:
+            raise
+        flags = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items())
+        said = str(error).partition("\n")[0][:200]
+        failed = f"{type(error).__name__}{f': {said}' * bool(said)}"
+        raise InputError(f"{flags} cannot be used: {failed}") from error
+
+
 def _import_module(flag: str, value: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)

@@ -55,7 +55,7 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
     """Return the default settings of a run that starts from the weights of `origin`.
 
     With a preset, they are the preset's with the origin's network. Without one, the run learns and is tested like the origin,
-    with `auto` for rate and dropout; text, --minutes, devices and folders are not inherit_params.
+    with `auto` for rate and dropout; text, --minutes, devices and folders are not inherited.
     """
     if preset is not None:
         return dataclasses.replace(PRESETS[preset], model=origin.model)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
 from jaxrnn.config.plugins import is_import_string
-from jaxrnn.config.trust import check_trust
+from jaxrnn.config.trust import check_trust, naming_code
 from jaxrnn.data import paths
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
@@ -258,6 +258,9 @@ def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[
         if unknown:
             raise InputError(f"its settings hold {sorted(unknown)[0]!r}, which this version does not know")
     config = Config(**{name: part(**settings.get(name, {})) for name, part in parts.items()})
+    for name, value in naming_code(config).items():
+        if not isinstance(value, str):
+            raise InputError(f"its setting {name!r} is {value!r}, and must be a name")
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, trust=""))
     check_trust(config, trust)
     return config

@@ -23,8 +23,12 @@ class Untrusted(InputError):
 
 def imports_of(settings: Any) -> dict[str, str]:
     """List what a `Config` would import, by setting."""
-    named = {name: getattr(getattr(settings, group), name) for group, names in NAMING_CODE.items() for name in names}
-    return {name: value for name, value in named.items() if has_import_form(value)}
+    return {name: value for name, value in naming_code(settings).items() if has_import_form(value)}
+
+
+def naming_code(settings: Any) -> dict[str, Any]:
+    """List the settings of a `Config` that may name code, with their values."""
+    return {name: getattr(getattr(settings, group), name) for group, names in NAMING_CODE.items() for name in names}
 
 
 def check_trust(settings: Any, trust: Sequence[str]) -> None:

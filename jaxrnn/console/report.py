@@ -8,7 +8,6 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,10 +17,8 @@ from rich.text import Text
 from jaxrnn.console import starting
 from jaxrnn.console.layout import LEAST_ROOM, align_cells, choose_columns, count_columns, hang_text, hang_unbroken, wrap_words
 from jaxrnn.console.notebook import CellOutput
-from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
-from jaxrnn.storage.run_folder import PICTURE
 from jaxrnn.storage.store import Rejected
 from jaxrnn.training.progress import Epoch, FourNumbers
 
@@ -224,24 +221,6 @@ def show_verdicts(screen: Console, lines: Sequence[str]) -> None:
         screen.print()
 
 
-def show_next_steps(screen: Console, run_dir: Path, drawn: bool, tested: Mapping[str, str]) -> None:
-    """Show how the run was tested, and what to do next.
-
-    Args:
-      drawn: whether there is a picture.
-      tested: facts about the test.
-    """
-    show_facts(
-        screen,
-        {
-            **tested,
-            **({"picture": str(run_dir / PICTURE)} if drawn else {}),
-            "write with it": f"python -m jaxrnn.sample {paths.quote_path(run_dir)}",
-            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}",
-        },
-    )
-
-
 def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
     """Show a table of losses in nats, bits and perplexity per character."""
     columns = count_columns(screen)
@@ -278,8 +257,3 @@ def warn_of_rejected(rejected: Iterable[Rejected]) -> None:
     """Print a line on stderr for each checkpoint that was passed over."""
     for path, reason in rejected:
         print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; an older one is used", file=sys.stderr)
-
-
-def warn_of_missing_picture(screen: Console, reason: str) -> None:
-    """Say that the picture could not be drawn."""
-    screen.print(f"warning: the picture of the loss could not be drawn: {replace_controls(reason)}")

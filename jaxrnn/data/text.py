@@ -8,9 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Float
-
 from jaxrnn.data import automaton, paths, synthetic, temporary
 from jaxrnn.errors import InputError
 
@@ -80,16 +77,6 @@ def read(name_or_path: str) -> str:
 def text_exists(name_or_path: str) -> bool:
     """Return whether the name is a known text or an existing path."""
     return name_or_path in TEXT_NAMES or os.path.lexists(paths.expand_home(name_or_path))
-
-
-def floor_losses(name: str, text: str) -> Float[np.ndarray, " characters"] | None:
-    """Compute the loss of a synthetic text's source at each character, in nats: the lowest possible on average.
-
-    Return None if the text has no known source.
-    """
-    if not has_floor(name):
-        return None
-    return automaton.source_losses(synthetic.named_source(name.removeprefix(SYNTHETIC)), text)
 
 
 def known_source(name: str) -> automaton.Source | None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import jax
 
 from jaxrnn.config import parts
+from jaxrnn.config.plugins import module_name
 from jaxrnn.config.settings import Config, LearningConfig, ModelConfig
+from jaxrnn.config.trust import imports_of
 from jaxrnn.console import report
 from jaxrnn.data import paths
 from jaxrnn.errors import pluralize
@@ -57,12 +59,19 @@ def describe_stop(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
     place = describe_position(task, snapshot)
     before = "only an earlier checkpoint is" if writer.anything_saved else "and nothing was before"
     saved = f"but not saved, {before}" if writer.problem else "saved"
-    return f"stopped {'' if is_finished(task, snapshot) else 'in '}{place}, {saved}. {describe_resume_command(writer.path)}"
+    resume = describe_resume_command(task.config, writer.path)
+    return f"stopped {'' if is_finished(task, snapshot) else 'in '}{place}, {saved}. {resume}"
 
 
-def describe_resume_command(run_dir: Path) -> str:
+def describe_resume_command(config: Config, run_dir: Path) -> str:
     """Give the command that resumes a run."""
-    return f"Resume with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}"
+    return f"Resume with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}{trust_flag(config)}"
+
+
+def trust_flag(config: Config) -> str:
+    """Give the flag with which a run's parts of your own are trusted; "" without any."""
+    packages = dict.fromkeys(module_name(value).partition(".")[0] for value in imports_of(config).values())
+    return f" --trust {','.join(packages)}" if packages else ""
 
 
 def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from jaxrnn.console import plot, report, verdict
 from jaxrnn.data import paths
 from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.runs import testing
-from jaxrnn.runs.describe import describe_last_epoch, describe_resume_command, describe_stop
+from jaxrnn.runs.describe import describe_last_epoch, describe_resume_command, describe_stop, trust_flag
 from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested
 from jaxrnn.runs.saving import RunWriter, write
 from jaxrnn.runs.task import Task, updates_per_epoch
@@ -45,12 +45,14 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
         {
             **describe_test(task, snapshot, how, floor),
             **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
-            "write with it": f"python -m jaxrnn.sample {paths.quote_path(run_dir)}",
-            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}",
+            "write with it": f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{trust_flag(task.config)}",
+            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
         }
     )
     if writer.problem or any(writer.unwritten):
-        raise NotSaved(f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(run_dir)}")
+        raise NotSaved(
+            f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(task.config, run_dir)}"
+        )
 
 
 def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings, float | None]:

@@ -13,6 +13,7 @@ import jax
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
+from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished
@@ -46,13 +47,13 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> It
     """
     state, best_params, progress = snapshot
     snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
-    with fitting_memory(run_dir):
+    with fitting_memory(task.config, run_dir):
         snapshot, writer = yield from learn(task, snapshot, run_dir, received)
         yield from finish(task, snapshot, writer, received)
 
 
 @contextlib.contextmanager
-def fitting_memory(run_dir: Path) -> Iterator[None]:
+def fitting_memory(config: Config, run_dir: Path) -> Iterator[None]:
     """Turn out-of-memory errors of JAX and Python into `OutOfMemory`, with the command that resumes the run."""
     try:
         yield
@@ -60,7 +61,7 @@ def fitting_memory(run_dir: Path) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         smaller = "a smaller --hidden-size or fewer --num-streams need less"
-        raise OutOfMemory(f"not enough memory on this device; {smaller}. {describe_resume_command(run_dir)}") from None
+        raise OutOfMemory(f"not enough memory on this device; {smaller}. {describe_resume_command(config, run_dir)}") from None
 
 
 class Reading(NamedTuple):

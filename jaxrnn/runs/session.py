@@ -33,7 +33,7 @@ STARTING = "starting"  # shown on a terminal until there is something to see
 def train(given: Given, screen: Console) -> Path:
     """Train a new run, or resume one, to its end.
 
-    JAX's settings and devices are changed: for a program, or inside `restored`.
+    JAX's settings and devices are changed: for a program, or inside `restore_settings`.
 
     Returns:
       The folder of the run.
@@ -43,6 +43,7 @@ def train(given: Given, screen: Console) -> Path:
     origin = origin_settings(given)
     config = resolve(given, origin=origin)
     connect(config)
+    screen.quiet = screen.quiet or not devices.is_first_process()
     run_dir = find_run(given, origin) if config.run.resume else None
     trust = trusted_by(given.values)
     begun = config if run_dir is None else resume.read_run_config(run_dir, config, trust)
@@ -155,6 +156,7 @@ def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tupl
     cli.import_in_background("orbax.checkpoint")
     with report.show_status(screen, "compiling the network"):
         task = prepare(devices.resolve_num_devices(auto.resolve_auto(portable(config), data.num_used)), data)
+        build.try_update(task.config, task.learner)
         return task, first_snapshot(task, origin)
 
 

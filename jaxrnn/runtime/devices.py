@@ -73,7 +73,12 @@ def make_core_devices(rule: str, num_devices: int) -> None:
     JAX treats a CPU as one device, however many cores it has, and runs small products on a single core.
     """
     if not jax.distributed.is_initialized():
-        _make_cpu_devices(num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1))
+        _make_cpu_devices(count_useful_cores(rule, num_devices))
+
+
+def count_useful_cores(rule: str, num_devices: int) -> int:
+    """Count the cores that a run may use: as many as it was told to, else several if its rule may read blocks."""
+    return num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1)
 
 
 def explain_missing_cores(rule: str, num_devices: int) -> str:
@@ -81,8 +86,10 @@ def explain_missing_cores(rule: str, num_devices: int) -> str:
 
     Call it before `make_core_devices`: a notebook may have computed something already.
     """
-    wanted = num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1)
-    if not has_devices() or jax.default_backend() != "cpu" or jax.device_count() >= wanted:
+    if jax.distributed.is_initialized() or not has_devices() or jax.default_backend() != "cpu":
+        return ""
+    wanted = count_useful_cores(rule, num_devices)
+    if jax.device_count() >= wanted:
         return ""
     started = f"JAX was started before with {jax.device_count()} of the {wanted} devices that would be used"
     return f"{started}; for all of them, train before anything else is computed"
@@ -233,6 +240,12 @@ def check_precision(settings: DeviceConfig) -> None:
     """Raise `InputError` if a CPU is asked for a precision other than float32."""
     if settings.precision != "float32" and jax.default_backend() == "cpu":
         raise InputError(f"--precision {settings.precision} needs a GPU or TPU; a CPU multiplies in float32")
+
+
+def use_precision(settings: DeviceConfig) -> contextlib.AbstractContextManager:
+    """Set the precision of products like `set_precision`, inside a context."""
+    on_cpu = jax.default_backend() == "cpu"
+    return contextlib.nullcontext() if on_cpu else jax.default_matmul_precision(settings.precision)
 
 
 def set_precision(settings: DeviceConfig) -> None:

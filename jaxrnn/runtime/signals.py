@@ -87,8 +87,6 @@ def raise_on_signal(received: Received) -> Iterator[None]:
     Args:
       received: from the enclosing `catch_signals`, which keeps watching for a second signal.
     """
-    if received():
-        raise Interrupted(received())
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,6 +96,8 @@ def raise_on_signal(received: Received) -> Iterator[None]:
 
     before = {number: signal.signal(number, interrupt) for number in _handled_signals()}
     try:
+        if received():  # before, or while the handlers were installed
+            raise Interrupted(received())
         yield
     finally:
         for number, handler in before.items():

@@ -193,34 +193,50 @@ def _allow_promotion(transformation: optax.GradientTransformation) -> optax.Grad
 
 def num_clipped(opt_state: optax.OptState) -> int | None:
     """Return the number of clipped updates so far; None without clipping."""
-    count = optax.tree_utils.tree_get(opt_state, "num_clipped")
-    return None if count is None else int(count)
+    clipping = _find_state(opt_state, ClippingState)
+    return None if clipping is None else int(clipping.num_clipped)
 
 
 def learning_rate(opt_state: optax.OptState) -> float:
     """Return the learning rate in the state, as the shortest number that rounds to it in float32: 0.1, not 0.10000000149."""
-    return float(str(np.float32(optax.tree_utils.tree_get(opt_state, "learning_rate"))))
+    return float(str(np.float32(_find_rate(opt_state)[1])))
 
 
 def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
     """Replace the learning rate in the state."""
-    return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
+    path, _ = _find_rate(opt_state)
+    new = rate if isinstance(rate, jax.Array) else np.float32(rate)
+    return optax.tree_utils.tree_set(opt_state, lambda here, _: here == path, learning_rate=new)
 
 
 def schedule_length(opt_state: optax.OptState) -> int | None:
     """Return the number of updates of the cosine schedule; None without one."""
-    count = optax.tree_utils.tree_get(opt_state, "num_updates")
-    return None if count is None else int(count)
+    schedule = _find_state(opt_state, CosineState)
+    return None if schedule is None else int(schedule.num_updates)
 
 
 def with_schedule_length(opt_state: optax.OptState, count: int) -> optax.OptState:
     """Replace the number of updates of the cosine schedule, if there is one."""
-    return (
-        opt_state if schedule_length(opt_state) is None else optax.tree_utils.tree_set(opt_state, num_updates=np.int32(count))
-    )
+    if schedule_length(opt_state) is None:
+        return opt_state
+
+    def lengthen(state: Any) -> Any:
+        return state._replace(num_updates=np.int32(count)) if isinstance(state, CosineState) else state
+
+    return jax.tree.map(lengthen, opt_state, is_leaf=lambda state: isinstance(state, CosineState))
 
 
 def schedule_factor(opt_state: optax.OptState) -> float:
     """Return the factor of the learning rate at the next update; 1 without a cosine schedule."""
-    num_done, count = (optax.tree_utils.tree_get(opt_state, name) for name in ("num_done", "num_updates"))
-    return 1.0 if num_done is None else float(cosine_factor(num_done, count))
+    schedule = _find_state(opt_state, CosineState)
+    return 1.0 if schedule is None else float(cosine_factor(*schedule))
+
+
+def _find_rate(opt_state: optax.OptState) -> tuple[Any, Any]:
+    """Find the path and the value of the learning rate; an optimizer of your own may keep another one further inside."""
+    return min(optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate"), key=lambda found: len(found[0]))
+
+
+def _find_state(opt_state: optax.OptState, kind: type) -> Any:
+    states = jax.tree.leaves(opt_state, is_leaf=lambda state: isinstance(state, kind))
+    return next((state for state in states if isinstance(state, kind)), None)

@@ -1,0 +1,139 @@
+"""A run as a notebook sees it: loaded from its folder, with its losses as arrays and its picture as a figure."""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxrnn.array_types import Params
+from jaxrnn.config import parts
+from jaxrnn.config.settings import Config
+from jaxrnn.config.trust import trusted
+from jaxrnn.console import plot, report
+from jaxrnn.data import text as texts
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import pluralize
+from jaxrnn.models.model import Model
+from jaxrnn.runs.describe import describe_network
+from jaxrnn.scoring.evaluation import DynamicSettings
+from jaxrnn.storage import checkpoint, logs
+from jaxrnn.training.optimizers import OPTIMIZERS
+from jaxrnn.training.progress import WINDOW, FourNumbers, Snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Losses(NamedTuple):
+    """The losses of a run in nats per character, each with the number of updates after which it was known."""
+
+    window_steps: Int[np.ndarray, " windows"]
+    window_nats: Float[np.ndarray, " windows"]  # online, means of about a thousand characters
+    epoch_steps: Int[np.ndarray, " epochs"]
+    epoch_nats: Float[np.ndarray, " epochs"]  # online
+    validation_nats: Float[np.ndarray, " epochs"]  # NaN without a validation part
+
+
+class Run(NamedTuple):
+    """A run that was read from its folder."""
+
+    path: Path
+    config: Config
+    vocabulary: Vocabulary
+    model: Model
+    snapshot: Snapshot  # the newest
+    params: Params  # the best weights if a validation part tells them, else the newest
+    num_characters: int  # of the text that were used
+    numbers: FourNumbers | None  # nats per character; None for a run that has not come to its end
+    dynamic: DynamicSettings | None  # how the last of the four went on learning
+
+    def __repr__(self) -> str:
+        ended = f"; held out {self.numbers.heldout_nats:.4f} nats" if self.numbers else "; not finished"
+        read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
+        return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
+
+    @property
+    def losses(self) -> Losses:
+        """The losses logged so far."""
+        return read_losses(self.path)
+
+    @property
+    def figure(self) -> "Figure":
+        """The picture of the losses, which a notebook shows."""
+        return draw_figure(self)
+
+
+def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
+    """Load a run from its folder, from its newest checkpoint that is as it was saved.
+
+    Args:
+      trust: packages that may be imported, if the run's settings name parts of theirs.
+    Raises:
+      InputError: no run there, or one that cannot be used.
+    """
+    saved = checkpoint.load_run(path, trust=packages_of(trust))
+    final = next((event for event in reversed(logs.read_events(saved.path)) if event["event"] == "final"), None)
+    return Run(
+        path=saved.path,
+        config=saved.config,
+        vocabulary=saved.vocabulary,
+        model=saved.model,
+        snapshot=saved.snapshot,
+        params=checkpoint.select_params(saved),
+        num_characters=saved.about["text"]["characters"],
+        numbers=_numbers(final) if final else None,
+        dynamic=_dynamic(final, saved.config) if final else None,
+    )
+
+
+def read_losses(path: Path) -> Losses:
+    """The losses in the metrics of a run."""
+    events = logs.read_events(path)
+    windows, epochs = ([event for event in events if event["event"] == name] for name in ("progress", "epoch"))
+
+    def column(rows: list[dict[str, Any]], name: str) -> Float[np.ndarray, " rows"]:
+        return np.array([math.nan if row.get(name) is None else row[name] for row in rows], np.float64)
+
+    return Losses(
+        column(windows, "step").astype(np.int64),
+        column(windows, "online_nats"),
+        column(epochs, "step").astype(np.int64),
+        column(epochs, "online_nats"),
+        column(epochs, "validation_nats"),
+    )
+
+
+def draw_figure(run: Run) -> "Figure":
+    """The picture of the losses as a figure of matplotlib; without the lines of the numbers if the run is not finished."""
+    numbers = run.numbers._asdict() if run.numbers else {}
+    curves = plot.collect_curves(logs.read_events(run.path), _updates_per_epoch(run))
+    return plot.figure(curves, numbers, WINDOW, report.replace_controls(run.path.name))
+
+
+def packages_of(trust: str | Sequence[str]) -> tuple[str, ...]:
+    return trusted(trust) if isinstance(trust, str) else tuple(trust)
+
+
+def _numbers(final: dict[str, Any]) -> FourNumbers | None:
+    with contextlib.suppress(KeyError):
+        return FourNumbers(*(math.nan if final[name] is None else final[name] for name in FourNumbers._fields))
+    return None
+
+
+def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
+    with contextlib.suppress(KeyError, TypeError):
+        found = DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
+        # The settings were checked for what they import, the metrics were not.
+        return found if found.optimizer in (*OPTIMIZERS, config.evaluation.dynamic_optimizer) else None
+    return None
+
+
+def _updates_per_epoch(run: Run) -> int:
+    settings, num_streams = run.config.text, run.config.learning.num_streams
+    validation = float(settings.validation_fraction)
+    num_train = texts.split_lengths(run.num_characters, validation, settings.heldout_fraction).train
+    return (num_train - 1) // num_streams // parts.block_length(run.config)
