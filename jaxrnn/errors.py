@@ -26,12 +26,18 @@ class DamageFound(Exception):
     """A file differs from what was saved."""
 
 
-class Stopped(Exception):
+class Stopped(KeyboardInterrupt):
     """A signal stopped the run, which saved itself first."""
 
     def __init__(self, signal: int, message: str):
         super().__init__(message)
         self.signal = signal
+
+
+def describe_kind(thing: object) -> str:
+    """Say what kind of thing something is: `an int`, `a Model`, `nothing`."""
+    kind = type(thing).__name__
+    return "nothing" if thing is None else f"{'an' if kind[0] in 'aeiouAEIO' else 'a'} {kind}"
 
 
 def pluralize(number: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.flags import CompilationCache, Flag, Trust
 from jaxrnn.config.settings import AUTO, Config
-from jaxrnn.config.trust import trusted
+from jaxrnn.config.trust import trusted_by
 from jaxrnn.console import cli, report, verdict
 from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         screen = report.make_screen()
         with report.show_status(screen):
             inside.enter_context(keep_programs(options.compilation_cache))
-            run = checkpoint.load_run(options.run, trust=trusted(options.trust))
+            run = checkpoint.load_run(options.run, trust=trusted_by(vars(options)))
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params, config = checkpoint.select_params(run, options.weights), _with_dynamics(run.config, options.dynamic)

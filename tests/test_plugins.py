@@ -137,7 +137,10 @@ def text():
 FAILING = {
     "--cell": ("own:cell", "--cell own:cell cannot be used: KeyError: 'no such cell'"),
     "--rule": ("own:rule", "--rule own:rule cannot be used: ValueError: no such rule"),
-    "--optimizer": ("own:optimizer", "the optimizer returns a int; it must return an optax.GradientTransformation"),
+    "--optimizer": (
+        "own:optimizer",
+        "--optimizer own:optimizer: the optimizer returns an int; it must return an optax.GradientTransformation",
+    ),
     "--text": ("own:text", "--text own:text cannot be used: OSError: no such text"),
 }
 

@@ -95,12 +95,12 @@ def explain_failures(named: Mapping[str, str]) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
-    except Exception as error:
-        if not named:
-            raise
+    except (Exception, SystemExit) as error:  # whatever the code of somebody else raises
         flags = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items())
+        if not named or (isinstance(error, InputError) and str(error).startswith("--")):
+            raise
+        if isinstance(error, InputError):
+            raise InputError(f"{flags}: {error}") from None
         said = str(error).partition("\n")[0][:200]
         failed = f"{type(error).__name__}{f': {said}' * bool(said)}"
         raise InputError(f"{flags} cannot be used: {failed}") from error

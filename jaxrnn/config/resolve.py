@@ -1,6 +1,7 @@
 """Resolve the settings of a run from flags, a preset, and the run resumed or its origin; no disk access."""
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +26,9 @@ class Given(NamedTuple):
 def check_preset(preset: str | None) -> None:
     """Raise `InputError` unless there is such a preset; None is the default one."""
     if preset is not None and preset not in PRESETS:
-        raise InputError(f"no preset {preset!r}; known: {', '.join(PRESETS)}")
+        similar = difflib.get_close_matches(preset, PRESETS, 1)
+        meant = f"; did you mean {similar[0]}?" if similar else ""
+        raise InputError(f"no preset {preset!r}{meant}; known: {', '.join(PRESETS)}")
 
 
 def resolve(given: Given, saved: Config | None = None, origin: Config | None = None) -> Config:

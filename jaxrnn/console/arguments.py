@@ -69,7 +69,9 @@ def parse_values(settings: Any, arguments: Sequence[str]) -> dict[str, Any]:
     for argument in rest:
         if argument == "--":
             words.extend(rest)
-        elif argument in QUESTIONS:
+        elif argument.partition("=")[0] in QUESTIONS:
+            if "=" in argument:
+                raise InputError(f"{argument.partition('=')[0]} takes no value")
             values[QUESTIONS[argument]] = True
         elif not argument.startswith("--"):
             words.append(_checked_word(argument, bool(positionals)))

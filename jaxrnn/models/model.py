@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxrnn.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.nnx_cell import CellFactory, nnx_cell
@@ -116,7 +116,7 @@ def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, e
         if value != default:
             raise InputError(f"--{flag} is {value}, but {kind.title} makes its whole model itself: leave --{flag} out")
     if not isinstance(model, Model):
-        raise InputError(f"{kind.title} returns a {type(model).__name__}; it must return a jaxrnn.Model")
+        raise InputError(f"{kind.title} returns {describe_kind(model)}; it must return a jaxrnn.Model")
     return model if model.vocab_size else model._replace(vocab_size=vocab_size)
 
 

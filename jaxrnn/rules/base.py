@@ -10,7 +10,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxrnn.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.model import Model, network
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import LocalGradient, Theta
@@ -82,7 +82,7 @@ def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.
     """
     rule, name = _call_factory(kind, model, length, dropout), getattr(kind.make, "__name__", "of your own")
     if not isinstance(rule, Rule):
-        raise InputError(f"the rule {name} returns a {type(rule).__name__}; it must return a jaxrnn.Rule")
+        raise InputError(f"the rule {name} returns {describe_kind(rule)}; it must return a jaxrnn.Rule")
     says = rule_length(kind, length)
     if rule.length != says:
         raise InputError(f"the rule {name} reads {rule.length} characters per update, but its RuleKind says {says}")

@@ -1,5 +1,6 @@
 """Train, load and use runs from Python: what a notebook needs."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,10 +59,16 @@ def fit(
       Diverged, NotSaved, OutOfMemory.
     """
     trust = packages_of(trust)
+    before = set(TEXTS.glob("*.txt"))
     given = _given(text, preset, {**settings, "trust": ",".join(trust)} if trust else settings)
     screen = _make_screen(show)
     with restore_settings(keep_devices=True), silence_orbax():
-        path = session.train(given, screen)
+        try:
+            path = session.train(given, screen)
+        except InputError as error:
+            _remove(set(TEXTS.glob("*.txt")) - before)
+            itself = "; a text itself must hold a line break" if str(error).startswith("no text") else ""
+            raise InputError(f"{error}{itself}") from error.__cause__
     return load(path, trust=trusted_by(given.values))
 
 
@@ -133,6 +140,8 @@ def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Gi
         if name not in known:
             similar = difflib.get_close_matches(name, known, 1)
             raise InputError(f"no setting {name!r}; " + (f"did you mean {similar[0]}?" if similar else "see jaxrnn.Config"))
+    if not isinstance(text, str | Path):
+        raise InputError(f"text is {text!r}; it must be a name, a path or a text")
     content = text if isinstance(text, str) and ("\n" in text or len(text) > MAX_NAME) else None
     if content is not None:
         content = texts.normalise(content.encode("utf-8", "surrogatepass"), "text")
@@ -146,9 +155,22 @@ def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Gi
     return given
 
 
+def _remove(paths: set[Path]) -> None:
+    """Remove texts that were written for a run that was refused, and the folders if nothing else is in them."""
+    for path in paths:
+        path.unlink()
+    with contextlib.suppress(OSError):  # not empty, or not there
+        TEXTS.rmdir()
+        TEXTS.parent.rmdir()
+
+
 def _to_flags(settings: dict[str, Any]) -> list[str]:
-    flags = []
+    flags, switches = [], {setting.name for setting in arguments.list_settings(Config) if setting.kind is bool}
     for name, value in settings.items():
+        if isinstance(value, bool) != (name in switches):
+            raise InputError(f"{name} is {value!r}; it must be {'True or False' if name in switches else 'a number or a name'}")
+        if callable(value):
+            raise InputError(f"{name} is {value!r}; give it as 'module:name', which other programs can import, too")
         flag = name.replace("_", "-")
         switch = f"--{flag}" if value else f"--no-{flag}"
         flags.append(switch if isinstance(value, bool) else f"--{flag}={value}")
@@ -182,7 +204,7 @@ def _how_to_learn(run: Run, learn: float | str) -> DynamicSettings | None:
         if run.dynamic is None and settings.dynamic == AUTO:
             raise InputError("learn is 'auto', which is known at the end of the run; give a learning rate")
         return run.dynamic or testing.resolve_dynamic(run.config, None, run.model, run.params)
-    if isinstance(learn, str):
+    if isinstance(learn, str | bool):
         raise InputError(f"learn is {learn!r}; it must be 'off', 'auto' or a learning rate")
     if not 1e-30 < learn < 1e30:
         raise InputError(f"learn is {learn}; a learning rate must be over 0 and finite")

@@ -56,7 +56,8 @@ def read_origin_config(source: Path, trust: Sequence[str] = ()) -> Config | None
         found = (store.read_about(source, number) for number in reversed(store.list_numbers(source)))
         return next((config_from_manifest(about, trust) for about in found if about is not None), None)
     except Untrusted as error:
-        raise Untrusted(f"{str(source)!r}: {error}", error.settings) from None
+        named = "" if str(source) in str(error) else f"{str(source)!r}: "
+        raise Untrusted(f"{named}{error}", error.settings) from None
     except (OSError, InputError):
         return None
 

@@ -16,7 +16,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.rules import takes_parameter
 
 WARM_UP = 100  # updates of a cosine schedule, at most
@@ -120,7 +120,7 @@ def make_optimizer(
     def make(learning_rate: Any) -> optax.GradientTransformation:
         made = kind.make(**{_rate_parameter(kind.make) or "learning_rate": learning_rate}, **decay)
         if not isinstance(made, optax.GradientTransformation):
-            raise InputError(f"the optimizer returns a {type(made).__name__}; it must return an optax.GradientTransformation")
+            raise InputError(f"the optimizer returns {describe_kind(made)}; it must return an optax.GradientTransformation")
         return made
 
     descent = optax.inject_hyperparams(make)(learning_rate=learning_rate)
