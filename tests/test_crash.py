@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import READS_COMPILED, events
+from fixed import often
 
 from jaxrnn.storage import checkpoint
 
@@ -130,7 +131,9 @@ checkpoint.save_checkpoint = blocked
 """
 
 
-@pytest.mark.parametrize("start", ["train.main(sys.argv[1:])", "programs.run_program('train')"])
+@pytest.mark.parametrize(
+    "start", often(["train.main(sys.argv[1:])", "programs.run_program('train')"], {"train.main(sys.argv[1:])"})
+)
 def test_a_second_signal_ends_it_at_once_even_while_it_saves_and_nothing_is_lost(tmp_path, start):
     process = started(tmp_path, *FLAGS, "--run-dir", "run", program=("-c", BLOCKED + start))
     wait_until_it_learns(process, tmp_path / "run")

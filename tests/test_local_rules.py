@@ -62,7 +62,8 @@ def steps(name):
     return dense.steps(KNOWN[name], *given(name))
 
 
-SELDOM = {"elman in one piece", "leaky in one piece", "indrnn in one piece", "gru in one piece", "Flax's LSTM"}
+IN_ONE_PIECE = {"elman in one piece", "leaky in one piece", "indrnn in one piece", "gru in one piece", "lru in one piece"}
+SELDOM = {*IN_ONE_PIECE, "Flax's LSTM"}
 
 
 @pytest.mark.parametrize("name", often([*MODELS, *LAYERS, *FOREIGN, *FLAX], SELDOM))

@@ -29,7 +29,7 @@ class Counting(nnx.Module):
         return jnp.zeros((*input_shape[:-1], self.scale.shape[0]))
 
 
-@pytest.mark.parametrize("cell", [nnx.GRUCell, nnx.LSTMCell, Counting])
+@pytest.mark.parametrize("cell", [nnx.GRUCell, pytest.param(nnx.LSTMCell, marks=pytest.mark.slow), Counting])
 @pytest.mark.parametrize("streams", [(), (3,)])
 def test_a_step_is_that_of_the_module(cell, streams):
     model = with_nnx_cell(cell, VOCAB, HIDDEN)

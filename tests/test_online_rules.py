@@ -47,7 +47,7 @@ def test_blocks_as_long_as_the_text_are_the_unrolled_loop():
     assert apart(grads, jax.tree.map(lambda leaf: len(x) * leaf, expected)) < 1e-12
 
 
-@pytest.mark.parametrize("name", often(MODELS, seldom=("leaky", "indrnn", "LRU layers", "tied")))
+@pytest.mark.parametrize("name", often(MODELS, seldom=("leaky", "indrnn", "LRU layers", "tied", "Flax")))
 def test_rtrl_is_full_backpropagation(name):
     expected, given = whole(name, (2,) if name in CELLS and name != "elman" else ())
     assert apart(summed(rtrl(MODELS[name]), *given), expected) < 1e-12

@@ -115,6 +115,7 @@ def test_e_prop_is_not_exact_where_units_reach_others():
         assert far < 1e-6
 
 
+@pytest.mark.slow
 def test_a_preset_with_dropout_takes_a_cell_that_has_none(own, capsys):
     preset = ["gru", *DECAY, "--text", "own_parts:weather", "--max-characters", "3000", "--hidden-size", "6", "--epochs", "1"]
     preset += ["--rule-length", "8", "--num-streams", "2", "--dynamic", "fixed", "--sample-length", "0"]

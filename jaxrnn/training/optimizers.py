@@ -199,14 +199,14 @@ def num_clipped(opt_state: optax.OptState) -> int | None:
 
 def learning_rate(opt_state: optax.OptState) -> float:
     """Return the learning rate in the state, as the shortest number that rounds to it in float32: 0.1, not 0.10000000149."""
-    return float(str(np.float32(_find_rate(opt_state)[1])))
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    _, outermost = min(found, key=lambda each: len(each[0]))  # an optimizer of your own may keep another one further inside
+    return float(str(np.float32(outermost)))
 
 
 def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
-    """Replace the learning rate in the state."""
-    path, _ = _find_rate(opt_state)
-    new = rate if isinstance(rate, jax.Array) else np.float32(rate)
-    return optax.tree_utils.tree_set(opt_state, lambda here, _: here == path, learning_rate=new)
+    """Replace the learning rate in the state, also one that an optimizer of your own keeps further inside."""
+    return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
 
 
 def schedule_length(opt_state: optax.OptState) -> int | None:
@@ -230,11 +230,6 @@ def schedule_factor(opt_state: optax.OptState) -> float:
     """Return the factor of the learning rate at the next update; 1 without a cosine schedule."""
     schedule = _find_state(opt_state, CosineState)
     return 1.0 if schedule is None else float(cosine_factor(*schedule))
-
-
-def _find_rate(opt_state: optax.OptState) -> tuple[Any, Any]:
-    """Find the path and the value of the learning rate; an optimizer of your own may keep another one further inside."""
-    return min(optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate"), key=lambda found: len(found[0]))
 
 
 def _find_state(opt_state: optax.OptState, kind: type) -> Any:
