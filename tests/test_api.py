@@ -1,6 +1,7 @@
 """The notebook API: a run from Python equals the run of the command line."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -96,6 +97,10 @@ def test_a_refused_setting_leaves_no_text_behind(folder):
         jaxrnn.fit("a text\nof two lines", hidden_size=-1)
     with pytest.raises(InputError):
         jaxrnn.fit("a text\nof two lines", epochs=0, run_dir="~/mine")
+    with pytest.raises(InputError, match="is too short"):
+        jaxrnn.fit("a text\n", max_characters=3_000, hidden_size=8, epochs=1)
+    with pytest.raises(InputError, match="a text itself must hold a line break"):
+        jaxrnn.fit("a text of one line")
     with pytest.raises(InputError, match="is not UTF-8"):
         jaxrnn.fit("a text\nwith half a character \ud800")
     assert list(folder.iterdir()) == []
@@ -160,3 +165,12 @@ def test_a_cell_has_one_output_that_is_updated(folder, monkeypatch):
     assert any("epoch 1 of 1, " in text for text in handle.shown)
     assert "held-out text, weights frozen" in handle.shown[-1]
     assert not handle.shown[-1].rstrip("\n").endswith(("…", "char/s"))
+
+
+def test_a_damaged_checkpoint_is_named_and_an_older_one_loaded(run, tmp_path, capsys):
+    copied = shutil.copytree(run.path, tmp_path / "run")
+    newest = max((copied / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    (newest / "about" / "metadata").unlink()
+    older = jaxrnn.load(copied)
+    assert older.snapshot.progress.epochs <= run.snapshot.progress.epochs
+    assert "is damaged: " in capsys.readouterr().err

@@ -53,44 +53,48 @@ def make_keys(seed: int) -> Keys:
 
 
 def load_data(config: Config, known: Vocabulary | None = None) -> Data:
-    """Read, split and encode the text.
+    """Read the text, then split and encode it; raise `InputError` as `parts.find_text` and `split_data` do."""
+    return split_data(config, parts.find_text(config.text.text), known)
+
+
+def split_data(config: Config, text: parts.Text, known: Vocabulary | None = None) -> Data:
+    """Split and encode a text that was read.
 
     Args:
       known: a vocabulary to extend with the text's characters; None = make one from the whole text, and merge the characters
         that are rare in the training part if the settings say so.
     Raises:
-      InputError: as `parts.find_text`; or a text that is too short for its parts and streams, has one distinct character, or
-        would have all characters merged.
+      InputError: a text that is too short for its parts and streams, has one distinct character, or would have all characters
+        merged.
     """
-    settings = config.text
-    (whole, source), used = _read(config)
+    settings, (whole, source) = config.text, text
+    used = _cut(config, whole)
     if len(used) < len(whole):
         check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
     texts.check_length(settings.text, used)
     vocabulary = of_text(used, known)
     if len(vocabulary.characters) < 2:
         raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
-    parts = texts.split(used, auto.resolve_validation_fraction(config, len(used)), settings.heldout_fraction)
+    split = texts.split(used, auto.resolve_validation_fraction(config, len(used)), settings.heldout_fraction)
     lengths.check_lengths(config, len(whole))
-    _check_num_updates(config, len(parts.train))
-    train, validation, heldout = (encode(vocabulary, part) for part in parts)
+    _check_num_updates(config, len(split.train))
+    train, validation, heldout = (encode(vocabulary, part) for part in split)
     if known is None and settings.rare_threshold:
         vocabulary = merge_rare(vocabulary, train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
-    text = used if source else None
-    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.hash_text(used), text, source)
+    kept = used if source else None
+    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.hash_text(used), kept, source)
 
 
 def read_used_text(config: Config) -> tuple[str, str]:
     """Read the whole text, and cut off the part in use; raise `InputError` as `parts.find_text` does."""
-    whole, used = _read(config)
-    return whole.characters, used
+    whole = parts.find_text(config.text.text).characters
+    return whole, _cut(config, whole)
 
 
-def _read(config: Config) -> tuple[parts.Text, str]:
-    whole = parts.find_text(config.text.text)
-    return whole, whole.characters[: config.text.max_characters] if config.text.max_characters else whole.characters
+def _cut(config: Config, whole: str) -> str:
+    return whole[: config.text.max_characters] if config.text.max_characters else whole
 
 
 def build_model(config: Config, vocabulary: Vocabulary) -> Model:

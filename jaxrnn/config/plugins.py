@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind
 
 Entry = TypeVar("Entry")
 FORM = "package.module:name"
@@ -82,8 +82,7 @@ def describe_object(thing: Any) -> str:
         return f"the module {thing.__name__}"
     if callable(thing) and hasattr(thing, "__name__"):
         return f"the function {thing.__name__}"
-    kind = type(thing).__name__
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return describe_kind(thing)
 
 
 @contextlib.contextmanager
@@ -101,9 +100,7 @@ def explain_failures(named: Mapping[str, str]) -> Iterator[None]:
             raise
         if isinstance(error, InputError):
             raise InputError(f"{flags}: {error}") from None
-        said = str(error).partition("\n")[0][:200]
-        failed = f"{type(error).__name__}{f': {said}' * bool(said)}"
-        raise InputError(f"{flags} cannot be used: {failed}") from error
+        raise InputError(f"{flags} cannot be used: {_describe_error(error)}") from error
 
 
 def _import_module(flag: str, value: str, name: str) -> ModuleType:
@@ -120,8 +117,12 @@ def _import_module(flag: str, value: str, name: str) -> ModuleType:
 
 
 def _import_error(flag: str, value: str, name: str, error: BaseException) -> InputError:
+    return InputError(f"--{flag} {value}: importing {name} failed with {_describe_error(error)}")
+
+
+def _describe_error(error: BaseException) -> str:
     said = str(error).partition("\n")[0][:200]
-    return InputError(f"--{flag} {value}: importing {name} failed with {type(error).__name__}{f': {said}' * bool(said)}")
+    return f"{type(error).__name__}{f': {said}' * bool(said)}"
 
 
 @contextlib.contextmanager

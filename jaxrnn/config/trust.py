@@ -56,9 +56,10 @@ def is_trusted(value: str, trust: Iterable[str]) -> bool:
     return any(value == each or f"{module_name(value)}.".startswith(f"{each}.") for each in trust)
 
 
-def trusted(flag: str) -> tuple[str, ...]:
-    """Split the value of --trust into packages."""
-    return tuple(each.strip() for each in flag.split(",") if each.strip())
+def trusted(packages: str | Sequence[str]) -> tuple[str, ...]:
+    """List the packages that are trusted, from the value of --trust or a sequence."""
+    listed = packages.split(",") if isinstance(packages, str) else packages
+    return tuple(each.strip() for each in listed if each.strip())
 
 
 def trusted_by(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Train, load and use runs from Python: what a notebook needs."""
 
-import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,20 +13,19 @@ from rich.console import Console
 from jaxrnn.config import build, parts
 from jaxrnn.config.resolve import Given, check_preset, resolve
 from jaxrnn.config.settings import AUTO, Config
-from jaxrnn.config.trust import trusted_by
+from jaxrnn.config.trust import trusted, trusted_by
 from jaxrnn.config.validate import check_config
 from jaxrnn.console import arguments, notebook, report
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import InputError, check_seed
 from jaxrnn.runs import session, testing
-from jaxrnn.runs.loaded import Run, load, packages_of
+from jaxrnn.runs.loaded import Run, load
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.scoring import evaluation, sampling
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import run_folder
-from jaxrnn.storage.quiet import silence_orbax
 
 MAX_NAME = 1_000  # characters; a longer string is a text and not the name of one
 TEXTS = Path("runs/texts")  # for texts that were given as strings
@@ -58,17 +56,11 @@ def fit(
       InputError: a setting or text that is not allowed: nothing was written. Stopped: interrupted; the run was saved.
       Diverged, NotSaved, OutOfMemory.
     """
-    trust = packages_of(trust)
-    before = set(TEXTS.glob("*.txt"))
+    trust = trusted(trust)
     given = _given(text, preset, {**settings, "trust": ",".join(trust)} if trust else settings)
     screen = _make_screen(show)
-    with restore_settings(keep_devices=True), silence_orbax():
-        try:
-            path = session.train(given, screen)
-        except InputError as error:
-            _remove(set(TEXTS.glob("*.txt")) - before)
-            itself = "; a text itself must hold a line break" if str(error).startswith("no text") else ""
-            raise InputError(f"{error}{itself}") from error.__cause__
+    with restore_settings(keep_devices=True):
+        path = session.train(given, screen)
     return load(path, trust=trusted_by(given.values))
 
 
@@ -146,22 +138,17 @@ def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Gi
     if content is not None:
         content = texts.normalise(content.encode("utf-8", "surrogatepass"), "text")
         settings = {**settings, "text": str(_path_of(content))}
+    elif isinstance(text, str) and " " in text and not texts.text_exists(text):
+        raise InputError(f"no text {text!r}: neither a file nor a known name; a text itself must hold a line break")
     elif "resume" not in settings or text != "comedie":
         settings = {**settings, "text": str(text)}
     given = Given(preset, arguments.parse_values(Config, _to_flags(settings)))
     if content is not None:
-        check_config(resolve(given))  # nothing is written for settings that are refused
+        config = resolve(given)
+        check_config(config)
+        build.split_data(config, parts.Text(content))  # nothing is written for a run that is refused
         _write(_path_of(content), content)
     return given
-
-
-def _remove(paths: set[Path]) -> None:
-    """Remove texts that were written for a run that was refused, and the folders if nothing else is in them."""
-    for path in paths:
-        path.unlink()
-    with contextlib.suppress(OSError):  # not empty, or not there
-        TEXTS.rmdir()
-        TEXTS.parent.rmdir()
 
 
 def _to_flags(settings: dict[str, Any]) -> list[str]:

@@ -68,14 +68,15 @@ class Run(NamedTuple):
 
 
 def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
-    """Load a run from its folder, from its newest checkpoint that is as it was saved.
+    """Load a run from the newest undamaged checkpoint in its folder; a line on stderr names those skipped.
 
     Args:
       trust: packages that may be imported, if the run's settings name parts of theirs.
     Raises:
       InputError: no run there, or one that cannot be used.
     """
-    saved = checkpoint.load_run(path, trust=packages_of(trust))
+    saved = checkpoint.load_run(path, trust=trusted(trust))
+    report.warn_of_rejected(saved.rejected)
     final = next((event for event in reversed(logs.read_events(saved.path)) if event["event"] == "final"), None)
     return Run(
         path=saved.path,
@@ -112,10 +113,6 @@ def draw_figure(run: Run) -> "Figure":
     numbers = run.numbers._asdict() if run.numbers else {}
     curves = plot.collect_curves(logs.read_events(run.path), _updates_per_epoch(run))
     return plot.figure(curves, numbers, WINDOW, report.replace_controls(run.path.name))
-
-
-def packages_of(trust: str | Sequence[str]) -> tuple[str, ...]:
-    return trusted(trust) if isinstance(trust, str) else tuple(trust)
 
 
 def _numbers(final: dict[str, Any]) -> FourNumbers | None:
