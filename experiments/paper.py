@@ -43,7 +43,7 @@ from jaxtyping import Float
 from jaxrnn.config import auto, build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import PRESETS, Config
-from jaxrnn.models import counts
+from jaxrnn.models import ngram
 from jaxrnn.models.mixture import interpolate
 from jaxrnn.runs.advance import advance, is_finished
 from jaxrnn.runs.start import first_snapshot
@@ -92,11 +92,11 @@ def main(
     config = settings(characters, window)
     data = build.load_data(config)
     trained = all_trained(config, data, sizes, seeds)
-    order, pluralize = best_ngram(data)
-    rows = {f"n-gram of order {order}": {"static": [float(pluralize.mean())] * len(seeds)}}
+    order, of_ngram = best_ngram(data)
+    rows = {f"n-gram of order {order}": {"static": [float(of_ngram.mean())] * len(seeds)}}
     for seed in seeds:
         networks = [each for each in trained if each.seed == seed]
-        for what, losses in mixtures(networks, pluralize).items():
+        for what, losses in mixtures(networks, of_ngram).items():
             of_row = rows.setdefault(what, {})
             for how, of_characters in losses.items():
                 of_row.setdefault(how, []).append(float(of_characters.mean()))
@@ -155,12 +155,12 @@ def read_to_the_end(task: Task) -> tuple:
 def best_ngram(data: Data) -> tuple[int, Losses]:
     """The order that is best on the validation part, and the losses on the held-out part."""
     vocab_size = len(data.vocabulary.characters)
-    pluralize = {order: counts.count_ngrams(data.train, vocab_size, order) for order in ORDERS}
-    order = min(ORDERS, key=lambda order: counts.ngram_losses(pluralize[order], data.validation).mean())
-    return order, counts.ngram_losses(pluralize[order], data.heldout)
+    models = {order: ngram.count_ngrams(data.train, vocab_size, order) for order in ORDERS}
+    order = min(ORDERS, key=lambda order: ngram.ngram_losses(models[order], data.validation).mean())
+    return order, ngram.ngram_losses(models[order], data.heldout)
 
 
-def mixtures(networks: list[Trained], pluralize: Losses) -> dict[str, dict[str, Losses]]:
+def mixtures(networks: list[Trained], of_ngram: Losses) -> dict[str, dict[str, Losses]]:
     """Of the networks of one seed: by what is mixed, and by how it is tested."""
     best = min(networks, key=lambda network: network.validation_nats)
     found = {}
@@ -169,7 +169,7 @@ def mixtures(networks: list[Trained], pluralize: Losses) -> dict[str, dict[str, 
         both = [of["static"], of["dynamic"]], [of["static"], of["high rate"]]
         tested = (of["static"], of["dynamic"], weighted(both[0], 0.7), even(both[1]))
         found[what] = dict(zip(TESTED, tested, strict=True))
-        found[f"{what} + n-gram"] = {how: weighted([losses, pluralize], OF_NETWORKS) for how, losses in found[what].items()}
+        found[f"{what} + n-gram"] = {how: weighted([losses, of_ngram], OF_NETWORKS) for how, losses in found[what].items()}
     return found
 
 
@@ -232,19 +232,19 @@ def check(rows: dict[str, dict[str, list[float]]]) -> None:
     """What holds for each seed."""
     for seed in range(len(next(iter(rows.values()))["static"])):
         of_seed = {what: {how: nats[seed] for how, nats in tested.items()} for what, tested in rows.items()}
-        pluralize, one, one_with, several, several_with = of_seed.values()
+        of_ngram, one, one_with, several, several_with = of_seed.values()
         for how, levels in EXPECTED.items():
             tested = [(what, nats[how]) for what, nats in of_seed.items() if how in nats]
             for (what, nats), level in zip(tested, levels, strict=True):
                 expect(f"{what}, {how}", nats, level - 0.08, level + 0.08)
-        expect("n-gram", pluralize["static"], 1.0, several["static"])
+        expect("n-gram", of_ngram["static"], 1.0, several["static"])
         for what, tested in list(of_seed.items())[1:]:
             expect(f"{what}, dynamic", tested["dynamic"], 1.0, tested["static"])
         for how in TESTED:
             expect(f"one network + n-gram, {how}", one_with[how], 1.0, one[how])
             expect(f"mixture, {how}", several[how], 1.0, one[how])
             expect(f"mixture + n-gram, {how}", several_with[how], 1.0, min(several[how], one_with[how]))
-        expect("mixture + n-gram, dynamic", several_with["dynamic"], 1.0, pluralize["static"] - 0.1)
+        expect("mixture + n-gram, dynamic", several_with["dynamic"], 1.0, of_ngram["static"] - 0.1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxrnn.data import text, vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.models import counts as ngram
+from jaxrnn.models import ngram
 
 START = -1
 orders = st.integers(1, 6)
