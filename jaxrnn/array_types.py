@@ -6,12 +6,12 @@ which is the fast case) or for one axis of parallel streams.
 
 from typing import TypeAlias
 
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
 Ids: TypeAlias = Int[Array, "*streams"]  # one character per stream, i32
 Inputs: TypeAlias = Int[Array, "*streams"] | Float[Array, "*streams features"]  # input of a cell: ids or vectors
 Block: TypeAlias = Int[Array, " length *streams"]  # characters of one update
-Stream: TypeAlias = Int[Array, " time *streams"]  # a whole text
+Stream: TypeAlias = Integer[Array, " time *streams"]  # a whole text, in the smallest type that holds its ids
 Logits: TypeAlias = Float[Array, "*streams vocab"]
 Losses: TypeAlias = Float[Array, " length"]  # nats per character, averaged over streams
 RandomKey: TypeAlias = Key[Array, ""]

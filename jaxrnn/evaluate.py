@@ -99,15 +99,15 @@ def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
             f"--text PATH{rate}"
         )
     try:
-        sha256 = texts.hash_text(build.read_used_text(config)[1])
+        used = build.read_used_text(config, run.vocabulary)
     except InputError as error:
         raise InputError(f"the text of this run: {error}; test on another one with --text") from None
-    if sha256 != run.about["text"]["sha256"]:
+    if used.coded.sha256 != run.about["text"]["sha256"]:
         raise InputError(
             f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
             "seen; to test on it anyway, name it with --text"
         )
-    return build.load_data(config, run.vocabulary)
+    return build.split_data(config, used, run.vocabulary)
 
 
 def _own_text(
@@ -126,7 +126,7 @@ def _other_text(
     if options.skip_unknown:
         known = vocabulary.drop_unknown(run.vocabulary, text)
         text, name = known, f"{name} without {pluralize(len(text) - len(known), 'unknown character')}"
-    texts.check_length(name, text)
+    texts.check_length(name, len(text))
     try:
         ids = vocabulary.encode(run.vocabulary, text)
     except InputError as error:

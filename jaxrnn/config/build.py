@@ -1,19 +1,22 @@
 """Build what settings describe: random keys, data, model and learner."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths, parts
 from jaxrnn.config.plugins import explain_failures
 from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate
 from jaxrnn.config.trust import imports_of
+from jaxrnn.data import reading
 from jaxrnn.data import text as texts
 from jaxrnn.data.automaton import Source
-from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, encode, merge_rare, of_text
+from jaxrnn.data.reading import CodedText
+from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, merge_rare
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.classes import with_classes
 from jaxrnn.models.model import Model, network
@@ -33,14 +36,23 @@ class Keys(NamedTuple):
     evaluation: RandomKey
 
 
+class UsedText(NamedTuple):
+    """The characters of a text that are in use."""
+
+    coded: CodedText
+    count_all: Callable[[], int]  # the characters of the whole text, which may have to be read for it
+    characters: str | None = None  # kept if their source is known
+    source: Source | None = None
+
+
 class Data(NamedTuple):
-    """The parts of a text as ids, i32[characters] each."""
+    """The parts of a text as ids of the smallest type of `reading.smallest_type`: widen them before arithmetic."""
 
     vocabulary: Vocabulary
-    train: Int[np.ndarray, " train_characters"]
-    validation: Int[np.ndarray, " validation_characters"]
-    heldout: Int[np.ndarray, " heldout_characters"]
-    num_characters: int  # of the whole text, before --max-characters
+    train: Integer[np.ndarray, " train_characters"]
+    validation: Integer[np.ndarray, " validation_characters"]
+    heldout: Integer[np.ndarray, " heldout_characters"]
+    num_characters: int | None  # of the whole text, before --max-characters; None if it was not read to its end
     num_used: int
     sha256: str  # of the characters in use
     text: str | None = None  # the characters in use, if their source is known
@@ -53,48 +65,59 @@ def make_keys(seed: int) -> Keys:
 
 
 def load_data(config: Config, known: Vocabulary | None = None) -> Data:
-    """Read the text, then split and encode it; raise `InputError` as `parts.find_text` and `split_data` do."""
-    return split_data(config, parts.find_text(config.text.text), known)
+    """Read the text as ids, then split it; raise `InputError` as `read_used_text` and `split_data` do."""
+    return split_data(config, read_used_text(config, known), known)
 
 
-def split_data(config: Config, text: parts.Text, known: Vocabulary | None = None) -> Data:
-    """Split and encode a text that was read.
+def read_used_text(config: Config, known: Vocabulary | None = None) -> UsedText:
+    """Read as much of the text as is in use; raise `InputError` as `data.text.read` does.
 
     Args:
-      known: a vocabulary to extend with the text's characters; None = make one from the whole text, and merge the characters
-        that are rare in the training part if the settings say so.
+      known: its characters get ids, too.
+    """
+    name = config.text.text
+    if parts.is_own_text(name) or texts.has_floor(name):
+        return use_text(config, parts.find_text(name), known)
+    coded = texts.read_ids(name, config.text.max_characters, known.characters if known else "")
+    whole = coded.num_characters
+    return UsedText(coded, lambda: texts.count_characters(name) if whole is None else whole)
+
+
+def use_text(config: Config, text: parts.Text, known: Vocabulary | None = None) -> UsedText:
+    """Turn what is in use of a text into ids, as `read_used_text` does."""
+    whole, most = text.characters, config.text.max_characters
+    coded = reading.code_parts(reading.cut_parts(whole), len(whole), most, known.characters if known else "")
+    kept = whole[: len(coded.ids)] if text.source else None
+    return UsedText(coded._replace(num_characters=len(whole)), lambda: len(whole), kept, text.source)
+
+
+def split_data(config: Config, used: UsedText, known: Vocabulary | None = None) -> Data:
+    """Split a text that was read.
+
+    Args:
+      known: the vocabulary that `used` was read with, whose rare characters stay merged; None = merge the characters that are
+        rare in the training part if the settings say so.
     Raises:
       InputError: a text that is too short for its parts and streams, has one distinct character, or would have all characters
         merged.
     """
-    settings, (whole, source) = config.text, text
-    used = _cut(config, whole)
-    if len(used) < len(whole):
-        check_value("max-characters", len(used), len(used) >= 2, "0 (all) or more than 1: two characters or more are needed")
-    texts.check_length(settings.text, used)
-    vocabulary = of_text(used, known)
-    if len(vocabulary.characters) < 2:
-        raise InputError(f"text {settings.text!r} is one distinct character, {used[0]!r}, {len(used)} times: nothing to learn")
-    split = texts.split(used, auto.resolve_validation_fraction(config, len(used)), settings.heldout_fraction)
-    lengths.check_lengths(config, len(whole))
+    settings, (ids, characters, sha256, num_characters) = config.text, used.coded
+    if num_characters is None or len(ids) < num_characters:
+        check_value("max-characters", len(ids), len(ids) >= 2, "0 (all) or more than 1: two characters or more are needed")
+    texts.check_length(settings.text, len(ids))
+    if len(characters) < 2:
+        raise InputError(
+            f"text {settings.text!r} is one distinct character, {characters!r}, {len(ids)} times: nothing to learn"
+        )
+    split = texts.split(ids, auto.resolve_validation_fraction(config, len(ids)), settings.heldout_fraction)
+    lengths.check_lengths(config, len(ids), used.count_all)
     _check_num_updates(config, len(split.train))
-    train, validation, heldout = (encode(vocabulary, part) for part in split)
+    vocabulary = Vocabulary(characters, known.rare if known else "")
     if known is None and settings.rare_threshold:
-        vocabulary = merge_rare(vocabulary, train, settings.rare_threshold)
+        vocabulary = merge_rare(vocabulary, split.train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
-    kept = used if source else None
-    return Data(vocabulary, train, validation, heldout, len(whole), len(used), texts.hash_text(used), kept, source)
-
-
-def read_used_text(config: Config) -> tuple[str, str]:
-    """Read the whole text, and cut off the part in use; raise `InputError` as `parts.find_text` does."""
-    whole = parts.find_text(config.text.text).characters
-    return whole, _cut(config, whole)
-
-
-def _cut(config: Config, whole: str) -> str:
-    return whole[: config.text.max_characters] if config.text.max_characters else whole
+    return Data(vocabulary, *split, num_characters, len(ids), sha256, used.characters, used.source)
 
 
 def build_model(config: Config, vocabulary: Vocabulary) -> Model:

@@ -15,15 +15,16 @@ FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # 
 MAX_CHARACTERS = 10**12  # at most, to ask of a text
 
 
-def check_lengths(config: Config, num_characters: int) -> None:
+def check_lengths(config: Config, num_used: int, count_all: Callable[[], int]) -> None:
     """Raise `InputError` for a text that is too short, with flags each of which would make it fit.
 
     Args:
-      num_characters: length of the whole text, before --max-characters.
+      num_used: characters in use.
+      count_all: gives the length of the whole text, before --max-characters; called only if there is something to explain.
     """
-    part = find_too_short(config, num_characters)
+    part = find_too_short(config, num_used)
     if part:
-        *others, last = list_remedies(config, num_characters)
+        *others, last = list_remedies(config, count_all())
         fitting = f"{', '.join(others)} or {last}" if others else last
         raise InputError(f"text {config.text.text!r} is too short: {part}; to make it fit: {fitting}")
 

@@ -1,22 +1,23 @@
 """Split ids into time-major parallel streams, and slice the block that an update reads."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Integer
 
 from jaxrnn.array_types import Block, Stream
 from jaxrnn.errors import InputError, pluralize
 
 
-def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int[np.ndarray, " time *streams"]:
+def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) -> Integer[np.ndarray, " time *streams"]:
     """Cut a text into `num_streams` equal contiguous parts that are read in parallel.
 
     Each part ends with the first character of the next one, so that every character except the first is predicted once
     (up to num_streams - 1 characters at the end of the text are dropped).
 
     Returns:
-      i32[time + 1] for one stream (no streams axis), else i32[time + 1, num_streams]. Row t is the input at time t, row t + 1
-      its target.
+      [time + 1] for one stream (no streams axis; a view), else [time + 1, num_streams], of the type of the ids. Row t is the
+      input at time t, row t + 1 its target.
     Raises:
       InputError: `num_streams` is under 1, or a stream would have no character to predict.
     """
@@ -27,17 +28,22 @@ def to_streams(ids: Int[np.ndarray, " characters"], num_streams: int = 1) -> Int
         raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {least} are needed{most}")
     if num_streams == 1:
         return ids
-    starts = length * np.arange(num_streams)
-    return ids[starts[None, :] + np.arange(length + 1)[:, None]]
+    stream = np.empty((length + 1, num_streams), ids.dtype)
+    stream[:length] = ids[: length * num_streams].reshape(num_streams, length).T
+    stream[length] = ids[length : length * num_streams + 1 : length]
+    return stream
 
 
-def count_updates(stream: Int[Array | np.ndarray, " time *streams"], length: int) -> int:
+def count_updates(stream: Integer[Array | np.ndarray, " time *streams"], length: int) -> int:
     """Count the updates of `length` characters in one pass over the streams."""
     return (stream.shape[0] - 1) // length
 
 
 def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
-    """Slice the inputs of update number `step` and their targets, one character later: i32[length, *streams] each."""
+    """Slice the inputs of update number `step` and their targets, one character later: i32[length, *streams] each.
+
+    The stream may be of any integer type.
+    """
     start = (step % count_updates(stream, length)) * length
-    x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length) for shift in (0, 1))
+    x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length).astype(jnp.int32) for shift in (0, 1))
     return x, y

@@ -2,13 +2,19 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import stat
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxrnn.data import automaton, paths, synthetic, temporary
+import numpy as np
+from jaxtyping import Integer
+
+from jaxrnn.data import automaton, paths, reading, synthetic, temporary
+from jaxrnn.data.reading import CodedText
 from jaxrnn.errors import InputError
 
 DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # folder with copies of the published texts, searched before downloading
@@ -48,11 +54,11 @@ TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOU
 
 
 class Parts(NamedTuple):
-    """Contiguous parts of a text, in order; `validation` may be empty."""
+    """Contiguous parts of a text as ids, in order; `validation` may be empty."""
 
-    train: str
-    validation: str
-    heldout: str
+    train: Integer[np.ndarray, " train_characters"]
+    validation: Integer[np.ndarray, " validation_characters"]
+    heldout: Integer[np.ndarray, " heldout_characters"]
 
 
 def read(name_or_path: str) -> str:
@@ -65,13 +71,32 @@ def read(name_or_path: str) -> str:
     """
     if name_or_path.startswith(SYNTHETIC):
         return synthetic.generate_text(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
-    if name_or_path == EMBEDDED:
-        data = resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes()
-    elif name_or_path in PUBLISHED:
-        data = _read_published(name_or_path)
-    else:
-        data = _read_file(paths.expand_home(name_or_path or "no name"))
-    return normalise(data, name_or_path)
+    with _open(name_or_path) as file:
+        return normalise(file.read(), name_or_path)
+
+
+def read_ids(name_or_path: str, max_characters: int = 0, known: str = "") -> CodedText:
+    """Read a known text by name, but no synthetic one, or any UTF-8 file by path, as ids; see `reading.code_parts`.
+
+    Args:
+      max_characters: characters to use, from the beginning; 0 = all. No more is read than they need.
+      known: characters that get ids, too.
+    Raises:
+      InputError: as `read` does.
+    """
+    with _open(name_or_path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        coded = reading.code_parts(reading.decode_parts(file, name_or_path), size, max_characters, known)
+    if not coded.ids.size:
+        raise InputError(f"text {name_or_path!r} is empty")
+    return coded
+
+
+def count_characters(name_or_path: str) -> int:
+    """Count the characters of a text, as `read_ids` finds it; raise `InputError` as it does."""
+    with _open(name_or_path) as file:
+        return reading.count_characters(reading.decode_parts(file, name_or_path))
 
 
 def text_exists(name_or_path: str) -> bool:
@@ -94,10 +119,7 @@ def normalise(data: bytes, name: str) -> str:
     try:
         text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"text {name!r} is not UTF-8: byte 0x{data[error.start]:02X} at offset {error.start} is not valid; "
-            "save it as UTF-8 first"
-        ) from None
+        raise reading.not_utf8(name, error) from None
     if not text:
         raise InputError(f"text {name!r} is empty")
     return text
@@ -116,10 +138,10 @@ class Lengths(NamedTuple):
     heldout: int
 
 
-def check_length(name: str, text: str) -> None:
+def check_length(name: str, num_characters: int) -> None:
     """Raise `InputError` unless the text has at least two characters."""
-    if len(text) < 2:
-        number = "one character" if text else "no characters"
+    if num_characters < 2:
+        number = "one character" if num_characters else "no characters"
         raise InputError(f"text {name!r} has {number}; two characters or more are needed")
 
 
@@ -129,10 +151,10 @@ def split_lengths(num_characters: int, validation_fraction: float, heldout_fract
     return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
 
 
-def split(text: str, validation_fraction: float, heldout_fraction: float) -> Parts:
-    """Split a text into a training part, a validation part and, at the end, a held-out part."""
-    num_train, num_validation, num_heldout = split_lengths(len(text), validation_fraction, heldout_fraction)
-    return Parts(text[:num_train], text[num_train : num_train + num_validation], text[len(text) - num_heldout :])
+def split(ids: Integer[np.ndarray, " characters"], validation_fraction: float, heldout_fraction: float) -> Parts:
+    """Split a text into a training part, a validation part and, at the end, a held-out part: views, not copies."""
+    num_train, num_validation, num_heldout = split_lengths(len(ids), validation_fraction, heldout_fraction)
+    return Parts(ids[:num_train], ids[num_train : num_train + num_validation], ids[len(ids) - num_heldout :])
 
 
 def hash_text(text: str) -> str:
@@ -140,10 +162,24 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _read_file(path: Path) -> bytes:
+@contextlib.contextmanager
+def _open(name: str) -> Iterator[io.BufferedIOBase]:
+    """Open a text that is no synthetic one; failures to open or read it become an `InputError`."""
+    if name == EMBEDDED:
+        yield io.BytesIO(resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes())
+    elif name in PUBLISHED:
+        yield io.BytesIO(_read_published(name))
+    else:
+        with _open_file(paths.expand_home(name or "no name")) as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _open_file(path: Path) -> Iterator[io.BufferedIOBase]:
     try:
         _check_regular(path)
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except InputError:  # a ValueError
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -167,7 +203,8 @@ def _read_published(name: str) -> bytes:
     copy = paths.expand_home(folder) / f"{name}.txt" if folder else None
     if copy is None or not copy.is_file():
         return _download(name)
-    data = _read_file(copy)
+    with _open_file(copy) as file:
+        data = file.read()
     if hashlib.sha256(data).hexdigest() != PUBLISHED[name].sha256:
         raise InputError(f"{copy} is not the published text {name!r}, whose SHA-256 is {PUBLISHED[name].sha256}; move it away")
     return data

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
-from jaxtyping import Int, UInt
+from jaxtyping import Int, Integer, UInt
 
 from jaxrnn.errors import InputError
+
+COUNTED = 2**20  # ids at a time: bincount makes 8 bytes of each
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ def of_text(text: str, known: Vocabulary | None = None) -> Vocabulary:
 
 
 def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
-    """Convert a text to ids, i32; `decode` is the exact inverse.
+    """Convert a text to ids; `decode` is the exact inverse.
+
+    They are i32, which arithmetic cannot overflow; a whole file is read as ids of a smaller type by `text.read_ids`.
 
     Raises:
       InputError: a character is not in the vocabulary; the message gives the first one, its code point and its position from 0.
@@ -47,7 +51,7 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
     return ids.astype(np.int32)
 
 
-def decode(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"]) -> str:
+def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:
     """Convert ids to text."""
     return "".join(vocabulary.characters[i] for i in ids)
 
@@ -58,12 +62,14 @@ def drop_unknown(vocabulary: Vocabulary, text: str) -> str:
     return "".join(character for character in text if character in known)
 
 
-def merge_rare(vocabulary: Vocabulary, ids: Int[np.ndarray, " time"], threshold: int) -> Vocabulary:
+def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], threshold: int) -> Vocabulary:
     """Merge the characters that occur fewer than `threshold` times among these ids into one class.
 
     A single rare character is left alone.
     """
-    counts = np.bincount(ids, minlength=len(vocabulary.characters))
+    counts = np.zeros(len(vocabulary.characters), np.int64)
+    for start in range(0, len(ids), COUNTED):
+        counts += np.bincount(ids[start : start + COUNTED], minlength=len(counts))
     rare = "".join(character for character, n in zip(vocabulary.characters, counts, strict=True) if n < threshold)
     return dataclasses.replace(vocabulary, rare=rare if len(rare) > 1 else "")
 

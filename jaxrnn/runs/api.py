@@ -146,7 +146,7 @@ def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Gi
     if content is not None:
         config = resolve(given)
         check_config(config)
-        build.split_data(config, parts.Text(content))  # nothing is written for a run that is refused
+        build.split_data(config, build.use_text(config, parts.Text(content)))  # nothing is written for a run that is refused
         _write(_path_of(content), content)
     return given
 

@@ -79,7 +79,8 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     config, data = task.config, task.data
     whole = data.num_used == data.num_characters
     used = f"all {data.num_used:,} characters"
-    used_of_all = f"the first {data.num_used:,} of {data.num_characters:,} characters (--max-characters)"
+    of_all = "" if data.num_characters is None else f" of {data.num_characters:,}"  # unknown unless all of it was read
+    used_of_all = f"the first {data.num_used:,}{of_all} characters (--max-characters)"
     validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     return {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxrnn.config import build, parts
+from jaxrnn.config.build import UsedText
 from jaxrnn.config.plugins import has_import_form
 from jaxrnn.config.resolve import Given, resolve
 from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, Config, LearningConfig, portable
@@ -74,7 +75,7 @@ def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> lis
     """Keep the runs on this text, compared by its SHA-256, or by its path if a run has no checkpoint yet."""
     if not runs or config.text.text in TEXT_NAMES:  # named texts never change
         return runs
-    sha256 = hash_used_text(config)
+    sha256 = build.read_used_text(config).coded.sha256
     path = portable(config).text.text
 
     def same(run_dir: Path) -> bool:
@@ -82,11 +83,6 @@ def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> lis
         return read_run_config(run_dir, config, trust).text.text == path if saved is None else saved == sha256
 
     return [run_dir for run_dir in runs if same(run_dir)]
-
-
-def hash_used_text(config: Config) -> str:
-    """SHA-256 of the characters that are used."""
-    return texts.hash_text(build.read_used_text(config)[1])
 
 
 def read_saved_hash(run_dir: Path) -> str | None:
@@ -171,8 +167,8 @@ def with_saved_epochs(settings: Config, run_dir: Path, trust: Sequence[str] = ()
     return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
 
-def check_text(run: SavedRun, config: Config) -> None:
-    """Raise `InputError` unless the text is the one that the run was started on.
+def read_same_text(run: SavedRun, config: Config) -> UsedText:
+    """Read the text with the run's vocabulary; raise `InputError` unless it is the one that the run was started on.
 
     Args:
       config: names the text as typed, or as the run has it.
@@ -183,9 +179,10 @@ def check_text(run: SavedRun, config: Config) -> None:
             f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, give its new path: "
             f"--resume {paths.quote_path(run_dir)} --text PATH"
         )
-    then, now = run.about["text"]["sha256"], hash_used_text(config)
+    used = build.read_used_text(config, run.vocabulary)
+    then, now = run.about["text"]["sha256"], used.coded.sha256
     if then == now:
-        return
+        return used
     digests = f"its SHA-256 is {now[:12]}…, and was {then[:12]}…"
     new_run = f"--init-from {paths.quote_path(run_dir)} starts a new run on it from the old weights"
     if moved:

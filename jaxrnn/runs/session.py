@@ -130,9 +130,9 @@ def resume_from(saved: SavedRun, wanted: Config, screen: Console) -> None:
     """Resume a run from its newest undamaged checkpoint, or say that it is finished."""
     with report.show_status(screen, STARTING):
         resume.check_run(saved)
-        resume.check_text(saved, wanted)
+        used = resume.read_same_text(saved, wanted)
         resume.check_longer(wanted, saved.config, saved.snapshot.progress.finished, saved.path)
-        data = build.load_data(wanted, saved.vocabulary)
+        data = build.split_data(wanted, used, saved.vocabulary)
     report.warn_of_rejected(saved.rejected)
     devices.set_precision(wanted.device)
     config = devices.resolve_num_devices(portable(wanted), saved.config)

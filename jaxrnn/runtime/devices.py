@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
-from jaxtyping import Int, PyTree
+from jaxtyping import Integer, PyTree
 
 from jaxrnn.array_types import Stream
 from jaxrnn.config import parts
@@ -152,7 +152,7 @@ def make_mesh(config: Config) -> Mesh | None:
     return None if number == 1 else Mesh(np.array(jax.devices()[:number]), (AXIS,))
 
 
-def shard_stream(stream: Int[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
+def shard_stream(stream: Integer[np.ndarray, " time *streams"], mesh: Mesh | None) -> Stream:
     """Shard text over its streams axis."""
     return jnp.asarray(stream) if mesh is None else _put(stream, NamedSharding(mesh, PartitionSpec(None, AXIS)))
 

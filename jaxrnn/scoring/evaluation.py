@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.data.streams import to_streams
@@ -23,7 +23,7 @@ UPDATES_PER_CALL = 10_000
 MAX_TRIAL_CHARACTERS = 100_000  # to choose optimizer and rate on
 DIVERGED_NATS = 1e3  # nats of a model that has diverged, in a mixture
 CANDIDATES = {name: kind.dynamic_rates for name, kind in optimizers.OPTIMIZERS.items() if kind.dynamic_rates}
-Evaluation = Callable[[Params, Int[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
+Evaluation = Callable[[Params, Integer[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
 
 def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
@@ -60,7 +60,7 @@ class DynamicSettings(NamedTuple):
 
 
 def choose_dynamic(
-    model: Model, params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey, length: int
+    model: Model, params: Params, ids: Integer[np.ndarray, " characters"], key: RandomKey, length: int
 ) -> tuple[DynamicSettings, float]:
     """Choose the best of the `CANDIDATES` on a text; also return its nats per character.
 
@@ -127,7 +127,7 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
     drive, drive_rest = fast_driver(learner, most), fast_driver(reading, length)
 
     def losses(
-        params: Params, ids: Int[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
+        params: Params, ids: Integer[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
     ) -> Float[np.ndarray, " read"]:
         state = learner.begin(params, key)
         if rate is not None:
@@ -146,13 +146,14 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
 
 
 def _read_padded(
-    drive: Driver, state: State, ids: Int[np.ndarray, " characters *streams"], most_updates: int, length: int
+    drive: Driver, state: State, ids: Integer[np.ndarray, " characters *streams"], most_updates: int, length: int
 ) -> tuple[State, Float[np.ndarray, " read"]]:
     """Read a text in pieces of one size, the last one padded: a driver is recompiled for every new size."""
     read, size = [np.zeros(0, np.float32)], most_updates * length
     for start in range(0, len(ids) - 1, size):
         piece = ids[start : start + size + 1]  # starts with the last character of the piece before
-        filled = np.concatenate([piece, np.zeros((size + 1 - len(piece), *ids.shape[1:]), ids.dtype)])
+        filled = np.zeros((size + 1, *ids.shape[1:]), np.int32)  # one program for ids of any type
+        filled[: len(piece)] = piece
         state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
         read.append(losses)
     return state, np.concatenate(read)
