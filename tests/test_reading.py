@@ -2,13 +2,17 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.data import reading, text, vocabulary
+from jaxrnn.data import reading, streams, text, vocabulary
 from jaxrnn.errors import InputError
 
 sizes = st.integers(1, 7)  # of a part: borders everywhere
@@ -82,3 +86,31 @@ def test_nothing_is_read_after_the_characters_in_use(tmp_path):
 def test_characters_are_counted(tmp_path):
     (tmp_path / "x.txt").write_bytes("\ufeffé\r\n".encode() * 3)
     assert text.count_characters(str(tmp_path / "x.txt")) == 8
+
+
+MEASURE = """
+import resource, sys
+from jaxrnn.data import streams, text
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+stream = streams.to_streams(text.read_ids(sys.argv[1]).ids, 32)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / stream.size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs elsewhere")
+@pytest.mark.parametrize("line", ["Le petit chat est mort.\n", "Le petit œuf est cassé.\n"])
+def test_a_text_and_its_streams_take_two_bytes_a_character(tmp_path, line):
+    (tmp_path / "x.txt").write_bytes(line.encode() * 2_000_000)
+    bytes_each = subprocess.check_output([sys.executable, "-c", MEASURE, tmp_path / "x.txt"], text=True)
+    assert float(bytes_each) < 2.6, bytes_each  # parts and the table take 20 MB
+
+
+@pytest.mark.parametrize("num_streams", [1, 3, 7])
+def test_streams_keep_the_type_and_the_numbers_of_an_update(num_streams):
+    ids = np.random.default_rng(0).integers(0, 5, 200, np.uint8)
+    narrow, wide = (streams.to_streams(of, num_streams) for of in (ids, ids.astype(np.int32)))
+    assert (narrow.dtype, wide.dtype) == (np.uint8, np.int32)
+    reading_block = jax.jit(streams.read_block, static_argnums=2)
+    for blocks in zip(*(reading_block(jnp.asarray(of), jnp.int32(2), 4) for of in (narrow, wide)), strict=True):
+        assert [block.dtype for block in blocks] == [jnp.int32] * 2
+        np.testing.assert_array_equal(*blocks)

@@ -6,7 +6,7 @@ It counts a text once and does not learn during evaluation.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from jaxrnn.errors import InputError
 
@@ -34,7 +34,7 @@ class _Grams(NamedTuple):
     ranks: Int[np.ndarray, " places"]  # which gram is at each position
 
 
-def count_ngrams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: int) -> NGram:
+def count_ngrams(ids: Integer[np.ndarray, " characters"], vocab_size: int, order: int) -> NGram:
     """Count n-grams for interpolated Kneser-Ney smoothing.
 
     p(w | c) = (N(c w) - D) / N(c) + left(c) p(w | c without its first character).
@@ -58,7 +58,7 @@ def count_ngrams(ids: Int[np.ndarray, " characters"], vocab_size: int, order: in
     return NGram(vocab_size, tuple(_level(of, times, vocab_size) for of, times in zip(found, counts, strict=True)))
 
 
-def ngram_losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
+def ngram_losses(model: NGram, ids: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
     """Compute nats at each character of a text but the first, f64, like `evaluation.frozen_evaluation`.
 
     The first characters have shorter contexts.
@@ -70,7 +70,7 @@ def ngram_losses(model: NGram, ids: Int[np.ndarray, " characters"]) -> Float[np.
     return -np.log(_probabilities(model, ids.astype(np.int64))[1:])
 
 
-def next_probabilities(model: NGram, context: Int[np.ndarray, " characters"]) -> Float[np.ndarray, " vocab"]:
+def next_probabilities(model: NGram, context: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, " vocab"]:
     """Compute the probabilities of the next character, f64, after a context of any length, even 0.
 
     Raises:
@@ -136,7 +136,7 @@ def _discounts(counts: Int[np.ndarray, " grams"]) -> Float[np.ndarray, " 3"]:
     return np.full(3, Y)
 
 
-def _check(ids: Int[np.ndarray, " characters"], vocab_size: int) -> None:
+def _check(ids: Integer[np.ndarray, " characters"], vocab_size: int) -> None:
     if not ids.size:
         raise InputError("an n-gram needs a text of one character or more; this one is empty")
     outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
