@@ -18,7 +18,7 @@ from jaxrnn.scoring import evaluation
 from jaxrnn.storage import checkpoint
 
 TINY = ["--max-characters", "6000", "--hidden-size", "8", "--rule-length", "8", "--num-streams", "4", "--sample-length", "20"]
-TINY += ["--dynamic-length", "8"]
+TINY += ["--dynamic-length", "8", "--validation-pieces", "3"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,6 +92,7 @@ def test_a_timed_run_is_planned_and_ends_on_time(tmp_path, capsys):
     out, plans = capsys.readouterr().out, [event for event in events(run_dir) if event["event"] == "plan"]
     plan = plans[-1]
     assert "ending 0.05 minutes after the start" in out
+    assert "5,100 to train, 300 to validate (3 pieces among them), 600 held out" in " ".join(out.split())
     assert metrics(run_dir)[-1]["step"] == plan["num_updates"] > plan["step"] > 0
     run = checkpoint.load_run(run_dir)
     assert run.snapshot.progress.num_updates == plan["num_updates"]

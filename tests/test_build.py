@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrnn.config import build, settings
+from jaxrnn.config import build, parts, settings
 from jaxrnn.data import text, vocabulary
 
 
@@ -21,6 +21,18 @@ def test_as_many_characters_are_read_as_the_flag_says(most, used):
     data = build.load_data(dataclasses.replace(settings.Config(), text=settings.TextConfig(max_characters=most)))
     assert (data.num_used, data.num_characters) == (used, 73_879)
     assert len(data.train) + len(data.validation) + len(data.heldout) == used
+
+
+def test_the_validation_part_comes_from_several_places_before_the_held_out_part():
+    used = "".join(map(chr, range(0x4E00, 0x4E00 + 20_000)))  # all characters differ
+    config = settings.PRESETS["gru"]
+    data = build.split_data(config, build.use_text(config, parts.Text(used)))
+    train, validation, heldout = (
+        vocabulary.decode(data.vocabulary, part) for part in (data.train, data.validation, data.heldout)
+    )
+    assert (len(train), len(validation), heldout) == (17_000, 1_000, used[18_000:])
+    assert validation == used[4_250:4_750] + used[13_250:13_750]
+    assert train == used[:4_250] + used[4_750:13_250] + used[13_750:18_000]
 
 
 def test_a_known_vocabulary_only_grows():

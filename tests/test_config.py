@@ -1,15 +1,17 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from jaxrnn.config import settings as configs
-from jaxrnn.config.auto import choose_rate
-from jaxrnn.config.resolve import resolve
+from jaxrnn.config.auto import choose_rate, resolve_auto
+from jaxrnn.config.resolve import Given, resolve
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.config.validate import check_config
 from jaxrnn.errors import InputError
+from jaxrnn.runs.resume import check_settings
 from jaxrnn.train import parse
 
 
@@ -48,7 +50,8 @@ def test_an_unknown_preset_names_the_known_ones():
         ("hidden-size", 0), ("learning-rate", 0.0), ("learning-rate", math.nan), ("learning-rate", -1.0),
         ("learning-rate", 1e-60), ("learning-rate", 1e39), ("epochs", 0), ("num-streams", 0),
         ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0), ("validation-fraction", -0.1),
-        ("validation-fraction", 0.95), ("dynamic-rate", math.inf), ("seed", -1), ("updates-per-call", 0),
+        ("validation-fraction", 0.95), ("validation-pieces", 0), ("validation-pieces", 1_001), ("dynamic-rate", math.inf),
+        ("seed", -1), ("updates-per-call", 0),
         ("sample-length", -1), ("clip-norm", -1.0), ("clip-norm", math.nan), ("save-every-seconds", -1.0),
         ("save-every-seconds", math.nan), ("keep-checkpoints", 0), ("rare-threshold", -1),
     ],
@@ -68,6 +71,31 @@ def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
     settings = configs.config_to_json(PRESETS["mikolov2010"])
     del settings["learning"]["clip_norm"]
     assert configs.config_from_json(settings) == PRESETS["mikolov2010"]
+
+
+def test_a_run_begun_with_the_validation_part_at_the_end_keeps_it():
+    """Also when the same command is typed again: its preset spreads the validation part in new runs."""
+    saved = configs.config_to_json(resolve_auto(PRESETS["gru"], 1_000_000))
+    del saved["text"]["validation_pieces"]  # as it was saved before there were several
+    begun = configs.config_from_json(saved)
+    assert begun.text.validation_pieces == 1
+    for flags in (["--resume", "run"], ["gru", "--resume", "run"], ["gru", "--resume", "auto"]):
+        config = resolve(parse(flags), begun)
+        assert config.text.validation_pieces == 1
+        check_settings(configs.portable(config), begun, Path("run"))
+    with pytest.raises(InputError, match="--validation-pieces is 6, but the run in 'run' was started with 1"):
+        check_settings(resolve(parse(["--resume", "run", "--validation-pieces", "6"]), begun), begun, Path("run"))
+
+
+@pytest.mark.parametrize(("preset", "num_characters", "pieces"), [
+    ("gru", 1_700_000, 6), ("lstm", 60_000, 6), ("gru", 20_000, 2), ("gru", 6_000, 1), ("notebook", 60_000, 1),
+    ("mikolov2010", 60_000, 1),
+])  # fmt: skip
+def test_the_validation_part_is_spread_in_pieces_that_are_long_enough(preset, num_characters, pieces):
+    config = resolve_auto(PRESETS[preset], num_characters)
+    assert config.text.validation_pieces == pieces
+    inherited = resolve_auto(resolve(Given(None, {"init_from": "other"}), origin=config), num_characters)
+    assert inherited.text.validation_pieces == pieces
 
 
 @pytest.mark.parametrize("newer", [{"learning": {"momentum": 0.9}}, {"momentum": {}}])

@@ -45,7 +45,7 @@ def test_no_other_setting_is_touched():
     after = auto.resolve_auto(before, 1_000_000)
     assert after == dataclasses.replace(
         before,
-        text=dataclasses.replace(before.text, validation_fraction=0.03),
+        text=dataclasses.replace(before.text, validation_fraction=0.03, validation_pieces=6),
         model=dataclasses.replace(before.model, hidden_size=256),
         learning=dataclasses.replace(before.learning, learning_rate=0.01, dropout=0.1),
     )

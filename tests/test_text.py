@@ -2,6 +2,7 @@ import bz2
 import functools
 import hashlib
 import http.server
+import itertools
 import os
 import socket
 import tempfile
@@ -86,6 +87,33 @@ def test_the_course_splits_45000_to_5000():
 def test_parts_are_the_text(num_characters, validation, heldout):
     whole = np.arange(num_characters)
     assert np.concatenate(text.split(whole, validation, heldout)).tolist() == whole.tolist()
+
+
+@given(st.integers(0, 3_000), st.floats(0, 0.49), st.floats(0, 0.49), st.integers(1, 20))
+def test_each_character_is_in_exactly_one_part(num_characters, validation, heldout, num_pieces):
+    whole = np.arange(num_characters)  # as if all characters differed
+    parts = text.split(whole, validation, heldout, num_pieces)
+    assert sorted(np.concatenate(parts)) == whole.tolist()
+    assert all(sorted(part) == part.tolist() for part in parts)
+    assert tuple(map(len, parts)) == text.split_lengths(num_characters, validation, heldout)
+    assert parts.heldout.tolist() == whole[num_characters - len(parts.heldout) :].tolist()
+    assert whole.tolist() == list(range(num_characters))
+
+
+@given(st.integers(2, 20), st.integers(100, 3_000), st.integers(0, 500))
+def test_pieces_of_the_validation_part_are_even_and_stand_among_the_training_part(num_pieces, num_train, num_validation):
+    pieces = text.place_validation(text.Lengths(num_train, num_validation, 10), num_pieces)
+    sizes, gaps = ([b - a for a, b in pieces], [b - a for (_, a), (b, _) in itertools.pairwise(pieces)])
+    before, after = pieces[0][0], num_train + num_validation - pieces[-1][1]
+    assert (sum(sizes), before + sum(gaps) + after) == (num_validation, num_train)
+    for equal in (sizes, gaps, [before, after]):
+        assert max(equal) - min(equal) <= 1
+    assert after >= num_train // (2 * num_pieces)  # the end is trained on
+
+
+@pytest.mark.parametrize(("lengths", "place"), [((45_000, 2_500, 2_500), (45_000, 47_500)), ((90, 0, 10), (90, 90))])
+def test_one_piece_stands_before_the_held_out_part(lengths, place):
+    assert text.place_validation(text.Lengths(*lengths), 1) == [place]
 
 
 def test_comedie_is_real_writing():

@@ -109,7 +109,8 @@ def split_data(config: Config, used: UsedText, known: Vocabulary | None = None) 
         raise InputError(
             f"text {settings.text!r} is one distinct character, {characters!r}, {len(ids)} times: nothing to learn"
         )
-    split = texts.split(ids, auto.resolve_validation_fraction(config, len(ids)), settings.heldout_fraction)
+    validation, pieces = auto.resolve_validation_fraction(config, len(ids)), auto.resolve_validation_pieces(config, len(ids))
+    split = texts.split(ids, validation, settings.heldout_fraction, pieces)
     lengths.check_lengths(config, len(ids), used.count_all)
     _check_num_updates(config, len(split.train))
     vocabulary = Vocabulary(characters, known.rare if known else "")

@@ -58,16 +58,19 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
     """Return the default settings of a run that starts from the weights of `origin`.
 
     With a preset, they are the preset's with the origin's network. Without one, the run learns and is tested like the origin,
-    with `auto` for rate and dropout; text, --minutes, devices and folders are not inherited.
+    with `auto` for rate, dropout and validation; text, --minutes, devices and folders are not inherited.
     """
     if preset is not None:
         return dataclasses.replace(PRESETS[preset], model=origin.model)
     text, learning, default = origin.text, origin.learning, Config()
     validation = AUTO if text.validation_fraction else 0.0
+    pieces = AUTO if text.validation_pieces != 1 else 1
     dropout = AUTO if learning.dropout else 0.0
     return dataclasses.replace(
         default,
-        text=dataclasses.replace(text, text=default.text.text, validation_fraction=validation, rare_threshold=0),
+        text=dataclasses.replace(
+            text, text=default.text.text, validation_fraction=validation, validation_pieces=pieces, rare_threshold=0
+        ),
         model=origin.model,
         learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),
         evaluation=origin.evaluation,

@@ -30,7 +30,10 @@ class TextConfig:
     max_characters: int = 50_000
     """Number of characters to use, from the beginning of the text; 0 = all."""
     validation_fraction: float | Literal["auto"] = 0.0
-    """Fraction of the text for validation, just before the held-out part; auto = 0.05, at most 30,000 characters."""
+    """Fraction of the text for validation, which is never trained on; auto = 0.05, at most 30,000 characters."""
+    validation_pieces: int | Literal["auto"] = 1
+    """Number of pieces of the validation part, spread evenly over the text before the held-out part; 1 = one piece, just before
+    the held-out part; auto = 6, fewer in a short text, so that the network is trained on what stands just before the test."""
     heldout_fraction: float = 0.1
     """Fraction at the end of the text for the final test; never used for training or model selection."""
     rare_threshold: int = 0
@@ -169,7 +172,7 @@ class Config:
 
 # The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
 GATED = Config(
-    text=TextConfig(max_characters=0, validation_fraction=AUTO),
+    text=TextConfig(max_characters=0, validation_fraction=AUTO, validation_pieces=AUTO),
     model=ModelConfig(cell="gru", hidden_size=AUTO, embedding_size=64, initialisation="orthogonal"),
     learning=LearningConfig(
         rule="bptt",

@@ -19,6 +19,8 @@ from jaxrnn.models.cells import CELLS, takes_dropout
 from jaxrnn.rules import RULES, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS
 
+MOST_PIECES = 1_000  # of the validation part
+
 
 def check_config(config: Config) -> None:
     """Raise `InputError`, naming the flag, if a value is invalid."""
@@ -37,6 +39,8 @@ def _check_text(text: TextConfig, run: RunConfig) -> None:
     validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
     check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
     check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
+    pieces = 1 if text.validation_pieces == AUTO else text.validation_pieces
+    check_value("validation-pieces", pieces, 1 <= pieces <= MOST_PIECES, f"1 to {MOST_PIECES}")
     fractions = validation + text.heldout_fraction
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
     check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (merge none) or more")

@@ -1,4 +1,4 @@
-"""Load a text by name or path, normalise it and split it into contiguous parts."""
+"""Load a text by name or path, normalise it and split it into parts."""
 
 import contextlib
 import hashlib
@@ -54,7 +54,7 @@ TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOU
 
 
 class Parts(NamedTuple):
-    """Contiguous parts of a text as ids, in order; `validation` may be empty."""
+    """Parts of a text as ids, each in its order; `validation` may be empty."""
 
     train: Integer[np.ndarray, " train_characters"]
     validation: Integer[np.ndarray, " validation_characters"]
@@ -151,10 +151,37 @@ def split_lengths(num_characters: int, validation_fraction: float, heldout_fract
     return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
 
 
-def split(ids: Integer[np.ndarray, " characters"], validation_fraction: float, heldout_fraction: float) -> Parts:
-    """Split a text into a training part, a validation part and, at the end, a held-out part: views, not copies."""
-    num_train, num_validation, num_heldout = split_lengths(len(ids), validation_fraction, heldout_fraction)
-    return Parts(ids[:num_train], ids[num_train : num_train + num_validation], ids[len(ids) - num_heldout :])
+def place_validation(lengths: Lengths, num_pieces: int) -> list[tuple[int, int]]:
+    """Place the validation part in the text before the held-out part.
+
+    One piece stands at the end of that text. Several are evenly spread, with half as much of the training part before the first
+    and after the last as between two, so that training reaches up to the held-out part.
+
+    Returns:
+      For each piece the position of its first character and the position after its last one, in order.
+    """
+    num_train, num_validation = lengths.train, lengths.validation
+    if num_pieces == 1:
+        return [(num_train, num_train + num_validation)]
+    before = [num_train * (2 * piece + 1) // (2 * num_pieces) for piece in range(num_pieces)]  # of the training part
+    ends = [num_validation * piece // num_pieces for piece in range(num_pieces + 1)]
+    return [(before[i] + ends[i], before[i] + ends[i + 1]) for i in range(num_pieces)]
+
+
+def split(
+    ids: Integer[np.ndarray, " characters"], validation_fraction: float, heldout_fraction: float, num_pieces: int = 1
+) -> Parts:
+    """Split a text into a training part, a validation part in `num_pieces` and, at the end, a held-out part.
+
+    With one piece they are views. With more they are copies, so that the whole text need not stay in memory.
+    """
+    lengths = split_lengths(len(ids), validation_fraction, heldout_fraction)
+    pieces, end = place_validation(lengths, num_pieces), len(ids) - lengths.heldout
+    if num_pieces == 1:
+        return Parts(ids[: lengths.train], ids[lengths.train : end], ids[end:])
+    cuts = [cut for piece in pieces for cut in piece]
+    parts = np.split(ids[:end], cuts)  # of the training and the validation part in turn
+    return Parts(np.concatenate(parts[::2]), np.concatenate(parts[1::2]), ids[end:].copy())
 
 
 def hash_text(text: str) -> str:

@@ -6,7 +6,7 @@ import jax
 
 from jaxrnn.config import parts
 from jaxrnn.config.plugins import module_name
-from jaxrnn.config.settings import Config, LearningConfig, ModelConfig
+from jaxrnn.config.settings import Config, LearningConfig, ModelConfig, resolved
 from jaxrnn.config.trust import imports_of
 from jaxrnn.console import report
 from jaxrnn.data import paths
@@ -81,7 +81,7 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     used = f"all {data.num_used:,} characters"
     of_all = "" if data.num_characters is None else f" of {data.num_characters:,}"  # unknown unless all of it was read
     used_of_all = f"the first {data.num_used:,}{of_all} characters (--max-characters)"
-    validation = f", {len(data.validation):,} to validate" if data.validation.size else ""
+    validation = f", {len(data.validation):,} to validate{_describe_place(config)}" if data.validation.size else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     return {
         "text": f"{config.text.text}, {used if whole else used_of_all}",
@@ -92,6 +92,12 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
         "device": f"{devices.describe_devices(config)}, jax {jax.__version__}",
         "run": str(run_dir),
     }
+
+
+def _describe_place(config: Config) -> str:
+    """Say where the validation part stands."""
+    pieces = resolved(config.text.validation_pieces)
+    return " (before the held-out part)" if pieces == 1 else f" ({pieces} pieces among them)"
 
 
 def describe_network(settings: ModelConfig) -> str:
