@@ -23,11 +23,13 @@ from jaxrnn.console import cli, report, verdict
 from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
-from jaxrnn.errors import InputError, check_rate, pluralize
-from jaxrnn.runs.testing import resolve_dynamic, source_nats, three_numbers
+from jaxrnn.errors import InputError, check_rate, check_value, pluralize
+from jaxrnn.runs import testing
+from jaxrnn.runs.loaded import read_dynamic
+from jaxrnn.runs.testing import TestLimits, resolve_dynamic, run_to_end, source_nats
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
-from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
+from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic
 from jaxrnn.storage import checkpoint, logs
 
 
@@ -41,6 +43,8 @@ class EvaluateConfig:
     dynamic: Annotated[float | Literal["auto"] | None, Flag("FLOAT|auto", default="as in the run")] = None
     """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that do best on the validation
     part of the run's own text."""
+    test_characters: int = 0
+    """Characters to read of the held-out part, or of the other text, from the beginning; 0 = all."""
     weights: WhichWeights = "auto"
     skip_unknown: SkipUnknown = False
     json: AsJson = False
@@ -54,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         options = cli.parse(EvaluateConfig, "evaluate", __doc__, arguments)
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
+        check_value("test-characters", options.test_characters, options.test_characters >= 0, "0 (all) or more")
         devices.start_backend()
         screen = report.make_screen()
         with report.show_status(screen):
@@ -62,12 +67,15 @@ def main(arguments: list[str] | None = None) -> None:
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params, config = checkpoint.select_params(run, options.weights), _with_dynamics(run.config, options.dynamic)
-        needed = not options.text or config.evaluation.dynamic == AUTO
+        saved = read_dynamic(run.path, run.config) if options.dynamic is None and options.weights == "auto" else None
+        needed = not options.text or (config.evaluation.dynamic == AUTO and saved is None)
         with report.show_status(screen, "compiling and testing"):
             data = _own_data(run, config) if needed else None
-            how = resolve_dynamic(config, data, run.model, params)
+            how = saved or resolve_dynamic(config, data, run.model, params)
             own = None if options.text else data
-            numbers = _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how)
+            numbers = (
+                _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how, options)
+            )
         if options.json:
             print(logs.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
         else:
@@ -111,12 +119,17 @@ def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
 
 
 def _own_text(
-    run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings
+    run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings, options: EvaluateConfig
 ) -> dict[str, tuple[float, str]]:
-    numbers = three_numbers(config, data, run.model, params, how)
-    floor = source_nats(data)
+    found = run_to_end(testing.measure(config, data, run.model, params, how, TestLimits(options.test_characters)))
+    part = found.scores.num_characters
+    short = "" if part == len(data.heldout) - 1 else f"; its first {part:,} characters"
+    names = ("train_nats", "heldout_nats", "heldout_dynamic_nats", "heldout_counts_nats", "heldout_mixed_nats")
+    numbers = dict(zip(names, (found.train_nats, *found.scores[1:]), strict=True))
+    floor = source_nats(data, part)
     least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
-    return {name: (value, report.MEANINGS[name]) for name, value in numbers.items()} | least
+    of_part = {name: "" if name == "train_nats" else short for name in names}
+    return {name: (value, report.MEANINGS[name] + of_part[name]) for name, value in numbers.items()} | least
 
 
 def _other_text(
@@ -131,12 +144,11 @@ def _other_text(
         ids = vocabulary.encode(run.vocabulary, text)
     except InputError as error:
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
-    key = build.make_keys(run.config.run.seed).evaluation
-    fixed, learning = (
-        frozen_evaluation(run.model)(params, ids, key),
-        dynamic_evaluation(run.model, how, parts.find_optimizer(how.optimizer))(params, ids, key),
-    )
+    ids = ids[: options.test_characters + 1] if options.test_characters else ids
+    scores = run_to_end(testing.score(run.config, run.vocabulary.characters, run.model, params, ids, how))
     return {
-        "frozen_nats": (mean_nats(fixed), f"{name}, weights frozen"),
-        "dynamic_nats": (mean_nats(learning), f"{name}, dynamic: {describe_dynamic(how)}"),
+        "frozen_nats": (scores.frozen_nats, f"{name}, weights frozen"),
+        "dynamic_nats": (scores.dynamic_nats, f"{name}, dynamic: {describe_dynamic(how)}"),
+        "counts_nats": (scores.counts_nats, f"{name}, counts alone, of this text only: a table, no network"),
+        "mixed_nats": (scores.mixed_nats, f"{name}, all together: network and counts"),
     }

@@ -91,7 +91,10 @@ def test_the_three_numbers_are_those_of_the_witness():
         "heldout_nats": reference.read(weights, h, data.heldout).mean(),
         "heldout_dynamic_nats": reference.train(weights, h, data.heldout, FIXED.rates[0])[0].mean(),
     }
-    assert testing.three_numbers(small, data, model, params, FIXED) == pytest.approx(expected, rel=1e-4)
+    found = testing.run_to_end(testing.measure(small, data, model, params, FIXED, testing.TestLimits()))
+    numbers = (found.train_nats, found.scores.frozen_nats, found.scores.dynamic_nats)
+    assert numbers == pytest.approx(tuple(expected.values()), rel=1e-4)
+    assert found.scores.num_characters == len(data.heldout) - 1
     assert len({round(nats, 2) for nats in expected.values()}) == 3  # else one could stand for another
 
 

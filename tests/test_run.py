@@ -197,10 +197,12 @@ def test_a_signal_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypat
         time.sleep(0.1)
         raise AssertionError("it goes on testing")
 
-    monkeypatch.setattr(testing, "three_numbers", signalled)
+    monkeypatch.setattr(testing, "resolve_dynamic", signalled)
     arguments = [*SMALL, "--epochs", "1", "--run-dir", str(tmp_path / "run")]
     assert exit_code(arguments) == 143
-    assert "stopped after epoch 1, the last one, saved. Resume with: python" in capsys.readouterr().err
+    stopped = capsys.readouterr().err
+    assert "stopped after epoch 1, the last one, saved. The model is ready: python -m jaxrnn.sample" in stopped
+    assert "Resume with: python" in stopped
     monkeypatch.undo()
     train.main(["--resume", str(tmp_path / "run")])
     assert [event["event"] for event in metrics(tmp_path / "run")] == ["epoch", "final"]

@@ -112,6 +112,9 @@ class EvaluationConfig:
     """Learning rate of dynamic evaluation."""
     dynamic_length: int = 1
     """Characters per block of dynamic evaluation; each block is scored, then learned from."""
+    test_characters: int | Literal["auto"] = AUTO
+    """Characters of the held-out part that the final test reads, from its beginning; 0 = all. auto = as many as fit into a
+    quarter of --minutes, or into a tenth of the time of training, at least 10 seconds."""
 
 
 @dataclass(frozen=True)

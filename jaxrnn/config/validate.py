@@ -93,6 +93,8 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
 def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
     check_rate("dynamic-rate", tested.dynamic_rate)
     parts.find_optimizer(tested.dynamic_optimizer, "dynamic-optimizer")
+    num_tested = 0 if tested.test_characters == AUTO else tested.test_characters
+    check_value("test-characters", num_tested, num_tested >= 0, "0 (all) or more")
     check_value("dynamic-length", tested.dynamic_length, 1 <= tested.dynamic_length <= 100_000, "1 to 100000")
     if tested.dynamic == AUTO and not text.validation_fraction:
         raise InputError("--dynamic auto needs a validation part: set --validation-fraction, for example to 0.05")

@@ -20,7 +20,7 @@ from jaxrnn.console.notebook import CellOutput
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
 from jaxrnn.storage.store import Rejected
-from jaxrnn.training.progress import Epoch, FourNumbers
+from jaxrnn.training.progress import Epoch, FinalNumbers
 
 CHECKPOINT_LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH, SAMPLE_MARGIN = 4, 68, "       │ "  # of the sample shown after each epoch
@@ -34,12 +34,15 @@ CHECKPOINT_WIDTHS = {"number": 6, "step": 11, "epochs": 6, "rate": 9, "online na
 CHECKPOINT_IMPORTANCE = ("number", "SHA-256", "step", "epochs", "online nats", "best nats", "kB", "rate")
 PATHS = ("run", "picture")  # facts that users copy, so that they are never broken
 MoveBar = Callable[[int, int, float, float], None]  # epoch, characters read in it, their loss in nats, characters per second
+MoveTest = Callable[[str, int, int], None]  # part of the text, characters read of it, and of how many
 
 MEANINGS = {
     "online_nats": "online: last epoch, scored, then learned from",
     "train_nats": "training text, weights frozen",
     "heldout_nats": "held-out text, weights frozen",
     "heldout_dynamic_nats": "held-out text, dynamic: scored, then learned from",
+    "heldout_counts_nats": "held-out text, counts alone: a table, no network",
+    "heldout_mixed_nats": "held-out text, all together: network and counts",
 }
 
 
@@ -124,6 +127,39 @@ def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -
         yield show
 
 
+@contextlib.contextmanager
+def testing_bar(screen: Console) -> Iterator[MoveTest]:
+    """Show what is being tested, how much of it was read, and the time that is left for it; yield what moves it."""
+    if isinstance(screen.file, CellOutput):
+        refresh = screen.file.refresh
+        try:
+            yield lambda part, num_read, of: refresh(describe_test(part, num_read, of))
+        finally:
+            refresh("")
+        return
+    if not screen.is_terminal:
+        yield lambda part, num_read, of: None
+        return
+    bar = Progress(TextColumn("{task.description}"), TimeRemainingColumn(), console=screen, transient=True)
+    with bar:
+        tasks = {}
+
+        def show(part: str, num_read: int, of: int) -> None:
+            if part not in tasks:
+                for old in tasks.values():
+                    bar.remove_task(old)
+                tasks.clear()
+                tasks[part] = bar.add_task("", total=of or None)
+            bar.update(tasks[part], completed=num_read, description=describe_test(part, num_read, of))
+
+        yield show
+
+
+def describe_test(part: str, num_read: int, of: int) -> str:
+    """One line on how far a test has come."""
+    return f"testing: {part}, {num_read:,} of {of:,} characters" if of else f"testing: {part}"
+
+
 def bar_parts() -> dict[str, ProgressColumn]:
     """The parts of a progress bar, by name."""
     return {
@@ -206,8 +242,8 @@ def sample_lines(sample: str, columns: int | None) -> list[str]:
     return lines[:SAMPLE_LINES]
 
 
-def show_numbers(screen: Console, numbers: FourNumbers) -> None:
-    """Show the four numbers."""
+def show_numbers(screen: Console, numbers: FinalNumbers) -> None:
+    """Show the final numbers."""
     screen.print()
     show_losses(screen, {MEANINGS[name]: nats for name, nats in numbers._asdict().items()})
     screen.print()

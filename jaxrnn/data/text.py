@@ -184,6 +184,21 @@ def split(
     return Parts(np.concatenate(parts[::2]), np.concatenate(parts[1::2]), ids[end:].copy())
 
 
+def before_heldout(parts: Parts, num_pieces: int, most: int) -> Integer[np.ndarray, " characters"]:
+    """Join the last `most` characters before the held-out part, training and validation part in the order of the text."""
+    lengths, segments, end = Lengths(*map(len, parts)), [], 0
+    train, validation = parts.train, parts.validation
+    for start, after in place_validation(lengths, num_pieces):
+        segments += [train[: start - end], validation[: after - start]]
+        train, validation, end = train[start - end :], validation[after - start :], after
+    segments, missing, last = [*segments, train], most, []
+    while segments and missing > 0:
+        segment = segments.pop()
+        last.insert(0, segment[max(0, len(segment) - missing) :])
+        missing -= len(last[0])
+    return np.concatenate(last)
+
+
 def hash_text(text: str) -> str:
     """Compute the SHA-256 by which a run recognises its text."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -48,7 +48,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
         raise InputError(f"length is {length} and dropout {dropout}; length must be 1 or more, dropout at least 0 and under 1")
     if dropout and not model.layers:
         raise InputError("dropout needs a network of jaxrnn's own cells")
-    read = _by_layers(model, dropout) if model.layers else _by_steps(model)
+    read = block_reader(model, dropout)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, carry
@@ -66,6 +66,11 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
         return Gradient(grads, new_carry, memory._replace(block=memory.block + 1) if dropout else (), losses)
 
     return Rule(length, init, gradient)
+
+
+def block_reader(model: Model, dropout: float = 0.0) -> Read:
+    """Make a function (params, carry, x, key) -> (last carry, logits of each character of the block); no key, no dropout."""
+    return _by_layers(model, dropout) if model.layers else _by_steps(model)
 
 
 def _by_layers(model: Model, dropout: float) -> Read:

@@ -59,13 +59,21 @@ def describe_stop(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
     place = describe_position(task, snapshot)
     before = "only an earlier checkpoint is" if writer.anything_saved else "and nothing was before"
     saved = f"but not saved, {before}" if writer.problem else "saved"
-    resume = describe_resume_command(task.config, writer.path)
-    return f"stopped {'' if is_finished(task, snapshot) else 'in '}{place}, {saved}. {resume}"
+    resume, write = describe_resume_command(task.config, writer.path), describe_sample_command(task.config, writer.path)
+    if is_finished(task, snapshot):
+        ready = "" if writer.problem else f"The model is ready: {write}. "
+        return f"stopped {place}, {saved}. {ready}{resume}"
+    return f"stopped in {place}, {saved}. {resume}"
 
 
 def describe_resume_command(config: Config, run_dir: Path) -> str:
     """Give the command that resumes a run."""
     return f"Resume with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}{trust_flag(config)}"
+
+
+def describe_sample_command(config: Config, run_dir: Path) -> str:
+    """Give the command that writes with a run's model."""
+    return f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{trust_flag(config)}"
 
 
 def trust_flag(config: Config) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from jaxrnn.storage.store import Rejected
-from jaxrnn.training.progress import Epoch, FourNumbers
+from jaxrnn.training.progress import Epoch, FinalNumbers
 
 
 class Busy(NamedTuple):
@@ -45,10 +45,18 @@ class PassedOver(NamedTuple):
     rejected: tuple[Rejected, ...]
 
 
-class Tested(NamedTuple):
-    """The run was tested: the four numbers, and what should be changed."""
+class Testing(NamedTuple):
+    """The test has read some of a part of the text."""
 
-    numbers: FourNumbers
+    part: str
+    characters: int  # read so far
+    of: int  # at most; 0 = unknown
+
+
+class Tested(NamedTuple):
+    """The run was tested: its final numbers, and what should be changed."""
+
+    numbers: FinalNumbers
     verdicts: list[str]
 
 
@@ -58,4 +66,4 @@ class Finished(NamedTuple):
     facts: Mapping[str, str]
 
 
-Event: TypeAlias = Busy | Learning | Progressed | EpochRead | Note | PassedOver | Tested | Finished
+Event: TypeAlias = Busy | Learning | Progressed | EpochRead | Note | PassedOver | Testing | Tested | Finished

@@ -4,15 +4,23 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from jaxrnn.config.settings import AUTO
+from jaxrnn.config.settings import AUTO, resolved
 from jaxrnn.console import plot, report, verdict
 from jaxrnn.data import paths
 from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.runs import testing
-from jaxrnn.runs.describe import describe_last_epoch, describe_resume_command, describe_stop, trust_flag
-from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested
+from jaxrnn.runs.describe import (
+    describe_last_epoch,
+    describe_resume_command,
+    describe_sample_command,
+    describe_stop,
+    trust_flag,
+)
+from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested, Testing
 from jaxrnn.runs.saving import RunWriter, write
 from jaxrnn.runs.task import Task, updates_per_epoch
+from jaxrnn.runs.testing import Result, TestLimits
+from jaxrnn.runs.time_budget import seconds_to_test
 from jaxrnn.runtime import devices, signals
 from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring import evaluation
@@ -20,7 +28,9 @@ from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import failures, logs, run_folder
 from jaxrnn.storage.logs import Log
 from jaxrnn.training import optimizers
-from jaxrnn.training.progress import WINDOW, FourNumbers, Snapshot, guess_nats
+from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, guess_nats
+
+TEST_SHARE, LEAST_SECONDS = 0.1, 10.0  # of the time of training, for testing a run without --minutes, and at least so long
 
 
 def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, None]:
@@ -31,21 +41,22 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     """
     yield Busy("testing")
     try:
-        with signals.raise_on_signal(received):
-            numbers, how, floor = tested(task, snapshot)
+        result = yield from _interruptible(test_model(task, snapshot, logs.read_events(writer.path)), received)
     except signals.Interrupted as interrupted:
         raise Stopped(interrupted.signal, describe_stop(task, snapshot, writer)) from None
+    numbers, floor = final_numbers(snapshot, result), testing.source_nats(task.data, result.scores.num_characters)
     of_source = {} if floor is None else {"source_nats": floor}
-    final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, "dynamic": how._asdict()}
+    tested = {"heldout_characters": result.scores.num_characters, "train_characters": result.train_characters}
+    final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **tested, "dynamic": result.dynamic._asdict()}
     writer = write(writer, Log(logs.event_line("final", final)))
-    yield Tested(numbers, verdicts(task, snapshot, numbers, how, logs.read_events(writer.path)))
+    yield Tested(numbers, verdicts(task, snapshot, numbers, result.dynamic, logs.read_events(writer.path)))
     writer, drawn = yield from draw(task, numbers, writer)
     run_dir = writer.path
     yield Finished(
         {
-            **describe_test(task, snapshot, how, floor),
+            **describe_test(task, snapshot, result, floor),
             **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
-            "write with it": f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{trust_flag(task.config)}",
+            "write with it": describe_sample_command(task.config, run_dir),
             "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
         }
     )
@@ -55,19 +66,45 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
         )
 
 
-def tested(task: Task, snapshot: Snapshot) -> tuple[FourNumbers, DynamicSettings, float | None]:
-    """Compute the four numbers, the settings of dynamic evaluation, and the entropy floor of a synthetic text."""
+def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]]) -> Generator[Testing, None, Result]:
+    """Test the model within the time and the number of characters that the settings give."""
     # With a validation part the best weights are known, and they are what a user wants.
     validated = task.data.validation.size > 0
     params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
-    how = testing.resolve_dynamic(task.config, task.data, task.model, params)
-    three = testing.three_numbers(task.config, task.data, task.model, params, how)
-    numbers = FourNumbers(snapshot.progress.online_nats or math.nan, **three)
-    return numbers, how, testing.source_nats(task.data)
+    return testing.measure(task.config, task.data, task.model, params, None, test_limits(task, events))
+
+
+def test_limits(task: Task, events: Sequence[Mapping[str, Any]]) -> TestLimits:
+    """Limit the test to a share of --minutes or of the time of training, unless --test-characters says how much to test."""
+    wanted = task.config.evaluation.test_characters
+    if wanted != AUTO:
+        return TestLimits(characters=resolved(wanted))
+    if task.config.learning.minutes:
+        return TestLimits(seconds=seconds_to_test(task))
+    rows = [event for event in events if event["event"] == "epoch"]
+    trained = sum(row["characters"] / row["characters_per_second"] for row in rows if row["characters_per_second"])
+    return TestLimits(seconds=max(LEAST_SECONDS, TEST_SHARE * trained))
+
+
+def final_numbers(snapshot: Snapshot, result: Result) -> FinalNumbers:
+    """Collect the final numbers."""
+    _, frozen, dynamic, counts, mixed = result.scores
+    return FinalNumbers(snapshot.progress.online_nats or math.nan, result.train_nats, frozen, dynamic, counts, mixed)
+
+
+def _interruptible(test: Generator[Testing, None, Result], received: Received) -> Generator[Testing, None, Result]:
+    """Run a test that a signal interrupts at once."""
+    while True:
+        with signals.raise_on_signal(received):
+            try:
+                event = next(test)
+            except StopIteration as end:
+                return end.value
+        yield event
 
 
 def verdicts(
-    task: Task, snapshot: Snapshot, numbers: FourNumbers, how: DynamicSettings, events: Sequence[Mapping[str, Any]]
+    task: Task, snapshot: Snapshot, numbers: FinalNumbers, how: DynamicSettings, events: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """List what should be changed, judging by the numbers: about learning and about dynamic evaluation."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), optimizers.learning_rate(snapshot.state.opt_state)
@@ -81,7 +118,7 @@ def verdicts(
     return [line for line in (learned, helped) if line]
 
 
-def draw(task: Task, numbers: FourNumbers, writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
+def draw(task: Task, numbers: FinalNumbers, writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
     """Draw the picture, or note why there is none; the result does not depend on it."""
     if not devices.is_first_process():
         return writer, True
@@ -105,12 +142,15 @@ def _undrawn(reason: str) -> Note:
     return Note(f"warning: the picture of the loss could not be drawn: {report.replace_controls(reason)}")
 
 
-def describe_test(task: Task, snapshot: Snapshot, how: DynamicSettings, floor: float | None) -> dict[str, str]:
-    """Summary lines for the final report: weights, choice of dynamic evaluation, entropy floor."""
+def describe_test(task: Task, snapshot: Snapshot, result: Result, floor: float | None) -> dict[str, str]:
+    """Summary lines for the final report: weights, what was tested, choice of dynamic evaluation, entropy floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
+    part, whole = result.scores.num_characters, len(task.data.heldout) - 1
+    short = f"the first {part:,} of {whole:,} characters (--test-characters 0 tests all)"
     return {
         **describe_last_epoch(task, snapshot),
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
-        **({"dynamic": f"{evaluation.describe_dynamic(how)}, the best on the validation part"} if chosen else {}),
+        **({"held out": short} if part < whole else {}),
+        **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }

@@ -22,7 +22,7 @@ from jaxrnn.runs.describe import describe_network
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import checkpoint, logs
 from jaxrnn.training.optimizers import OPTIMIZERS
-from jaxrnn.training.progress import WINDOW, FourNumbers, Snapshot
+from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ class Run(NamedTuple):
     snapshot: Snapshot  # the newest
     params: Params  # the best weights if a validation part tells them, else the newest
     num_characters: int  # of the text that were used
-    numbers: FourNumbers | None  # nats per character; None for a run that has not come to its end
+    numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end
     dynamic: DynamicSettings | None  # how the last of the four went on learning
 
     def __repr__(self) -> str:
@@ -115,10 +115,16 @@ def draw_figure(run: Run) -> "Figure":
     return plot.figure(curves, numbers, WINDOW, report.replace_controls(run.path.name))
 
 
-def _numbers(final: dict[str, Any]) -> FourNumbers | None:
-    with contextlib.suppress(KeyError):
-        return FourNumbers(*(math.nan if final[name] is None else final[name] for name in FourNumbers._fields))
-    return None
+def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
+    """Read the settings of dynamic evaluation with which a run was tested; None if it was not."""
+    final = next((event for event in reversed(logs.read_events(path)) if event["event"] == "final"), None)
+    return _dynamic(final, config) if final else None
+
+
+def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
+    if not set(FinalNumbers._fields[:4]) <= set(final):
+        return None
+    return FinalNumbers(*(math.nan if final.get(name) is None else final[name] for name in FinalNumbers._fields))
 
 
 def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:

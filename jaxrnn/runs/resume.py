@@ -20,7 +20,16 @@ from jaxrnn.storage import manifest, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
 
 # Settings that may change, because no result depends on them (the number of devices affects the last digits).
-FREE = {"run_dir", "resume", "save_every_seconds", "keep_checkpoints", "on_divergence", "compilation_cache", "num_devices"}
+FREE = {
+    "run_dir",
+    "resume",
+    "test_characters",
+    "save_every_seconds",
+    "keep_checkpoints",
+    "on_divergence",
+    "compilation_cache",
+    "num_devices",
+}
 
 
 def find_resumable(given: Given, origin: Config | None) -> Path | None:

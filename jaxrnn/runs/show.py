@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from jaxrnn.console import report
-from jaxrnn.runs.events import Busy, EpochRead, Event, Finished, Learning, Note, PassedOver, Progressed, Tested
+from jaxrnn.runs.events import Busy, EpochRead, Event, Finished, Learning, Note, PassedOver, Progressed, Tested, Testing
 from jaxrnn.runs.task import Task, characters_per_epoch, num_epochs
 
 
@@ -14,10 +14,11 @@ def show(screen: Console, task: Task, events: Iterator[Event]) -> None:
     """Show the events of a run as they happen; errors of the run are raised."""
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
     with contextlib.ExitStack() as running:  # a sign of life, or the bar
-        move_bar = None
+        move_bar, move_test = None, None
         for event in events:
-            if not isinstance(event, Progressed | EpochRead | Note | PassedOver):
+            if not isinstance(event, Progressed | EpochRead | Note | PassedOver | Testing):
                 running.close()
+                move_test = None
             if isinstance(event, Busy):
                 running.enter_context(report.show_status(screen, event.word))
             elif isinstance(event, Learning):
@@ -25,6 +26,11 @@ def show(screen: Console, task: Task, events: Iterator[Event]) -> None:
                 move_bar = running.enter_context(bar)
             elif isinstance(event, Progressed) and move_bar:
                 move_bar(*event)
+            elif isinstance(event, Testing):
+                if move_test is None:
+                    running.close()
+                    move_test = running.enter_context(report.testing_bar(screen))
+                move_test(*event)
             else:
                 _show_result(screen, event)
 

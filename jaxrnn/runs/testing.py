@@ -1,13 +1,51 @@
-"""Test a model on the parts of the text that it was trained on."""
+"""Test a model on the parts of the text that it was trained on, within a time or a number of characters."""
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import build, parts
+from jaxrnn.config import auto, build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import automaton
+from jaxrnn.data import text as texts
+from jaxrnn.data.streams import to_streams
+from jaxrnn.data.text import Parts
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
-from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, dynamic_evaluation, frozen_evaluation, mean_nats
+from jaxrnn.runs.events import Testing
+from jaxrnn.scoring import evaluation, together
+from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, mean_nats
+from jaxrnn.scoring.together import Scores
+from jaxrnn.training.mixed import Columns
+
+TRAIN_SHARE = 0.2  # of the time for testing, at most, for the training part
+COUNT_SHARE = 0.3  # and for counting the text before the held-out part,
+COUNTED_PER_SECOND = 200_000  # at this speed, a careful guess
+LEAST_CHARACTERS = 1_000  # that are tested, however little time there is
+
+Found = TypeVar("Found", "Result", Scores)
+
+
+class TestLimits(NamedTuple):
+    """How much is tested: what is reached first ends the test."""
+
+    characters: int = 0  # of the held-out text; 0 = all
+    seconds: float = math.inf
+
+
+class Result(NamedTuple):
+    """What a test has found. Losses in nats per character."""
+
+    train_nats: float
+    train_characters: int  # that were read for it
+    scores: Scores  # of the held-out part
+    dynamic: DynamicSettings
 
 
 def resolve_dynamic(config: Config, data: Data | None, model: Model, params: Params) -> DynamicSettings:
@@ -21,20 +59,83 @@ def resolve_dynamic(config: Config, data: Data | None, model: Model, params: Par
     return choose_dynamic(model, params, data.validation, key, settings.dynamic_length)[0]
 
 
-def three_numbers(config: Config, data: Data, model: Model, params: Params, how: DynamicSettings) -> dict[str, float]:
-    """Nats per character of the run's own text: training part frozen, held-out part frozen, held-out part dynamic."""
-    key = build.make_keys(config.run.seed).evaluation
-    dynamic = dynamic_evaluation(model, how, parts.find_optimizer(how.optimizer))
-    return {
-        "train_nats": mean_nats(frozen_evaluation(model, config.learning.num_streams)(params, data.train, key)),
-        "heldout_nats": mean_nats(frozen_evaluation(model)(params, data.heldout, key)),
-        "heldout_dynamic_nats": mean_nats(dynamic(params, data.heldout, key)),
-    }
+def measure(
+    config: Config,
+    data: Data,
+    model: Model,
+    params: Params,
+    how: DynamicSettings | None,
+    limits: TestLimits,
+) -> Generator[Testing, None, Result]:
+    """Test on the training part, weights frozen, and on the held-out part, read once by network and counts together.
+
+    Args:
+      how: the settings of dynamic evaluation; None = choose them as the settings say.
+    """
+    begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
+    how = how or resolve_dynamic(config, data, model, params)
+    until = begun + TRAIN_SHARE * limits.seconds
+    read = evaluation.frozen_pieces(model, params, to_streams(data.train, config.learning.num_streams), key)
+    of_train = yield from _read_until(read, until, "training text", len(data.train) // config.learning.num_streams)
+    train = np.concatenate(of_train)
+    yield Testing("counting", 0, 0)
+    pieces = auto.resolve_validation_pieces(config, data.num_used)
+    before = texts.before_heldout(Parts(data.train, data.validation, data.heldout), pieces, _most_counted(limits))
+    counts = together.make_counts(data.vocabulary.characters, len(before) + len(data.heldout))
+    reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
+    counted = reader.count_text(reader.init_counts(), before)
+    heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
+    read = together.read_on(reader, params, counted, heldout, key)
+    of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1)
+    return Result(mean_nats(train), len(train) * config.learning.num_streams, together.mean_scores(of_heldout), how)
 
 
-def source_nats(data: Data) -> float | None:
-    """Nats per character of the source itself on the held-out part of its text; None if the text has no known source."""
+def score(
+    config: Config, characters: str, model: Model, params: Params, ids: np.ndarray, how: DynamicSettings
+) -> Generator[Testing, None, Scores]:
+    """Score another text, of which nothing was read before."""
+    counts = together.make_counts(characters, len(ids))
+    reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
+    pieces = together.read_on(reader, params, reader.init_counts(), ids, build.make_keys(config.run.seed).evaluation)
+    read = yield from _read_until(pieces, math.inf, "text", len(ids) - 1)
+    return together.mean_scores(read)
+
+
+def _read_until(
+    pieces: Iterator[Columns] | Iterator[Float[np.ndarray, " read"]], until: float, part: str, num_characters: int
+) -> Generator[Testing, None, list]:
+    """Read pieces of a part until time is up."""
+    read, num_read = [], 0
+    for piece in pieces:
+        read.append(piece)
+        num_read += len(piece.of_all if isinstance(piece, Columns) else piece)
+        yield Testing(part, num_read, num_characters)
+        if time.perf_counter() > until and num_read >= LEAST_CHARACTERS:
+            break
+    return read
+
+
+def _most_counted(limits: TestLimits) -> int:
+    if limits.seconds == math.inf:
+        return together.MOST_COUNTED
+    return min(together.MOST_COUNTED, max(LEAST_CHARACTERS, int(COUNT_SHARE * limits.seconds * COUNTED_PER_SECOND)))
+
+
+def source_nats(data: Data, num_characters: int) -> float | None:
+    """Nats per character of the source itself on the first characters of the held-out part that it predicts.
+
+    None if the text has no known source.
+    """
     if data.text is None or data.source is None:
         return None
     losses = automaton.source_losses(data.source, data.text)
-    return mean_nats(losses[len(losses) - len(data.heldout) + 1 :])
+    return mean_nats(losses[len(losses) - len(data.heldout) + 1 :][:num_characters])
+
+
+def run_to_end(measuring: Generator[Testing, None, Found]) -> Found:
+    """Run a test without showing its progress."""
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as end:
+            return end.value

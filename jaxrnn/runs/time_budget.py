@@ -12,6 +12,9 @@ from jaxrnn.training.progress import Snapshot
 # Of the time for learning: the speed is known by then, or may have changed since the last time.
 PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)
 
+TEST_SHARE = 0.25  # of --minutes, at most, for the final test
+SECONDS_TO_COMPILE, SECONDS_PER_TESTED = 15.0, 4e-4  # of gru, with three rates of dynamic evaluation, on two busy cores
+
 
 class TimeBudget(NamedTuple):
     """Clock and plan of a run, in seconds of a clock with an arbitrary zero."""
@@ -27,8 +30,14 @@ class TimeBudget(NamedTuple):
 def start_budget(task: Task, snapshot: Snapshot, begun: float) -> TimeBudget:
     """Start the clock of a run. A resumed run keeps its plan."""
     now, minutes = time.perf_counter(), task.config.learning.minutes
-    end = begun + 60 * minutes if minutes else math.inf
+    end = begun + 60 * minutes - seconds_to_test(task) if minutes else math.inf
     return TimeBudget(end, _moments(now, end, snapshot), now, int(snapshot.state.step), now - begun)
+
+
+def seconds_to_test(task: Task) -> float:
+    """The part of --minutes that is kept for the final test: enough for the whole held-out text, but not over a share."""
+    wanted = SECONDS_TO_COMPILE + SECONDS_PER_TESTED * len(task.data.heldout)
+    return min(TEST_SHARE * 60 * task.config.learning.minutes, wanted)
 
 
 def is_due(budget: TimeBudget) -> bool:

@@ -1,7 +1,7 @@
 """Evaluate how well a model predicts a text, with frozen weights or while it keeps learning (dynamic evaluation)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -20,7 +20,8 @@ from jaxrnn.training.learner import Learner, State, online, reader
 from jaxrnn.training.optimizers import OptimizerKind
 
 UPDATES_PER_CALL = 10_000
-MAX_TRIAL_CHARACTERS = 100_000  # to choose optimizer and rate on
+MAX_TRIAL_CHARACTERS = 6_000  # to choose optimizer and rates on: seven readings, a few seconds for gru
+CHARACTERS_PER_PIECE = 20_000  # between two looks at the clock
 DIVERGED_NATS = 1e3  # nats of a model that has diverged, in a mixture
 CANDIDATES = {name: kind.dynamic_rates for name, kind in optimizers.OPTIMIZERS.items() if kind.dynamic_rates}
 Evaluation = Callable[[Params, Integer[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
@@ -37,6 +38,18 @@ def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
     """
     read = _evaluation(model, reader(model, () if num_streams == 1 else (num_streams,)))
     return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
+
+
+def frozen_pieces(
+    model: Model, params: Params, streams: Integer[np.ndarray, " characters *streams"], key: RandomKey
+) -> Iterator[Float[np.ndarray, " read"]]:
+    """Read streams once with frozen weights, and yield the losses of their next characters, averaged over the streams."""
+    learner, num_streams = reader(model, streams.shape[1:]), int(np.prod(streams.shape[1:]))
+    updates = max(1, CHARACTERS_PER_PIECE // num_streams)
+    drive, state = fast_driver(learner, updates), copy_arrays(learner.begin(params, key))
+    for start in range(0, len(streams) - 1, updates):
+        state, losses = read_padded(drive, state, streams[start : start + updates + 1], updates, 1)
+        yield losses
 
 
 def learning_evaluation(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
@@ -133,27 +146,27 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
         if rate is not None:
             state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
         end = (len(ids) - 1) // length * length
-        state, of_blocks = _read_padded(
+        state, of_blocks = read_padded(
             drive, copy_arrays(state), ids[: end + 1], most, length
         )  # a driver overwrites the state it is given
         if end == len(ids) - 1:
             return of_blocks
         # The last characters, fewer than a block, need no learning: no character comes after them.
         rest = reading.begin(state.params, key)._replace(carry=state.carry)
-        return np.concatenate([of_blocks, _read_padded(drive_rest, rest, ids[end:], length, 1)[1]])
+        return np.concatenate([of_blocks, read_padded(drive_rest, rest, ids[end:], length, 1)[1]])
 
     return losses
 
 
-def _read_padded(
+def read_padded(
     drive: Driver, state: State, ids: Integer[np.ndarray, " characters *streams"], most_updates: int, length: int
 ) -> tuple[State, Float[np.ndarray, " read"]]:
     """Read a text in pieces of one size, the last one padded: a driver is recompiled for every new size."""
-    read, size = [np.zeros(0, np.float32)], most_updates * length
+    read, size = [], most_updates * length
     for start in range(0, len(ids) - 1, size):
         piece = ids[start : start + size + 1]  # starts with the last character of the piece before
         filled = np.zeros((size + 1, *ids.shape[1:]), np.int32)  # one program for ids of any type
         filled[: len(piece)] = piece
         state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
         read.append(losses)
-    return state, np.concatenate(read)
+    return state, np.concatenate(read) if read else np.zeros(0, np.float32)

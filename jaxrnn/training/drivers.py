@@ -29,7 +29,7 @@ class Loop(NamedTuple):
 
     done: Int[Array, ""]  # updates so far, i32
     state: State
-    losses: Float[Array, " most"]  # of these updates; zeros for those to come
+    losses: Float[Array, "most ..."]  # of these updates; zeros for those to come
 
 
 def make_driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -111,7 +111,7 @@ def start_loop(learner: Learner, most_updates: int) -> Callable[[State, Stream],
 
     def begin(state: State, stream: Stream) -> Loop:
         _, loss = jax.eval_shape(update_once(learner), state, stream)
-        return Loop(jnp.int32(0), state, jnp.zeros(most_updates * learner.length, loss.dtype))
+        return Loop(jnp.int32(0), state, jnp.zeros((most_updates * learner.length, *loss.shape[1:]), loss.dtype))
 
     return begin
 
@@ -158,11 +158,11 @@ def _drive_in_pieces(stretch: Callable[[State, Stream, int], tuple[State, Array]
     """Make a driver that splits any number of updates into pieces of at most `most_updates`."""
 
     def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
-        losses = [np.zeros(0, np.float32)]
+        losses = []
         for done in range(0, num_updates, most_updates):
             count = min(most_updates, num_updates - done)
             state, of_stretch = stretch(state, stream, count)
             losses.append(np.asarray(of_stretch)[: count * length])
-        return state, np.concatenate(losses)
+        return state, np.concatenate(losses) if losses else np.zeros(0, np.float32)
 
     return drive

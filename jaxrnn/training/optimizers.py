@@ -59,7 +59,7 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
     "adamw": OptimizerKind(optax.adamw),
     # Optax's default forgets squared gradients after ten updates, too soon for single characters. With rectified units the
     # loss jumps now and then at the full rate.
-    "rmsprop": OptimizerKind(functools.partial(optax.rmsprop, decay=0.99), relu_divisor=2, dynamic_rates=(1e-4, 3e-4, 1e-3)),
+    "rmsprop": OptimizerKind(functools.partial(optax.rmsprop, decay=0.99), relu_divisor=2),
 }
 
 

@@ -141,10 +141,12 @@ class Epoch(NamedTuple):
     clipped_fraction: float | None  # of all updates so far; None without clipping
 
 
-class FourNumbers(NamedTuple):
-    """The final scores of a model, in nats per character; the README explains each."""
+class FinalNumbers(NamedTuple):
+    """The final scores of a model, in nats per character; the README explains each. NaN: not measured by an older version."""
 
     online_nats: float
     train_nats: float
     heldout_nats: float
     heldout_dynamic_nats: float
+    heldout_counts_nats: float  # of counts alone, without the network
+    heldout_mixed_nats: float  # of network and counts together
