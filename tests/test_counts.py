@@ -1,0 +1,254 @@
+"""Counting as it reads, against the same in plain dictionaries of contexts."""
+
+import io
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_loop import primitives
+
+from jaxrnn.data import text, vocabulary
+from jaxrnn.errors import InputError
+from jaxrnn.models.counts import count_model
+from jaxrnn.training.drivers import cpu_compiler_options
+
+V = 5
+DISCOUNTS = (0.9, 1.4, 2.0)
+BEGINS = np.arange(V) >= 3
+
+
+def skewed(size, vocab_size=V, seed=0):
+    """A random text in which some contexts are rare and others are not."""
+    return (np.random.default_rng(seed).zipf(1.6, size) % vocab_size).astype(np.int32)
+
+
+def comedy(size):
+    """The comedy's first characters, how many there are, and which of them are no letters."""
+    play = text.read("comedie")
+    known = vocabulary.of_text(play)
+    begins = np.array([not character.isalpha() for character in known.characters])
+    return vocabulary.encode(known, play[:size]).astype(np.int32), len(known.characters), begins
+
+
+def contexts_of(read, order, begins):
+    """The contexts of the next character, shortest first: () and what was read since a character after which one begins."""
+    if begins is None:
+        return [tuple(read[len(read) - n :]) for n in range(min(order, len(read)) + 1)]
+    starts = [0, *(i + 1 for i, y in enumerate(read) if begins[y])]  # a text begins a context too
+    return [(), *(("since", *read[i:]) for i in starts[::-1][:order])]
+
+
+def witness(ids, vocab_size, order, begins=None, discounts=DISCOUNTS):
+    """The formula, a character at a time: all probabilities before each character is counted."""
+    counts, all_p = {}, []
+    for t, y in enumerate(ids):
+        contexts = contexts_of([int(i) for i in ids[:t]], order, begins)
+        p = [1 / vocab_size] * vocab_size
+        for context in contexts:
+            following = counts.get(context, {})
+            if following:
+                total = sum(following.values())
+                taken = {w: discounts[min(n, 3) - 1] for w, n in following.items()}
+                left = sum(taken.values()) / total
+                p = [(following[w] - taken[w]) / total * (w in following) + left * p[w] if w in following else left * p[w]
+                     for w in range(vocab_size)]  # fmt: skip
+        all_p.append(p)
+        for context in reversed(contexts):
+            following = counts.setdefault(context, {})
+            following[int(y)] = following.get(int(y), 0) + 1
+            if following[int(y)] > 1:
+                break
+    return np.array(all_p)
+
+
+def reading(step):
+    """A program that applies a model's `learn` or `read` to each character, in a loop."""
+
+    def run(state, ids):
+        def one(loop):
+            i, state, out = loop
+            state, p = step(state, ids[i])
+            return i + 1, state, jax.lax.dynamic_update_index_in_dim(out, p, i, 0)
+
+        p = jax.eval_shape(step, state, ids[0])[1]
+        start = (jnp.int32(0), state, jnp.zeros((len(ids), *p.shape), p.dtype))
+        return jax.lax.while_loop(lambda loop: loop[0] < len(ids), one, start)[1:]
+
+    return run
+
+
+def read_all(step, state, ids):
+    """The state after a text, and the probabilities of each character of it."""
+    run = jax.jit(reading(step), donate_argnums=0, compiler_options=cpu_compiler_options())
+    return run(jax.tree.map(jnp.array, state), jnp.asarray(ids))
+
+
+def of_read(p, ids):
+    return np.asarray(p)[np.arange(len(ids)), ids]
+
+
+def assert_equal_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def cases():
+    small, large, (play, vocab_size, begins) = skewed(300), skewed(300, 60), comedy(3_000)
+    for order in (1, 2, 5, 12):
+        for spaces in (False, True):
+            yield pytest.param(small, V, order, BEGINS if spaces else None, id=f"small-{order}-{spaces}")
+    for order in (1, 12):
+        yield pytest.param(large, 60, order, None, id=f"large-{order}")
+    yield pytest.param(large, 60, 5, np.arange(60) % 7 == 1, id="large-begins")
+    yield pytest.param(play, vocab_size, 12, None, id="comedy")
+    yield pytest.param(play, vocab_size, 3, begins, id="comedy-words")
+
+
+@pytest.mark.parametrize(("ids", "vocab_size", "order", "begins"), list(cases()))
+def test_probabilities_are_those_of_the_witness(ids, vocab_size, order, begins):
+    expected = witness(ids, vocab_size, order, begins)
+    with jax.enable_x64(True):
+        model = count_model(vocab_size, order, 40_000, begins=begins, dtype=jnp.float64)
+        learned, p = read_all(model.learn, model.init(), ids)
+        seen, all_p = read_all(model.read, model.init(), ids)
+        p, all_p = np.asarray(p), np.asarray(all_p)
+    assert p.dtype == all_p.dtype == np.float64
+    np.testing.assert_allclose(p, of_read(expected, ids), atol=1e-12)
+    np.testing.assert_allclose(all_p, expected, atol=1e-12)
+    np.testing.assert_allclose(np.sum(all_p, axis=1), 1, atol=1e-12)
+    assert np.min(all_p) > 0
+    assert_equal_bits(learned, seen)
+
+
+def test_by_hand():
+    """0 0 0 1 after contexts of at most one character, half of each count of 1 taken away, 1 of one of 2.
+
+    0: 1/2, nothing is counted. 0: after (), of 1, 1/2 + 1/2 1/2 = 3/4; it is counted after (0), then after (): 1 and 2.
+    0: after (), (2 - 1) / 2 + 1/2 1/2 = 3/4, then after (0), 1/2 + 1/2 3/4 = 7/8; it is counted after (0) alone.
+    1: after (), which still has 2, 1/4; after (0), which has 2, 1/2 1/4 = 1/8.
+    """
+    model = count_model(2, 1, 10, discounts=(0.5, 1.0, 2.0))
+    ids = np.array([0, 0, 0, 1], np.int32)
+    _, p = read_all(model.learn, model.init(), ids)
+    np.testing.assert_allclose(p, [1 / 2, 3 / 4, 7 / 8, 1 / 8], atol=1e-6)
+
+
+@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
+def test_all_probabilities_sum_to_one_and_are_those_that_are_predicted(begins):
+    model, ids = count_model(V, 5, 2_000, begins=begins), skewed(200)
+
+    def predict_first(state, y):
+        return model.learn(state, y)[0], model.predict(state)
+
+    learned, predicted = read_all(predict_first, model.init(), ids)
+    state, p = read_all(model.read, model.init(), ids)
+    np.testing.assert_allclose(np.sum(p, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(predicted, p, rtol=1e-6)
+    np.testing.assert_allclose(read_all(model.learn, model.init(), ids)[1], of_read(p, ids), rtol=1e-5)
+    assert np.min(p) > 0
+    assert_equal_bits(learned, state)
+
+
+@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
+def test_to_advance_is_to_learn_without_counting(begins):
+    """What was read twice from the same place is in the tree: then both are in the same contexts."""
+    model, ids = count_model(V, 4, 4_000, begins=begins), skewed(100)
+    state, _ = read_all(model.learn, model.init(), ids)
+    state, _ = read_all(model.learn, model.restart(state), ids)
+    learned, _ = read_all(model.learn, model.restart(state), ids)
+    advanced, _ = read_all(lambda state, y: (model.advance(state, y), y), model.restart(state), ids)
+    np.testing.assert_array_equal(advanced.contexts, learned.contexts)
+    assert_equal_bits(advanced._replace(contexts=state.contexts), state)
+
+
+def test_it_goes_on_from_a_file_with_the_same_bits():
+    model, ids = count_model(V, 6, 4_000, begins=None), skewed(400)
+    whole, p = read_all(model.learn, model.init(), ids)
+    state, first = read_all(model.learn, model.init(), ids[:190])
+    file = io.BytesIO()
+    np.savez(file, **state._asdict())
+    file.seek(0)
+    state = type(state)(**np.load(file))
+    state, second = read_all(model.learn, state, ids[190:])
+    assert_equal_bits(state, whole)
+    np.testing.assert_array_equal(np.concatenate([first, second]), p)
+
+
+@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
+@pytest.mark.parametrize("capacity", [V + 2, 30, 200])
+def test_a_full_tree_goes_on_counting(capacity, begins):
+    ids = skewed(400)
+    model = count_model(V, 5, capacity, begins=begins)
+    half, _ = read_all(model.read, model.init(), ids[:200])
+    state, p = read_all(model.read, half, ids[200:])
+    assert int(state.num_nodes) == capacity
+    np.testing.assert_allclose(np.sum(p, axis=1), 1, atol=1e-6)
+    assert np.min(p) > 0
+    assert int(state.nodes[0, 3]) >= int(half.nodes[0, 3])
+    assert np.max(state.contexts) < capacity
+
+
+def test_a_capacity_that_suffices_changes_nothing():
+    ids = skewed(200)
+    large, p = read_all(count_model(V, 5, 5_000).learn, count_model(V, 5, 5_000).init(), ids)
+    model = count_model(V, 5, int(large.num_nodes))
+    state, same = read_all(model.learn, model.init(), ids)
+    np.testing.assert_array_equal(same, p)
+    np.testing.assert_array_equal(large.nodes[: len(state.nodes)], state.nodes)
+    assert not large.nodes[len(state.nodes) :].any()
+
+
+@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
+def test_a_new_text_has_new_contexts_and_old_counts(begins):
+    model = count_model(V, 5, 2_000, begins=begins)
+    state, _ = read_all(model.learn, model.init(), skewed(100))
+    begun = model.restart(state)
+    np.testing.assert_array_equal(begun.contexts, model.init().contexts)
+    assert_equal_bits(begun._replace(contexts=state.contexts), state)
+
+
+def test_no_probability_depends_on_a_later_character():
+    model, ids = count_model(V, 5, 2_000), skewed(100)
+    changed = ids.copy()
+    changed[60:] = (ids[60:] + 1) % V
+    p, other = (np.asarray(read_all(model.read, model.init(), each)[1]) for each in (ids, changed))
+    np.testing.assert_array_equal(p[:61], other[:61])
+    assert (p[61] != other[61]).any()
+
+
+@pytest.mark.parametrize("name", ["learn", "read"])
+def test_the_tree_is_not_copied_in_the_loop(name):
+    """A copy of s32[777,8] for each character would take a thousand times as long as counting it."""
+    model = count_model(V, 5, 777)
+    run = jax.jit(reading(getattr(model, name)), donate_argnums=0, compiler_options=cpu_compiler_options())
+    compiled = run.lower(model.init(), jnp.asarray(skewed(50))).compile().as_text() or ""
+    assert "s32[777,8]" in compiled
+    assert not re.findall(r"= s32\[777,8\]\S* copy\(", compiled)
+
+
+def test_there_is_no_scan():
+    model = count_model(V, 3, 100)
+    state, y = model.init(), jnp.int32(1)
+    for program, arguments in [(model.learn, (y,)), (model.read, (y,)), (model.predict, ()), (model.advance, (y,))]:
+        names = set(primitives(jax.make_jaxpr(program)(state, *arguments).jaxpr))
+        assert "while" in names
+        assert "scan" not in names
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"order": 0}, "order is 0"),
+        ({"capacity": V + 1}, "capacity 6"),
+        ({"discounts": (0.0, 1.0, 1.0)}, "discounts"),
+        ({"discounts": (1.0, 1.0, 1.0)}, "discounts"),
+        ({"discounts": (0.5, 2.0, 1.0)}, "discounts"),
+        ({"discounts": (0.5, 1.0, 3.0)}, "discounts"),
+        ({"discounts": (0.5, 1.0, float("nan"))}, "discounts"),
+    ],
+)
+def test_what_is_not_allowed_is_a_one_line_error(named, said):
+    with pytest.raises(InputError, match=said) as caught:
+        count_model(V, **named)
+    assert "\n" not in str(caught.value)
