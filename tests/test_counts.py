@@ -109,7 +109,7 @@ def cases():
 def test_probabilities_are_those_of_the_witness(ids, vocab_size, order, begins):
     expected = witness(ids, vocab_size, order, begins)
     with jax.enable_x64(True):
-        model = count_model(vocab_size, order, 40_000, begins=begins, dtype=jnp.float64)
+        model = count_model(vocab_size, order, 40_000, begins=begins, discounts=DISCOUNTS, dtype=jnp.float64)
         learned, p = read_all(model.learn, model.init(), ids)
         seen, all_p = read_all(model.read, model.init(), ids)
         p, all_p = np.asarray(p), np.asarray(all_p)
