@@ -14,6 +14,7 @@ Block: TypeAlias = Int[Array, " length *streams"]  # characters of one update
 Stream: TypeAlias = Integer[Array, " time *streams"]  # a whole text, in the smallest type that holds its ids
 Logits: TypeAlias = Float[Array, "*streams vocab"]
 Losses: TypeAlias = Float[Array, " length"]  # nats per character, averaged over streams
+LossColumns: TypeAlias = Float[Array, "length ..."]  # the same, or a column for each of several that read together
 RandomKey: TypeAlias = Key[Array, ""]
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]

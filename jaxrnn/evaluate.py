@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import build, parts
+from jaxrnn.config import parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.flags import CompilationCache, Flag, Trust
 from jaxrnn.config.settings import AUTO, Config
@@ -26,6 +26,7 @@ from jaxrnn.data import vocabulary
 from jaxrnn.errors import InputError, check_rate, check_value, pluralize
 from jaxrnn.runs import testing
 from jaxrnn.runs.loaded import read_dynamic
+from jaxrnn.runs.own_text import load_own_data
 from jaxrnn.runs.testing import TestLimits, resolve_dynamic, run_to_end, source_nats
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
@@ -73,11 +74,13 @@ def main(arguments: list[str] | None = None) -> None:
             data = _own_data(run, config) if needed else None
             how = saved or resolve_dynamic(config, data, run.model, params)
             own = None if options.text else data
-            numbers = (
-                _other_text(run, params, options, how) if own is None else _own_text(run, config, own, params, how, options)
-            )
+            if own is None:
+                numbers, tested = _other_text(run, params, options, how)
+            else:
+                numbers, tested = _own_text(run, config, own, params, how, options)
         if options.json:
-            print(logs.to_json_line({name: value for name, (value, _) in numbers.items()} | {"dynamic": how._asdict()}))
+            values = {name: value for name, (value, _) in numbers.items()}
+            print(logs.to_json_line(values | tested | {"dynamic": how._asdict()}))
         else:
             weights = checkpoint.describe_weights(run, options.weights)
             report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": describe_dynamic(how)})
@@ -100,27 +103,14 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
 
 
 def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
-    if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
-        rate = " --dynamic RATE" if config.evaluation.dynamic == AUTO else ""  # auto chooses on the run's own text
-        raise InputError(
-            f"the text of this run is no longer at {config.text.text!r}; put it back, or test on any text with "
-            f"--text PATH{rate}"
-        )
-    try:
-        used = build.read_used_text(config, run.vocabulary)
-    except InputError as error:
-        raise InputError(f"the text of this run: {error}; test on another one with --text") from None
-    if used.coded.sha256 != run.about["text"]["sha256"]:
-        raise InputError(
-            f"the text {config.text.text!r} is not the one that this run was trained on, so its held-out part may have been "
-            "seen; to test on it anyway, name it with --text"
-        )
-    return build.split_data(config, used, run.vocabulary)
+    rate = " --dynamic RATE" if config.evaluation.dynamic == AUTO else ""  # auto chooses on the run's own text
+    seen = "so its held-out part may have been seen; to test on it anyway, name it with --text"
+    return load_own_data(run, config, f"test on any text with --text PATH{rate}", seen)
 
 
 def _own_text(
     run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings, options: EvaluateConfig
-) -> dict[str, tuple[float, str]]:
+) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
     found = run_to_end(testing.measure(config, data, run.model, params, how, TestLimits(options.test_characters)))
     part = found.scores.num_characters
     short = "" if part == len(data.heldout) - 1 else f"; its first {part:,} characters"
@@ -129,12 +119,13 @@ def _own_text(
     floor = source_nats(data, part)
     least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
     of_part = {name: "" if name == "train_nats" else short for name in names}
-    return {name: (value, report.MEANINGS[name] + of_part[name]) for name, value in numbers.items()} | least
+    shown = {name: (value, report.MEANINGS[name] + of_part[name]) for name, value in numbers.items()}
+    return shown | least, {"heldout_characters": part, "train_characters": found.train_characters}
 
 
 def _other_text(
     run: checkpoint.SavedRun, params: Params, options: EvaluateConfig, how: DynamicSettings
-) -> dict[str, tuple[float, str]]:
+) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
     text, name = parts.find_text(options.text).characters, options.text
     if options.skip_unknown:
         known = vocabulary.drop_unknown(run.vocabulary, text)
@@ -146,9 +137,10 @@ def _other_text(
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
     ids = ids[: options.test_characters + 1] if options.test_characters else ids
     scores = run_to_end(testing.score(run.config, run.vocabulary.characters, run.model, params, ids, how))
-    return {
+    numbers = {
         "frozen_nats": (scores.frozen_nats, f"{name}, weights frozen"),
         "dynamic_nats": (scores.dynamic_nats, f"{name}, dynamic: {describe_dynamic(how)}"),
         "counts_nats": (scores.counts_nats, f"{name}, counts alone, of this text only: a table, no network"),
         "mixed_nats": (scores.mixed_nats, f"{name}, all together: network and counts"),
     }
+    return numbers, {"characters": scores.num_characters}

@@ -24,6 +24,8 @@ from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
+from jaxrnn.models.model import Model
+from jaxrnn.runs.own_text import load_own_data, mix_with_counts
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
@@ -47,6 +49,8 @@ class SampleConfig:
     top_p: float = 1.0
     """Sample from the smallest set of characters with at least this total probability; 1 = from all."""
     weights: WhichWeights = "auto"
+    mixed: bool = False
+    """Let network and counts write together: the run's text is read and counted first, which takes some seconds."""
     seed: Seed = 0
     num_samples: int = 1
     """Number of samples, each with its own random numbers."""
@@ -90,6 +94,12 @@ def main(arguments: list[str] | None = None) -> None:
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         params = checkpoint.select_params(run, config.weights)
+        model = run.model
+        if config.mixed:
+            with report.show_status(report.make_screen(), "counting"):
+                remedy = "leave --mixed out"
+                data = load_own_data(run, run.config, remedy, f"which --mixed counts; {remedy}")
+                model, params = mix_with_counts(run, params, data)
         prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
         if config.run is None:
@@ -97,17 +107,24 @@ def main(arguments: list[str] | None = None) -> None:
         for number in range(config.num_samples):
             if number:
                 print(f"\n{'-' * 40}")
-            _print_sample(run, params, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
+            _print_sample(
+                run.vocabulary, model, params, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number)
+            )
 
 
 def _print_sample(
-    run: checkpoint.SavedRun, params: Params, prompt_ids: Int[np.ndarray, " prompt"], config: SampleConfig, key: RandomKey
+    known: Vocabulary,
+    model: Model,
+    params: Params,
+    prompt_ids: Int[np.ndarray, " prompt"],
+    config: SampleConfig,
+    key: RandomKey,
 ) -> None:
     how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
     with report.show_status(report.make_screen(), "compiling"):
-        blocks = sample_blocks(run.model, params, prompt_ids, key=key, **how)
+        blocks = sample_blocks(model, params, prompt_ids, key=key, **how)
         blocks = itertools.chain([next(blocks)], blocks)  # draw the first, slow one here
-    print(vocabulary.decode(run.vocabulary, prompt_ids), end="", flush=True)
+    print(vocabulary.decode(known, prompt_ids), end="", flush=True)
     for left in range(config.length, 0, -BLOCK):
-        print(vocabulary.decode(run.vocabulary, next(blocks)[:left]), end="", flush=True)
+        print(vocabulary.decode(known, next(blocks)[:left]), end="", flush=True)
     print()

@@ -60,7 +60,9 @@ def test_evaluation_of_another_text(trained, capsys, tmp_path):
     arguments = [str(trained / "runs" / "notebook-comedie-0"), "--text", str(tmp_path / "other.txt"), "--dynamic", "0.3"]
     evaluate.main([*arguments, "--json"])
     numbers = json.loads(capsys.readouterr().out)
-    assert set(numbers) == {"frozen_nats", "dynamic_nats", "dynamic"}
+    assert set(numbers) == {"frozen_nats", "dynamic_nats", "counts_nats", "mixed_nats", "characters", "dynamic"}
+    assert numbers["characters"] == 40 * len("Bonsoir, Nicette.\n") - 1
+    assert numbers["mixed_nats"] < numbers["counts_nats"] + 0.01
     assert numbers["dynamic"] == {"optimizer": "sgd", "rates": [0.3], "length": 1}
     assert numbers["dynamic_nats"] < numbers["frozen_nats"] / 2
     evaluate.main(arguments)

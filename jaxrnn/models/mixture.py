@@ -57,8 +57,8 @@ def mix(
       previous: the character before, which selects the weights.
     """
     of_models, logarithmic = _known(log_ps), _mix_logarithmically(state, log_ps, previous)
-    linear = jax.nn.logsumexp(state.log_trust[:, 1:, None] + of_models[:, None], axis=2)
-    return jnp.logaddexp(state.log_trust[:, :1] + logarithmic, linear)
+    linear = jax.nn.logsumexp(state.log_trust[None, :, 1:, None] + of_models[:, None], axis=2)
+    return jnp.logaddexp(state.log_trust[None, :, :1] + logarithmic, linear)
 
 
 def learn_mixture(
@@ -76,7 +76,7 @@ def learn_mixture(
     of_models = jnp.take_along_axis(_known(log_ps), at_y, axis=2)[:, None, :, 0]
     of_mixtures = jnp.take_along_axis(logarithmic, at_y, axis=2)
     experts = jnp.concatenate([of_mixtures, jnp.broadcast_to(of_models, (*of_mixtures.shape[:2], of_models.shape[2]))], axis=2)
-    takes_part = state.log_trust[:, 1:] > -jnp.inf
+    takes_part = state.log_trust[None, :, 1:] > -jnp.inf
     expected = jnp.einsum("tgv,tmv->tgm", jnp.exp(logarithmic), bounded)
     rate = RATE * (1 + FIRST_RATES / (1 + state.num_read.astype(jnp.float32) / CHARACTERS_TO_SETTLE))
     steps = rate * jnp.where(takes_part, jnp.take_along_axis(bounded, at_y, axis=2)[:, None, :, 0] - expected, 0)
@@ -88,11 +88,11 @@ def learn_mixture(
         log_trust=jax.nn.log_softmax(jnp.logaddexp(trust, shared)),
         num_read=state.num_read + y.shape[0],
     )
-    return learned, -jax.nn.logsumexp(state.log_trust + experts, axis=2)
+    return learned, -jax.nn.logsumexp(state.log_trust[None] + experts, axis=2)
 
 
 def _mix_logarithmically(state: Mixture, log_ps: Array, previous: Array) -> Float[Array, "time mixtures vocab"]:
-    weights = state.weights + state.by_character[previous]
+    weights = state.weights[None] + state.by_character[previous]
     return jax.nn.log_softmax(jnp.einsum("tgm,tmv->tgv", weights, jnp.maximum(_known(log_ps), LOWEST)))
 
 
@@ -149,7 +149,7 @@ def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -
     return mixed
 
 
-def _log(weights: Float[np.ndarray, " weights"]) -> Float[np.ndarray, " weights"]:
+def _log(weights: Float[np.ndarray, "*weights"]) -> Float[np.ndarray, "*weights"]:
     """Compute the logarithm; minus infinity for 0, without a warning."""
     return np.log(weights, out=np.full(weights.shape, -np.inf), where=weights > 0, dtype=np.float64)
 

@@ -160,7 +160,7 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
 
 def read_padded(
     drive: Driver, state: State, ids: Integer[np.ndarray, " characters *streams"], most_updates: int, length: int
-) -> tuple[State, Float[np.ndarray, " read"]]:
+) -> tuple[State, Float[np.ndarray, "read ..."]]:
     """Read a text in pieces of one size, the last one padded: a driver is recompiled for every new size."""
     read, size = [], most_updates * length
     for start in range(0, len(ids) - 1, size):

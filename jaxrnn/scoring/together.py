@@ -15,7 +15,7 @@ from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, read_pa
 from jaxrnn.training import mixed, optimizers
 from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options, fast_driver
 from jaxrnn.training.learner import Learner, State
-from jaxrnn.training.mixed import Columns
+from jaxrnn.training.mixed import Columns, Together
 from jaxrnn.training.optimizers import OptimizerKind
 
 WORDS = 4  # the longest word context: this word and three before it. Beside characters 0.005 nats better on Molière.
@@ -101,7 +101,7 @@ def read_on(
     reader: Reader,
     params: Params,
     counts: tuple[Counts, ...],
-    ids: Integer[np.ndarray, " characters"],
+    ids: Integer[np.ndarray, " scored"],
     key: RandomKey,
 ) -> Iterator[Columns]:
     """Read a text once, and yield the nats of its next characters; the first one is scored by none.
@@ -109,10 +109,7 @@ def read_on(
     Args:
       counts: of the text before it; used up.
     """
-    state = reader.learner.begin(params, key)
-    # A driver overwrites its state, in which the networks may not share their weights; the trees are too large to be copied.
-    state = copy_arrays(state._replace(memory=state.memory._replace(counts=())))
-    state = state._replace(memory=state.memory._replace(counts=counts))
+    state = _begin(reader.learner, params, counts, key)
     length = reader.learner.length
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     end = (len(ids) - 1) // length * length
@@ -122,6 +119,32 @@ def read_on(
         yield mixed.columns(losses, reader.num_networks)
     if end < len(ids) - 1:
         yield mixed.columns(_read_rest(reader, state, ids[end:]), reader.num_networks)
+
+
+def learn_to_mix(
+    model: Model,
+    params: Params,
+    models: tuple[CountModel, ...],
+    counts: tuple[Counts, ...],
+    ids: Integer[np.ndarray, " characters"],
+    key: RandomKey,
+) -> Together:
+    """Read a text with the frozen network and counts, and return what both have learned: counts and weights of the mixture.
+
+    Args:
+      counts: of the text before it; used up.
+    """
+    learner = mixed.mixed(model, 1, (None,), models)
+    drive, state = fast_driver(learner, UPDATES_PER_CALL // 10), _begin(learner, params, counts, key)
+    return read_padded(drive, state, ids, UPDATES_PER_CALL // 10, 1)[0].memory
+
+
+def _begin(learner: Learner, params: Params, counts: tuple[Counts, ...], key: RandomKey) -> State:
+    """Begin with counts, of which the trees are too large to be copied."""
+    state = learner.begin(params, key)
+    # A driver overwrites its state, in which no two networks may share their weights.
+    state = copy_arrays(state._replace(memory=state.memory._replace(counts=())))
+    return state._replace(memory=state.memory._replace(counts=counts))
 
 
 def _read_rest(reader: Reader, state: State, ids: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, "read columns"]:

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import Losses, Stream
+from jaxrnn.array_types import LossColumns, Stream
 from jaxrnn.data.streams import read_block
 from jaxrnn.training.learner import Learner, State
 
-Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, " read"]]]
+Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read ..."]]]
 Tree = TypeVar("Tree")  # of arrays
 UPDATES_PER_FETCH = 1_000  # of the plain driver's losses: fetching at each update would stall the device
 
@@ -81,10 +81,10 @@ def copy_arrays(state: Tree) -> Tree:
     return jax.tree.map(of, state)
 
 
-def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, Losses]]:
+def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, LossColumns]]:
     """Make a pure function that does the next update; `state.step` determines its characters."""
 
-    def advance(state: State, stream: Stream) -> tuple[State, Losses]:
+    def advance(state: State, stream: Stream) -> tuple[State, LossColumns]:
         return learner.update(state, *read_block(stream, state.step, learner.length))
 
     return advance
@@ -92,11 +92,11 @@ def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, Loss
 
 def update_many(
     learner: Learner, most_updates: int
-) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, " most"]]]:
+) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, "most ..."]]]:
     """Make a pure function that does `num_updates` updates, at most `most_updates`; losses beyond them are zeros."""
     begin, advance_loop = start_loop(learner, most_updates), continue_loop(learner)
 
-    def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, " most"]]:
+    def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, "most ..."]]:
         def unfinished(loop: Loop) -> Array:
             return loop.done < num_updates
 
@@ -157,7 +157,7 @@ def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any)
 def _drive_in_pieces(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
     """Make a driver that splits any number of updates into pieces of at most `most_updates`."""
 
-    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, " read"]]:
+    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
         losses = []
         for done in range(0, num_updates, most_updates):
             count = min(most_updates, num_updates - done)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxrnn.array_types import Block, Carry, Losses, Memory, Params, RandomKey
+from jaxrnn.array_types import Block, Carry, LossColumns, Losses, Memory, Params, RandomKey
 from jaxrnn.models.model import Model, nats
 from jaxrnn.rules import Rule
 from jaxrnn.training.optimizers import schedule_free_params
 
-Update = Callable[["State", Block, Block], tuple["State", Losses]]
+Update = Callable[["State", Block, Block], tuple["State", LossColumns]]
 
 
 class State(NamedTuple):
@@ -74,7 +74,7 @@ def online(
     def to_test(state: State) -> Params:
         return test_params(state.opt_state, state.params)
 
-    return Learner(rule.length, _init(model, begin), begin, restart, update, to_test)
+    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test)
 
 
 def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
@@ -94,10 +94,12 @@ def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
         carry, logits = model.step(state.params, state.carry, x[0])
         return state._replace(step=state.step + 1, carry=carry), nats(logits, y[0])[None]
 
-    return Learner(1, _init(model, begin), begin, restart, update)
+    return Learner(1, make_init(model, begin), begin, restart, update)
 
 
-def _init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Callable[[RandomKey], State]:
+def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Callable[[RandomKey], State]:
+    """Make the function that draws new weights, and begins with them."""
+
     def init(key: RandomKey) -> State:
         params_key, begin_key = jax.random.split(key)
         return begin(model.init(params_key), begin_key)

@@ -18,7 +18,7 @@ from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.mixture import Mixture, learn_mixture, start_mixture
 from jaxrnn.models.model import Model, nats, num_characters
 from jaxrnn.rules.bptt import Read, block_reader
-from jaxrnn.training.learner import Learner, State
+from jaxrnn.training.learner import Learner, State, make_init
 
 
 class Together(NamedTuple):
@@ -79,15 +79,10 @@ def mixed(
         done = [_read_member(read, x, y, *member) for member in members]
         params, opt_states, carries, losses, log_ps = zip(*done, strict=True)
         memory, others = _read_together(counts, memory, x, y, jnp.stack(log_ps, axis=1))
-        return State(step + 1, params, opt_states, carries, memory), jnp.concatenate(
-            [jnp.stack(losses, axis=1), others], axis=1
-        )
+        all_losses = jnp.concatenate([jnp.stack(losses, axis=1), others], axis=1)
+        return State(step + 1, params, opt_states, carries, memory), all_losses
 
-    def init(key: RandomKey) -> State:
-        params_key, begin_key = jax.random.split(key)
-        return begin(model.init(params_key), begin_key)
-
-    return Learner(length, init, begin, restart, update)
+    return Learner(length, make_init(model, begin), begin, restart, update)
 
 
 def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int) -> Columns:

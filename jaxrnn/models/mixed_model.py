@@ -1,0 +1,49 @@
+"""A network and counts as one model, whose step is their mixture: what samples from a model samples from it, too."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
+from jaxrnn.models.counts import NUM_COLUMNS, CountModel, Counts
+from jaxrnn.models.mixture import Mixture, mix
+from jaxrnn.models.model import Model, num_characters
+
+
+class MixedParams(NamedTuple):
+    """What the mixture has learned. It does not learn from what it reads."""
+
+    network: Params
+    counts: tuple[Counts, ...]
+    mixture: Mixture  # its last one is of all models, network first
+
+
+class MixedCarry(NamedTuple):
+    """Where the mixture stands in its text."""
+
+    network: Carry
+    contexts: tuple[Int[Array, " contexts"], ...]  # of each model that counts
+
+
+def mixed_model(model: Model, counts: tuple[CountModel, ...]) -> Model:
+    """Make a model of `MixedParams` for one stream; it has no layers, and no weights of its own to begin with."""
+
+    def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> MixedCarry:
+        no_tree = jnp.zeros((0, NUM_COLUMNS), jnp.int32)
+        at_start = tuple(each.restart(Counts(no_tree, jnp.int32(0), jnp.zeros(0, jnp.int32))).contexts for each in counts)
+        return MixedCarry(model.initial_carry(key, streams), at_start)
+
+    def step(params: MixedParams, carry: MixedCarry, x: Ids) -> tuple[MixedCarry, Logits]:
+        network, logits = model.step(params.network, carry.network, x)
+        states = [
+            each.advance(state._replace(contexts=contexts), x)
+            for each, state, contexts in zip(counts, params.counts, carry.contexts, strict=True)
+        ]
+        of_counts = [jnp.log(each.predict(state)) for each, state in zip(counts, states, strict=True)]
+        log_ps = jnp.stack([jax.nn.log_softmax(logits), *of_counts])
+        mixed = mix(params.mixture, log_ps[None], x[None])[0, -1]
+        return MixedCarry(network, tuple(state.contexts for state in states)), mixed
+
+    return Model(model.init, initial_carry, step, vocab_size=num_characters(model))

@@ -1,0 +1,49 @@
+"""The text that a run was trained on, read again; and what a mixture learns from it."""
+
+from jaxrnn.array_types import Params
+from jaxrnn.config import build, parts
+from jaxrnn.config.build import Data
+from jaxrnn.config.settings import Config
+from jaxrnn.data import text as texts
+from jaxrnn.errors import InputError
+from jaxrnn.models.mixed_model import MixedParams, mixed_model
+from jaxrnn.models.model import Model
+from jaxrnn.scoring import together
+from jaxrnn.storage.checkpoint import SavedRun
+
+MOST_MIXED = 20_000  # characters from which the mixture learns its weights
+
+
+def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -> Data:
+    """Read and split the text that a run was trained on.
+
+    Args:
+      remedy: what else can be done if the text is no longer there; `if_changed`: if it is another one.
+    Raises:
+      InputError: it is not there, cannot be read, or is another one.
+    """
+    if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
+        raise InputError(f"the text of this run is no longer at {config.text.text!r}; put it back, or {remedy}")
+    try:
+        used = build.read_used_text(config, run.vocabulary)
+    except InputError as error:
+        raise InputError(f"the text of this run: {error}; put it back, or {remedy}") from None
+    if used.coded.sha256 != run.about["text"]["sha256"]:
+        raise InputError(f"the text {config.text.text!r} is not the one that this run was trained on, {if_changed}")
+    return build.split_data(config, used, run.vocabulary)
+
+
+def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, MixedParams]:
+    """Count the text of a run, and mix with its network: weights of the mixture are learned on the validation part.
+
+    Without a validation part they are learned on the end of the training part.
+    """
+    counted, mixed = data.train, data.validation[:MOST_MIXED]
+    if not mixed.size:
+        cut = len(data.train) - min(MOST_MIXED, len(data.train) // 10)
+        counted, mixed = data.train[:cut], data.train[cut:]
+    counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
+    key = build.make_keys(run.config.run.seed).evaluation
+    states = together.make_counter(counts)(tuple(each.init() for each in counts), counted[-together.MOST_COUNTED :])
+    memory = together.learn_to_mix(run.model, params, counts, states, mixed, key)
+    return mixed_model(run.model, counts), MixedParams(params, memory.counts, memory.mixture)
