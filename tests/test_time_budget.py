@@ -1,5 +1,7 @@
 """A timed run ends on time, however its speed changes."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 from conftest import task_of
@@ -15,6 +17,7 @@ def clock(monkeypatch):
     """A clock that stands still until it is set."""
     now = [1_000.0]
     monkeypatch.setattr(time_budget.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time_budget, "seconds_to_test", lambda task: 0.0)  # all of the time is for learning here
     return now
 
 
@@ -41,6 +44,15 @@ def test_it_is_planned_by_its_speed_and_again_when_that_has_changed(task, clock)
     snapshot, budget = time_budget.replan(task, at(snapshot, 900), budget)
     assert snapshot.progress.num_updates == 900 + 45 * 50
     assert len(budget.moments) == len(time_budget.PLANNED_AT) - 2
+
+
+def test_time_is_kept_for_the_test_but_no_more_than_a_quarter(task):
+    snapshot = first_snapshot(task)
+    assert time_budget.start_budget(task, snapshot, 1_000.0).end == 1_000 + 0.75 * MINUTE
+    few, minutes = len(task.data.heldout), dataclasses.replace(task.config.learning, minutes=100.0)
+    longer = task._replace(config=dataclasses.replace(task.config, learning=minutes))
+    needed = time_budget.SECONDS_TO_COMPILE + few * time_budget.SECONDS_PER_TESTED
+    assert time_budget.start_budget(longer, snapshot, 1_000.0).end == pytest.approx(1_000 + 100 * MINUTE - needed)
 
 
 def test_its_speed_is_measured_however_long_it_took_to_compile(task, clock):
