@@ -71,8 +71,8 @@ class LearningConfig:
     epochs: int = 10
     """Maximum number of passes over the training text."""
     minutes: float = 0.0
-    """Time budget for training, instead of a number of epochs: the speed is measured and the run planned to end on time.
-    0 = no budget."""
+    """Time budget for the run, the final test included, instead of a number of epochs: the speed is measured and the run
+    planned to end on time. 0 = no budget."""
     rule: Annotated[str, Flag(NAMED)] = "one_step"
     """How the gradient is computed. one_step: from one character. bptt: through a block of --rule-length characters, with one
     update per block and the state carried over to the next. The others update after each character. tbptt_sliding: through the
@@ -105,7 +105,7 @@ class EvaluationConfig:
 
     dynamic: Literal["fixed", "auto"] = "fixed"
     """Dynamic evaluation: learning goes on during the test. fixed: with the next three settings. auto: with the optimizer and
-    rate, or mixture of rates, that do best on the validation part."""
+    rate, or mixture of rates, that do best on the validation part: SGD at four rates, Adam at three."""
     dynamic_optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer of dynamic evaluation, one of those of --optimizer."""
     dynamic_rate: float = 0.1
@@ -114,7 +114,7 @@ class EvaluationConfig:
     """Characters per block of dynamic evaluation; each block is scored, then learned from."""
     test_characters: int | Literal["auto"] = AUTO
     """Characters of the held-out part that the final test reads, from its beginning; 0 = all. auto = as many as fit into a
-    quarter of --minutes, or into a tenth of the time of training, at least 10 seconds."""
+    quarter of --minutes, or into a tenth of the time of training, at least 10 seconds; a line says how many if not all."""
 
 
 @dataclass(frozen=True)
