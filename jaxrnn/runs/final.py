@@ -147,9 +147,11 @@ def describe_test(task: Task, snapshot: Snapshot, result: Result, floor: float |
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     part, whole = result.scores.num_characters, len(task.data.heldout) - 1
     short = f"the first {part:,} of {whole:,} characters (--test-characters 0 tests all)"
+    partly = f"{result.train_characters:,} of its {len(task.data.train):,} characters tested"
     return {
         **describe_last_epoch(task, snapshot),
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
+        **({"training text": partly} if result.train_characters < 0.99 * len(task.data.train) else {}),
         **({"held out": short} if part < whole else {}),
         **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),

@@ -24,10 +24,14 @@ from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, mean_nats
 from jaxrnn.scoring.together import Scores
 from jaxrnn.training.mixed import Columns
 
-TRAIN_SHARE = 0.2  # of the time for testing, at most, for the training part
-COUNT_SHARE = 0.3  # and for counting the text before the held-out part,
-COUNTED_PER_SECOND = 200_000  # at this speed, a careful guess
+TRAIN_SHARE, COUNT_SHARE = 0.2, 0.2  # of the time for testing, at most, for the training part, and for counting
+COUNTED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = (
+    200_000,
+    10_000,
+    200,
+)  # guesses, to know beforehand what there is time for
 LEAST_CHARACTERS = 1_000  # that are tested, however little time there is
+MOST_TRAINED = 4_000_000  # characters of the training part that are tested, its last ones
 
 Found = TypeVar("Found", "Result", Scores)
 
@@ -48,15 +52,22 @@ class Result(NamedTuple):
     dynamic: DynamicSettings
 
 
-def resolve_dynamic(config: Config, data: Data | None, model: Model, params: Params) -> DynamicSettings:
-    """Resolve the settings of dynamic evaluation: `auto` is chosen on the validation part."""
+def resolve_dynamic(
+    config: Config, data: Data | None, model: Model, params: Params, seconds: float = math.inf
+) -> DynamicSettings:
+    """Resolve the settings of dynamic evaluation: `auto` is chosen on the validation part.
+
+    Args:
+      seconds: for the whole test.
+    """
     settings = config.evaluation
     if settings.dynamic != AUTO:
         return DynamicSettings(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
     if data is None or not data.validation.size:
         raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
     key = build.make_keys(config.run.seed).evaluation
-    return choose_dynamic(model, params, data.validation, key, settings.dynamic_length)[0]
+    most = _most(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
+    return choose_dynamic(model, params, data.validation, key, settings.dynamic_length, most)[0]
 
 
 def measure(
@@ -73,21 +84,23 @@ def measure(
       how: the settings of dynamic evaluation; None = choose them as the settings say.
     """
     begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
-    how = how or resolve_dynamic(config, data, model, params)
-    until = begun + TRAIN_SHARE * limits.seconds
-    read = evaluation.frozen_pieces(model, params, to_streams(data.train, config.learning.num_streams), key)
-    of_train = yield from _read_until(read, until, "training text", len(data.train) // config.learning.num_streams)
-    train = np.concatenate(of_train)
+    how = how or resolve_dynamic(config, data, model, params, limits.seconds)
+    num_streams, until = config.learning.num_streams, begun + TRAIN_SHARE * limits.seconds
+    trained = to_streams(data.train[-MOST_TRAINED:], num_streams)
+    read = evaluation.frozen_pieces(model, params, trained, key)
+    train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1)))
     yield Testing("counting", 0, 0)
+    most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
     pieces = auto.resolve_validation_pieces(config, data.num_used)
-    before = texts.before_heldout(Parts(data.train, data.validation, data.heldout), pieces, _most_counted(limits))
-    counts = together.make_counts(data.vocabulary.characters, len(before) + len(data.heldout))
+    before = texts.before_heldout(Parts(data.train, data.validation, data.heldout), pieces, most)
+    heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
+    to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
+    counts = together.make_counts(data.vocabulary.characters, len(before) + to_read)
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
     counted = reader.count_text(reader.init_counts(), before)
-    heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
     read = together.read_on(reader, params, counted, heldout, key)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1)
-    return Result(mean_nats(train), len(train) * config.learning.num_streams, together.mean_scores(of_heldout), how)
+    return Result(mean_nats(train), len(train) * num_streams, together.mean_scores(of_heldout), how)
 
 
 def score(
@@ -115,10 +128,9 @@ def _read_until(
     return read
 
 
-def _most_counted(limits: TestLimits) -> int:
-    if limits.seconds == math.inf:
-        return together.MOST_COUNTED
-    return min(together.MOST_COUNTED, max(LEAST_CHARACTERS, int(COUNT_SHARE * limits.seconds * COUNTED_PER_SECOND)))
+def _most(characters: int, seconds: float, per_second: float) -> int:
+    """Limit a number of characters to those for which there is time, but for the least."""
+    return characters if seconds == math.inf else min(characters, max(LEAST_CHARACTERS, int(seconds * per_second)))
 
 
 def source_nats(data: Data, num_characters: int) -> float | None:

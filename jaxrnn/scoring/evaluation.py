@@ -73,14 +73,22 @@ class DynamicSettings(NamedTuple):
 
 
 def choose_dynamic(
-    model: Model, params: Params, ids: Integer[np.ndarray, " characters"], key: RandomKey, length: int
+    model: Model,
+    params: Params,
+    ids: Integer[np.ndarray, " characters"],
+    key: RandomKey,
+    length: int,
+    most: int = MAX_TRIAL_CHARACTERS,
 ) -> tuple[DynamicSettings, float]:
     """Choose the best of the `CANDIDATES` on a text; also return its nats per character.
 
     For each optimizer, try every rate alone and then a mixture of all: a later text may differ more or less from the training
     text and need a higher or lower rate. Do not report the loss on the same text.
+
+    Args:
+      most: characters to read, the last ones of the text.
     """
-    recent, found = ids[-MAX_TRIAL_CHARACTERS:], []
+    recent, found = ids[-most:], []
     fixed = frozen_evaluation(model)(params, recent, key)
     for name, rates in CANDIDATES.items():
         tried = rate_evaluation(model, DynamicSettings(name, rates, length))
