@@ -128,7 +128,7 @@ def _read_until(
     return read
 
 
-def _most(characters: int, seconds: float, per_second: float) -> int:
+def _most(characters: int, seconds: float, per_second: int) -> int:
     """Limit a number of characters to those for which there is time, but for the least."""
     return characters if seconds == math.inf else min(characters, max(LEAST_CHARACTERS, int(seconds * per_second)))
 

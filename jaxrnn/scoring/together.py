@@ -1,11 +1,13 @@
 """Read a text with network and counts together: how well each of them predicts it, and their mixtures."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
@@ -19,7 +21,9 @@ from jaxrnn.training.mixed import Columns, Together
 from jaxrnn.training.optimizers import OptimizerKind
 
 WORDS = 4  # the longest word context: this word and three before it. Beside characters 0.005 nats better on Molière.
-NODES_PER_CHARACTER, MOST_NODES = 9, 1 << 22  # of a tree, 128 MiB at most; Molière's 1.7 million characters need 2.4 million
+# Nodes of a tree: enough for short texts, whatever they are; longer ones repeat themselves. 96 MiB at most: Molière's 1.7 million
+# characters need 2.4 and 3.0 million nodes.
+SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
 MOST_COUNTED = 2_000_000  # characters before the text that is scored: the last ones, so that no tree gets full
 
 
@@ -41,6 +45,7 @@ class Reader(NamedTuple):
     rest: Learner  # for the last characters, fewer than a block: none learns from them
     count_text: Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]
     init_counts: Callable[[], tuple[Counts, ...]]
+    begin: Callable[[tuple[Counts, ...], Params, RandomKey], State]
 
 
 def make_counts(characters: str, num_characters: int) -> tuple[CountModel, ...]:
@@ -50,7 +55,8 @@ def make_counts(characters: str, num_characters: int) -> tuple[CountModel, ...]:
       characters: the vocabulary; a word is what stands between characters that are neither letters nor digits.
       num_characters: to be counted; the memory follows from it.
     """
-    nodes = min(MOST_NODES, NODES_PER_CHARACTER * num_characters) + len(characters) + 2
+    needed = NODES_OF_SHORT * min(num_characters, SHORT) + NODES_OF_LONG * max(0, num_characters - SHORT)
+    nodes = min(MOST_NODES, needed) + len(characters) + 2
     ends_word = np.array([not character.isalnum() for character in characters])
     return (count_model(len(characters), capacity=nodes), count_model(len(characters), WORDS, nodes, begins=ends_word))
 
@@ -70,7 +76,8 @@ def make_reader(
         learner=mixed.mixed(model, how.length, (None, *learning), counts),
         rest=mixed.mixed(model, 1, frozen, counts),
         count_text=make_counter(counts),
-        init_counts=lambda: tuple(each.init() for each in counts),
+        init_counts=jax.jit(lambda: tuple(each.init() for each in counts)),  # in place: half of the memory
+        begin=partial(_begin, model, (None, *learning)),
     )
 
 
@@ -109,7 +116,7 @@ def read_on(
     Args:
       counts: of the text before it; used up.
     """
-    state = _begin(reader.learner, params, counts, key)
+    state = reader.begin(counts, params, key)
     length = reader.learner.length
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     end = (len(ids) - 1) // length * length
@@ -135,16 +142,22 @@ def learn_to_mix(
       counts: of the text before it; used up.
     """
     learner = mixed.mixed(model, 1, (None,), models)
-    drive, state = fast_driver(learner, UPDATES_PER_CALL // 10), _begin(learner, params, counts, key)
+    drive, state = fast_driver(learner, UPDATES_PER_CALL // 10), _begin(model, (None,), counts, params, key)
     return read_padded(drive, state, ids, UPDATES_PER_CALL // 10, 1)[0].memory
 
 
-def _begin(learner: Learner, params: Params, counts: tuple[Counts, ...], key: RandomKey) -> State:
+def _begin(
+    model: Model,
+    optimizers: tuple[optax.GradientTransformation | None, ...],
+    counts: tuple[Counts, ...],
+    params: Params,
+    key: RandomKey,
+) -> State:
     """Begin with counts, of which the trees are too large to be copied."""
-    state = learner.begin(params, key)
+    state = mixed.begin_with(model, optimizers, counts, params, key)
     # A driver overwrites its state, in which no two networks may share their weights.
-    state = copy_arrays(state._replace(memory=state.memory._replace(counts=())))
-    return state._replace(memory=state.memory._replace(counts=counts))
+    own = copy_arrays(state._replace(memory=state.memory._replace(counts=())))
+    return own._replace(memory=own.memory._replace(counts=counts))
 
 
 def _read_rest(reader: Reader, state: State, ids: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, "read columns"]:

@@ -1,8 +1,8 @@
 """Networks and counts that read a text together, in one pass, and the mixtures of what they predict.
 
 The networks are the same one, learning on at several rates or not at all. Everything is a `Learner`, so that the drivers run it
-and its state is arrays only. Each character is scored by all before anything learns from it: a network from its whole block at
-once, counts and weights of the mixtures from each character.
+and its state is arrays only. Each character is scored by all before anything learns from it: networks and weights of the
+mixtures from a whole block at once, counts from each character.
 """
 
 from typing import Any, NamedTuple
@@ -55,16 +55,10 @@ def mixed(
       params with which all of them start, and restart keeps what was counted. Its losses are f32[length, columns], which
       `columns` names.
     """
-    vocab_size, read = num_characters(model), _one_character_reader(model) if length == 1 else block_reader(model)
-    is_network = np.arange(len(optimizers) + len(counts)) < len(optimizers)
-    groups = np.stack([is_network, ~is_network, is_network | ~is_network])
+    read = _one_character_reader(model) if length == 1 else block_reader(model)
 
     def begin(params: Params, key: RandomKey) -> State:
-        carry_key, _ = jax.random.split(key)
-        states = tuple(() if optimizer is None else optimizer.init(params) for optimizer in optimizers)
-        memory = Together(tuple(each.init() for each in counts), start_mixture(groups, vocab_size), jnp.bool_(False))
-        carries = tuple(model.initial_carry(carry_key, ()) for _ in optimizers)
-        return State(jnp.int32(0), tuple(params for _ in optimizers), states, carries, memory)
+        return begin_with(model, optimizers, tuple(each.init() for each in counts), params, key)
 
     def restart(state: State, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
@@ -83,6 +77,23 @@ def mixed(
         return State(step + 1, params, opt_states, carries, memory), all_losses
 
     return Learner(length, make_init(model, begin), begin, restart, update)
+
+
+def begin_with(
+    model: Model,
+    optimizers: tuple[optax.GradientTransformation | None, ...],
+    counts: tuple[Counts, ...],
+    params: Params,
+    key: RandomKey,
+) -> State:
+    """Begin with the same weights for all networks, and with what was counted before, which is not copied."""
+    carry_key, _ = jax.random.split(key)
+    states = tuple(() if optimizer is None else optimizer.init(params) for optimizer in optimizers)
+    is_network = np.arange(len(optimizers) + len(counts)) < len(optimizers)
+    groups = np.stack([is_network, ~is_network, is_network | ~is_network])
+    memory = Together(counts, start_mixture(groups, num_characters(model)), jnp.bool_(False))
+    carries = tuple(model.initial_carry(carry_key, ()) for _ in optimizers)
+    return State(jnp.int32(0), tuple(params for _ in optimizers), states, carries, memory)
 
 
 def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int) -> Columns:
