@@ -21,8 +21,8 @@ from jaxrnn.training.mixed import Columns, Together
 from jaxrnn.training.optimizers import OptimizerKind
 
 WORDS = 4  # the longest word context: this word and three before it. Beside characters 0.005 nats better on Molière.
-# Nodes of a tree: enough for short texts, whatever they are; longer ones repeat themselves. 96 MiB at most: Molière's 1.7 million
-# characters need 2.4 and 3.0 million nodes.
+# Nodes of a tree: enough for short texts, whatever they are; longer ones repeat themselves. 96 MiB at most. The 1.7 million
+# characters of Molière need 2.4 and 3.0 million nodes.
 SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
 MOST_COUNTED = 2_000_000  # characters before the text that is scored: the last ones, so that no tree gets full
 
