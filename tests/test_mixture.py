@@ -1,5 +1,8 @@
+import functools
 import math
 
+import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from jaxrnn.errors import InputError
 from jaxrnn.models import mixture
+from jaxrnn.models.mixture import LOG_SHARE, LOWEST, learn_mixture, start_mixture
 
 SHARES = [0.0, 0.01, 0.3, 1.0]
 shares = st.floats(0, 1)
@@ -190,3 +194,188 @@ def test_wrong_losses_are_an_error(losses, said, monkeypatch):
     for mix in (mixture.mix_online, lambda losses: mixture.interpolate(losses, np.array([1.0]))):
         with pytest.raises(InputError, match=said):
             mix(losses)
+
+
+# The mixture of all characters, whose weights learn as it reads.
+
+V = 6
+GROUPS = np.array([[True, True, False, False], [False, False, True, True], [True, True, True, True]])
+mix_jitted, learn_jitted = jax.jit(mixture.mix), jax.jit(learn_mixture)
+
+
+def some_log_ps(time=48, num_models=4, vocab_size=V, seed=0):
+    """Log probabilities of models, some quite sure, and a text that they predict a little."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (time, num_models, vocab_size))
+    log_ps = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    y = np.array([rng.choice(vocab_size, p=np.exp(log_p).mean(axis=0)) for log_p in log_ps], np.int32)
+    return log_ps.astype(np.float32), np.append(np.int32(0), y[:-1]), y
+
+
+def learn_blocks(log_ps, previous, y, length=8, groups=GROUPS):
+    """The state before each block and after the last one, and nats of each mixture at each character."""
+    states, nats = [start_mixture(groups, log_ps.shape[2])], []
+    for t in range(0, len(y), length):
+        state, of_block = learn_jitted(states[-1], *(jnp.asarray(each[t : t + length]) for each in (log_ps, previous, y)))
+        states.append(state)
+        nats.append(np.asarray(of_block))
+    return states, np.concatenate(nats)
+
+
+def learn_witness(log_ps, previous, y, length, groups=GROUPS):
+    """The same with plain sums and probabilities, one number at a time."""
+    num_models, vocab_size = log_ps.shape[1:]
+    nats, by_hand = np.zeros((len(y), len(groups))), []
+    for g, takes_part in enumerate(groups):
+        members = [m for m in range(num_models) if takes_part[m]]
+        w = {m: 1 / len(members) for m in members}
+        by_character = {(c, m): 0.0 for c in range(vocab_size) for m in members}
+        trust = {"mixture": 0.5} | {m: 0.5 / len(members) for m in members}
+        for start in range(0, len(y), length):
+            steps, proof = {}, dict(trust)
+            rate = mixture.RATE * (1 + mixture.FIRST_RATES / (1 + start / mixture.CHARACTERS_TO_SETTLE))
+            for t in range(start, start + length):
+                log_p = {m: [float(max(log_ps[t, m, v], -15.0)) for v in range(vocab_size)] for m in members}
+                q = [
+                    math.exp(sum((w[m] + by_character[previous[t], m]) * log_p[m][v] for m in members))
+                    for v in range(vocab_size)
+                ]
+                q = [each / sum(q) for each in q]
+                p = {m: math.exp(log_ps[t, m, y[t]]) for m in members} | {"mixture": q[y[t]]}
+                nats[t, g] = -math.log(sum(trust[e] * p[e] for e in trust))
+                for m in members:
+                    slope = log_p[m][y[t]] - sum(q[v] * log_p[m][v] for v in range(vocab_size))
+                    steps[t, m] = rate * slope
+                proof = {e: proof[e] * max(p[e], math.exp(-15.0)) for e in trust}
+            for (t, m), step in steps.items():
+                w[m] += step
+                by_character[previous[t], m] += step
+            shared = {e: each / sum(proof.values()) + 1e-4 for e, each in proof.items()}
+            trust = {e: each / sum(shared.values()) for e, each in shared.items()}
+        by_hand.append((w, by_character, trust))
+    return nats, by_hand
+
+
+@pytest.mark.parametrize("length", [1, 8])
+def test_what_is_learned_is_what_plain_sums_give(length):
+    assert (-15.0, np.float32(np.log(1e-4))) == (LOWEST, LOG_SHARE)
+    log_ps, previous, y = some_log_ps()
+    log_ps[3, 1] = np.log([1 - 1e-9, *([2e-10] * 5)]).astype(np.float32)  # too sure, and surely wrong
+    y[3], previous[4] = 2, 2
+    sure_of_0 = np.full((4, V), -30, np.float32)
+    sure_of_0[:, 0], sure_of_0[:, 1] = 0, [-16, -19, -22, -25]
+    log_ps[12], y[12], previous[13] = sure_of_0, 1, 1  # so are all, to different degrees
+    (*_, state), nats = learn_blocks(log_ps, previous, y, length)
+    expected, by_hand = learn_witness(log_ps, previous, y, length)
+    np.testing.assert_allclose(nats, expected, rtol=1e-4)
+    for g, (w, by_character, trust) in enumerate(by_hand):
+        members = np.flatnonzero(GROUPS[g])
+        np.testing.assert_allclose(np.asarray(state.weights)[g, members], [w[m] for m in members], rtol=1e-4)
+        np.testing.assert_allclose(
+            np.asarray(state.by_character)[:, g, members],
+            [[by_character[c, m] for m in members] for c in range(V)],
+            rtol=1e-4,
+            atol=1e-6,
+        )
+        found = np.exp(np.asarray(state.log_trust, np.float64))[g, [0, *(1 + members)]]
+        np.testing.assert_allclose(found, [trust["mixture"], *(trust[m] for m in members)], rtol=1e-3, atol=1e-7)
+    assert int(state.num_read) == len(y)
+
+
+def test_probabilities_of_each_mixture_sum_to_one():
+    log_ps, previous, y = some_log_ps()
+    log_ps[5, 1], log_ps[12] = np.nan, np.nan
+    log_ps[9, 3], log_ps[10] = (np.append(np.zeros(1), np.full(V - 1, low)) for low in (-np.inf, -200))
+    for state in learn_blocks(log_ps, previous, y)[0]:
+        p = np.exp(np.asarray(mix_jitted(state, log_ps, previous), np.float64))
+        np.testing.assert_allclose(p.sum(axis=2), 1, atol=1e-5)
+        assert (p > 0).all()
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_mixed_with_itself_a_model_stays_what_it_is(copies):
+    log_ps, previous, _ = some_log_ps(num_models=1)
+    state = start_mixture(np.ones((1, copies), bool), V)
+    mixed = mix_jitted(state, np.repeat(log_ps, copies, axis=1), previous)
+    np.testing.assert_allclose(np.exp(mixed), np.exp(log_ps), atol=1e-6)
+
+
+def test_a_model_with_a_nan_knows_nothing():
+    log_ps, previous, y = some_log_ps()
+    ignorant = log_ps.copy()
+    log_ps[20:, 2, 4], ignorant[20:, 2] = np.nan, np.float32(-np.log(V))
+    (states, nats), (expected_states, expected) = (learn_blocks(each, previous, y) for each in (log_ps, ignorant))
+    np.testing.assert_array_equal(nats, expected)
+    assert np.isfinite(nats).all()
+    jax.tree.map(np.testing.assert_array_equal, states, expected_states)
+
+
+@pytest.mark.parametrize("other", [0.0, -3.0, math.nan, -math.inf])
+def test_models_outside_a_group_change_nothing_in_it(other):
+    log_ps, previous, y = some_log_ps()
+    changed = log_ps.copy()
+    changed[:, 2] = log_ps[:, 3]
+    changed[:, 3, 1] = other
+    (states, nats), (others, changed_nats) = (learn_blocks(each, previous, y) for each in (log_ps, changed))
+    np.testing.assert_array_equal(nats[:, 0], changed_nats[:, 0])
+    assert (nats[:, 1:] != changed_nats[:, 1:]).any(axis=0).all()
+    for a, b in zip(states, others, strict=True):
+        np.testing.assert_array_equal(a.weights[0], b.weights[0])
+        np.testing.assert_array_equal(a.by_character[:, 0], b.by_character[:, 0])
+        np.testing.assert_array_equal(a.log_trust[0], b.log_trust[0])
+        np.testing.assert_array_equal(a.weights[0, 2:], 0)
+
+
+@pytest.mark.parametrize("length", [1, 8])
+def test_characters_are_scored_by_what_was_learned_before_their_block(length):
+    log_ps, previous, y = some_log_ps()
+    states, nats = learn_blocks(log_ps, previous, y, length)
+    for t, (state, of_block) in enumerate(zip(states[:-1], nats.reshape(-1, length, 3), strict=True)):
+        block = slice(t * length, (t + 1) * length)
+        mixed = np.asarray(mix_jitted(state, log_ps[block], previous[block]))
+        np.testing.assert_allclose(-mixed[np.arange(length), :, y[block]], of_block, rtol=1e-5)
+    changed = np.append(y[:-1], (y[-1] + 1) % V).astype(np.int32)
+    np.testing.assert_array_equal(learn_blocks(log_ps, previous, changed, length)[1][:-1], nats[:-1])
+
+
+@functools.cache
+def learn_long(length):
+    """A program that reads a long text in blocks."""
+
+    def run(log_ps, previous, y):
+        groups = np.ones((1, log_ps.shape[1]), bool)
+        blocks = jax.tree.map(lambda each: each.reshape(-1, length, *each.shape[1:]), (log_ps, previous, y))
+        _, nats = jax.lax.scan(
+            lambda state, block: learn_mixture(state, *block), start_mixture(groups, log_ps.shape[2]), blocks
+        )
+        return nats.reshape(-1)
+
+    return jax.jit(run)
+
+
+@pytest.mark.parametrize("length", [1, 10, 100])
+@pytest.mark.parametrize("members", ["far better", "useless", "surely wrong", "diverges", "the best diverges", "turns wrong"])
+def test_a_mixture_is_hardly_worse_than_its_best_member(members, length):
+    rng, time, vocab_size = np.random.default_rng(1), 5_000, 20
+    logits = rng.normal(0, 1, (time, 4, vocab_size))
+    y = rng.integers(0, vocab_size, time).astype(np.int32)
+    logits[np.arange(time), :, y] += [3.0, 1.0, 1.0, 0.5] if members == "far better" else [2.0, 2.1, 1.9, 1.0]
+    wrong = logits.copy()
+    wrong[np.arange(time), :, (y + 1) % vocab_size] += 60
+    half = time // 2
+    if members == "useless":
+        logits[:, 3] = 0
+    elif members == "surely wrong":
+        logits[:, 3] = wrong[:, 3]
+    elif members == "diverges":
+        logits[half:, 3] = np.nan
+    elif members == "the best diverges":
+        logits[np.arange(half), 0, y[:half]] += 2
+        logits[half:, 0] = np.nan
+    elif members == "turns wrong":
+        logits[np.arange(half), 0, y[:half]] += 2
+        logits[half:, 0] = wrong[half:, 0]
+    log_ps = np.asarray(jax.nn.log_softmax(logits.astype(np.float32)))
+    nats = np.asarray(learn_long(length)(log_ps, np.append(np.int32(0), y[:-1]), y), np.float64)
+    known = np.where(np.isnan(log_ps), -math.log(vocab_size), log_ps)
+    assert nats.mean() <= -known[np.arange(time), :, y].mean(axis=0, dtype=np.float64).max() + 0.01
