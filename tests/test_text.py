@@ -100,6 +100,15 @@ def test_each_character_is_in_exactly_one_part(num_characters, validation, heldo
     assert whole.tolist() == list(range(num_characters))
 
 
+@given(st.integers(1, 1_000), st.floats(0, 0.49), st.floats(0, 0.49), st.integers(1, 20), st.integers(1, 1_100))
+def test_what_stands_before_the_heldout_part_is_put_in_order(num_characters, validation, heldout, num_pieces, most):
+    """The last characters of it, however many pieces the validation part was cut into."""
+    whole = np.arange(num_characters)
+    parts = text.split(whole, validation, heldout, num_pieces)
+    expected = whole[: num_characters - len(parts.heldout)][-most:]
+    assert text.before_heldout(parts, num_pieces, most).tolist() == expected.tolist()
+
+
 @given(st.integers(2, 20), st.integers(100, 3_000), st.integers(0, 500))
 def test_pieces_of_the_validation_part_are_even_and_stand_among_the_training_part(num_pieces, num_train, num_validation):
     pieces = text.place_validation(text.Lengths(num_train, num_validation, 10), num_pieces)

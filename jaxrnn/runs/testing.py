@@ -88,7 +88,7 @@ def measure(
     num_streams, until = config.learning.num_streams, begun + TRAIN_SHARE * limits.seconds
     trained = to_streams(data.train[-MOST_TRAINED:], num_streams)
     read = evaluation.frozen_pieces(model, params, trained, key)
-    train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1)))
+    train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1, num_streams)))
     yield Testing("counting", 0, 0)
     most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
     pieces = auto.resolve_validation_pieces(config, data.num_used)
@@ -115,14 +115,18 @@ def score(
 
 
 def _read_until(
-    pieces: Iterator[Columns] | Iterator[Float[np.ndarray, " read"]], until: float, part: str, num_characters: int
+    pieces: Iterator[Columns] | Iterator[Float[np.ndarray, " read"]],
+    until: float,
+    part: str,
+    num_losses: int,
+    num_streams: int = 1,  # that each loss is the mean of
 ) -> Generator[Testing, None, list]:
     """Read pieces of a part until time is up."""
     read, num_read = [], 0
     for piece in pieces:
         read.append(piece)
-        num_read += len(piece.of_all if isinstance(piece, Columns) else piece)
-        yield Testing(part, num_read, num_characters)
+        num_read += len(piece.of_all if isinstance(piece, Columns) else piece) * num_streams
+        yield Testing(part, num_read, num_losses * num_streams)
         if time.perf_counter() > until and num_read >= LEAST_CHARACTERS:
             break
     return read

@@ -1,0 +1,184 @@
+"""Reading a text with network and counts together, and testing on the parts of a text."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.config import build, settings
+from jaxrnn.data import text as texts
+from jaxrnn.models.counts import count_model
+from jaxrnn.runs import testing
+from jaxrnn.scoring import evaluation, together
+from jaxrnn.scoring.evaluation import DynamicSettings
+from jaxrnn.training.mixed import Columns
+
+V = 7  # characters of the common model
+KEY = 5
+HOW = {length: DynamicSettings("sgd", (0.1, 0.3), length) for length in (1, 16)}
+ONE_RATE = DynamicSettings("sgd", (0.1,), 16)
+COUNTS = (count_model(V, 3, 3_000), count_model(V, 2, 3_000, begins=np.arange(V) == 1))
+FIXED = DynamicSettings("sgd", (0.1,), 1)
+PIECES = 3
+
+
+@pytest.fixture(scope="module")
+def readers(model):
+    return {how: together.make_reader(model, how, COUNTS) for how in (*HOW.values(), ONE_RATE)}
+
+
+def read_all(reader, params, ids, before=()):
+    counts = reader.init_counts()
+    counts = reader.count_text(counts, before) if len(before) else counts
+    return list(together.read_on(reader, params, counts, ids, jax.random.key(KEY)))
+
+
+def joined(pieces):
+    """The columns of all pieces."""
+    return Columns(*map(np.concatenate, zip(*pieces, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def read(readers, params, ids):
+    """What was read of 60 characters in blocks of 16: the last eleven fill none."""
+    return read_all(readers[HOW[16]], params, ids[:60])
+
+
+@pytest.mark.parametrize(("length", "size", "lengths"), [(1, 60, [32, 27]), (16, 60, [32, 16, 11]), (16, 5, [4])])
+def test_each_character_but_the_first_is_scored(readers, params, ids, length, size, lengths, monkeypatch):
+    monkeypatch.setattr(together, "UPDATES_PER_CALL", 320)  # 32 characters at a time
+    before = jax.tree.map(np.array, params)
+    pieces = read_all(readers[HOW[length]], params, ids[:size])
+    assert [[len(column) for column in piece] for piece in pieces] == [[each] * 5 for each in lengths]
+    assert all(np.isfinite(column).all() for piece in pieces for column in piece)
+    jax.tree.map(np.testing.assert_array_equal, before, params)
+
+
+def test_each_network_is_what_it_is_alone_to_the_last_character(read, model, params, ids):
+    frozen = evaluation.frozen_evaluation(model)(params, ids[:60], jax.random.key(KEY))
+    evaluate = evaluation.rate_evaluation(model, HOW[16])
+    learning = [evaluate(params, ids[:60], jax.random.key(KEY), rate) for rate in HOW[16].rates]
+    np.testing.assert_allclose(joined(read).networks, np.stack([frozen, *learning], axis=1), rtol=2e-5)
+
+
+def test_counts_go_on_from_the_text_before(readers, read, params, ids):
+    """Read on, they are what they are after having read all from its beginning; what fills no block is counted, too."""
+    found = joined(read_all(readers[HOW[16]], params, ids[25:60], ids[:25]))
+    np.testing.assert_allclose(found.counts, joined(read).counts[25:], rtol=1e-5, atol=1e-6)
+
+
+def test_a_single_rate_is_the_network_itself(readers, model, params, ids):
+    pieces = read_all(readers[ONE_RATE], params, ids[:60])
+    scores, found = together.mean_scores(pieces), joined(pieces)
+    alone = evaluation.dynamic_evaluation(model, ONE_RATE)(params, ids[:60], jax.random.key(KEY))
+    assert scores.num_characters == 59
+    assert scores.dynamic_nats == pytest.approx(alone.mean(), rel=1e-5)
+    assert scores.dynamic_nats != pytest.approx(found.of_networks.mean(), rel=1e-5)
+
+
+def test_several_rates_are_their_mixture(read):
+    scores, found = together.mean_scores(read), joined(read)
+    columns = found.networks[:, 0], found.of_networks, found.of_counts, found.of_all
+    assert scores == (59, *(pytest.approx(column.mean(dtype=np.float64), rel=1e-6) for column in columns))
+    assert len({round(nats, 4) for nats in scores[1:]}) == 4  # else one could stand for another
+
+
+def test_words_end_where_neither_letter_nor_digit_stands():
+    characters, written = "\n '0aé", "a0 é'a\na"
+    by_words = together.make_counts(characters, 100)[1]
+    expected = count_model(6, together.WORDS, 908, begins=np.array([True, True, True, False, False, False]))
+    contexts = []
+    for model in (by_words, expected):
+        state = model.init()
+        for character in written:
+            state, _ = model.learn(state, jnp.int32(characters.index(character)))
+        contexts.append(state.contexts)
+    np.testing.assert_array_equal(*contexts)
+    assert len(set(contexts[0].tolist())) > 2
+
+
+@pytest.fixture(scope="module")
+def tested():
+    """Settings, text, model and weights of a run with several validation pieces."""
+    small = settings.PRESETS["notebook"]
+    small = dataclasses.replace(
+        small,
+        text=settings.TextConfig(max_characters=4_000, validation_fraction=0.1, validation_pieces=PIECES, heldout_fraction=0.3),
+        model=settings.ModelConfig(hidden_size=8),
+    )
+    data = build.load_data(small)
+    model = build.build_model(small, data.vocabulary)
+    return small, data, model, model.init(jax.random.key(7))
+
+
+def measuring(small, data, model, params, characters=0, seconds=math.inf):
+    return testing.measure(small, data, model, params, FIXED, testing.TestLimits(characters, seconds))
+
+
+def noted(test):
+    """What a test has said, and what it has found."""
+    events, found = [], []
+
+    def run():
+        found.append((yield from test))
+
+    events.extend(run())
+    return events, *found
+
+
+def test_a_test_counts_all_that_stands_before_the_heldout_part(tested):
+    """Training and validation part in the order of the text."""
+    small, data, model, params = tested
+    events, found = noted(measuring(*tested))
+    ids = texts.read_ids("comedie", 4_000).ids
+    counts = together.make_counts(data.vocabulary.characters, len(ids))
+    reader, key = together.make_reader(model, FIXED, counts), build.make_keys(small.run.seed).evaluation
+    counted = reader.count_text(reader.init_counts(), ids[:2_800])
+    expected = together.mean_scores(list(together.read_on(reader, params, counted, ids[2_800:], key)))
+    assert found.scores == pytest.approx(expected, rel=1e-6)
+    assert found.scores.num_characters == 1_199
+    assert found.train_characters == len(data.train) - 1
+    assert [(event.part, event.characters, event.of) for event in events] == [
+        ("training text", 2_399, 2_399),
+        ("counting", 0, 0),
+        ("held-out text", 1_000, 1_199),
+        ("held-out text", 1_199, 1_199),
+    ]
+
+
+@pytest.mark.parametrize(("characters", "scored"), [(1, 1), (50, 50), (5_000, 1_199)])
+def test_a_limit_of_characters_tests_exactly_so_many(tested, characters, scored):
+    found = testing.run_to_end(measuring(*tested, characters=characters))
+    assert found.scores.num_characters == scored
+
+
+def test_of_streams_all_characters_are_told(tested):
+    small, *others = tested
+    small = dataclasses.replace(small, learning=dataclasses.replace(small.learning, num_streams=3))
+    event = next(measuring(small, *others))
+    assert event == ("training text", 2_397, 2_397)
+
+
+def test_without_time_the_least_is_tested_and_said(tested, monkeypatch):
+    monkeypatch.setattr(together, "UPDATES_PER_CALL", 2_600)  # 260 characters at a time
+    found = testing.run_to_end(measuring(*tested, seconds=0.0))
+    assert testing.LEAST_CHARACTERS == 1_000
+    assert found.scores.num_characters == 1_040
+    assert found.train_characters >= testing.LEAST_CHARACTERS
+    whole = testing.run_to_end(measuring(*tested, characters=1_040))
+    assert found.scores.frozen_nats == whole.scores.frozen_nats
+    assert found.scores.counts_nats > whole.scores.counts_nats  # fewer characters before were counted
+
+
+def test_another_text_is_scored_without_any_before(tested):
+    small, data, model, params = tested
+    ids, characters = texts.read_ids("comedie", 4_000).ids, data.vocabulary.characters
+    scores = testing.run_to_end(testing.score(small, characters, model, params, ids, FIXED))
+    reader = together.make_reader(model, FIXED, together.make_counts(characters, 4_000))
+    key = build.make_keys(small.run.seed).evaluation
+    expected = together.mean_scores(list(together.read_on(reader, params, reader.init_counts(), ids, key)))
+    assert scores == pytest.approx(expected, rel=1e-6)
+    assert scores.num_characters == 3_999
