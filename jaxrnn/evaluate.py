@@ -1,4 +1,4 @@
-"""Measure how well a model predicts a text: with frozen weights, and with dynamic evaluation (learning goes on).
+"""Measure how well a model predicts a text: with frozen weights, with dynamic evaluation (learning goes on), and with counts.
 
 By default that is the run's own text, training and held-out part.
 """

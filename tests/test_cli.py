@@ -152,3 +152,31 @@ def test_modules_are_imported_meanwhile_without_a_word(monkeypatch):
     cli.import_in_background("jaxrnn.there_is_none").join()
     cli.import_in_background("colorsys").join()
     assert "colorsys" in sys.modules
+
+
+def test_network_and_counts_write_together(trained, capsys):
+    run = str(trained / "runs" / "notebook-comedie-0")
+    sample.main([run, "--mixed", "--length", "80"])
+    first = capsys.readouterr().out
+    sample.main([run, "--mixed", "--length", "80"])
+    assert capsys.readouterr().out == first
+    sample.main([run, "--length", "80"])
+    assert capsys.readouterr().out != first
+    assert len(first) == 82  # a full stop before, a line break after
+
+
+def test_a_mixture_needs_the_text_of_its_run(trained, tmp_path, monkeypatch, capsys):
+    run_dir = tmp_path / "moved"
+    text = tmp_path / "text.txt"
+    text.write_text("Bonsoir, Nicette.\n" * 80, encoding="utf-8")
+    train.main([*SMALL, "--text", str(text), "--epochs", "1", "--run-dir", str(run_dir)])
+    text.write_text("Bonjour, Nicette.\n" * 80, encoding="utf-8")
+    capsys.readouterr()
+    for expected in ("is not the one that this run was trained on", "is no longer at"):
+        with pytest.raises(SystemExit) as ended:
+            sample.main([str(run_dir), "--mixed"])
+        assert ended.value.code == 2
+        message = capsys.readouterr().err
+        assert expected in message
+        assert "leave --mixed out" in message
+        text.unlink()

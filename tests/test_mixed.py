@@ -153,3 +153,16 @@ def test_there_is_no_scan_and_no_copy_of_a_tree(model, params, ids, length):
     assert "s32[777,8]" in compiled
     assert "s32[888,8]" in compiled
     assert not re.findall(r"= s32\[(?:777|888),8\]\S* copy\(", compiled)
+
+
+@pytest.mark.parametrize("length", [48, 192])
+def test_mixtures_learn_within_a_long_block(model, params, ids, length):
+    """The counts' mixture is that of blocks of 16, to the last digits, although the networks wait for the end of theirs."""
+
+    def mixed_counts(length):
+        learner = mixed(model, length, (None,), COUNTS)
+        drive = fast_driver(learner, 384 // length)
+        start = copy_arrays(learner.begin(params, jax.random.key(5)))
+        return columns(drive(start, jnp.asarray(text(ids)), 384 // length)[1], 1).of_counts
+
+    np.testing.assert_allclose(mixed_counts(length), mixed_counts(16), rtol=1e-5)

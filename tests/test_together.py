@@ -164,6 +164,7 @@ def test_of_streams_all_characters_are_told(tested):
 
 def test_without_time_the_least_is_tested_and_said(tested, monkeypatch):
     monkeypatch.setattr(together, "UPDATES_PER_CALL", 2_600)  # 260 characters at a time
+    monkeypatch.setattr(testing, "LEAST_HELDOUT", 1_000)
     found = testing.run_to_end(measuring(*tested, seconds=0.0))
     assert testing.LEAST_CHARACTERS == 1_000
     assert found.scores.num_characters == 1_040

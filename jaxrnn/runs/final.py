@@ -34,7 +34,7 @@ TEST_SHARE, LEAST_SECONDS = 0.1, 10.0  # of the time of training, for testing a 
 
 
 def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, None]:
-    """Test the model. The four numbers are logged and shown before the picture is drawn, which may fail.
+    """Test the model. The numbers are logged and shown before the picture is drawn, which may fail.
 
     Raises:
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
@@ -146,7 +146,7 @@ def describe_test(task: Task, snapshot: Snapshot, result: Result, floor: float |
     """Summary lines for the final report: weights, what was tested, choice of dynamic evaluation, entropy floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     part, whole = result.scores.num_characters, len(task.data.heldout) - 1
-    short = f"the first {part:,} of {whole:,} characters (--test-characters 0 tests all)"
+    short = f"the first {part:,} of {whole:,} characters (jaxrnn.evaluate tests all)"
     partly = f"{result.train_characters:,} of its {len(task.data.train):,} characters tested"
     return {
         **describe_last_epoch(task, snapshot),

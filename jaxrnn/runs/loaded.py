@@ -49,7 +49,7 @@ class Run(NamedTuple):
     params: Params  # the best weights if a validation part tells them, else the newest
     num_characters: int  # of the text that were used
     numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end
-    dynamic: DynamicSettings | None  # how the last of the four went on learning
+    dynamic: DynamicSettings | None  # how the network went on learning in the test
 
     def __repr__(self) -> str:
         ended = f"; held out {self.numbers.heldout_nats:.4f} nats" if self.numbers else "; not finished"

@@ -1,5 +1,8 @@
 """The text that a run was trained on, read again; and what a mixture learns from it."""
 
+import jax
+import numpy as np
+
 from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
@@ -36,14 +39,17 @@ def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -
 def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, MixedParams]:
     """Count the text of a run, and mix with its network: weights of the mixture are learned on the validation part.
 
-    Without a validation part they are learned on the end of the training part.
+    Without a validation part they are learned on the end of the training part, which the network knows and the counts do not, so
+    that it gets more weight than it deserves.
     """
-    counted, mixed = data.train, data.validation[:MOST_MIXED]
+    counted, mixed = np.concatenate([data.train, data.validation[:-MOST_MIXED]]), data.validation[-MOST_MIXED:]
     if not mixed.size:
         cut = len(data.train) - min(MOST_MIXED, len(data.train) // 10)
         counted, mixed = data.train[:cut], data.train[cut:]
     counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
     key = build.make_keys(run.config.run.seed).evaluation
-    states = together.make_counter(counts)(tuple(each.init() for each in counts), counted[-together.MOST_COUNTED :])
+    states = together.make_counter(counts)(
+        jax.jit(lambda: tuple(each.init() for each in counts))(), counted[-together.MOST_COUNTED :]
+    )
     memory = together.learn_to_mix(run.model, params, counts, states, mixed, key)
     return mixed_model(run.model, counts), MixedParams(params, memory.counts, memory.mixture)

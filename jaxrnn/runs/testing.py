@@ -30,7 +30,9 @@ COUNTED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = (
     10_000,
     200,
 )  # guesses, to know beforehand what there is time for
-LEAST_CHARACTERS = 1_000  # that are tested, however little time there is
+# Characters that are tested, however little time there is, of the training and of the held-out part: so short a text as the
+# comedy is always tested to its end.
+LEAST_CHARACTERS, LEAST_HELDOUT = 1_000, 8_000
 MOST_TRAINED = 4_000_000  # characters of the training part that are tested, its last ones
 
 Found = TypeVar("Found", "Result", Scores)
@@ -85,7 +87,7 @@ def measure(
     """
     begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
     how = how or resolve_dynamic(config, data, model, params, limits.seconds)
-    num_streams, until = config.learning.num_streams, begun + TRAIN_SHARE * limits.seconds
+    num_streams, until = config.learning.num_streams, time.perf_counter() + TRAIN_SHARE * limits.seconds
     trained = to_streams(data.train[-MOST_TRAINED:], num_streams)
     read = evaluation.frozen_pieces(model, params, trained, key)
     train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1, num_streams)))
@@ -99,7 +101,7 @@ def measure(
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
     counted = reader.count_text(reader.init_counts(), before)
     read = together.read_on(reader, params, counted, heldout, key)
-    of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1)
+    of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
     return Result(mean_nats(train), len(train) * num_streams, together.mean_scores(of_heldout), how)
 
 
@@ -120,6 +122,7 @@ def _read_until(
     part: str,
     num_losses: int,
     num_streams: int = 1,  # that each loss is the mean of
+    least: int = LEAST_CHARACTERS,
 ) -> Generator[Testing, None, list]:
     """Read pieces of a part until time is up."""
     read, num_read = [], 0
@@ -127,7 +130,7 @@ def _read_until(
         read.append(piece)
         num_read += len(piece.of_all if isinstance(piece, Columns) else piece) * num_streams
         yield Testing(part, num_read, num_losses * num_streams)
-        if time.perf_counter() > until and num_read >= LEAST_CHARACTERS:
+        if time.perf_counter() > until and num_read >= least:
             break
     return read
 

@@ -4,6 +4,7 @@ import math
 import time
 from typing import NamedTuple
 
+from jaxrnn.config.settings import AUTO, resolved
 from jaxrnn.runs.advance import with_num_updates
 from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.runtime import devices
@@ -41,7 +42,9 @@ def seconds_to_test(task: Task) -> float:
     """
     whole = 60 * task.config.learning.minutes
     most = max(TEST_SHARE * whole, min(SECONDS_TO_COMPILE, whole / 2))
-    return min(most, SECONDS_TO_COMPILE + SECONDS_PER_TESTED * len(task.data.heldout))
+    wanted = task.config.evaluation.test_characters
+    num_tested = min(len(task.data.heldout), len(task.data.heldout) if wanted in (0, AUTO) else resolved(wanted))
+    return min(most, SECONDS_TO_COMPILE + SECONDS_PER_TESTED * num_tested)
 
 
 def is_due(budget: TimeBudget) -> bool:

@@ -24,7 +24,9 @@ WORDS = 4  # the longest word context: this word and three before it. Beside cha
 # Nodes of a tree: enough for short texts, whatever they are; longer ones repeat themselves. 96 MiB at most. The 1.7 million
 # characters of Molière need 2.4 and 3.0 million nodes.
 SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
-MOST_COUNTED = 2_000_000  # characters before the text that is scored: the last ones, so that no tree gets full
+MOST_COUNTED = (
+    2_000_000  # characters before the text that is scored, the last ones: a tree gets full only by a text without repetitions
+)
 
 
 class Scores(NamedTuple):
@@ -157,7 +159,9 @@ def _begin(
     state = mixed.begin_with(model, optimizers, counts, params, key)
     # A driver overwrites its state, in which no two networks may share their weights.
     own = copy_arrays(state._replace(memory=state.memory._replace(counts=())))
-    return own._replace(memory=own.memory._replace(counts=counts))
+    # All on the device of the weights: what is bound to no device at first would be after a call, and be compiled for anew.
+    (device,) = jax.tree.leaves(params)[0].devices()
+    return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), device)
 
 
 def _read_rest(reader: Reader, state: State, ids: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, "read columns"]:
