@@ -18,5 +18,8 @@ LossColumns: TypeAlias = Float[Array, "length ..."]  # the same, or a column for
 RandomKey: TypeAlias = Key[Array, ""]
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
+# What a model's step takes and carries on: weights and a recurrent state, or also counts and places in them.
+ModelParams: TypeAlias = PyTree[Array]
+ModelCarry: TypeAlias = PyTree[Array]
 Carry: TypeAlias = PyTree[Float[Array, "..."]]  # each array is [*streams, ...]
 Memory: TypeAlias = PyTree[Array]  # what a rule carries between updates; () for none

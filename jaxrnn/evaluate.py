@@ -113,11 +113,12 @@ def _own_text(
 ) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
     found = run_to_end(testing.measure(config, data, run.model, params, how, TestLimits(options.test_characters)))
     part = found.scores.num_characters
-    short = "" if part == len(data.heldout) - 1 else f"; its first {part:,} characters"
+    short = "" if part == len(data.heldout) - 1 else f"; its first {pluralize(part, 'character')}"
     names = ("train_nats", "heldout_nats", "heldout_dynamic_nats", "heldout_counts_nats", "heldout_mixed_nats")
     numbers = dict(zip(names, (found.train_nats, *found.scores[1:]), strict=True))
     floor = source_nats(data, part)
-    least = {} if floor is None else {"source_nats": (floor, "held-out text, its source itself: none is better on average")}
+    of_source = f"held-out text, its source itself: none is better on average{short}"
+    least = {} if floor is None else {"source_nats": (floor, of_source)}
     of_part = {name: "" if name == "train_nats" else short for name in names}
     shown = {name: (value, report.MEANINGS[name] + of_part[name]) for name, value in numbers.items()}
     return shown | least, {"heldout_characters": part, "train_characters": found.train_characters}
@@ -135,7 +136,8 @@ def _other_text(
         ids = vocabulary.encode(run.vocabulary, text)
     except InputError as error:
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
-    ids = ids[: options.test_characters + 1] if options.test_characters else ids
+    if 0 < options.test_characters < len(ids) - 1:
+        ids, name = ids[: options.test_characters + 1], f"{name}, its first {pluralize(options.test_characters, 'character')}"
     scores = run_to_end(testing.score(run.config, run.vocabulary.characters, run.model, params, ids, how))
     numbers = {
         "frozen_nats": (scores.frozen_nats, f"{name}, weights frozen"),

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.array_types import ModelParams, RandomKey
 from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _print_sample(
     known: Vocabulary,
     model: Model,
-    params: Params,
+    params: ModelParams,
     prompt_ids: Int[np.ndarray, " prompt"],
     config: SampleConfig,
     key: RandomKey,

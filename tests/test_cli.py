@@ -179,4 +179,4 @@ def test_a_mixture_needs_the_text_of_its_run(trained, tmp_path, monkeypatch, cap
         message = capsys.readouterr().err
         assert expected in message
         assert "leave --mixed out" in message
-        text.unlink()
+        text.unlink(missing_ok=True)

@@ -242,10 +242,10 @@ def sample_lines(sample: str, columns: int | None) -> list[str]:
     return lines[:SAMPLE_LINES]
 
 
-def show_numbers(screen: Console, numbers: FinalNumbers) -> None:
-    """Show the final numbers."""
+def show_numbers(screen: Console, numbers: FinalNumbers, parts: Mapping[str, str]) -> None:
+    """Show the final numbers, and for each of only a part of the text which part that is."""
     screen.print()
-    show_losses(screen, {MEANINGS[name]: nats for name, nats in numbers._asdict().items()})
+    show_losses(screen, {MEANINGS[name] + parts.get(name, ""): nats for name, nats in numbers._asdict().items()})
     screen.print()
 
 

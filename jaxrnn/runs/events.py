@@ -57,6 +57,7 @@ class Tested(NamedTuple):
     """The run was tested: its final numbers, and what should be changed."""
 
     numbers: FinalNumbers
+    parts: Mapping[str, str]  # by name of a number: which characters it is of, if not of all
     verdicts: list[str]
 
 

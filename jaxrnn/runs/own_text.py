@@ -39,8 +39,8 @@ def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -
 def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, MixedParams]:
     """Count the text of a run, and mix with its network: weights of the mixture are learned on the validation part.
 
-    Without a validation part they are learned on the end of the training part, which the network knows and the counts do not, so
-    that it gets more weight than it deserves.
+    Without a validation part they are learned on the end of the training part, which only the network knows: it then gets more
+    weight than it deserves.
     """
     counted, mixed = np.concatenate([data.train, data.validation[:-MOST_MIXED]]), data.validation[-MOST_MIXED:]
     if not mixed.size:

@@ -43,7 +43,7 @@ def _show_result(screen: Console, event: Event) -> None:
     elif isinstance(event, PassedOver):
         report.warn_of_rejected(event.rejected)
     elif isinstance(event, Tested):
-        report.show_numbers(screen, event.numbers)
+        report.show_numbers(screen, event.numbers, event.parts)
         report.show_verdicts(screen, event.verdicts)
     elif isinstance(event, Finished):
         report.show_facts(screen, event.facts)

@@ -32,7 +32,7 @@ COUNTED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = (
 )  # guesses, to know beforehand what there is time for
 # Characters that are tested, however little time there is, of the training and of the held-out part: so short a text as the
 # comedy is always tested to its end.
-LEAST_CHARACTERS, LEAST_HELDOUT = 1_000, 8_000
+LEAST_CHARACTERS, LEAST_HELDOUT = 100_000, 8_000
 MOST_TRAINED = 4_000_000  # characters of the training part that are tested, its last ones
 
 Found = TypeVar("Found", "Result", Scores)
@@ -137,7 +137,7 @@ def _read_until(
 
 def _most(characters: int, seconds: float, per_second: int) -> int:
     """Limit a number of characters to those for which there is time, but for the least."""
-    return characters if seconds == math.inf else min(characters, max(LEAST_CHARACTERS, int(seconds * per_second)))
+    return characters if seconds == math.inf else min(characters, max(LEAST_HELDOUT, int(seconds * per_second)))
 
 
 def source_nats(data: Data, num_characters: int) -> float | None:

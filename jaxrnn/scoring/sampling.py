@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn.array_types import Carry, Logits, Params, RandomKey
+from jaxrnn.array_types import Logits, ModelCarry, ModelParams, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model
@@ -21,7 +21,7 @@ TEMPERATURE = 0.7  # of displayed samples: readable but not repetitive
 
 def sample(
     model: Model,
-    params: Params,
+    params: ModelParams,
     prompt_ids: Int[np.ndarray, " prompt"],
     length: int,
     *,
@@ -47,7 +47,7 @@ def sample(
 
 def sample_blocks(
     model: Model,
-    params: Params,
+    params: ModelParams,
     prompt_ids: Int[np.ndarray, " prompt"],
     *,
     key: RandomKey,
@@ -109,10 +109,10 @@ def nucleus(
     return logits >= ranked[num_kept - 1]
 
 
-def read_prompt(model: Model) -> Callable[..., tuple[Carry, Logits]]:
+def read_prompt(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
     """Make a pure function (params, carry, ids) -> carry and logits after the last character."""
 
-    def read(params: Params, carry: Carry, ids: Int[Array, " prompt"]) -> tuple[Carry, Logits]:
+    def read(params: ModelParams, carry: ModelCarry, ids: Int[Array, " prompt"]) -> tuple[ModelCarry, Logits]:
         def unfinished(loop: tuple) -> Array:
             t, _, _ = loop
             return t < ids.shape[0]
@@ -128,14 +128,14 @@ def read_prompt(model: Model) -> Callable[..., tuple[Carry, Logits]]:
     return read
 
 
-def write_block(model: Model, restricted: bool) -> Callable[..., tuple[Carry, Logits, Int[Array, " block"]]]:
+def write_block(model: Model, restricted: bool) -> Callable[..., tuple[ModelCarry, Logits, Int[Array, " block"]]]:
     """Make a pure function (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids[`BLOCK`].
 
     The ids are block number `block` of the text drawn with the key. Without `restricted`, top_k and top_p are ignored, which
     saves a sort per character.
     """
 
-    def write(params: Params, carry: Carry, logits: Logits, key: RandomKey, block: Array, *how: Array):
+    def write(params: ModelParams, carry: ModelCarry, logits: Logits, key: RandomKey, block: Array, *how: Array):
         temperature, top_k, top_p = how
         key = jax.random.fold_in(key, block)  # inside: a separate call takes as long as drawing 30 characters
         noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw per character
