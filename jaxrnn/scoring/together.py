@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
@@ -79,7 +78,7 @@ def make_reader(
         rest=mixed.mixed(model, 1, frozen, counts),
         count_text=make_counter(counts),
         init_counts=jax.jit(lambda: tuple(each.init() for each in counts)),  # in place: half of the memory
-        begin=partial(_begin, model, (None, *learning)),
+        begin=partial(mixed.begin_with, model, (None, *learning)),
     )
 
 
@@ -118,7 +117,7 @@ def read_on(
     Args:
       counts: of the text before it; used up.
     """
-    state = reader.begin(counts, params, key)
+    state = _separate(reader.begin(counts, params, key))
     length = reader.learner.length
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     end = (len(ids) - 1) // length * length
@@ -144,23 +143,16 @@ def learn_to_mix(
       counts: of the text before it; used up.
     """
     learner = mixed.mixed(model, 1, (None,), models)
-    drive, state = fast_driver(learner, UPDATES_PER_CALL // 10), _begin(model, (None,), counts, params, key)
+    state = _separate(mixed.begin_with(model, (None,), counts, params, key))
+    drive = fast_driver(learner, UPDATES_PER_CALL // 10)
     return read_padded(drive, state, ids, UPDATES_PER_CALL // 10, 1)[0].memory
 
 
-def _begin(
-    model: Model,
-    optimizers: tuple[optax.GradientTransformation | None, ...],
-    counts: tuple[Counts, ...],
-    params: Params,
-    key: RandomKey,
-) -> State:
-    """Begin with counts, of which the trees are too large to be copied."""
-    state = mixed.begin_with(model, optimizers, counts, params, key)
-    # A driver overwrites its state, in which no two networks may share their weights.
-    own = copy_arrays(state._replace(memory=state.memory._replace(counts=())))
+def _separate(state: State) -> State:
+    """Give each network its own weights, which a driver overwrites; the trees, too large to be copied, stay as they are."""
+    own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
     # All on the device of the weights: what is bound to no device at first would be after a call, and be compiled for anew.
-    (device,) = jax.tree.leaves(params)[0].devices()
+    (device,) = jax.tree.leaves(state.params)[0].devices()
     return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), device)
 
 
