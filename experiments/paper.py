@@ -44,7 +44,7 @@ from jaxrnn.config import auto, build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.models import ngram
-from jaxrnn.models.mixture import interpolate
+from jaxrnn.models.interpolation import interpolate
 from jaxrnn.runs.advance import advance, is_finished
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.task import Task, prepare

@@ -7,14 +7,15 @@ so that the probabilities sum to 1. The shortest context is interpolated with 1 
 longest context first, then after shorter ones until the first at which it had been counted before: shorter contexts count
 contexts, not characters ("update exclusion", which gives the counts of Kneser & Ney while the text is still being read).
 
-The contexts are a tree in one array. All loops are over single numbers in it, because XLA compiles such loops to machine code
-that runs without a call per operation. Compile them with `training.drivers.cpu_compiler_options`: without these, XLA copies the
-tree at each character, which takes a thousand times longer.
+The counts themselves say more than these probabilities (`Evidence`): `mixture` learns what each context's counts are worth.
+
+Compile with `training.drivers.cpu_compiler_options`: without these options XLA copies the tree (`count_tree`) at each
+character, which takes a thousand times longer.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,30 +23,29 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn.errors import InputError
-
-# Columns of a node. As a character after the context of its parent: the character, its count, and the next character there.
-CHARACTER, COUNT, NEXT = 0, 1, 2
-# As a context: the sum of counts, how many characters have count 1, 2 and more, and the first character; 0 = no such node.
-TOTAL, ONCE, TWICE, MORE, FIRST = 3, 4, 5, 6, 7
-NUM_COLUMNS = 8
-NODE_BYTES = 4 * NUM_COLUMNS
-ROOT = 0  # the empty context
+from jaxrnn.models import count_tree as tree
+from jaxrnn.models.binary_code import BinaryCode, make_code
 
 # Characters in the longest context. Held-out nats per character on Molière: 6 1.185, 8 1.168, 12 1.166, which takes three times
 # the memory. The discounts are the best of four for 8; for 12 (0.9, 1.4, 2.0) are.
 ORDER = 8
 DISCOUNTS = (0.8, 1.2, 1.6)
 
-Nodes: TypeAlias = Int[Array, "capacity 8"]
-Number: TypeAlias = Int[Array, ""]
-
 
 class Counts(NamedTuple):
     """What was counted, and where the reader is: arrays only."""
 
-    nodes: Nodes  # i32
-    num_nodes: Number  # in use, i32
+    nodes: tree.Nodes  # i32
+    num_nodes: tree.Number  # in use, i32
     contexts: Int[Array, " contexts"]  # nodes of the contexts of the next character, shortest first, i32; -1 = not in the tree
+
+
+class Evidence(NamedTuple):
+    """What was counted before a character y: the probabilities, and the counts by how many decisions of y's code are shared."""
+
+    p: Float[Array, " vocab"]
+    agreeing: Int[Array, "contexts agreed"]  # after each context, of all characters that share so many decisions with y
+    last: Int[Array, " contexts"]  # how many are shared by the character that came last there; -1 = unknown
 
 
 class CountModel(NamedTuple):
@@ -53,10 +53,12 @@ class CountModel(NamedTuple):
 
     init: Callable[[], Counts]
     restart: Callable[[Counts], Counts]  # a new text: contexts anew, counts kept
-    learn: Callable[[Counts, Number], tuple[Counts, Float[Array, ""]]]  # count a character -> its probability before
-    read: Callable[[Counts, Number], tuple[Counts, Float[Array, " vocab"]]]  # count a character -> all probabilities before
+    learn: Callable[[Counts, tree.Number], tuple[Counts, Float[Array, ""]]]  # count a character -> its probability before
+    read: Callable[[Counts, tree.Number], tuple[Counts, Evidence]]  # count a character -> what was known before
     predict: Callable[[Counts], Float[Array, " vocab"]]
-    advance: Callable[[Counts, Number], Counts]  # read a character without counting it
+    followers: Callable[[Counts], tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]]  # their counts; the last one
+    advance: Callable[[Counts, tree.Number], Counts]  # read a character without counting it
+    num_contexts: int
 
 
 class _Kind(NamedTuple):
@@ -68,6 +70,7 @@ class _Kind(NamedTuple):
     begins: Bool[np.ndarray, " vocab"] | None
     discounts: tuple[float, float, float]
     dtype: Any
+    code: BinaryCode
 
 
 def count_model(
@@ -98,29 +101,33 @@ def count_model(
             f"order is {order}, capacity {capacity}, discounts {discounts}; they must be at least 1, at least "
             f"{vocab_size + 2}, and over 0 and under 1, 2 and 3"
         )
-    kind = _Kind(vocab_size, order, capacity, begins, discounts, dtype)
+    kind = _Kind(vocab_size, order, capacity, begins, discounts, dtype, make_code(vocab_size))
     return CountModel(
         init=partial(_init, kind),
         restart=partial(_restart, kind),
-        learn=partial(_count, kind, predict_all=False),
-        read=partial(_count, kind, predict_all=True),
+        learn=partial(_learn, kind),
+        read=partial(_read, kind),
         predict=partial(_predict, kind),
+        followers=partial(_followers, kind),
         advance=partial(_advance, kind),
+        num_contexts=order + 1,
     )
 
 
 def _init(kind: _Kind) -> Counts:
     V = kind.vocab_size
-    nodes = jnp.zeros((kind.capacity, NUM_COLUMNS), jnp.int32)
-    nodes = nodes.at[ROOT, FIRST].set(1)  # the characters after the empty context are there from the start: node 1 + character
-    nodes = nodes.at[1 : V + 1, CHARACTER].set(jnp.arange(V, dtype=jnp.int32))
-    nodes = nodes.at[1:V, NEXT].set(jnp.arange(2, V + 1, dtype=jnp.int32))
+    nodes = jnp.zeros((kind.capacity, tree.NUM_COLUMNS), jnp.int32)
+    nodes = nodes.at[tree.ROOT, tree.FIRST].set(
+        1
+    )  # the characters after the empty context are there from the start: node 1 + character
+    nodes = nodes.at[1 : V + 1, tree.CHARACTER].set(jnp.arange(V, dtype=jnp.int32))
+    nodes = nodes.at[1:V, tree.NEXT].set(jnp.arange(2, V + 1, dtype=jnp.int32))
     return _restart(kind, Counts(nodes, jnp.int32(V + 2), jnp.zeros(kind.order + 1, jnp.int32)))
 
 
 def _restart(kind: _Kind, state: Counts) -> Counts:
     contexts = np.full(kind.order + 1, -1, np.int32)
-    contexts[0] = ROOT
+    contexts[0] = tree.ROOT
     if kind.begins is not None:
         contexts[1] = _just_begun(kind)
     return state._replace(contexts=jnp.asarray(contexts))
@@ -131,29 +138,52 @@ def _just_begun(kind: _Kind) -> int:
     return kind.vocab_size + 1
 
 
-def _count(kind: _Kind, state: Counts, y: Number, predict_all: bool) -> tuple[Counts, Float[Array, "*vocab"]]:
-    """Count y after each context, longest first, and sum up what the contexts give to the probabilities before."""
+def _learn(kind: _Kind, state: Counts, y: tree.Number) -> tuple[Counts, Float[Array, ""]]:
+    """Count y after each context, longest first, and sum up what the contexts give to its probability before."""
 
     def at_context(loop: tuple) -> tuple:
         k, nodes, num_nodes, contexts, was_seen, p, weight = loop
         is_known, at = contexts[k] >= 0, jnp.maximum(contexts[k], 0)
         share, left = _smooth(kind, nodes, at, is_known, weight)
-        if predict_all:
-            p, nodes = _add_all(kind, nodes, at, is_known, share, p)
-        node, last, times, nodes = _find(nodes, at, is_known, y)
-        if not predict_all:
-            p = p + share * _discounted(kind, times)
-        is_new = is_known & ~was_seen & (node == 0) & (num_nodes < kind.capacity)
-        node = jnp.where(is_new, num_nodes, node)
-        nodes = _append(nodes, at, last, node, y, is_new)
-        nodes = _increase(nodes, at, node, times, is_known & ~was_seen & (node > 0))
-        contexts = _with_longer(kind, contexts, k, jnp.where(is_known & (node > 0), node, -1), y)
-        return k - 1, nodes, num_nodes + is_new.astype(jnp.int32), contexts, was_seen | (times > 0), p, left
+        times, was_seen, *counted = _count(kind, k, nodes, num_nodes, contexts, was_seen, y)
+        return k - 1, *counted, was_seen, p + share * _discounted(kind, times), left
 
-    none = jnp.zeros(kind.vocab_size if predict_all else (), kind.dtype)
-    start = (jnp.int32(kind.order), *state, jnp.bool_(False), none, jnp.ones((), kind.dtype))
+    start = (jnp.int32(kind.order), *state, jnp.bool_(False), jnp.zeros((), kind.dtype), jnp.ones((), kind.dtype))
     _, nodes, num_nodes, contexts, _, p, left = jax.lax.while_loop(_is_context, at_context, start)
     return Counts(nodes, num_nodes, _with_shortest(kind, contexts, y)), p + left / kind.vocab_size
+
+
+def _read(kind: _Kind, state: Counts, y: tree.Number) -> tuple[Counts, Evidence]:
+    """Count y as `_learn` does, and sum up what was counted before after each context."""
+
+    def at_context(loop: tuple) -> tuple:
+        k, nodes, num_nodes, contexts, was_seen, p, agreeing, last, weight = loop
+        is_known, at = contexts[k] >= 0, jnp.maximum(contexts[k], 0)
+        share, left = _smooth(kind, nodes, at, is_known, weight)
+        p, agreeing, of_last, nodes = _sum_up(kind, k, nodes, at, is_known, share, y, p, agreeing)
+        _, was_seen, *counted = _count(kind, k, nodes, num_nodes, contexts, was_seen, y)
+        return k - 1, *counted, was_seen, p, agreeing, tree.put(last, k, of_last), left
+
+    num_contexts, depth = kind.order + 1, kind.code.nodes.shape[1]
+    agreeing, last = jnp.zeros((num_contexts, depth + 1), jnp.int32), jnp.full(num_contexts, -1, jnp.int32)
+    start = (jnp.int32(kind.order), *state, jnp.bool_(False), jnp.zeros(kind.vocab_size, kind.dtype), agreeing, last)
+    start = (*start, jnp.ones((), kind.dtype))
+    _, nodes, num_nodes, contexts, _, p, agreeing, last, left = jax.lax.while_loop(_is_context, at_context, start)
+    after = Counts(nodes, num_nodes, _with_shortest(kind, contexts, y))
+    return after, Evidence(p + left / kind.vocab_size, agreeing, last)
+
+
+def _count(
+    kind: _Kind, k: tree.Number, nodes: tree.Nodes, num_nodes: tree.Number, contexts: Array, was_seen: Array, y: tree.Number
+) -> tuple[tree.Number, Array, tree.Nodes, tree.Number, Array]:
+    """Count y after context k, unless it was seen after a longer one: how often it was seen here, and what `_learn` needs."""
+    is_known, at = contexts[k] >= 0, jnp.maximum(contexts[k], 0)
+    found, nodes = tree.find(nodes, at, is_known, y)
+    is_new = is_known & ~was_seen & (found.node == 0) & (num_nodes < kind.capacity)
+    node, times = jnp.where(is_new, num_nodes, found.node), jnp.where(found.node > 0, found.of_node[tree.COUNT], 0)
+    nodes = tree.count(nodes, found, node, y, ~was_seen & (node > 0))
+    contexts = _with_longer(kind, contexts, k, jnp.where(node > 0, node, -1), y)
+    return times, was_seen | (times > 0), nodes, num_nodes + is_new.astype(jnp.int32), contexts
 
 
 def _predict(kind: _Kind, state: Counts) -> Float[Array, " vocab"]:
@@ -161,19 +191,50 @@ def _predict(kind: _Kind, state: Counts) -> Float[Array, " vocab"]:
         k, p, weight = loop
         is_known, at = state.contexts[k] >= 0, jnp.maximum(state.contexts[k], 0)
         share, left = _smooth(kind, state.nodes, at, is_known, weight)
-        return k - 1, _add_all(kind, state.nodes, at, is_known, share, p)[0], left
+
+        def add(loop: tuple) -> tuple:
+            node, p = loop
+            y = tree.get(state.nodes, node, tree.CHARACTER)
+            p = tree.put(p, y, p[y] + share * _discounted(kind, tree.get(state.nodes, node, tree.COUNT)))
+            return tree.get(state.nodes, node, tree.NEXT), p
+
+        first = jnp.where(is_known, tree.get(state.nodes, at, tree.FIRST), 0)
+        return k - 1, jax.lax.while_loop(lambda loop: loop[0] > 0, add, (first, p))[1], left
 
     start = (jnp.int32(kind.order), jnp.zeros(kind.vocab_size, kind.dtype), jnp.ones((), kind.dtype))
     _, p, left = jax.lax.while_loop(_is_context, at_context, start)
     return p + left / kind.vocab_size
 
 
-def _advance(kind: _Kind, state: Counts, y: Number) -> Counts:
+def _followers(kind: _Kind, state: Counts) -> tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]:
+    """Look up how often each character was counted after each context, and which came last; -1 = unknown."""
+    num_contexts = kind.order + 1
+
+    def at_context(loop: tuple) -> tuple:
+        def add(loop: tuple) -> tuple:
+            node, times = loop
+            y = tree.get(state.nodes, node, tree.CHARACTER)
+            times = jax.lax.dynamic_update_slice(times, tree.get(state.nodes, node, tree.COUNT)[None, None], (k, y))
+            return tree.get(state.nodes, node, tree.NEXT), times
+
+        k, times, last = loop
+        is_known, at = state.contexts[k] >= 0, jnp.maximum(state.contexts[k], 0)
+        first = jnp.where(is_known, tree.get(state.nodes, at, tree.FIRST), 0)
+        of_last = jnp.where((first > 0) & (at != tree.ROOT), tree.get(state.nodes, first, tree.CHARACTER), -1)
+        _, times = jax.lax.while_loop(lambda loop: loop[0] > 0, add, (first, times))
+        return k - 1, times, tree.put(last, k, of_last)
+
+    nothing = (jnp.zeros((num_contexts, kind.vocab_size), jnp.int32), jnp.full(num_contexts, -1, jnp.int32))
+    _, times, last = jax.lax.while_loop(_is_context, at_context, (jnp.int32(kind.order), *nothing))
+    return times, last
+
+
+def _advance(kind: _Kind, state: Counts, y: tree.Number) -> Counts:
     def at_context(loop: tuple) -> tuple:
         k, contexts = loop
         is_known, at = contexts[k] >= 0, jnp.maximum(contexts[k], 0)
-        node, _, _, _ = _find(state.nodes, at, is_known, y)
-        return k - 1, _with_longer(kind, contexts, k, jnp.where(is_known & (node > 0), node, -1), y)
+        node = tree.find(state.nodes, at, is_known, y)[0].node
+        return k - 1, _with_longer(kind, contexts, k, jnp.where(node > 0, node, -1), y)
 
     _, contexts = jax.lax.while_loop(_is_context, at_context, (jnp.int32(kind.order), state.contexts))
     return state._replace(contexts=_with_shortest(kind, contexts, y))
@@ -183,104 +244,64 @@ def _is_context(loop: tuple) -> Array:
     return loop[0] >= 0
 
 
-def _with_longer(kind: _Kind, contexts: Array, k: Number, node: Number, y: Number) -> Array:
+def _with_longer(kind: _Kind, contexts: Array, k: tree.Number, node: tree.Number, y: tree.Number) -> Array:
     """Put the context that y makes of context k into its place; one that is too long is overwritten by the next."""
     longer = 1 if kind.begins is None else jnp.asarray(kind.begins)[y].astype(jnp.int32)
-    return _set(contexts, k + longer, node)
+    return tree.put(contexts, k + longer, node)
 
 
-def _with_shortest(kind: _Kind, contexts: Array, y: Number) -> Array:
-    contexts = _set(contexts, jnp.int32(0), jnp.int32(ROOT))
+def _with_shortest(kind: _Kind, contexts: Array, y: tree.Number) -> Array:
+    contexts = tree.put(contexts, jnp.int32(0), jnp.int32(tree.ROOT))
     if kind.begins is None:
         return contexts
-    return _set(contexts, jnp.int32(1), jnp.where(jnp.asarray(kind.begins)[y], _just_begun(kind), contexts[1]))
+    return tree.put(contexts, jnp.int32(1), jnp.where(jnp.asarray(kind.begins)[y], _just_begun(kind), contexts[1]))
 
 
-def _smooth(kind: _Kind, nodes: Nodes, at: Number, is_known: Array, weight: Array) -> tuple[Array, Array]:
+def _smooth(kind: _Kind, nodes: tree.Nodes, at: tree.Number, is_known: Array, weight: Array) -> tuple[Array, Array]:
     """Compute the weight of a single count of a context, and the weight that is left to shorter ones."""
-    total = _get(nodes, at, TOTAL).astype(kind.dtype)
+    total = tree.get(nodes, at, tree.TOTAL).astype(kind.dtype)
     share = weight / jnp.maximum(total, 1)
     taken = sum(
-        kind.dtype(d) * _get(nodes, at, column).astype(kind.dtype)
-        for d, column in zip(kind.discounts, (ONCE, TWICE, MORE), strict=True)
+        kind.dtype(d) * tree.get(nodes, at, column).astype(kind.dtype)
+        for d, column in zip(kind.discounts, (tree.ONCE, tree.TWICE, tree.MORE), strict=True)
     )
     is_used = is_known & (total > 0)
     return jnp.where(is_used, share, 0), jnp.where(is_used, share * taken, weight)
 
 
-def _discounted(kind: _Kind, times: Number) -> Float[Array, ""]:
+def _discounted(kind: _Kind, times: tree.Number) -> Float[Array, ""]:
     d1, d2, d3 = map(kind.dtype, kind.discounts)
     taken = jnp.where(times == 1, d1, jnp.where(times == 2, d2, d3))
     return jnp.where(times > 0, times.astype(kind.dtype) - taken, 0)
 
 
-def _add_all(kind: _Kind, nodes: Nodes, at: Number, is_known: Array, share: Array, p: Array) -> tuple[Array, Nodes]:
-    """Add what a context gives to the probabilities of all characters; the same nodes are returned, see `_find`."""
+def _sum_up(
+    kind: _Kind,
+    k: tree.Number,
+    nodes: tree.Nodes,
+    at: tree.Number,
+    is_known: Array,
+    share: Array,
+    y: tree.Number,
+    p: Array,
+    agreeing: Array,
+) -> tuple[Array, Array, tree.Number, tree.Nodes]:
+    """Add what was counted after context k to p and to the evidence for y; the nodes are the same, see `count_tree.find`."""
+    depth = kind.code.nodes.shape[1]
+    words = jnp.asarray(kind.code.words)
+
+    def agree(character: tree.Number) -> tree.Number:
+        return jnp.minimum(jax.lax.clz(words[character] ^ words[y]).astype(jnp.int32), depth)
 
     def add(loop: tuple) -> tuple:
-        node, p, nodes = loop
-        y = _get(nodes, node, CHARACTER)
-        p = _set(p, y, p[y] + share * _discounted(kind, _get(nodes, node, COUNT)))
-        return _get(nodes, node, NEXT), p, nodes
+        node, p, agreeing, nodes = loop
+        character, times = tree.get(nodes, node, tree.CHARACTER), tree.get(nodes, node, tree.COUNT)
+        p = tree.put(p, character, p[character] + share * _discounted(kind, times))
+        agreed = agree(character)
+        agreeing = jax.lax.dynamic_update_slice(agreeing, (agreeing[k, agreed] + times)[None, None], (k, agreed))
+        return tree.get(nodes, node, tree.NEXT), p, agreeing, nodes
 
-    first = jnp.where(is_known, _get(nodes, at, FIRST), 0)
-    _, p, nodes = jax.lax.while_loop(lambda loop: loop[0] > 0, add, (first, p, nodes))
-    return p, nodes
-
-
-def _find(nodes: Nodes, at: Number, is_known: Array, y: Number) -> tuple[Number, Number, Number, Nodes]:
-    """Find a character after a context: its node, 0 if there is none; the last node visited; its count; and the same nodes.
-
-    Whoever changes the nodes later must use those that are returned here: reading the old ones again would make XLA copy them.
-    """
-
-    def look(node: Number, before: Number, nodes: Nodes) -> tuple:
-        return node, before, _get(nodes, node, CHARACTER), _get(nodes, node, COUNT), nodes
-
-    def is_other(loop: tuple) -> Array:
-        node, _, character, _, _ = loop
-        return (node > 0) & (character != y)
-
-    def look_further(loop: tuple) -> tuple:
-        node, _, _, _, nodes = loop
-        return look(_get(nodes, node, NEXT), node, nodes)
-
-    first = jnp.where(at == ROOT, 1 + y, _get(nodes, at, FIRST))
-    node, last, _, times, nodes = jax.lax.while_loop(is_other, look_further, look(jnp.where(is_known, first, 0), at, nodes))
-    return node, last, jnp.where(node > 0, times, 0), nodes
-
-
-def _append(nodes: Nodes, at: Number, last: Number, node: Number, y: Number, is_new: Array) -> Nodes:
-    """Append a new node to the characters of a context, of which `last` is the last; nothing if it is not new."""
-    nodes = _set_if(is_new & (last == at), nodes, at, FIRST, node)
-    nodes = _set_if(is_new & (last != at), nodes, last, NEXT, node)
-    return _set_if(is_new, nodes, node, CHARACTER, y)
-
-
-def _increase(nodes: Nodes, at: Number, node: Number, times: Number, is_counted: Array) -> Nodes:
-    """Count a character that was counted so many times after this context."""
-    one = is_counted.astype(jnp.int32)
-    is_0, is_1, is_2 = (one * (times == n).astype(jnp.int32) for n in (0, 1, 2))
-    nodes = _add(nodes, node, COUNT, one)
-    nodes = _add(nodes, at, TOTAL, one)
-    nodes = _add(nodes, at, ONCE, is_0 - is_1)
-    nodes = _add(nodes, at, TWICE, is_1 - is_2)
-    return _add(nodes, at, MORE, is_2)
-
-
-def _get(nodes: Nodes, node: Number, column: int) -> Number:
-    return jax.lax.dynamic_slice(nodes, (node, jnp.int32(column)), (1, 1))[0, 0]
-
-
-def _add(nodes: Nodes, node: Number, column: int, number: Number) -> Nodes:
-    return jax.lax.dynamic_update_slice(nodes, (_get(nodes, node, column) + number)[None, None], (node, jnp.int32(column)))
-
-
-def _set_if(condition: Array, nodes: Nodes, node: Number, column: int, number: Number) -> Nodes:
-    value = jnp.where(condition, number, _get(nodes, node, column))
-    return jax.lax.dynamic_update_slice(nodes, value[None, None], (node, jnp.int32(column)))
-
-
-def _set(values: Array, place: Number, value: Array) -> Array:
-    """Set one value; a place beyond the end is the last one."""
-    return jax.lax.dynamic_update_slice(values, value[None], (place,))
+    first = jnp.where(is_known, tree.get(nodes, at, tree.FIRST), 0)
+    of_last = jnp.where((first > 0) & (at != tree.ROOT), agree(tree.get(nodes, first, tree.CHARACTER)), -1)
+    _, p, agreeing, nodes = jax.lax.while_loop(lambda loop: loop[0] > 0, add, (first, p, agreeing, nodes))
+    return p, agreeing, of_last, nodes

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
-from jaxrnn.models.counts import NUM_COLUMNS, CountModel, Counts
-from jaxrnn.models.mixture import Mixture, mix
+from jaxrnn.models.count_tree import NUM_COLUMNS
+from jaxrnn.models.counts import CountModel, Counts
+from jaxrnn.models.decisions import Known
+from jaxrnn.models.mixture import Mixture, MixtureModel
 from jaxrnn.models.model import Model, num_characters
 
 
@@ -25,15 +27,16 @@ class MixedCarry(NamedTuple):
 
     network: Carry
     contexts: tuple[Int[Array, " contexts"], ...]  # of each model that counts
+    previous: Int[Array, ""]  # the last character, i32
 
 
-def mixed_model(model: Model, counts: tuple[CountModel, ...]) -> Model:
+def mixed_model(model: Model, counts: tuple[CountModel, ...], mixture: MixtureModel) -> Model:
     """Make a model of `MixedParams` for one stream; it has no layers, and no weights of its own to begin with."""
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> MixedCarry:
         no_tree = jnp.zeros((0, NUM_COLUMNS), jnp.int32)
         at_start = tuple(each.restart(Counts(no_tree, jnp.int32(0), jnp.zeros(0, jnp.int32))).contexts for each in counts)
-        return MixedCarry(model.initial_carry(key, streams), at_start)
+        return MixedCarry(model.initial_carry(key, streams), at_start, jnp.int32(0))
 
     def step(params: MixedParams, carry: MixedCarry, x: Ids) -> tuple[MixedCarry, Logits]:
         network, logits = model.step(params.network, carry.network, x)
@@ -42,8 +45,9 @@ def mixed_model(model: Model, counts: tuple[CountModel, ...]) -> Model:
             for each, state, contexts in zip(counts, params.counts, carry.contexts, strict=True)
         ]
         of_counts = [jnp.log(each.predict(state)) for each, state in zip(counts, states, strict=True)]
-        log_ps = jnp.stack([jax.nn.log_softmax(logits), *of_counts])
-        mixed = mix(params.mixture, log_ps[None], x[None])[0, -1]
-        return MixedCarry(network, tuple(state.contexts for state in states)), mixed
+        times, last = zip(*(each.followers(state) for each, state in zip(counts, states, strict=True)), strict=True)
+        known = Known(jnp.stack([jax.nn.log_softmax(logits), *of_counts]), jnp.concatenate(times), jnp.concatenate(last))
+        mixed = mixture.predict(params.mixture, known, jnp.stack([carry.previous, x]))[-1]
+        return MixedCarry(network, tuple(state.contexts for state in states), x), mixed
 
     return Model(model.init, initial_carry, step, vocab_size=num_characters(model))

@@ -1,10 +1,21 @@
-"""Mix several models of a text.
+"""Mix models of a text while they read it: networks and counts, at each binary decision of a character's code.
 
-While they read, over all characters and in the logarithmic domain (`start_mixture`, `mix`): log p(v) = sum of w_m log p_m(v) -
-log Z, with weights that follow their gradient. Or after the fact, from the loss of each model alone (`interpolate`,
-`mix_online`): p(y) = sum of w_m p_m(y).
+A model's probabilities of all characters give the odds of each decision (`binary_code`); so do the counts after each context.
+The log odds x of all of them are mixed,
+
+    log odds = w x,    w <- w + rate (decision - p) x,
+
+with weights that are selected by the previous character and by how much is known of the context, and that learn as they read.
+What several such selections give is mixed once more, and corrected by how often such decisions were right before ("refined").
+A character's probability is the product over its decisions, so that those of all characters sum to 1.
+
+Behind each mixture stands a linear one, of it and of each model alone, which costs little and finds out if a model is better.
+
+Source: Mahoney (2005), "Adaptive weighing of context models for lossless data compression", Florida Tech CS-2005-16.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,150 +23,268 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn.errors import InputError
+from jaxrnn.models import decisions
+from jaxrnn.models.binary_code import BinaryCode
+from jaxrnn.models.decisions import NEVER, Decisions, Known, log_known
+from jaxrnn.models.scalar_loops import as_one_kernel
 
-# The best of 0, 0.0001, ... 0.1 for eight n-grams on Molière: -0.009 nats per character compared with 0. If one of two models
-# is always the best, it costs at most 0.005.
-SHARE = 0.01
-
-# Of the logarithmic mixture: the weights' learning rate, and how many times higher it is at first, falling over the first few
-# hundred characters. The best of 0.0008, 0.0015 and 0.003, and of 0, 5, 10 and 20 times, for six models on Molière and on parts
-# of it of 1,000 and 5,000 characters.
-RATE, FIRST_RATES, CHARACTERS_TO_SETTLE = 0.0015, 5.0, 100
-LOWEST = -15.0  # log probability: one model that is quite sure must not decide alone
-LOG_SHARE = np.float32(np.log(1e-4))  # of the linear mixture behind it, which finds out if a model alone is better
+# The weights' learning rate, with counts among the models and without, and how many times higher it is at first, falling over so
+# many characters. From 0.001 to 0.004 all are within 0.002 nats (Molière, Austen); networks alone gain 0.004 by 0.005.
+RATE, RATE_OF_NETWORKS, FIRST_RATES, CHARACTERS_TO_SETTLE = 0.002, 0.005, 5.0, 200.0
+COUNT_RATE = 0.01  # of what counts are worth
+REFINING_RATE = 0.03
+REFINED_ODDS, NUM_REFINED = 8.0, 33  # log odds are refined between -8 and 8, in steps of a half
+LOG_SHARE = np.float32(np.log(1e-4))  # of the linear mixture: what each of its weights keeps
+LEAST, LEAST_WORTH, MOST_ODDS = 1e-6, 1e-4, 18.0  # bounds: of a probability, of what counts are worth, of log odds
+LOWEST = -15.0  # log probability from which the linear mixture learns
+SHARE_OF_NETWORKS = 0.5  # of the weights, where networks join what counts have learned
 
 
 class Mixture(NamedTuple):
-    """Weights of several mixtures of the same M models, each of some of them, which learn as they read: arrays only."""
+    """Weights of several mixtures, each of some of the models, which learn as they read: arrays only, f32."""
 
-    weights: Float[Array, "mixtures models"]  # of the logarithmic mixture; 0 for models that do not take part
-    by_character: Float[Array, "vocab mixtures models"]  # added to them after each character
-    log_trust: Float[Array, "mixtures experts"]  # of the linear mixture: of the logarithmic one, then of each model
+    weights: tuple[Float[Array, "_ mixtures inputs"], ...]  # one row of each is selected
+    last_weights: Float[Array, "nodes mixtures selections"]
+    refined: tuple[Float[Array, "_ mixtures odds"], ...]  # probabilities; one row of each is selected
+    worth: tuple[Float[Array, " cells"], ...]  # for each context, the probability of a decision after such counts
+    log_trust: Float[Array, "mixtures experts"]  # of the linear mixture: of the mixture, then of each model
+    before: Int[Array, ""]  # the character before the previous one, i32
     num_read: Int[Array, ""]  # characters, i32
 
 
-def start_mixture(groups: Bool[np.ndarray, "mixtures models"], vocab_size: int) -> Mixture:
-    """Make the weights at the start: equal ones, and half of the trust for the logarithmic mixture.
+class Kind(NamedTuple):
+    """What is decided before a mixture reads."""
+
+    code: BinaryCode
+    num_contexts: tuple[int, ...]  # of each model that counts
+    groups: Bool[np.ndarray, "mixtures models"]  # which models each mixture is of: the networks, then those that count
+
+
+class MixtureModel(NamedTuple):
+    """The pure functions of a mixture."""
+
+    init: Callable[[], Mixture]  # equal weights, and half of the trust for the mixture
+    join: Callable[[Mixture], Mixture]  # the same, from a mixture of the same models without the networks
+    learn: Callable[..., tuple[Mixture, Float[Array, "time mixtures"]]]
+    predict: Callable[..., Float[Array, "mixtures vocab"]]
+
+
+def mixture_model(code: BinaryCode, num_contexts: tuple[int, ...], groups: Bool[np.ndarray, "mixtures models"]) -> MixtureModel:
+    """Make several mixtures of the same models.
 
     Args:
-      groups: which models take part in which mixture.
-    """
-    equal = (groups / groups.sum(axis=1, keepdims=True)).astype(np.float32)
-    trust = np.concatenate([np.full((len(groups), 1), 0.5, np.float32), 0.5 * equal], axis=1)
-    by_character = jnp.zeros((vocab_size, *groups.shape), jnp.float32)
-    return Mixture(jnp.asarray(equal), by_character, jnp.asarray(_log(trust).astype(np.float32)), jnp.int32(0))
-
-
-def mix(
-    state: Mixture, log_ps: Float[Array, "time models vocab"], previous: Int[Array, " time"]
-) -> Float[Array, "time mixtures vocab"]:
-    """Compute each mixture's log probabilities of all characters.
-
-    Args:
-      log_ps: those of each model. A model with a NaN knows nothing: all characters are alike to it.
-      previous: the character before, which selects the weights.
-    """
-    of_models, logarithmic = _known(log_ps), _mix_logarithmically(state, log_ps, previous)
-    linear = jax.nn.logsumexp(state.log_trust[None, :, 1:, None] + of_models[:, None], axis=2)
-    return jnp.logaddexp(state.log_trust[None, :, :1] + logarithmic, linear)
-
-
-def learn_mixture(
-    state: Mixture, log_ps: Float[Array, "time models vocab"], previous: Int[Array, " time"], y: Int[Array, " time"]
-) -> tuple[Mixture, Float[Array, "time mixtures"]]:
-    """Score characters y, then learn from them: a gradient step of the weights, Bayes with a share for the trust.
-
+      num_contexts: of each model that counts.
+      groups: which models each mixture is of: networks first, then the models that count.
     Returns:
-      The state to mix with next, and nats of each mixture at each character, with the weights from before.
-    Source: for the step, Mattern (2013), Data Compression Conference ("Linear and geometric mixtures"); for the share, see
-      `mix_online`.
+      Its learn(state, known, previous, y) scores characters y, i32[time], each before anything learns from it: the new state,
+      and nats of each mixture. Its predict(state, known, characters) gives all log probabilities of the character that follows
+      two, i32[2]. What is known is a `decisions.Known`.
     """
-    at_y = y[:, None, None]
-    logarithmic, bounded = _mix_logarithmically(state, log_ps, previous), jnp.maximum(_known(log_ps), LOWEST)
-    of_models = jnp.take_along_axis(_known(log_ps), at_y, axis=2)[:, None, :, 0]
-    of_mixtures = jnp.take_along_axis(logarithmic, at_y, axis=2)
-    experts = jnp.concatenate([of_mixtures, jnp.broadcast_to(of_models, (*of_mixtures.shape[:2], of_models.shape[2]))], axis=2)
-    takes_part = state.log_trust[None, :, 1:] > -jnp.inf
-    expected = jnp.einsum("tgv,tmv->tgm", jnp.exp(logarithmic), bounded)
-    rate = RATE * (1 + FIRST_RATES / (1 + state.num_read.astype(jnp.float32) / CHARACTERS_TO_SETTLE))
-    steps = rate * jnp.where(takes_part, jnp.take_along_axis(bounded, at_y, axis=2)[:, None, :, 0] - expected, 0)
-    trust = jax.nn.log_softmax(state.log_trust + jnp.maximum(experts, LOWEST).sum(axis=0))
-    shared = jnp.where(state.log_trust > -jnp.inf, LOG_SHARE, -jnp.inf)
-    learned = Mixture(
-        weights=state.weights + steps.sum(axis=0),
-        by_character=state.by_character.at[previous].add(steps),
-        log_trust=jax.nn.log_softmax(jnp.logaddexp(trust, shared)),
-        num_read=state.num_read + y.shape[0],
+    kind = Kind(code, num_contexts, groups)
+    return MixtureModel(partial(_init, kind), partial(_join, kind), partial(_learn, kind), partial(_predict, kind))
+
+
+def _init(kind: Kind) -> Mixture:
+    num_mixtures, num_models = kind.groups.shape
+    equal = (kind.groups / kind.groups.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights = np.zeros(_takes(kind).shape, np.float32)
+    weights[:, 1 : 1 + num_models] = equal
+    selects = _selects(kind)
+    last = (selects / selects.sum(axis=1, keepdims=True)).astype(np.float32)
+    trust = np.concatenate([np.full((num_mixtures, 1), 0.5, np.float32), 0.5 * equal], axis=1)
+    log_trust = np.log(trust, out=np.full(trust.shape, -np.inf, np.float32), where=trust > 0)
+    odds = np.linspace(-REFINED_ODDS, REFINED_ODDS, NUM_REFINED, dtype=np.float32)
+    refined = jnp.broadcast_to(jax.nn.sigmoid(odds), (decisions.NUM_PLACES, num_mixtures, NUM_REFINED))
+    return Mixture(
+        weights=tuple(
+            jnp.asarray(np.tile(weights, (rows, 1, 1))) for rows in decisions.num_selected(kind.code, kind.num_contexts)
+        ),
+        last_weights=jnp.asarray(np.tile(last, (max(1, len(kind.code.lengths) - 1), 1, 1))),
+        refined=(refined,) * decisions.NUM_REFINEMENTS,
+        worth=(jnp.asarray(decisions.worth_of_counts()),) * sum(kind.num_contexts),
+        log_trust=jnp.asarray(log_trust),
+        before=jnp.int32(0),
+        num_read=jnp.int32(0),
     )
-    return learned, -jax.nn.logsumexp(state.log_trust[None] + experts, axis=2)
 
 
-def _mix_logarithmically(state: Mixture, log_ps: Array, previous: Array) -> Float[Array, "time mixtures vocab"]:
-    weights = state.weights[None] + state.by_character[previous]
-    return jax.nn.log_softmax(jnp.einsum("tgm,tmv->tgv", weights, jnp.maximum(_known(log_ps), LOWEST)))
+def _join(kind: Kind, learned: Mixture) -> Mixture:
+    new, num_networks = _init(kind), kind.groups.shape[1] - len(kind.num_contexts)
+    has_networks, has_counts = kind.groups[:, :num_networks].any(axis=1), kind.groups[:, num_networks:].any(axis=1)
+    kept = np.where(has_counts, np.where(has_networks, 1 - SHARE_OF_NETWORKS, 1), 0).astype(np.float32)
+    of_networks = np.zeros(_takes(kind).shape, np.float32)
+    of_networks[:, 1 : 1 + num_networks] = (1 - kept[:, None]) / max(1, num_networks)
+
+    def joined(old: Array) -> Array:
+        nothing = jnp.zeros((*old.shape[:2], num_networks), old.dtype)
+        spread = jnp.concatenate([old[..., :1], nothing, old[..., 1:]], axis=-1)
+        return kept[None, :, None] * spread + of_networks[None]
+
+    of_counts = jnp.asarray(has_counts)[None, :, None]
+    return new._replace(
+        weights=tuple(map(joined, learned.weights)),
+        last_weights=jnp.where(of_counts, learned.last_weights, new.last_weights),
+        refined=tuple(jnp.where(of_counts, old, fresh) for old, fresh in zip(learned.refined, new.refined, strict=True)),
+        worth=learned.worth,
+        before=learned.before,
+    )
 
 
-def _known(log_ps: Float[Array, "time models vocab"]) -> Float[Array, "time models vocab"]:
-    nothing = jnp.isnan(log_ps).any(axis=2, keepdims=True)
-    return jnp.where(nothing, -np.log(log_ps.shape[2]).astype(np.float32), log_ps)
+def _takes(kind: Kind) -> Bool[np.ndarray, "mixtures inputs"]:
+    """Which inputs a mixture takes: those of its own models, and the bias."""
+    num_networks = kind.groups.shape[1] - len(kind.num_contexts)
+    of_contexts = np.repeat(kind.groups[:, num_networks:], kind.num_contexts, axis=1)
+    return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups, of_contexts, of_contexts], axis=1)
 
 
-def interpolate(losses: Float[np.ndarray, "models time"], weights: Float[np.ndarray, " models"]) -> Float[np.ndarray, " time"]:
-    """Mix with fixed weights, for example 0.75 network + 0.25 n-gram.
-
-    Args:
-      losses: nats of each model at each character of the same text.
-      weights: non-negative, with sum 1.
-    Returns:
-      Nats of the mixture at each character, f64.
-    Raises:
-      InputError: losses not finite, or of no model; weights of the wrong number, negative, or with another sum than 1.
-    Source: Mikolov et al. (2010), Interspeech, section 3.
-    """
-    _check(losses)
-    if weights.shape != losses.shape[:1]:
-        raise InputError(f"{weights.size} weights for {len(losses)} models; give one for each")
-    if not (weights >= 0).all() or abs(weights.sum(dtype=np.float64) - 1) > 1e-6:
-        raise InputError(f"the weights of a mixture are {weights.tolist()}; they must be 0 or more, with sum 1")
-    return -np.logaddexp.reduce(_log(weights)[:, None] - losses)
+def _selects(kind: Kind) -> Bool[np.ndarray, "mixtures selections"]:
+    """Which selections of weights a mixture uses: by the previous character, and by the contexts of its own models."""
+    num_networks = kind.groups.shape[1] - len(kind.num_contexts)
+    return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups[:, num_networks:]], axis=1)
 
 
-def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -> Float[np.ndarray, " time"]:
-    """Mix with weights that learn how well each model predicts: each character is scored BEFORE they learn from it.
-
-    They start equal. After each character w_m <- w_m p_m(y) / p_mix(y) (Bayes), then w <- (1 - share) w + share / models, so
-    that a model that was bad so far can regain weight quickly.
-
-    Args:
-      losses: nats of each model at each character of the same text.
-      share: 0 to 1. At 0 the total loss is at most that of the best model + ln(models). Above 0 it is at most that of the
-        best sequence of models with k switches + ln(models) + k ln(models / share) - (time - 1 - k) ln(1 - share).
-    Returns:
-      Nats of the mixture at each character, f64.
-    Raises:
-      InputError: losses not finite, or of no model; a share outside 0 to 1.
-    Source: Herbster & Warmuth (1998), Machine Learning 32(2) ("fixed share", there among the other models only).
-    """
-    _check(losses)
-    if not 0 <= share <= 1:
-        raise InputError(f"the share of a mixture is {share}; it must be 0 to 1")
-    log_kept, log_shared = _log(np.array([1 - share, share / len(losses)]))
-    log_w, mixed = np.full(len(losses), -np.log(len(losses))), np.empty(losses.shape[1])
-    for t, loss in enumerate(losses.T):
-        log_joint = log_w - loss
-        mixed[t] = -np.logaddexp.reduce(log_joint)
-        log_w = np.logaddexp(log_kept + log_joint + mixed[t], log_shared)
-    return mixed
+def _rates(kind: Kind) -> Float[np.ndarray, " mixtures"]:
+    has_counts = kind.groups[:, kind.groups.shape[1] - len(kind.num_contexts) :].any(axis=1)
+    return np.where(has_counts, RATE, RATE_OF_NETWORKS).astype(np.float32)
 
 
-def _log(weights: Float[np.ndarray, "*weights"]) -> Float[np.ndarray, "*weights"]:
-    """Compute the logarithm; minus infinity for 0, without a warning."""
-    return np.log(weights, out=np.full(weights.shape, -np.inf), where=weights > 0, dtype=np.float64)
+def _learn(
+    kind: Kind, state: Mixture, known: Known, previous: Int[Array, " time"], y: Int[Array, " time"]
+) -> tuple[Mixture, Float[Array, "time mixtures"]]:
+    characters = jnp.concatenate([state.before[None], previous])
+    described = decisions.on_path(kind.code, kind.num_contexts, known, characters, y)
+    bits, lengths = jnp.asarray(kind.code.bits)[y], jnp.asarray(kind.code.lengths)[y]
+    of_models = jnp.take_along_axis(log_known(known.log_ps), y[:, None, None], axis=2)[:, :, 0]
+    state, nats = as_one_kernel(partial(_learn_characters, kind))(state, described, bits, lengths, of_models)
+    return state._replace(before=previous[-1], num_read=state.num_read + y.shape[0]), nats
 
 
-def _check(losses: Float[np.ndarray, "models time"]) -> None:
-    if losses.ndim != 2 or not len(losses):
-        raise InputError(f"losses to be mixed are [models, time], of one model or more; these are of shape {losses.shape}")
-    if not np.isfinite(losses).all():
-        raise InputError("losses to be mixed must be finite numbers; one of these is not")
+def _learn_characters(
+    kind: Kind,
+    state: Mixture,
+    described: Decisions,
+    bits: Int[Array, "time depth"],
+    lengths: Int[Array, " time"],
+    of_models: Float[Array, "time models"],
+) -> tuple[Mixture, Float[Array, "time mixtures"]]:
+    """Judge each decision of each character, and learn from it before the next."""
+    (time,), num_mixtures = lengths.shape, len(kind.groups)
+
+    def read_character(loop: tuple) -> tuple:
+        t, state, nats = loop
+
+        def decide(loop: tuple) -> tuple:
+            d, state, log_p = loop
+            at = jax.tree.map(lambda each: _row(each, t, d), described)
+            state, of_decision = _learn_decision(kind, state, at, _row(bits, t, d))
+            return d + 1, state, log_p + of_decision
+
+        start = (jnp.int32(0), state, jnp.zeros(num_mixtures, jnp.float32))
+        _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < _row(lengths, t), decide, start)
+        state, of_character = _learn_trust(state, log_p, _row(of_models, t))
+        return t + 1, state, _put(nats, of_character, t)
+
+    start = (jnp.int32(0), state, jnp.zeros((time, num_mixtures), jnp.float32))
+    _, state, nats = jax.lax.while_loop(lambda loop: loop[0] < time, read_character, start)
+    return state, nats
+
+
+class _Judged(NamedTuple):
+    """One decision, and what was used for it."""
+
+    x: Float[Array, "mixtures inputs"]
+    rows: list[Float[Array, "mixtures inputs"]]  # of the weights
+    z: Float[Array, "mixtures selections"]  # log odds that each selection gives
+    last_row: Float[Array, "mixtures selections"]
+    p: Float[Array, " mixtures"]  # that both layers give
+    refining: list[Float[Array, "mixtures odds"]]
+    near: Float[Array, "mixtures odds"]  # how near these are
+    worth: Float[Array, " contexts"]
+    refined_p: Float[Array, " mixtures"]
+
+
+def _judge(kind: Kind, state: Mixture, at: Decisions) -> _Judged:
+    worth = jnp.stack([_row(of_context, at.cells[c]) for c, of_context in enumerate(state.worth)] or [jnp.zeros(0)]).ravel()
+    odds = jnp.where(at.cells == NEVER, 0, _logit(worth))
+    x = jnp.concatenate([at.inputs[: at.inputs.shape[0] - odds.shape[0]], odds])
+    x = jnp.where(jnp.asarray(_takes(kind)), x[None], 0)
+    rows = [_row(of_selection, at.selected[s]) for s, of_selection in enumerate(state.weights)]
+    z = jnp.stack([(row * x).sum(axis=1) for row in rows], axis=1)
+    z = jnp.where(jnp.asarray(_selects(kind)), jnp.clip(z, -MOST_ODDS, MOST_ODDS), 0)
+    last_row = _row(state.last_weights, at.node)
+    mixed = jnp.clip((last_row * z).sum(axis=1), -MOST_ODDS, MOST_ODDS)
+    p, refining = jax.nn.sigmoid(mixed), [_row(each, at.places[r]) for r, each in enumerate(state.refined)]
+    near = _nearness(mixed)
+    refined = sum((row * near).sum(axis=1) for row in refining) / len(refining)
+    refined_p = jnp.clip(0.5 * p + 0.5 * refined, LEAST, 1 - LEAST)
+    return _Judged(x, rows, z, last_row, p, refining, near, worth, refined_p)
+
+
+def _learn_decision(
+    kind: Kind, state: Mixture, at: Decisions, bit: Int[Array, ""]
+) -> tuple[Mixture, Float[Array, " mixtures"]]:
+    judged, taken = _judge(kind, state, at), bit.astype(jnp.float32)
+    log_p = jnp.log(jnp.where(bit > 0, judged.refined_p, 1 - judged.refined_p))
+    rate = jnp.asarray(_rates(kind)) * (1 + FIRST_RATES / (1 + state.num_read.astype(jnp.float32) / CHARACTERS_TO_SETTLE))
+    steps = rate[:, None] * (taken - jax.nn.sigmoid(judged.z))
+    weights = [
+        _put(each, row + steps[:, s, None] * judged.x, at.selected[s])
+        for s, (each, row) in enumerate(zip(state.weights, judged.rows, strict=True))
+    ]
+    last_row = judged.last_row + (rate * (taken - judged.p))[:, None] * judged.z
+    nearest = (judged.near > 0.5).astype(jnp.float32)
+    refined = [
+        _put(each, row + REFINING_RATE * nearest * (taken - row), at.places[r])
+        for r, (each, row) in enumerate(zip(state.refined, judged.refining, strict=True))
+    ]
+    worth = judged.worth + COUNT_RATE * (taken - judged.worth)
+    learned = state._replace(
+        weights=tuple(weights),
+        last_weights=_put(state.last_weights, last_row, at.node),
+        refined=tuple(refined),
+        worth=tuple(_put(of_context, worth[c], at.cells[c]) for c, of_context in enumerate(state.worth)),
+    )
+    return learned, log_p
+
+
+def _predict(kind: Kind, state: Mixture, known: Known, characters: Int[Array, "2"]) -> Float[Array, "mixtures vocab"]:
+    described = decisions.at_all_nodes(kind.code, kind.num_contexts, known, characters)
+    p = jax.vmap(lambda at: _judge(kind, state, at).refined_p)(described)  # [nodes, mixtures]
+    log_sides = jnp.log(jnp.stack([1 - p, p]))[jnp.asarray(kind.code.bits), jnp.asarray(kind.code.nodes)]
+    is_taken = np.arange(kind.code.bits.shape[1])[None] < kind.code.lengths[:, None]
+    mixed = jnp.where(jnp.asarray(is_taken)[:, :, None], log_sides, 0).sum(axis=1).T
+    linear = jax.nn.logsumexp(state.log_trust[:, 1:, None] + log_known(known.log_ps)[None], axis=1)
+    return jnp.logaddexp(state.log_trust[:, :1] + mixed, linear)
+
+
+def _learn_trust(
+    state: Mixture, log_p: Float[Array, " mixtures"], of_models: Float[Array, " models"]
+) -> tuple[Mixture, Float[Array, " mixtures"]]:
+    """Mix linearly: nats of a character; then learn by Bayes whom to trust, with a share that each keeps."""
+    experts = jnp.concatenate([log_p[:, None], jnp.broadcast_to(of_models[None], (len(log_p), len(of_models)))], axis=1)
+    trust = jax.nn.log_softmax(state.log_trust + jnp.maximum(experts, LOWEST))
+    shared = jnp.where(state.log_trust > -jnp.inf, LOG_SHARE, -jnp.inf)
+    learned = state._replace(log_trust=jax.nn.log_softmax(jnp.logaddexp(trust, shared)))
+    return learned, -jax.nn.logsumexp(state.log_trust + experts, axis=1)
+
+
+def _nearness(odds: Float[Array, " mixtures"]) -> Float[Array, "mixtures odds"]:
+    """Weigh the two odds between which these are: 1 at one of them, falling to 0 at its neighbours."""
+    inside = jnp.clip(odds, -REFINED_ODDS, REFINED_ODDS)
+    place = (inside + REFINED_ODDS) * ((NUM_REFINED - 1) / (2 * REFINED_ODDS))
+    return jnp.maximum(0, 1 - jnp.abs(place[:, None] - jnp.arange(NUM_REFINED, dtype=jnp.float32)[None]))
+
+
+def _logit(p: Array) -> Array:
+    bounded = jnp.clip(p, LEAST_WORTH, 1 - LEAST_WORTH)
+    return jnp.log(bounded) - jnp.log(1 - bounded)
+
+
+def _row(rows: Array, *at: Int[Array, ""]) -> Array:
+    """Read one row; all that is not single numbers would be slow."""
+    start = (*at, *[jnp.int32(0)] * (rows.ndim - len(at)))
+    return jax.lax.dynamic_slice(rows, start, (*[1] * len(at), *rows.shape[len(at) :])).reshape(rows.shape[len(at) :])
+
+
+def _put(rows: Array, row: Array, at: Int[Array, ""]) -> Array:
+    return jax.lax.dynamic_update_slice(rows, row[None], (at, *[jnp.int32(0)] * (rows.ndim - 1)))

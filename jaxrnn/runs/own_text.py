@@ -1,6 +1,5 @@
 """The text that a run was trained on, read again; and what a mixture learns from it."""
 
-import jax
 import numpy as np
 
 from jaxrnn.array_types import Params
@@ -13,6 +12,7 @@ from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
 from jaxrnn.scoring import together
 from jaxrnn.storage.checkpoint import SavedRun
+from jaxrnn.training.mixed import make_mixture
 
 MOST_MIXED = 20_000  # characters from which the mixture learns its weights
 
@@ -48,8 +48,7 @@ def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, M
         counted, mixed = data.train[:cut], data.train[cut:]
     counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
     key = build.make_keys(run.config.run.seed).evaluation
-    states = together.make_counter(counts)(
-        jax.jit(lambda: tuple(each.init() for each in counts))(), counted[-together.MOST_COUNTED :]
-    )
-    memory = together.learn_to_mix(run.model, params, counts, states, mixed, key)
-    return mixed_model(run.model, counts), MixedParams(params, memory.counts, memory.mixture)
+    before = together.read_before(run.model, counts, counted[-together.MOST_COUNTED :])
+    memory = together.learn_to_mix(run.model, params, counts, before, mixed, key)
+    mixture = make_mixture(len(run.vocabulary.characters), 1, counts)
+    return mixed_model(run.model, counts, mixture), MixedParams(params, memory.counts, memory.mixture)

@@ -25,11 +25,8 @@ from jaxrnn.scoring.together import Scores
 from jaxrnn.training.mixed import Columns
 
 TRAIN_SHARE, COUNT_SHARE = 0.2, 0.2  # of the time for testing, at most, for the training part, and for counting
-COUNTED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = (
-    200_000,
-    10_000,
-    200,
-)  # guesses, to know beforehand what there is time for
+# Guesses, to know beforehand what there is time for.
+COUNTED_PER_SECOND, MIXED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = 200_000, 40_000, 10_000, 200
 # Characters that are tested, however little time there is, of the training and of the held-out part: so short a text as the
 # comedy is always tested to its end.
 LEAST_CHARACTERS, LEAST_HELDOUT = 100_000, 8_000
@@ -99,7 +96,8 @@ def measure(
     to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
     counts = together.make_counts(data.vocabulary.characters, len(before) + to_read)
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
-    counted = reader.count_text(reader.init_counts(), before)
+    mixed = _most(together.MOST_MIXED, COUNT_SHARE * limits.seconds, MIXED_PER_SECOND)
+    counted = together.read_before(model, counts, before, mixed)
     read = together.read_on(reader, params, counted, heldout, key)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
     return Result(mean_nats(train), len(train) * num_streams, together.mean_scores(of_heldout), how)
@@ -111,7 +109,7 @@ def score(
     """Score another text, of which nothing was read before."""
     counts = together.make_counts(characters, len(ids))
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
-    pieces = together.read_on(reader, params, reader.init_counts(), ids, build.make_keys(config.run.seed).evaluation)
+    pieces = together.read_on(reader, params, None, ids, build.make_keys(config.run.seed).evaluation)
     read = yield from _read_until(pieces, math.inf, "text", len(ids) - 1)
     return together.mean_scores(read)
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.data.streams import to_streams
-from jaxrnn.models import mixture
+from jaxrnn.models import interpolation
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.training import optimizers
@@ -121,7 +121,7 @@ def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerK
 
 def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
     """Mix the losses of several models; a diverged one, whose loss is NaN, is practically ignored."""
-    return mixture.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))
+    return interpolation.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))
 
 
 def rate_evaluation(

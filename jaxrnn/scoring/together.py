@@ -1,7 +1,6 @@
 """Read a text with network and counts together: how well each of them predicts it, and their mixtures."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ from jaxtyping import Array, Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.models.counts import CountModel, Counts, count_model
-from jaxrnn.models.model import Model
+from jaxrnn.models.model import Model, num_characters
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, read_padded
 from jaxrnn.training import mixed, optimizers
 from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options, fast_driver
@@ -28,6 +27,10 @@ MOST_COUNTED = (
 )
 
 
+# Characters before the text that is scored over which counts learn what they are worth, and that are read in a call, in blocks.
+MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
+
+
 class Scores(NamedTuple):
     """Nats per character of a text, each character scored before anything learns from it."""
 
@@ -42,11 +45,10 @@ class Reader(NamedTuple):
     """The compiled programs that read together, and what they need to begin."""
 
     num_networks: int
+    num_counts: int
     learner: Learner
-    rest: Learner  # for the last characters, fewer than a block: none learns from them
-    count_text: Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]
-    init_counts: Callable[[], tuple[Counts, ...]]
-    begin: Callable[[tuple[Counts, ...], Params, RandomKey], State]
+    rest: Learner  # for the last characters, fewer than a block: no network learns from them
+    begin: Callable[[Together | None, Params, RandomKey], State]
 
 
 def make_counts(characters: str, num_characters: int) -> tuple[CountModel, ...]:
@@ -71,15 +73,42 @@ def make_reader(
       optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
     """
     learning = tuple(optimizers.make_optimizer(optimizer or how.optimizer, rate) for rate in how.rates)
-    frozen = (None,) * (1 + len(learning))
+    frozen, networks = (None,) * (1 + len(learning)), (None, *learning)
+    mixture = mixed.make_mixture(num_characters(model), len(networks), counts)
+
+    def begin(before: Together | None, params: Params, key: RandomKey) -> State:
+        new = start_counts(model, counts) if before is None else before
+        joined = mixture.init() if before is None else mixture.join(before.mixture)
+        return mixed.begin_with(model, networks, new._replace(mixture=joined), params, key)
+
     return Reader(
-        num_networks=1 + len(learning),
-        learner=mixed.mixed(model, how.length, (None, *learning), counts),
+        num_networks=len(networks),
+        num_counts=len(counts),
+        learner=mixed.mixed(model, how.length, networks, counts),
         rest=mixed.mixed(model, 1, frozen, counts),
-        count_text=make_counter(counts),
-        init_counts=jax.jit(lambda: tuple(each.init() for each in counts)),  # in place: half of the memory
-        begin=partial(mixed.begin_with, model, (None, *learning)),
+        begin=begin,
     )
+
+
+def start_counts(model: Model, counts: tuple[CountModel, ...]) -> Together:
+    """Make empty counts, and the weights of their mixture."""
+    trees = jax.jit(lambda: tuple(each.init() for each in counts))()  # in place: half of the memory
+    return Together(trees, mixed.make_mixture(num_characters(model), 0, counts).init(), jnp.bool_(False))
+
+
+def read_before(
+    model: Model, counts: tuple[CountModel, ...], ids: Integer[np.ndarray, " characters"], most_mixed: int = MOST_MIXED
+) -> Together:
+    """Count a text; over its last characters, learn what the counts are worth, too, which takes ten times as long."""
+    size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
+    known = start_counts(model, counts)
+    if size <= 0:
+        return known._replace(counts=make_counter(counts)(known.counts, ids))
+    trees = make_counter(counts)(known.counts, ids[: len(ids) - size - 1])
+    learner = mixed.mixed(model, LENGTH, (), counts)
+    state = State(jnp.int32(0), (), (), (), known._replace(counts=trees))
+    drive = fast_driver(learner, MIXED_PER_CALL // LENGTH)
+    return read_padded(drive, _separate(state), ids[-size - 1 :], MIXED_PER_CALL // LENGTH, LENGTH)[0].memory
 
 
 def make_counter(
@@ -99,6 +128,8 @@ def make_counter(
     ]
 
     def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
+        if not len(ids):
+            return states
         text, length = jnp.asarray(ids), jnp.int32(len(ids))
         return tuple(program(state, text, length) for program, state in zip(programs, states, strict=True))
 
@@ -106,53 +137,49 @@ def make_counter(
 
 
 def read_on(
-    reader: Reader,
-    params: Params,
-    counts: tuple[Counts, ...],
-    ids: Integer[np.ndarray, " scored"],
-    key: RandomKey,
+    reader: Reader, params: Params, before: Together | None, ids: Integer[np.ndarray, " scored"], key: RandomKey
 ) -> Iterator[Columns]:
     """Read a text once, and yield the nats of its next characters; the first one is scored by none.
 
     Args:
-      counts: of the text before it; used up.
+      before: what was counted in the text before it (`read_before`); used up. None = nothing.
     """
-    state = _separate(reader.begin(counts, params, key))
-    length = reader.learner.length
+    state = _separate(reader.begin(before, params, key))
+    length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     end = (len(ids) - 1) // length * length
     drive = fast_driver(reader.learner, updates)
     for start in range(0, end, updates * length):
         state, losses = read_padded(drive, state, ids[start : min(start + updates * length, end) + 1], updates, length)
-        yield mixed.columns(losses, reader.num_networks)
+        yield mixed.columns(losses, *members)
     if end < len(ids) - 1:
-        yield mixed.columns(_read_rest(reader, state, ids[end:]), reader.num_networks)
+        yield mixed.columns(_read_rest(reader, state, ids[end:]), *members)
 
 
 def learn_to_mix(
     model: Model,
     params: Params,
-    models: tuple[CountModel, ...],
-    counts: tuple[Counts, ...],
+    counts: tuple[CountModel, ...],
+    before: Together,
     ids: Integer[np.ndarray, " characters"],
     key: RandomKey,
 ) -> Together:
     """Read a text with the frozen network and counts, and return what both have learned: counts and weights of the mixture.
 
     Args:
-      counts: of the text before it; used up.
+      before: what was counted in the text before it (`read_before`); used up.
     """
-    learner = mixed.mixed(model, 1, (None,), models)
-    state = _separate(mixed.begin_with(model, (None,), counts, params, key))
-    drive = fast_driver(learner, UPDATES_PER_CALL // 10)
-    return read_padded(drive, state, ids, UPDATES_PER_CALL // 10, 1)[0].memory
+    mixture = mixed.make_mixture(num_characters(model), 1, counts).join(before.mixture)
+    learner = mixed.mixed(model, 1, (None,), counts)
+    state = _separate(mixed.begin_with(model, (None,), before._replace(mixture=mixture), params, key))
+    return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
 
 
 def _separate(state: State) -> State:
     """Give each network its own weights, which a driver overwrites; the trees, too large to be copied, stay as they are."""
     own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
     # All on the device of the weights: what is bound to no device at first would be after a call, and be compiled for anew.
-    (device,) = jax.tree.leaves(state.params)[0].devices()
+    (device,) = jax.tree.leaves(own)[0].devices()
     return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), device)
 
 

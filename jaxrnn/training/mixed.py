@@ -1,34 +1,36 @@
 """Networks and counts that read a text together, in one pass, and the mixtures of what they predict.
 
 The networks are the same one, learning on at several rates or not at all. Everything is a `Learner`, so that the drivers run it
-and its state is arrays only. Each character is scored by all before anything learns from it: a network from a whole block
-at once, the weights of the mixtures from a few characters, counts from each one.
+and its state is arrays only. Each character is scored by all before anything learns from it: a network from a whole block at
+once, counts and the weights of the mixtures from each character.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxrnn.array_types import Block, Carry, Params, RandomKey
-from jaxrnn.models.counts import CountModel, Counts
-from jaxrnn.models.mixture import Mixture, learn_mixture, start_mixture
+from jaxrnn.models.binary_code import make_code
+from jaxrnn.models.counts import CountModel, Counts, Evidence
+from jaxrnn.models.decisions import Known
+from jaxrnn.models.mixture import Mixture, MixtureModel, mixture_model
 from jaxrnn.models.model import Model, nats, num_characters
+from jaxrnn.models.scalar_loops import as_one_kernel
 from jaxrnn.rules.bptt import Read, block_reader
 from jaxrnn.training.learner import Learner, State, make_init
-
-MOST_MIXED_AT_ONCE = 16  # characters between two steps of the mixtures' weights: as good as after each one, and faster
 
 
 class Together(NamedTuple):
     """What the members need besides networks: the memory of a `State`."""
 
     counts: tuple[Counts, ...]
-    mixture: Mixture  # of networks, of counts, and of all
-    started: Array  # whether counts have read the first character, which nothing predicts
+    mixture: Mixture  # of networks, of counts, and of all; where there are only networks or only counts, of these
+    started: Bool[Array, ""]  # whether counts have read the first character, which nothing predicts
 
 
 class Columns(NamedTuple):
@@ -51,16 +53,19 @@ def mixed(
 
     Args:
       length: characters in a block, after which networks learn by backpropagation through it.
-      optimizers: one for each network; None = its weights stay as they are.
+      optimizers: one for each network; None = its weights stay as they are; () = no network.
+      counts: () = networks only.
     Returns:
       A Learner for one stream. Its state's params, opt_state and carry are tuples, one entry for each network; begin takes the
       params with which all of them start, and restart keeps what was counted. Its losses are f32[length, columns], which
       `columns` names.
     """
     read = _one_character_reader(model) if length == 1 else block_reader(model)
+    mixture = make_mixture(num_characters(model), len(optimizers), counts)
 
     def begin(params: Params, key: RandomKey) -> State:
-        return begin_with(model, optimizers, tuple(each.init() for each in counts), params, key)
+        memory = Together(tuple(each.init() for each in counts), mixture.init(), jnp.bool_(False))
+        return begin_with(model, optimizers, memory, params, key)
 
     def restart(state: State, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
@@ -73,34 +78,44 @@ def mixed(
         opt_states: Any = opt_states  # a tuple here
         members = zip(optimizers, params, opt_states, carries, strict=True)
         done = [_read_member(read, x, y, *member) for member in members]
-        params, opt_states, carries, losses, log_ps = zip(*done, strict=True)
-        memory, others = _read_together(counts, memory, x, y, jnp.stack(log_ps, axis=1))
-        all_losses = jnp.concatenate([jnp.stack(losses, axis=1), others], axis=1)
+        params, opt_states, carries, losses, log_ps = zip(*done, strict=True) if done else ((),) * 5
+        memory, others = _read_together(mixture, counts, memory, x, y, _stack(log_ps, length, num_characters(model)))
+        all_losses = jnp.concatenate([*(each[:, None] for each in losses), others], axis=1)
         return State(step + 1, params, opt_states, carries, memory), all_losses
 
     return Learner(length, make_init(model, begin), begin, restart, update)
 
 
+def make_mixture(vocab_size: int, num_networks: int, counts: tuple[CountModel, ...]) -> MixtureModel:
+    """Make the mixtures of networks, of counts, and of all; where there are only networks or only counts, one of these."""
+    is_network = np.arange(num_networks + len(counts)) < num_networks
+    groups = np.stack([is_network, ~is_network, is_network | ~is_network])
+    both = is_network.any() and not is_network.all()
+    num_contexts = tuple(each.num_contexts for each in counts)
+    return mixture_model(make_code(vocab_size), num_contexts, groups if both else groups[2:])
+
+
 def begin_with(
     model: Model,
     optimizers: tuple[optax.GradientTransformation | None, ...],
-    counts: tuple[Counts, ...],
+    memory: Together,
     params: Params,
     key: RandomKey,
 ) -> State:
     """Begin with the same weights for all networks, and with what was counted before, which is not copied."""
     carry_key, _ = jax.random.split(key)
     states = tuple(() if optimizer is None else optimizer.init(params) for optimizer in optimizers)
-    is_network = np.arange(len(optimizers) + len(counts)) < len(optimizers)
-    groups = np.stack([is_network, ~is_network, is_network | ~is_network])
-    memory = Together(counts, start_mixture(groups, num_characters(model)), jnp.bool_(False))
     carries = tuple(model.initial_carry(carry_key, ()) for _ in optimizers)
+    memory = memory._replace(started=jnp.bool_(False))
     return State(jnp.int32(0), tuple(params for _ in optimizers), states, carries, memory)
 
 
-def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int) -> Columns:
-    """Name the columns of the losses of a mixed learner."""
-    return Columns(losses[:, :num_networks], losses[:, num_networks:-3], *losses[:, -3:].T)
+def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int, num_counts: int) -> Columns:
+    """Name the columns of the losses of a mixed learner; a mixture of nothing is the one of all."""
+    num_members = num_networks + num_counts
+    of_mixtures = losses[:, num_members:].T
+    of_networks, of_counts, of_all = of_mixtures if len(of_mixtures) == 3 else (of_mixtures[0],) * 3
+    return Columns(losses[:, :num_networks], losses[:, num_networks:num_members], of_networks, of_counts, of_all)
 
 
 def _read_member(
@@ -128,6 +143,12 @@ def _read_member(
     return optax.apply_updates(params, updates), opt_state, carry, losses, jax.nn.log_softmax(logits)
 
 
+def _stack(
+    log_ps: tuple[Float[Array, "length vocab"], ...], length: int, vocab_size: int
+) -> Float[Array, "length networks vocab"]:
+    return jnp.stack(log_ps, axis=1) if log_ps else jnp.zeros((length, 0, vocab_size), jnp.float32)
+
+
 def _one_character_reader(model: Model) -> Read:
     def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, Array]:
         carry, logits = model.step(params, carry, x[0])
@@ -137,59 +158,46 @@ def _one_character_reader(model: Model) -> Read:
 
 
 def _read_together(
-    models: tuple[CountModel, ...], memory: Together, x: Block, y: Block, of_networks: Float[Array, "length networks vocab"]
+    mixture: MixtureModel,
+    models: tuple[CountModel, ...],
+    memory: Together,
+    x: Block,
+    y: Block,
+    of_networks: Float[Array, "length networks vocab"],
 ) -> tuple[Together, Float[Array, "length others"]]:
     """Count a block, and mix what all have predicted."""
-    counted, of_counts = _count_block(models, _count_first(models, memory, x), y)
-    log_ps = jnp.concatenate([of_networks, jnp.log(of_counts)], axis=1)
-    mixture, of_mixtures = _mix_block(memory.mixture, log_ps, x, y)
-    nats = -jnp.take_along_axis(jnp.log(of_counts), y[:, None, None], axis=2)[:, :, 0]
-    return Together(counted, mixture, jnp.bool_(True)), jnp.concatenate([nats, of_mixtures], axis=1)
-
-
-def _mix_block(
-    mixture: Mixture, log_ps: Float[Array, "length models vocab"], x: Block, y: Block
-) -> tuple[Mixture, Float[Array, "length mixtures"]]:
-    """Mix a block in pieces: weights that learned only after a long block would take steps that are too long."""
-    (length,) = y.shape
-    piece = max(size for size in range(1, MOST_MIXED_AT_ONCE + 1) if length % size == 0)
-    if piece == length:
-        return learn_mixture(mixture, log_ps, x, y)
-
-    def read(loop: tuple) -> tuple:
-        start, mixture, losses = loop
-        parts = (jax.lax.dynamic_slice_in_dim(each, start, piece) for each in (log_ps, x, y))
-        mixture, of_piece = learn_mixture(mixture, *parts)
-        return start + piece, mixture, jax.lax.dynamic_update_slice_in_dim(losses, of_piece, start, axis=0)
-
-    losses = jnp.zeros((length, mixture.weights.shape[0]), jnp.float32)
-    _, mixture, losses = jax.lax.while_loop(lambda loop: loop[0] < length, read, (jnp.int32(0), mixture, losses))
-    return mixture, losses
+    vocab_size = of_networks.shape[2]
+    counted, known = as_one_kernel(partial(_count_block, models, vocab_size))(memory.counts, memory.started, x, y)
+    nats = -jnp.take_along_axis(known.log_ps, y[:, None, None], axis=2)[:, :, 0]
+    together = known._replace(log_ps=jnp.concatenate([of_networks, known.log_ps], axis=1))
+    mixed, of_mixtures = mixture.learn(memory.mixture, together, x, y)
+    return Together(counted, mixed, jnp.bool_(True)), jnp.concatenate([nats, of_mixtures], axis=1)
 
 
 def _count_block(
-    models: tuple[CountModel, ...], counts: tuple[Counts, ...], y: Block
-) -> tuple[tuple[Counts, ...], Float[Array, "length counts vocab"]]:
-    """Count each character, and keep the probabilities of all characters before."""
-    (length,) = y.shape
+    models: tuple[CountModel, ...], vocab_size: int, counts: tuple[Counts, ...], started: Bool[Array, ""], x: Block, y: Block
+) -> tuple[tuple[Counts, ...], Known]:
+    """Count each character, and keep what was known before; where it starts, count the one that nothing predicts, too."""
+    (length,), agreed = y.shape, make_code(vocab_size).bits.shape[1] + 1
+
+    def count_first(loop: tuple) -> tuple:  # a loop of one step, as a branch would copy the trees
+        return jnp.bool_(True), tuple(model.learn(state, x[0])[0] for model, state in zip(models, loop[1], strict=True))
 
     def read(loop: tuple) -> tuple:
-        t, counts, ps = loop
-        known = [model.read(state, y[t]) for model, state in zip(models, counts, strict=True)]
-        return t + 1, tuple(state for state, _ in known), ps.at[t].set(jnp.stack([p for _, p in known]))
+        t, counts, found = loop
+        read = [model.read(state, y[t]) for model, state in zip(models, counts, strict=True)]
+        found = tuple(jax.tree.map(partial(_set_row, t), kept, new) for kept, (_, new) in zip(found, read, strict=True))
+        return t + 1, tuple(state for state, _ in read), found
 
-    vocab = jax.eval_shape(lambda: models[0].predict(counts[0]))
-    start = (jnp.int32(0), counts, jnp.zeros((length, len(models), *vocab.shape), jnp.float32))
-    _, counts, ps = jax.lax.while_loop(lambda loop: loop[0] < length, read, start)
-    return counts, ps
+    _, counts = jax.lax.while_loop(lambda loop: ~loop[0], count_first, (started, counts))
+    shapes = [((length, vocab_size), (length, each.num_contexts, agreed), (length, each.num_contexts)) for each in models]
+    dtypes = (jnp.float32, jnp.int32, jnp.int32)
+    none = tuple(Evidence(*map(jnp.zeros, of_model, dtypes)) for of_model in shapes)
+    _, counts, found = jax.lax.while_loop(lambda loop: loop[0] < length, read, (jnp.int32(0), counts, none))
+    none_counts = Known(*map(jnp.zeros, ((length, 0, vocab_size), (length, 0, agreed), (length, 0)), dtypes))
+    of_each = [none_counts, *(Known(jnp.log(each.p)[:, None], each.agreeing, each.last) for each in found)]
+    return counts, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *of_each)
 
 
-def _count_first(models: tuple[CountModel, ...], memory: Together, x: Block) -> tuple[Counts, ...]:
-    """Count the first character of a text, which nothing predicts: a loop of one step, as a branch would copy the trees."""
-
-    def count(loop: tuple) -> tuple:
-        learned = [model.learn(state, x[0])[0] for model, state in zip(models, loop[1], strict=True)]
-        return jnp.bool_(True), tuple(learned)
-
-    _, counts = jax.lax.while_loop(lambda loop: ~loop[0], count, (memory.started, memory.counts))
-    return counts
+def _set_row(t: Array, rows: Array, row: Array) -> Array:
+    return jax.lax.dynamic_update_slice(rows, row[None], (t, *[jnp.int32(0)] * row.ndim))

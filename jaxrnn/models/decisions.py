@@ -1,0 +1,160 @@
+"""What is known before each binary decision of a character's code, as inputs of a mixture (`mixture`).
+
+Each model's probabilities of all characters give the log odds of a decision. The characters that were counted after a context
+give two numbers, how many are on either side; their log odds, and what such counts turned out to be worth, are inputs, too.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrnn.models.binary_code import BinaryCode
+
+LARGEST_ODDS, SMALLEST = 12.0, 1e-9  # log odds, and probability, of a model: one that is quite sure must not decide alone
+BIAS, ADDED = 0.3, 0.4  # the constant input; what is added to both counts for their log odds
+# Counts of 0 to 7 are told apart, then fewer and fewer of them; so is on which side the last character was, if on any.
+MOST_COUNTED, NUM_LEVELS, NUM_SIDES, ON_NONE = 255, 13, 3, 2
+LEVELS = np.searchsorted([1, 2, 3, 4, 5, 6, 7, 8, 12, 20, 40, 100], np.arange(MOST_COUNTED + 1), side="right").astype(np.int32)
+NEVER = NUM_LEVELS * NUM_LEVELS * NUM_SIDES  # the cell of counts that are both 0
+NUM_TOTALS = 8  # levels of how often a context was seen; twice, as all that followed may have been on one side
+NUM_REFINEMENTS, NUM_PLACES = 2, 1 << 14  # after one and two characters; decisions that share a place are refined together
+
+
+class Known(NamedTuple):
+    """What the models know before each of some characters."""
+
+    log_ps: Float[Array, "*time models vocab"]  # of networks, then of models that count
+    times: Int[Array, "*time contexts counted"]  # how often characters were counted after each context; see `Evidence`
+    last: Int[Array, "*time contexts"]  # which came last
+
+
+class Decisions(NamedTuple):
+    """What is known before each of some decisions."""
+
+    inputs: Float[Array, "*decisions inputs"]  # log odds, but for those of what counts are worth, which are still 0
+    selected: Int[Array, "*decisions selections"]  # rows of the weights
+    places: Int[Array, "*decisions refinements"]  # rows of what is refined
+    node: Int[Array, "*decisions"]
+    cells: Int[Array, "*decisions contexts"]  # of the worth of counts
+
+
+def num_inputs(num_models: int, num_contexts: int) -> int:
+    return 1 + num_models + 2 * num_contexts
+
+
+def num_selected(code: BinaryCode, num_contexts: tuple[int, ...]) -> tuple[int, ...]:
+    """Count the rows of weights: by the previous character, then by the contexts of each model that counts."""
+    return len(code.lengths), *(2 * NUM_TOTALS * (num + 1) for num in num_contexts)
+
+
+def worth_of_counts() -> Float[np.ndarray, " cells"]:
+    """Guess what counts are worth: the probability of a decision for each pair of levels."""
+    zeros, ones = np.indices((NUM_LEVELS, NUM_LEVELS))
+    p = (ones + ADDED) / (zeros + ones + 2 * ADDED)
+    return np.append(np.repeat(p.ravel(), NUM_SIDES), 0.5).astype(np.float32)
+
+
+def on_path(
+    code: BinaryCode, num_contexts: tuple[int, ...], known: Known, characters: Int[Array, " read"], y: Int[Array, " time"]
+) -> Decisions:
+    """Describe the decisions that lead to characters y, [time, depth] of them.
+
+    Args:
+      known: its times and last by how many decisions of y's code are shared (`counts.Evidence`).
+      characters: the two before the first y, and all others but the last: time + 1.
+    """
+    depth, bits = code.bits.shape[1], jnp.asarray(code.bits)[y]
+    words = jnp.asarray(code.words)
+    agreed = jnp.minimum(jax.lax.clz(words[None] ^ words[y][:, None]).astype(jnp.int32), depth)
+    agrees = (agreed[:, :, None] == jnp.arange(depth + 1)[None, None]).astype(jnp.float32)
+    ps = jnp.einsum("tmv,tvd->tmd", jnp.exp(log_known(known.log_ps)), agrees, precision="highest")
+    d, last = jnp.arange(depth)[None, :, None], known.last[:, None]
+    side = jnp.where(last == d, 1 - bits[:, :, None], jnp.where(last > d, bits[:, :, None], ON_NONE))
+    before, previous = (jnp.broadcast_to(each[:, None], bits.shape) for each in (characters[:-1], characters[1:]))
+    sides = (_by_side(ps, bits), _by_side(known.times, bits), side)
+    return _describe(code, num_contexts, *sides, previous, before, jnp.asarray(code.nodes)[y])
+
+
+def at_all_nodes(code: BinaryCode, num_contexts: tuple[int, ...], known: Known, characters: Int[Array, "2"]) -> Decisions:
+    """Describe all decisions about the next character.
+
+    Args:
+      known: of one character; its times and last by character, -1 for none (`CountModel.followers`).
+      characters: the two before.
+    """
+    num_nodes, depth = max(1, len(code.lengths) - 1), code.bits.shape[1]
+    is_taken = np.arange(depth)[None] < code.lengths[:, None]
+    place = jnp.asarray(np.where(is_taken, 2 * code.nodes + code.bits, 2 * num_nodes))
+
+    def by_side(values: Array) -> Array:
+        sums = jnp.zeros((len(values), 2 * num_nodes + 1), values.dtype)
+        sums = sums.at[:, place].add(jnp.broadcast_to(values[:, :, None], (*values.shape, depth)))
+        return jnp.moveaxis(sums[:, :-1].reshape(len(values), num_nodes, 2), (0, 1, 2), (2, 1, 0))
+
+    side_of = np.full((len(code.lengths) + 1, num_nodes), ON_NONE, np.int32)  # the last row for no character
+    for character, length in enumerate(code.lengths):
+        side_of[character, code.nodes[character, :length]] = code.bits[character, :length]
+    nodes = jnp.arange(num_nodes, dtype=jnp.int32)
+    before, previous = (jnp.broadcast_to(each, nodes.shape) for each in characters)
+    sides = (by_side(jnp.exp(log_known(known.log_ps))), by_side(known.times), jnp.asarray(side_of)[known.last].T)
+    return _describe(code, num_contexts, *sides, previous, before, nodes)
+
+
+def log_known(log_ps: Float[Array, "*time models vocab"]) -> Float[Array, "*time models vocab"]:
+    """Replace what a model says that knows nothing, a NaN among its probabilities: all characters are alike to it."""
+    nothing = jnp.isnan(log_ps).any(axis=-1, keepdims=True)
+    return jnp.where(nothing, -np.log(log_ps.shape[-1]).astype(np.float32), log_ps)
+
+
+def _by_side(sums: Array, bits: Array) -> Array:
+    """From sums by how many decisions are shared, [time, each, agreed], to sums of both sides, [2, time, decisions, each]."""
+    others = jnp.moveaxis(sums[..., :-1], 2, 1)
+    same = jnp.moveaxis(jnp.flip(jnp.cumsum(jnp.flip(sums[..., 1:], -1), -1), -1), 2, 1)
+    on_one = bits[..., None] > 0
+    return jnp.stack([jnp.where(on_one, others, same), jnp.where(on_one, same, others)])
+
+
+def _describe(
+    code: BinaryCode,
+    num_contexts: tuple[int, ...],
+    ps: Array,
+    times: Array,
+    side: Array,
+    previous: Array,
+    before: Array,
+    node: Array,
+) -> Decisions:
+    """Describe decisions, of whose sides ps and times are the first axis: [2, *decisions, models or contexts]."""
+    odds = jnp.clip(jnp.log(ps[1] + SMALLEST) - jnp.log(ps[0] + SMALLEST), -LARGEST_ODDS, LARGEST_ODDS)
+    is_new = times[0] + times[1] == 0
+    counted = times.astype(jnp.float32) + ADDED
+    of_counts = jnp.where(is_new, 0, jnp.log(counted[1]) - jnp.log(counted[0]))
+    levels = jnp.asarray(LEVELS)[jnp.minimum(times, MOST_COUNTED)]
+    cells = jnp.where(is_new, NEVER, (levels[0] * NUM_LEVELS + levels[1]) * NUM_SIDES + side)
+    ends = np.cumsum(num_contexts, dtype=int).tolist()
+    of_each = [times[..., end - num : end] for num, end in zip(num_contexts, ends, strict=True)]
+    at_node = node * len(code.lengths) + previous
+    return Decisions(
+        inputs=jnp.concatenate([jnp.full((*node.shape, 1), BIAS), odds, of_counts, jnp.zeros_like(of_counts)], axis=-1),
+        selected=jnp.stack([previous, *map(_longest, of_each)], axis=-1),
+        places=jnp.stack([_hash(at_node), _hash(at_node * len(code.lengths) + before)], axis=-1),
+        node=node,
+        cells=cells,
+    )
+
+
+def _longest(times: Int[Array, "2 *decisions contexts"]) -> Int[Array, "*decisions"]:
+    """Number what is known of the longest context that is: which it is, if all was on one side, and the level of its total."""
+    total = times[0] + times[1]
+    length = jnp.max(jnp.where(total > 0, jnp.arange(1, total.shape[-1] + 1), 0), axis=-1)
+    zeros, ones = jnp.take_along_axis(times, jnp.maximum(length - 1, 0)[None, ..., None], axis=-1)[..., 0]
+    level = jnp.minimum(jnp.asarray(LEVELS)[jnp.minimum(zeros + ones, MOST_COUNTED)], NUM_TOTALS - 1)
+    return (length * 2 + ((zeros == 0) | (ones == 0)).astype(jnp.int32)) * NUM_TOTALS + level
+
+
+def _hash(numbers: Int[Array, "*decisions"]) -> Int[Array, "*decisions"]:
+    """Spread numbers over the places; a product that overflows is part of it."""
+    return ((numbers.astype(jnp.uint32) * jnp.uint32(0x9E3779B1)) >> jnp.uint32(18)).astype(jnp.int32)
