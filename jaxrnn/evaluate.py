@@ -71,6 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         saved = read_dynamic(run.path, run.config) if options.dynamic is None and options.weights == "auto" else None
         needed = not options.text or (config.evaluation.dynamic == AUTO and saved is None)
         with report.show_status(screen, "compiling and testing"):
+            if not options.text and not run.config.text.heldout_fraction:
+                raise InputError(f"the run in {str(run.path)!r} has no held-out part to test on: name a text with --text")
             data = _own_data(run, config) if needed else None
             how = saved or resolve_dynamic(config, data, run.model, params)
             own = None if options.text else data

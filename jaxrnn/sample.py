@@ -25,7 +25,7 @@ from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
 from jaxrnn.models.model import Model
-from jaxrnn.runs.own_text import load_own_data, mix_with_counts
+from jaxrnn.runs.own_text import load_own_data, mix_as_learned, mix_with_counts
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
@@ -95,7 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
         devices.set_precision(run.config.device)
         params = checkpoint.select_params(run, config.weights)
         model = run.model
-        if config.mixed:
+        if config.mixed and run.config.learning.counts:
+            model, params = mix_as_learned(run, params)
+        elif config.mixed:
             with report.show_status(report.make_screen(), "counting"):
                 remedy = "leave --mixed out"
                 data = load_own_data(run, run.config, remedy, f"which --mixed counts; {remedy}")

@@ -19,9 +19,12 @@ from jaxrnn.data.reading import CodedText
 from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, merge_rare
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.classes import with_classes
+from jaxrnn.models.counts import CountModel
 from jaxrnn.models.model import Model, network
 from jaxrnn.rules import make_rule
+from jaxrnn.scoring.together import make_counts
 from jaxrnn.training.learner import Learner, online
+from jaxrnn.training.mixed import online_with_counts
 from jaxrnn.training.optimizers import ENDLESS, make_optimizer
 
 MAX_UPDATES = 2**31 - 1  # the step number is an i32
@@ -130,8 +133,13 @@ def build_model(config: Config, vocabulary: Vocabulary) -> Model:
     return with_classes(of_classes, class_ids(vocabulary)) if vocabulary.rare else of_classes
 
 
-def build_learner(config: Config, model: Model) -> Learner:
-    """Build the learner: model, rule and optimizer."""
+def build_counts(config: Config, characters: str, num_characters: int) -> tuple[CountModel, ...]:
+    """Build the models that count beside the network, for a vocabulary and a number of characters to read; () for none."""
+    return make_counts(characters, num_characters) if config.learning.counts else ()
+
+
+def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] = ()) -> Learner:
+    """Build the learner: model, rule and optimizer, and what counts beside."""
     settings = config.learning
     kind = parts.find_optimizer(settings.optimizer)
     optimize = make_optimizer(
@@ -141,6 +149,8 @@ def build_learner(config: Config, model: Model) -> Learner:
         weight_decay=settings.weight_decay,
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
+    if counts:
+        return online_with_counts(model, parts.block_length(config), optimize, counts, kind.test_params)
     with explain_failures(imports_of(config)):
         rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)

@@ -34,9 +34,11 @@ def find_too_short(config: Config, num_characters: int) -> str:
     settings = config.text
     used = count_used(config, num_characters)
     found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
-    wanted = {"train": parts.block_length(config) * config.learning.num_streams + 1, "heldout": 2}
-    if settings.validation_fraction:
-        wanted["validation"] = 2
+    wanted = {
+        "train": parts.block_length(config) * config.learning.num_streams + 1,
+    }
+    wanted |= {"heldout": 2} if settings.heldout_fraction else {}
+    wanted |= {"validation": 2} if settings.validation_fraction else {}
     for name, least in wanted.items():
         if found._asdict()[name] < least:
             return f"the {PART_NAMES[name]} part gets {found._asdict()[name]:,} of its characters and needs {least:,} or more"

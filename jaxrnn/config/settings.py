@@ -35,7 +35,7 @@ class TextConfig:
     """Number of pieces of the validation part, spread evenly over the text before the held-out part; 1 = one piece, just before
     the held-out part; auto = 6, fewer in a short text, so that the network is trained on what stands just before the test."""
     heldout_fraction: float = 0.1
-    """Fraction at the end of the text for the final test; never used for training or model selection."""
+    """Fraction at the end of the text for the final test; never used for training or model selection. 0 = no test."""
     rare_threshold: int = 0
     """Characters that occur fewer times than this in the training part share one symbol; 0 = each has its own."""
 
@@ -95,6 +95,9 @@ class LearningConfig:
     rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end."""
     num_streams: int = 1
     """Parallel text streams (batch size). Gradients are averaged, so there are N times fewer updates."""
+    counts: bool = False
+    """Count beside the network which characters follow each context, and mix both as they read: the online loss is that of the
+    mixture. For one reading of the text (--epochs 1) by one stream."""
     clip_norm: float = 0.0
     """Clip gradients to this norm; 0 = no clipping. At one character per update, a norm of 1 is too low and raises the loss."""
 
@@ -188,6 +191,14 @@ GATED = Config(
     ),
     evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
 )
+# For a text that is read once: network and counts learn all the while, and the online loss is the result.
+READER = Config(
+    text=TextConfig(max_characters=0, heldout_fraction=0.0),
+    model=ModelConfig(cell="lstm", hidden_size=AUTO, embedding_size=64, initialisation="orthogonal"),
+    learning=LearningConfig(
+        epochs=1, rule="bptt", rule_length=16, optimizer="adam", learning_rate=2e-3, counts=True, clip_norm=1.0
+    ),
+)
 PRESETS: dict[str, Config] = {
     # The course: the first 50,000 characters, 90 % to train, ten epochs at one rate.
     "notebook": Config(),
@@ -199,6 +210,7 @@ PRESETS: dict[str, Config] = {
     ),
     "gru": GATED,
     "lstm": dataclasses.replace(GATED, model=dataclasses.replace(GATED.model, cell="lstm")),
+    "reader": READER,
 }
 
 

@@ -20,6 +20,7 @@ from jaxrnn.rules import RULES, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS
 
 MOST_PIECES = 1_000  # of the validation part
+READING_RULES = ("one_step", "bptt")  # that go with counts
 
 
 def check_config(config: Config) -> None:
@@ -38,7 +39,7 @@ def _check_text(text: TextConfig, run: RunConfig) -> None:
     check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
     validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
     check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
-    check_value("heldout-fraction", text.heldout_fraction, 0 < text.heldout_fraction < 1, "over 0 and under 1")
+    check_value("heldout-fraction", text.heldout_fraction, 0 <= text.heldout_fraction < 1, "at least 0 and under 1")
     pieces = 1 if text.validation_pieces == AUTO else text.validation_pieces
     check_value("validation-pieces", pieces, 1 <= pieces <= MOST_PIECES, f"1 to {MOST_PIECES}")
     fractions = validation + text.heldout_fraction
@@ -87,7 +88,19 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
+    if learning.counts:
+        _check_reading(learning)
     check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
+
+
+def _check_reading(learning: LearningConfig) -> None:
+    """Check what is read once, with counts: what was counted in a first reading would give a second one away."""
+    for name, wanted in (("epochs", 1), ("minutes", 0), ("num_streams", 1), ("dropout", 0)):
+        if getattr(learning, name) != wanted:
+            flag = name.replace("_", "-")
+            raise InputError(f"--counts reads the text once, in one stream, without dropout: set --{flag} to {wanted}")
+    if learning.rule not in READING_RULES:
+        raise InputError(f"--counts goes with --rule {' or '.join(READING_RULES)}; --rule is {learning.rule}")
 
 
 def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:

@@ -245,8 +245,15 @@ def sample_lines(sample: str, columns: int | None) -> list[str]:
 def show_numbers(screen: Console, numbers: FinalNumbers, parts: Mapping[str, str]) -> None:
     """Show the final numbers, and for each of only a part of the text which part that is."""
     screen.print()
-    show_losses(screen, {MEANINGS[name] + parts.get(name, ""): nats for name, nats in numbers._asdict().items()})
+    show_losses(screen, {MEANINGS[name] + parts.get(name, ""): nats for name, nats in measured(numbers).items()})
     screen.print()
+
+
+def measured(numbers: FinalNumbers) -> dict[str, float]:
+    """Return the final numbers by name; of a run without a test, the online loss alone."""
+    found = numbers._asdict()
+    tested = not all(math.isnan(nats) for name, nats in found.items() if name != "online_nats")
+    return found if tested else {"online_nats": numbers.online_nats}
 
 
 def show_verdicts(screen: Console, lines: Sequence[str]) -> None:

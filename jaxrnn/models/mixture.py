@@ -28,8 +28,8 @@ from jaxrnn.models.binary_code import BinaryCode
 from jaxrnn.models.decisions import NEVER, Decisions, Known, log_known
 from jaxrnn.models.scalar_loops import as_one_kernel
 
-# The weights' learning rate, with counts among the models and without, and how many times higher it is at first, falling over so
-# many characters. From 0.001 to 0.004 all are within 0.002 nats (Molière, Austen); networks alone gain 0.004 by 0.005.
+# The weights' learning rate, with counts among the models and without, and how many times higher it is at first, falling over
+# so many characters. From 0.001 to 0.004 all are within 0.002 nats (Molière, Austen); networks alone gain 0.004 by 0.005.
 RATE, RATE_OF_NETWORKS, FIRST_RATES, CHARACTERS_TO_SETTLE = 0.002, 0.005, 5.0, 200.0
 COUNT_RATE = 0.01  # of what counts are worth
 REFINING_RATE = 0.03

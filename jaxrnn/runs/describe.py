@@ -90,10 +90,11 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     of_all = "" if data.num_characters is None else f" of {data.num_characters:,}"  # unknown unless all of it was read
     used_of_all = f"the first {data.num_used:,}{of_all} characters (--max-characters)"
     validation = f", {len(data.validation):,} to validate{_describe_place(config)}" if data.validation.size else ""
+    heldout = f", {len(data.heldout):,} held out" if data.heldout.size else ", none held out"
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     return {
         "text": f"{config.text.text}, {used if whole else used_of_all}",
-        "parts": f"{len(data.train):,} to train{validation}, {len(data.heldout):,} held out",
+        "parts": f"{len(data.train):,} to {'read' if config.learning.counts else 'train'}{validation}{heldout}",
         "vocabulary": report.describe_vocabulary(data.vocabulary, config.text.rare_threshold),
         "model": f"{describe_network(config.model)}, {num_params:,} parameters",
         "learning": describe_learning(config, optimizers.learning_rate(snapshot.state.opt_state)),
@@ -130,4 +131,5 @@ def describe_learning(config: Config, rate: float) -> str:
     dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
     clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
     time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
-    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}"
+    counts = ", mixed with counts" if settings.counts else ""
+    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}{counts}"

@@ -40,6 +40,9 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     Raises:
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
     """
+    if not task.data.heldout.size:
+        yield from _finish_untested(task, snapshot, writer)
+        return
     yield Busy("testing")
     try:
         result = yield from _interruptible(test_model(task, snapshot, logs.read_events(writer.path)), received)
@@ -63,10 +66,30 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
             "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
         }
     )
+    _check_saved(task, writer)
+
+
+def _finish_untested(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event, None, None]:
+    """Finish a run without a held-out part: its result is the online loss."""
+    numbers = FinalNumbers(snapshot.progress.online_nats or math.nan, *[math.nan] * (len(FinalNumbers._fields) - 1))
+    final = {"step": int(snapshot.state.step), "online_nats": numbers.online_nats}
+    writer = write(writer, Log(logs.event_line("final", final)))
+    yield Tested(numbers, {}, [])
+    writer, drawn = yield from draw(task, numbers, writer)
+    yield Finished(
+        {
+            **describe_last_epoch(task, snapshot),
+            **({"picture": str(writer.path / run_folder.PICTURE)} if drawn else {}),
+            "write with it": describe_sample_command(task.config, writer.path),
+        }
+    )
+    _check_saved(task, writer)
+
+
+def _check_saved(task: Task, writer: RunWriter) -> None:
     if writer.problem or any(writer.unwritten):
-        raise NotSaved(
-            f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(task.config, run_dir)}"
-        )
+        resume = describe_resume_command(task.config, writer.path)
+        raise NotSaved(f"the end of this run could not be written to {str(writer.path)!r}. {resume}")
 
 
 def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]]) -> Generator[Testing, None, Result]:
@@ -128,7 +151,7 @@ def draw(task: Task, numbers: FinalNumbers, writer: RunWriter) -> Generator[Even
     yield Busy("drawing")
     try:
         curves = plot.collect_curves(logs.read_events(writer.path), updates_per_epoch(task))
-        picture = plot.draw_in_subprocess(curves, numbers._asdict(), WINDOW, report.replace_controls(writer.path.name))
+        picture = plot.draw_in_subprocess(curves, report.measured(numbers), WINDOW, report.replace_controls(writer.path.name))
     except Exception as error:  # whatever it is: the result is there
         yield _undrawn(failures.explain_not_written(error))
         return writer, False

@@ -52,7 +52,7 @@ class Run(NamedTuple):
     dynamic: DynamicSettings | None  # how the network went on learning in the test
 
     def __repr__(self) -> str:
-        ended = f"; held out {self.numbers.heldout_nats:.4f} nats" if self.numbers else "; not finished"
+        ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not finished"
         read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
         return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
 
@@ -110,7 +110,7 @@ def read_losses(path: Path) -> Losses:
 
 def draw_figure(run: Run) -> "Figure":
     """The picture of the losses as a figure of matplotlib; without the lines of the numbers if the run is not finished."""
-    numbers = run.numbers._asdict() if run.numbers else {}
+    numbers = report.measured(run.numbers) if run.numbers else {}
     curves = plot.collect_curves(logs.read_events(run.path), _updates_per_epoch(run))
     return plot.figure(curves, numbers, WINDOW, report.replace_controls(run.path.name))
 
@@ -122,9 +122,14 @@ def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
 
 
 def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
-    if not set(FinalNumbers._fields[:4]) <= set(final):
+    if "online_nats" not in final:
         return None
     return FinalNumbers(*(math.nan if final.get(name) is None else final[name] for name in FinalNumbers._fields))
+
+
+def _describe_result(numbers: FinalNumbers) -> str:
+    tested = "heldout_nats" in report.measured(numbers)
+    return f"held out {numbers.heldout_nats:.4f} nats" if tested else f"online {numbers.online_nats:.4f} nats"
 
 
 def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:

@@ -36,6 +36,14 @@ def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -
     return build.split_data(config, used, run.vocabulary)
 
 
+def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:
+    """Mix the network of a run with the counts that it read with, by the weights that it learned."""
+    memory, characters = run.snapshot.state.memory, run.vocabulary.characters
+    counts = build.build_counts(run.config, characters, run.about["text"]["characters"])
+    mixture = make_mixture(len(characters), 1, counts)
+    return mixed_model(run.model, counts, mixture), MixedParams(params, memory.counts, memory.mixture)
+
+
 def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, MixedParams]:
     """Count the text of a run, and mix with its network: weights of the mixture are learned on the validation part.
 

@@ -36,7 +36,8 @@ class Task(NamedTuple):
 def prepare(config: Config, data: Data) -> Task:
     """Build the model, the learner and the driver that the settings name."""
     model, keys = build.build_model(config, data.vocabulary), build.make_keys(config.run.seed)
-    learner = build.build_learner(config, model)
+    counts = build.build_counts(config, data.vocabulary.characters, data.num_used)
+    learner = build.build_learner(config, model, counts)
     mesh = devices.make_mesh(config)
     stream = devices.shard_stream(streams.to_streams(data.train, config.learning.num_streams), mesh)
     most_updates, losses_of = streams.count_updates(stream, learner.length), evaluation.frozen_evaluation(model)

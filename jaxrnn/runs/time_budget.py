@@ -40,6 +40,8 @@ def seconds_to_test(task: Task) -> float:
 
     Compiling takes as long for little text as for much: a run of less than a minute keeps up to half of its time.
     """
+    if not task.data.heldout.size:
+        return 0.0
     whole = 60 * task.config.learning.minutes
     most = max(TEST_SHARE * whole, min(SECONDS_TO_COMPILE, whole / 2))
     wanted = task.config.evaluation.test_characters

@@ -27,6 +27,7 @@ from jaxrnn.storage.manifest import (
     progress_from_manifest,
 )
 from jaxrnn.storage.store import OpenCheckpoint, Rejected
+from jaxrnn.training.learner import Learner
 from jaxrnn.training.progress import Snapshot
 
 WeightsChoice: TypeAlias = Literal["auto", "newest", "best"]
@@ -99,7 +100,8 @@ def read_checkpoint(
                 raise InputError(f"its format is {about['format']}; this jaxrnn reads format {FORMAT}")
             config, vocabulary = config_from_manifest(about, trust), vocabulary_from_json(about["vocabulary"])
             model = build.build_model(config, vocabulary)
-            snapshot = _snapshot(saved, config, model, sharding)
+            counts = build.build_counts(config, vocabulary.characters, about["text"]["characters"])
+            snapshot = _snapshot(saved, build.build_learner(config, model, counts), sharding)
         except Untrusted as error:
             raise Untrusted(f"the run in {str(run_dir)!r} cannot be used: {error}", error.settings) from None
         except InputError as error:
@@ -160,8 +162,8 @@ def _is_best(run: SavedRun, which: WeightsChoice) -> bool:
     return which == "best" or (which == "auto" and validated)
 
 
-def _snapshot(saved: OpenCheckpoint, config: Config, model: Model, sharding: jax.sharding.Sharding | None) -> Snapshot:
-    start = jax.eval_shape(build.build_learner(config, model).init, build.make_keys(0).init)
+def _snapshot(saved: OpenCheckpoint, learner: Learner, sharding: jax.sharding.Sharding | None) -> Snapshot:
+    start = jax.eval_shape(learner.init, build.make_keys(0).init)
     check_layout(array_layout((start, start.params)), saved.about)
     state, best_params = store.read_arrays(saved, (start, start.params), sharding)
     return Snapshot(state, best_params, progress_from_manifest(saved.about))

@@ -5,6 +5,7 @@ and its state is arrays only. Each character is scored by all before anything le
 once, counts and the weights of the mixtures from each character.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from jaxrnn.array_types import Block, Carry, Params, RandomKey
+from jaxrnn.array_types import Block, Carry, Losses, Params, RandomKey
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import CountModel, Counts, Evidence
 from jaxrnn.models.decisions import Known
@@ -23,6 +24,7 @@ from jaxrnn.models.model import Model, nats, num_characters
 from jaxrnn.models.scalar_loops import as_one_kernel
 from jaxrnn.rules.bptt import Read, block_reader
 from jaxrnn.training.learner import Learner, State, make_init
+from jaxrnn.training.optimizers import schedule_free_params
 
 
 class Together(NamedTuple):
@@ -84,6 +86,41 @@ def mixed(
         return State(step + 1, params, opt_states, carries, memory), all_losses
 
     return Learner(length, make_init(model, begin), begin, restart, update)
+
+
+def online_with_counts(
+    model: Model,
+    length: int,
+    optimizer: optax.GradientTransformation,
+    counts: tuple[CountModel, ...],
+    test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
+) -> Learner:
+    """Make a learner of one network whose losses are those of the mixture with counts, f32[length].
+
+    Its state is that of `training.learner.online`, with counts and mixture as memory.
+    """
+    both = mixed(model, length, (optimizer,), counts)
+
+    def single(state: State) -> State:
+        return state._replace(params=state.params[0], opt_state=state.opt_state[0], carry=state.carry[0])
+
+    def several(state: State) -> State:
+        return state._replace(params=(state.params,), opt_state=(state.opt_state,), carry=(state.carry,))
+
+    def begin(params: Params, key: RandomKey) -> State:
+        return single(both.begin(params, key))
+
+    def restart(state: State, key: RandomKey) -> State:
+        return single(both.restart(several(state), key))
+
+    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
+        state, losses = both.update(several(state), x, y)
+        return single(state), columns(losses, 1, len(counts)).of_all
+
+    def to_test(state: State) -> Params:
+        return test_params(state.opt_state, state.params)
+
+    return Learner(length, make_init(model, begin), begin, restart, update, to_test)
 
 
 def make_mixture(vocab_size: int, num_networks: int, counts: tuple[CountModel, ...]) -> MixtureModel:
