@@ -48,7 +48,21 @@ import tyro
 from claims import expect, write_table
 from compressors import Compressor, find_compressors
 from reading_picture import draw
-from reading_tables import FIRST, HELDOUT, NUM_FIRST, OURS, PEER, RESULTS, WHOLE, Row, keep_rows, kept_rows, panels, tables
+from reading_tables import (
+    FIRST,
+    HELDOUT,
+    NUM_FIRST,
+    OURS,
+    PEER,
+    RESULTS,
+    WHOLE,
+    Row,
+    joined,
+    keep_rows,
+    kept_rows,
+    panels,
+    tables,
+)
 
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.data import text as texts
@@ -56,12 +70,11 @@ from jaxrnn.data import vocabulary
 from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.model import network
 from jaxrnn.scoring import together
-from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage.logs import read_events
 from jaxrnn.training.drivers import cpu_compiler_options
 
 MINUTES = (1.5, 10.0)
-CHARACTERS, WORDS, ZPAQ = "counts of characters", "counts with words", "zpaq -m5"
+CHARACTERS, WORDS, ZPAQ, READER = "counts of characters", "counts, mixed", "zpaq -m5", "reader"
 # What a run says of the held-out part, in the words of its last table.
 TESTED = {"frozen": "heldout", "dynamic": "heldout_dynamic", "counts": "heldout_counts", "all together": "heldout_mixed"}
 EXPECTED = {
@@ -94,12 +107,13 @@ def main(minutes: tuple[float, ...] = MINUTES) -> None:
         *[partial(measure_compressor, compressor, of) for compressor in compressors],
         partial(measure_counts, of),
         *[partial(measure_gru, each, of) for each in minutes],
+        *[partial(measure_reader, most) for most in (NUM_FIRST, 0) if minutes],
     ]
     for measure in to_measure:
         found = measure()
-        rows |= found
         for name, row in found.items():
             print(name, row.nats, row.seconds, flush=True)
+            rows[name] = joined(rows[name], row) if name in rows and name == READER else row
         keep_rows(rows)
     for line in missing:
         print(line)
@@ -174,11 +188,12 @@ def count_characters(model: CountModel, ids: np.ndarray, start: int) -> float:
 
 
 def count_all(models: tuple[CountModel, ...], ids: np.ndarray, start: int) -> float:
-    """Read a text once with characters and words mixed, as a run does, beside a network of one unit that takes no part."""
-    model, key = network("elman", int(ids.max()) + 1, hidden_size=1), jax.random.key(0)
-    reader = together.make_reader(model, DynamicSettings("sgd", (), 16), models)
-    counted = reader.count_text(reader.init_counts(), ids[:start]) if start else reader.init_counts()
-    return together.mean_scores(list(together.read_on(reader, model.init(key), counted, ids[start:], key))).counts_nats
+    """Read a text once with characters and words mixed, as a run does. Returns its loss from `start` on, but for the first."""
+    of_vocabulary = network("elman", int(ids.max()) + 1, hidden_size=1)  # takes no part
+    reader = together.make_reader(of_vocabulary, None, models)
+    before = together.read_before(of_vocabulary, models, ids[:start], start) if start else None
+    pieces = together.read_on(reader, {}, before, ids[start:], jax.random.key(0))
+    return float(np.concatenate([piece.of_all for piece in pieces]).mean(dtype=np.float64))
 
 
 def measure_gru(minutes: float, of: Texts) -> dict[str, Row]:
@@ -195,6 +210,18 @@ def measure_gru(minutes: float, of: Texts) -> dict[str, Row]:
     return {
         f"GRU {minutes:g} min, {what}": Row(OURS, {HELDOUT: found[f"{name}_nats"]}, seconds) for what, name in TESTED.items()
     }
+
+
+def measure_reader(most: int) -> dict[str, Row]:
+    """Read once by the program, network and counts learning all the while: the first so many characters, 0 = all."""
+    part = FIRST if most else WHOLE
+    with tempfile.TemporaryDirectory() as folder:
+        run, started = Path(folder, "run"), time.perf_counter()
+        settings = ("reader", "--text", "moliere", "--max-characters", str(most))
+        run_program("train", *settings, "--run-dir", str(run))
+        (found,) = [event for event in read_events(run) if event["event"] == "final"]
+        seconds = time.perf_counter() - started
+    return {READER: Row(OURS, {part: found["online_nats"]}, {part: seconds})}
 
 
 def run_program(name: str, *arguments: str) -> str:

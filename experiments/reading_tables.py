@@ -40,6 +40,11 @@ def keep_rows(rows: dict[str, Row], path: Path = RESULTS / "reading.json") -> No
     path.write_text(json.dumps({name: row._asdict() for name, row in rows.items()}, indent=1) + "\n", "utf-8")
 
 
+def joined(row: Row, other: Row) -> Row:
+    """Join two rows of the same, tried on different parts."""
+    return Row(row.kind, row.nats | other.nats, row.seconds | other.seconds)
+
+
 def tables(rows: dict[str, Row]) -> list[str]:
     """Format two tables in Markdown, the best row of each last."""
     heldout = [f"| {title(name, rows[name])} | {cells(rows[name], HELDOUT)} |" for name in ordered(rows, HELDOUT)]

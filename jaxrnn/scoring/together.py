@@ -65,15 +65,16 @@ def make_counts(characters: str, num_characters: int) -> tuple[CountModel, ...]:
 
 
 def make_reader(
-    model: Model, how: DynamicSettings, counts: tuple[CountModel, ...], optimizer: OptimizerKind | None = None
+    model: Model, how: DynamicSettings | None, counts: tuple[CountModel, ...], optimizer: OptimizerKind | None = None
 ) -> Reader:
     """Make a reader of the frozen network, the network at each rate of dynamic evaluation, and counts.
 
     Args:
+      how: None = no network, counts alone.
       optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
     """
-    learning = tuple(optimizers.make_optimizer(optimizer or how.optimizer, rate) for rate in how.rates)
-    frozen, networks = (None,) * (1 + len(learning)), (None, *learning)
+    learning = tuple(optimizers.make_optimizer(optimizer or how.optimizer, rate) for rate in how.rates) if how else ()
+    networks = (None, *learning) if how else ()
     mixture = mixed.make_mixture(num_characters(model), len(networks), counts)
 
     def begin(before: Together | None, params: Params, key: RandomKey) -> State:
@@ -84,8 +85,8 @@ def make_reader(
     return Reader(
         num_networks=len(networks),
         num_counts=len(counts),
-        learner=mixed.mixed(model, how.length, networks, counts),
-        rest=mixed.mixed(model, 1, frozen, counts),
+        learner=mixed.mixed(model, how.length if how else LENGTH, networks, counts),
+        rest=mixed.mixed(model, 1, (None,) * len(networks), counts),
         begin=begin,
     )
 
