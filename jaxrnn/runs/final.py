@@ -5,6 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, resolved
 from jaxrnn.console import plot, report, verdict
 from jaxrnn.data import paths
@@ -113,12 +114,26 @@ def verdicts(
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), optimizers.learning_rate(snapshot.state.opt_state)
     windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
     fresh = not task.config.run.init_from
-    learned = verdict.judge_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh)
+    learned = verdict.judge_learning(
+        numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh, find_remedies(task, snapshot)
+    )
     chosen = task.config.evaluation.dynamic == AUTO
     flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
     auto = "--dynamic auto" if task.config.text.validation_fraction else "--dynamic auto --validation-fraction 0.05"
     helped = verdict.judge_dynamic(numbers.heldout_nats, numbers.heldout_dynamic_nats, how.rates, chosen, flag, auto)
     return [line for line in (learned, helped) if line]
+
+
+def find_remedies(task: Task, snapshot: Snapshot) -> list[str]:
+    """List what would give this run more updates."""
+    settings, data = task.config.learning, task.data
+    ended_by_itself = snapshot.progress.finished  # by the validation loss
+    return verdict.list_remedies(
+        more_text=data.num_used != data.num_characters,
+        lasting="--minutes" if settings.minutes else "" if ended_by_itself else "--epochs",
+        num_streams=settings.num_streams,
+        block_length=parts.block_length(task.config),
+    )
 
 
 def draw(task: Task, numbers: FinalNumbers, writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
