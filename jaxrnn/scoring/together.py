@@ -99,6 +99,8 @@ def make_counter(
     ]
 
     def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
+        if not len(ids):
+            return states
         text, length = jnp.asarray(ids), jnp.int32(len(ids))
         return tuple(program(state, text, length) for program, state in zip(programs, states, strict=True))
 
