@@ -55,6 +55,18 @@ def test_evaluation_gives_the_last_three_of_the_final_numbers(trained, capsys):
     assert json.loads(capsys.readouterr().out) == {name: final[name] for name in list(final)[3:]}
 
 
+@pytest.mark.parametrize(("name", "num_read"), [("notebook", 49), ("mikolov2010", 50)])  # the second one in two streams
+def test_a_limit_of_characters_limits_both_parts_and_each_row_says_so(trained, capsys, name, num_read):
+    arguments = [str(trained / "runs" / f"{name}-comedie-0"), "--test-characters", "49"]
+    evaluate.main([*arguments, "--json"])
+    numbers = json.loads(capsys.readouterr().out)
+    assert (numbers["train_characters"], numbers["heldout_characters"]) == (num_read, 49)
+    evaluate.main(arguments)
+    rows = capsys.readouterr().out.splitlines()
+    assert sum(row.endswith("; its first 49 characters") for row in rows) == 4
+    assert [row.partition("; ")[2] for row in rows if "training text" in row] == [f"{num_read} of its 2,700 characters"]
+
+
 def test_evaluation_of_another_text(trained, capsys, tmp_path):
     (tmp_path / "other.txt").write_text("Bonsoir, Nicette.\n" * 40, encoding="utf-8")
     arguments = [str(trained / "runs" / "notebook-comedie-0"), "--text", str(tmp_path / "other.txt"), "--dynamic", "0.3"]

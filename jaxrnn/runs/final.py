@@ -51,14 +51,13 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     tested = {"heldout_characters": result.scores.num_characters, "train_characters": result.train_characters}
     final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **tested, "dynamic": result.dynamic._asdict()}
     writer = write(writer, Log(logs.event_line("final", final)))
-    yield Tested(
-        numbers, describe_parts(task, result), verdicts(task, snapshot, numbers, result.dynamic, logs.read_events(writer.path))
-    )
+    shown_parts = testing.describe_parts(task.config.learning.num_streams, task.data, result)
+    yield Tested(numbers, shown_parts, verdicts(task, snapshot, numbers, result.dynamic, logs.read_events(writer.path)))
     writer, drawn = yield from draw(task, numbers, writer)
     run_dir = writer.path
     yield Finished(
         {
-            **describe_test(task, snapshot, run_dir, result, floor),
+            **describe_test(task, snapshot, run_dir, result, shown_parts, floor),
             **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
             "write with it": describe_sample_command(task.config, run_dir),
             "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
@@ -160,26 +159,16 @@ def _undrawn(reason: str) -> Note:
     return Note(f"warning: the picture of the loss could not be drawn: {report.replace_controls(reason)}")
 
 
-def describe_parts(task: Task, result: Result) -> dict[str, str]:
-    """Say which characters the numbers are of, where they are not of all."""
-    train, heldout = result.train_characters, result.scores.num_characters
-    found = {}
-    if train < len(task.data.train) - 2 * task.config.learning.num_streams:
-        found["train_nats"] = f"; {train:,} of its {len(task.data.train):,} characters"
-    if heldout < len(task.data.heldout) - 1:
-        names = [name for name in FinalNumbers._fields if name.startswith("heldout")]
-        found |= dict.fromkeys(names, f"; its first {pluralize(heldout, 'character')}")
-    return found
-
-
-def describe_test(task: Task, snapshot: Snapshot, run_dir: Path, result: Result, floor: float | None) -> dict[str, str]:
+def describe_test(
+    task: Task, snapshot: Snapshot, run_dir: Path, result: Result, shown_parts: Mapping[str, str], floor: float | None
+) -> dict[str, str]:
     """Summary lines for the final report: weights, what was tested, choice of dynamic evaluation, entropy floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     evaluate = f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}"
     return {
         **describe_last_epoch(task, snapshot),
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
-        **({"test all": f"{evaluate} reads all of the text"} if describe_parts(task, result) else {}),
+        **({"test all": f"{evaluate} reads all of the text"} if shown_parts else {}),
         **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }
