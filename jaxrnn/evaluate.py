@@ -112,15 +112,14 @@ def _own_text(
     run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings, options: EvaluateConfig
 ) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
     found = run_to_end(testing.measure(config, data, run.model, params, how, TestLimits(options.test_characters)))
-    part = found.scores.num_characters
     of_parts = testing.describe_parts(config.learning.num_streams, data, found)
     names = ("train_nats", "heldout_nats", "heldout_dynamic_nats", "heldout_counts_nats", "heldout_mixed_nats")
     numbers = dict(zip(names, (found.train_nats, *found.scores[1:]), strict=True))
-    floor = source_nats(data, part)
+    floor = source_nats(data, found.scores.num_characters)
     of_source = f"held-out text, its source itself: none is better on average{of_parts.get('heldout_nats', '')}"
     least = {} if floor is None else {"source_nats": (floor, of_source)}
     shown = {name: (value, report.MEANINGS[name] + of_parts.get(name, "")) for name, value in numbers.items()}
-    return shown | least, {"heldout_characters": part, "train_characters": found.train_characters}
+    return shown | least, testing.describe_extent(found)
 
 
 def _other_text(

@@ -48,8 +48,8 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
         raise Stopped(interrupted.signal, describe_stop(task, snapshot, writer)) from None
     numbers, floor = final_numbers(snapshot, result), testing.source_nats(task.data, result.scores.num_characters)
     of_source = {} if floor is None else {"source_nats": floor}
-    tested = {"heldout_characters": result.scores.num_characters, "train_characters": result.train_characters}
-    final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **tested, "dynamic": result.dynamic._asdict()}
+    extent = testing.describe_extent(result)
+    final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **extent, "dynamic": result.dynamic._asdict()}
     writer = write(writer, Log(logs.event_line("final", final)))
     shown_parts = testing.describe_parts(task.config.learning.num_streams, task.data, result)
     yield Tested(numbers, shown_parts, verdicts(task, snapshot, numbers, result.dynamic, logs.read_events(writer.path)))

@@ -51,6 +51,7 @@ class Result(NamedTuple):
 
     train_nats: float
     train_characters: int  # that were read for it
+    counted_characters: int  # that counts had read before the held-out part, the last ones
     scores: Scores  # of the held-out part
     dynamic: DynamicSettings
 
@@ -104,7 +105,16 @@ def measure(
     counted = reader.count_text(reader.init_counts(), before)
     read = together.read_on(reader, params, counted, heldout, key)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
-    return Result(mean_nats(train), len(train) * num_streams, together.mean_scores(of_heldout), how)
+    return Result(mean_nats(train), len(train) * num_streams, len(before), together.mean_scores(of_heldout), how)
+
+
+def describe_extent(result: Result) -> dict[str, int]:
+    """Give the numbers of characters that a result is of, by the names that the metrics give them."""
+    return {
+        "heldout_characters": result.scores.num_characters,
+        "train_characters": result.train_characters,
+        "counted_characters": result.counted_characters,
+    }
 
 
 def describe_parts(num_streams: int, data: Data, result: Result) -> dict[str, str]:
@@ -116,6 +126,10 @@ def describe_parts(num_streams: int, data: Data, result: Result) -> dict[str, st
     if heldout < len(data.heldout) - 1:
         names = [name for name in FinalNumbers._fields if name.startswith("heldout")]
         found |= dict.fromkeys(names, f"; its first {pluralize(heldout, 'character')}")
+    counted, before = result.counted_characters, len(data.train) + len(data.validation)
+    if counted < before:
+        counts = "heldout_counts_nats"
+        found[counts] = f"{found.get(counts, '')}; counted before: the last {counted:,} of {before:,} characters"
     return found
 
 
