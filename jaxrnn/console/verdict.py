@@ -30,9 +30,8 @@ def judge_learning(
     end = window_nats[-1] if window_nats else online_nats
     if online_nats <= guess_nats or end <= guess_nats or (not window_nats and math.isnan(online_nats)):
         return ""
-    before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
-    lowest, (times, more) = min(before, default=math.inf), ROSE
-    if before and not end <= max(times * lowest, lowest + more):  # NaN, too
+    lowest = lowest_before(window_nats, guess_nats, fresh)
+    if has_risen(end, lowest):
         start = f"the {lowest:.4f} of a uniform guess" if lowest == guess_nats else f"{lowest:.4f}"
         return (
             f"learning failed: the loss rose from {start} to {end:.4f} nats in the last thousand characters; "
@@ -44,6 +43,18 @@ def judge_learning(
     if num_updates < FEW_UPDATES:
         return f"too short to learn: {ended}; use {_join_or(remedies)}"
     return f"learned too little: {ended}; try a --learning-rate higher than {rate:g}, or a text that can be predicted"
+
+
+def lowest_before(window_nats: Sequence[float], guess_nats: float, fresh: bool) -> float:
+    """Find the lowest loss before the last window; infinite if there is nothing to compare that one with."""
+    before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
+    return min(before, default=math.inf)
+
+
+def has_risen(end: float, lowest: float) -> bool:
+    """Return whether a loss has risen since its lowest value, by more than initial weights explain."""
+    times, more = ROSE
+    return lowest < math.inf and not end <= max(times * lowest, lowest + more)  # NaN, too
 
 
 def list_remedies(more_text: bool, lasting: str, num_streams: int, block_length: int) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, resolved
@@ -18,11 +18,12 @@ from jaxrnn.runs.describe import (
     describe_stop,
     trust_flag,
 )
-from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested, Testing
+from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested, Testing, TooShort
 from jaxrnn.runs.saving import RunWriter, write
 from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.runs.testing import Result, TestLimits
 from jaxrnn.runs.time_budget import seconds_to_test
+from jaxrnn.runs.too_short import describe_whole_epoch, explain_too_short, window_nats
 from jaxrnn.runtime import devices, signals
 from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring import evaluation
@@ -41,6 +42,47 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     Raises:
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
     """
+    too_short = explain_too_short(task, snapshot, logs.read_events(writer.path))
+    ending = leave_untested(task, snapshot, writer, too_short) if too_short else run_test(task, snapshot, writer, received)
+    writer, numbers, facts = yield from ending
+    writer, drawn = yield from draw(task, numbers, writer)
+    run_dir = writer.path
+    yield Finished(
+        {
+            **facts,
+            **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
+            "write with it": describe_sample_command(task.config, run_dir),
+            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
+        }
+    )
+    if writer.problem or any(writer.unwritten):
+        raise NotSaved(
+            f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(task.config, run_dir)}"
+        )
+
+
+class Ending(NamedTuple):
+    """What is known of a run at its end."""
+
+    writer: RunWriter
+    numbers: Mapping[str, float]  # the final ones by name; none of a run that was not tested
+    facts: Mapping[str, str]
+
+
+def leave_untested(task: Task, snapshot: Snapshot, writer: RunWriter, too_short: str) -> Generator[Event, None, Ending]:
+    """Say and log that a run was too short to be tested."""
+    final = {"step": int(snapshot.state.step), "online_nats": snapshot.progress.online_nats, "tested": False}
+    writer = write(writer, Log(logs.event_line("final", final)))
+    yield TooShort(too_short)
+    return Ending(writer, {}, describe_last_epoch(task, snapshot))
+
+
+def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, Ending]:
+    """Test the model, log the numbers and show them.
+
+    Raises:
+      Stopped: by a signal.
+    """
     yield Busy("testing")
     try:
         result = yield from _interruptible(test_model(task, snapshot, logs.read_events(writer.path)), received)
@@ -51,22 +93,13 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     extent = testing.describe_extent(result)
     final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **extent, "dynamic": result.dynamic._asdict()}
     writer = write(writer, Log(logs.event_line("final", final)))
+    events = logs.read_events(writer.path)
     shown_parts = testing.describe_parts(task.config.learning.num_streams, task.data, result)
-    yield Tested(numbers, shown_parts, verdicts(task, snapshot, numbers, result.dynamic, logs.read_events(writer.path)))
-    writer, drawn = yield from draw(task, numbers, writer)
-    run_dir = writer.path
-    yield Finished(
-        {
-            **describe_test(task, snapshot, run_dir, result, shown_parts, floor),
-            **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
-            "write with it": describe_sample_command(task.config, run_dir),
-            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
-        }
-    )
-    if writer.problem or any(writer.unwritten):
-        raise NotSaved(
-            f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(task.config, run_dir)}"
-        )
+    yield Tested(numbers, shown_parts, verdicts(task, snapshot, numbers, result.dynamic, events))
+    whole = describe_whole_epoch(task, snapshot, events)
+    part = {name: f"{said}{whole}" for name, said in describe_last_epoch(task, snapshot).items()}
+    tested = describe_test(task, snapshot, writer.path, result, shown_parts, floor)
+    return Ending(writer, numbers._asdict(), {**part, **tested})
 
 
 def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]]) -> Generator[Testing, None, Result]:
@@ -111,10 +144,9 @@ def verdicts(
 ) -> list[str]:
     """List what should be changed, judging by the numbers: about learning and about dynamic evaluation."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), optimizers.learning_rate(snapshot.state.opt_state)
-    windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
     fresh = not task.config.run.init_from
     learned = verdict.judge_learning(
-        numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh, find_remedies(task, snapshot)
+        numbers.online_nats, window_nats(events), guess, int(snapshot.state.step), rate, fresh, find_remedies(task, snapshot)
     )
     chosen = task.config.evaluation.dynamic == AUTO
     flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
@@ -135,14 +167,14 @@ def find_remedies(task: Task, snapshot: Snapshot) -> list[str]:
     )
 
 
-def draw(task: Task, numbers: FinalNumbers, writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
+def draw(task: Task, numbers: Mapping[str, float], writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
     """Draw the picture, or note why there is none; the result does not depend on it."""
     if not devices.is_first_process():
         return writer, True
     yield Busy("drawing")
     try:
         curves = plot.collect_curves(logs.read_events(writer.path), updates_per_epoch(task))
-        picture = plot.draw_in_subprocess(curves, numbers._asdict(), WINDOW, report.replace_controls(writer.path.name))
+        picture = plot.draw_in_subprocess(curves, numbers, WINDOW, report.replace_controls(writer.path.name))
     except Exception as error:  # whatever it is: the result is there
         yield _undrawn(failures.explain_not_written(error))
         return writer, False
@@ -166,7 +198,6 @@ def describe_test(
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     evaluate = f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}"
     return {
-        **describe_last_epoch(task, snapshot),
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
         **({"test all": f"{evaluate} reads all of the text"} if shown_parts else {}),
         **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),

@@ -48,11 +48,11 @@ class Run(NamedTuple):
     snapshot: Snapshot  # the newest
     params: Params  # the best weights if a validation part tells them, else the newest
     num_characters: int  # of the text that were used
-    numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end
+    numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end, or was too short to test
     dynamic: DynamicSettings | None  # how the network went on learning in the test
 
     def __repr__(self) -> str:
-        ended = f"; held out {self.numbers.heldout_nats:.4f} nats" if self.numbers else "; not finished"
+        ended = f"; held out {self.numbers.heldout_nats:.4f} nats" if self.numbers else "; not tested"
         read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
         return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
 
