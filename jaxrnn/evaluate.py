@@ -45,7 +45,7 @@ class EvaluateConfig:
     """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that do best on the validation
     part of the run's own text."""
     test_characters: int = 0
-    """Characters to read of the held-out part, or of the other text, from the beginning; 0 = all."""
+    """Characters to read of the held-out part, or of the other text, from the beginning, and of the training part; 0 = all."""
     weights: WhichWeights = "auto"
     skip_unknown: SkipUnknown = False
     json: AsJson = False
@@ -114,16 +114,14 @@ def _own_text(
     run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings, options: EvaluateConfig
 ) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
     found = run_to_end(testing.measure(config, data, run.model, params, how, TestLimits(options.test_characters)))
-    part = found.scores.num_characters
-    short = "" if part == len(data.heldout) - 1 else f"; its first {pluralize(part, 'character')}"
+    of_parts = testing.describe_parts(config.learning.num_streams, data, found)
     names = ("train_nats", "heldout_nats", "heldout_dynamic_nats", "heldout_counts_nats", "heldout_mixed_nats")
     numbers = dict(zip(names, (found.train_nats, *found.scores[1:]), strict=True))
-    floor = source_nats(data, part)
-    of_source = f"held-out text, its source itself: none is better on average{short}"
+    floor = source_nats(data, found.scores.num_characters)
+    of_source = f"held-out text, its source itself: none is better on average{of_parts.get('heldout_nats', '')}"
     least = {} if floor is None else {"source_nats": (floor, of_source)}
-    of_part = {name: "" if name == "train_nats" else short for name in names}
-    shown = {name: (value, report.MEANINGS[name] + of_part[name]) for name, value in numbers.items()}
-    return shown | least, {"heldout_characters": part, "train_characters": found.train_characters}
+    shown = {name: (value, report.MEANINGS[name] + of_parts.get(name, "")) for name, value in numbers.items()}
+    return shown | least, testing.describe_extent(found)
 
 
 def _other_text(

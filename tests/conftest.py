@@ -32,6 +32,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 checked.install()
 
+import kept
 import numpy as np
 import pytest
 
@@ -40,6 +41,10 @@ from jaxrnn.config import auto, build
 from jaxrnn.config import settings as config
 from jaxrnn.console import plot
 from jaxrnn.runs import advance, start, task
+
+# A program that finds devices leaves them, and what is compiled for them.
+jax.devices()
+kept.install()
 
 # A process of its own for the picture of each run would take half the time of the tests: `test_plot.py` tries it.
 APART = plot.draw_in_subprocess

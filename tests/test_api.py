@@ -70,7 +70,7 @@ def test_a_run_is_short_to_read_and_has_its_picture(run):
     assert len(repr(run)) < 250 + len(str(run.path))
     assert run.figure._repr_png_().startswith(b"\x89PNG")
     unfinished = run._replace(numbers=None)
-    assert "not finished" in repr(unfinished)
+    assert "not tested" in repr(unfinished)
     assert len(unfinished.figure.axes[0].lines) == len(run.figure.axes[0].lines) - 3
 
 

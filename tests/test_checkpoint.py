@@ -311,9 +311,9 @@ def test_a_run_of_an_older_version_can_be_read():
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
     data, how = build.load_data(run.config), testing.resolve_dynamic(run.config, None, run.model, run.snapshot.state.params)
     measuring = testing.measure(run.config, data, run.model, run.snapshot.state.params, how, testing.TestLimits())
-    train_nats, _, (_, frozen, dynamic, *_), _ = testing.run_to_end(measuring)
+    found = testing.run_to_end(measuring)
     expected = [final[name] for name in ("train_nats", "heldout_nats", "heldout_dynamic_nats")]
-    assert [train_nats, frozen, dynamic] == pytest.approx(expected, rel=1e-4)
+    assert [found.train_nats, found.scores.frozen_nats, found.scores.dynamic_nats] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_path_may_go_up_and_down_and_through_links(copied, monkeypatch):

@@ -27,8 +27,9 @@ def test_a_run_leaves_what_the_readme_says(trained):
     assert first["online_nats"] > second["online_nats"] == last["online_nats"] > 1
     assert first["characters_per_second"] > 0
     assert first["learning_rate"] == 0.1
-    assert set(last) == {"event", "step", *FinalNumbers._fields, "train_characters", "heldout_characters", "dynamic"}
-    assert (last["train_characters"], last["heldout_characters"]) == (2_699, 299)
+    extent = {"train_characters": 2_699, "heldout_characters": 299, "counted_characters": 2_700}
+    assert set(last) == {"event", "step", *FinalNumbers._fields, *extent, "dynamic"}
+    assert {name: last[name] for name in extent} == extent
     assert last["dynamic"] == {"optimizer": "sgd", "rates": [0.1], "length": 1}
     assert (run_dir / "loss.png").read_bytes().startswith(b"\x89PNG")
     samples = (run_dir / "samples.txt").read_text("utf-8")
@@ -53,6 +54,18 @@ def test_evaluation_gives_the_last_three_of_the_final_numbers(trained, capsys):
     evaluate.main([str(run_dir), "--json"])
     final = metrics(run_dir)[-1]
     assert json.loads(capsys.readouterr().out) == {name: final[name] for name in list(final)[3:]}
+
+
+@pytest.mark.parametrize(("name", "num_read"), [("notebook", 49), ("mikolov2010", 50)])  # the second one in two streams
+def test_a_limit_of_characters_limits_both_parts_and_each_row_says_so(trained, capsys, name, num_read):
+    arguments = [str(trained / "runs" / f"{name}-comedie-0"), "--test-characters", "49"]
+    evaluate.main([*arguments, "--json"])
+    numbers = json.loads(capsys.readouterr().out)
+    assert (numbers["train_characters"], numbers["heldout_characters"]) == (num_read, 49)
+    evaluate.main(arguments)
+    rows = capsys.readouterr().out.splitlines()
+    assert sum(row.endswith("; its first 49 characters") for row in rows) == 4
+    assert [row.partition("; ")[2] for row in rows if "training text" in row] == [f"{num_read} of its 2,700 characters"]
 
 
 def test_evaluation_of_another_text(trained, capsys, tmp_path):

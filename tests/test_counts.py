@@ -12,6 +12,7 @@ from test_loop import primitives
 from jaxrnn.data import text, vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.counts import count_model
+from jaxrnn.scoring.together import make_counter
 from jaxrnn.training.drivers import cpu_compiler_options
 
 V = 5
@@ -252,3 +253,11 @@ def test_what_is_not_allowed_is_a_one_line_error(named, said):
     with pytest.raises(InputError, match=said) as caught:
         count_model(V, **named)
     assert "\n" not in str(caught.value)
+
+
+def test_a_text_of_no_characters_leaves_the_counts_as_they_are():
+    models = (count_model(V, 3, 100),)
+    counter, states = make_counter(models), tuple(model.init() for model in models)
+    counted = counter(states, np.array([1, 2, 0], np.int32))
+    before = jax.tree.map(np.array, counted)
+    jax.tree.map(np.testing.assert_array_equal, before, counter(counted, np.zeros(0, np.uint8)))

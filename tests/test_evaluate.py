@@ -3,7 +3,6 @@ import math
 
 import jax
 import numpy as np
-import optax
 import pytest
 import reference
 
@@ -24,13 +23,18 @@ def as_witness(model, params, key=5):
     return reference.to_float64(params), np.asarray(carry, np.float64)
 
 
+def learning(model, rate, length=1):
+    """An evaluation that goes on learning."""
+    return evaluation.rate_evaluation(model, evaluation.DynamicSettings("sgd", (rate,), length))
+
+
 def test_frozen_losses_are_those_of_the_witness(model, params, ids):
     losses = evaluation.frozen_evaluation(model)(params, ids, jax.random.key(5))
     np.testing.assert_allclose(losses, reference.read(*as_witness(model, params), ids), rtol=1e-5)
 
 
 def test_dynamic_losses_are_those_of_the_witness(model, params, ids):
-    losses = evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
+    losses = learning(model, RATE)(params, ids, jax.random.key(5))
     expected, _, _ = reference.train(*as_witness(model, params), ids, RATE)
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
@@ -38,22 +42,22 @@ def test_dynamic_losses_are_those_of_the_witness(model, params, ids):
 def test_dynamic_evaluation_scores_a_character_before_it_learns_from_it(model, params, ids):
     """One step at an absurd rate ruins the model: the loss before it must not show that, the next one must."""
     frozen = evaluation.frozen_evaluation(model)(params, ids[:3], jax.random.key(5))
-    dynamic = evaluation.learning_evaluation(model, optax.sgd(1e4))(params, ids[:3], jax.random.key(5))
+    dynamic = learning(model, 1e4)(params, ids[:3], jax.random.key(5))
     np.testing.assert_allclose(dynamic[0], frozen[0], rtol=1e-6)
     assert abs(dynamic[1] - frozen[1]) > 100
 
 
 def test_evaluation_leaves_the_weights_as_they_are(model, params, ids):
     before = jax.tree.map(np.array, params)
-    evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
+    learning(model, RATE)(params, ids, jax.random.key(5))
     evaluation.frozen_evaluation(model)(params, ids, jax.random.key(5))
     jax.tree.map(np.testing.assert_array_equal, before, params)
 
 
 def test_more_characters_than_one_call_takes_change_nothing(model, params, ids, monkeypatch):
-    whole = evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5))
+    whole = learning(model, RATE)(params, ids, jax.random.key(5))
     monkeypatch.setattr(evaluation, "UPDATES_PER_CALL", 37)
-    np.testing.assert_array_equal(evaluation.learning_evaluation(model, optax.sgd(RATE))(params, ids, jax.random.key(5)), whole)
+    np.testing.assert_array_equal(learning(model, RATE)(params, ids, jax.random.key(5)), whole)
 
 
 def test_texts_of_any_length_are_read_by_one_program(model, params, ids):
@@ -101,13 +105,13 @@ def test_the_three_numbers_are_those_of_the_witness():
 def test_a_block_is_scored_before_it_is_learned_from_and_no_character_is_left_out(model, params, ids):
     """The first block is scored with the weights as they are, the next by ruined ones; what fills no block is scored, too."""
     frozen = evaluation.frozen_evaluation(model)(params, ids[:12], jax.random.key(5))
-    blocks = evaluation.learning_evaluation(model, optax.sgd(1e4), 4)(params, ids[:12], jax.random.key(5))
+    blocks = learning(model, 1e4, 4)(params, ids[:12], jax.random.key(5))
     assert blocks.shape == (11,)
     np.testing.assert_allclose(blocks[:4], frozen[:4], rtol=1e-5)
     assert (abs(blocks[4:] - frozen[4:]) > 10).any()
-    slow = evaluation.learning_evaluation(model, optax.sgd(1e-12), 4)(params, ids[:12], jax.random.key(5))
+    slow = learning(model, 1e-12, 4)(params, ids[:12], jax.random.key(5))
     np.testing.assert_allclose(slow, frozen, rtol=1e-5)
-    few = evaluation.learning_evaluation(model, optax.sgd(1e4), 64)(params, ids[:12], jax.random.key(5))
+    few = learning(model, 1e4, 64)(params, ids[:12], jax.random.key(5))
     np.testing.assert_allclose(few, frozen, rtol=1e-5)
 
 
@@ -128,9 +132,7 @@ def test_the_best_of_the_candidates_is_chosen(model, params, ids, monkeypatch):
     key = jax.random.key(5)
     how, nats = evaluation.choose_dynamic(model, params, np.tile(ids[:20], 20), key, 2)
     assert how == evaluation.DynamicSettings("sgd", (0.5,), 2)
-    expected = evaluation.mean_nats(
-        evaluation.learning_evaluation(model, optax.sgd(0.5), 2)(params, np.tile(ids[:20], 20), key)
-    )
+    expected = evaluation.mean_nats(learning(model, 0.5, 2)(params, np.tile(ids[:20], 20), key))
     assert nats == pytest.approx(expected, rel=1e-5)
 
 
@@ -140,7 +142,7 @@ def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, id
     text, key = np.concatenate([np.tile(ids[:10], 20), ids[:200]]), jax.random.key(5)
     how, nats = evaluation.choose_dynamic(model, params, text, key, 2)
     assert how == evaluation.DynamicSettings("sgd", (0.02, 1.0), 2)
-    members = [evaluation.learning_evaluation(model, optax.sgd(rate), 2)(params, text, key) for rate in how.rates]
+    members = [learning(model, rate, 2)(params, text, key) for rate in how.rates]
     members = np.stack([evaluation.frozen_evaluation(model)(params, text, key), *members])
     losses = evaluation.dynamic_evaluation(model, how)(params, text, key)
     np.testing.assert_allclose(losses, mixture.mix_online(members), rtol=1e-4)

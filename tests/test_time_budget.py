@@ -55,6 +55,15 @@ def test_time_is_kept_for_the_test_but_no_more_than_a_quarter(task):
     assert time_budget.start_budget(longer, snapshot, 1_000.0).end == pytest.approx(1_000 + 100 * MINUTE - needed)
 
 
+@pytest.mark.parametrize("seconds", [0.5, 10.0, 25.0, 60.0, 5_000.0])
+def test_the_time_that_is_advised_leaves_what_is_needed(task, seconds):
+    minutes = time_budget.minutes_for(task, seconds)
+    timed = task._replace(
+        config=dataclasses.replace(task.config, learning=dataclasses.replace(task.config.learning, minutes=minutes))
+    )
+    assert 60 * minutes - time_budget.seconds_to_test(timed) == pytest.approx(seconds)
+
+
 def test_its_speed_is_measured_however_long_it_took_to_compile(task, clock):
     begun, snapshot = clock[0], first_snapshot(task)
     clock[0] += 20

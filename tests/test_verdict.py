@@ -3,8 +3,11 @@
 import math
 
 import pytest
+from conftest import task_of
 
 from jaxrnn.console import report, verdict
+from jaxrnn.runs import final
+from jaxrnn.runs.start import first_snapshot
 
 GUESS = math.log(72)  # 4.2767
 
@@ -33,7 +36,7 @@ GUESS = math.log(72)  # 4.2767
     ],
 )
 def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_updates, said):
-    line = verdict.judge_learning(online, windows, GUESS, num_updates, 0.1, fresh=True)
+    line = verdict.judge_learning(online, windows, GUESS, num_updates, 0.1, fresh=True, remedies=["more --epochs"])
     assert line.startswith(said)
     assert bool(line) == bool(said)
     assert ("lower than 0.1" in line) == ("rose" in said)
@@ -45,8 +48,36 @@ def test_a_lower_rate_is_advised_only_where_the_loss_rose(online, windows, num_u
 )
 def test_old_weights_are_blamed_for_their_own_loss_alone(windows, rose):
     """On another text they may begin far above a guess."""
-    line = verdict.judge_learning(9.2, windows, GUESS, 5_000, 0.1, fresh=False)
+    line = verdict.judge_learning(9.2, windows, GUESS, 5_000, 0.1, fresh=False, remedies=["more --epochs"])
     assert line.startswith("learning failed: the loss rose" if rose else "learned too little: after 5,000 updates")
+
+
+@pytest.mark.parametrize(
+    ("more_text", "lasting", "num_streams", "block_length", "said"),
+    [
+        (True, "--epochs", 1, 1, "use more text (--max-characters 0) or more --epochs"),
+        (False, "--minutes", 32, 64, "use a longer text, more --minutes, fewer --num-streams or a shorter --rule-length"),
+        (False, "", 1, 1, "use a longer text"),
+    ],
+)
+def test_only_what_the_settings_leave_open_is_advised(more_text, lasting, num_streams, block_length, said):
+    remedies = verdict.list_remedies(more_text, lasting, num_streams, block_length)
+    line = verdict.judge_learning(4.3, [], GUESS, 40, 0.1, fresh=True, remedies=remedies)
+    assert line.endswith(f"a uniform guess costs 4.2767; {said}")
+
+
+@pytest.mark.parametrize(
+    ("learning", "finished", "said"),
+    [
+        ({"minutes": 1.0}, False, ["more text (--max-characters 0)", "more --minutes"]),
+        ({"epochs": 1}, False, ["more text (--max-characters 0)", "more --epochs"]),
+        ({"schedule": "halving"}, True, ["more text (--max-characters 0)"]),
+    ],
+)
+def test_a_run_is_told_what_makes_it_longer(learning, finished, said):
+    task = task_of(**learning)
+    snapshot = first_snapshot(task)
+    assert final.find_remedies(task, snapshot._replace(progress=snapshot.progress._replace(finished=finished))) == said
 
 
 @pytest.mark.parametrize(

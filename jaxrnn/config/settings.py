@@ -116,8 +116,9 @@ class EvaluationConfig:
     dynamic_length: int = 1
     """Characters per block of dynamic evaluation; each block is scored, then learned from."""
     test_characters: int | Literal["auto"] = AUTO
-    """Characters of the held-out part that the final test reads, from its beginning; 0 = all. auto = as many as fit into a
-    quarter of --minutes, or into a tenth of the time of training, at least 10 seconds; a line says how many if not all."""
+    """Characters that the final test reads of the held-out part, from its beginning, and of the training part; 0 = all. auto =
+    as many as fit into a quarter of --minutes, or into a tenth of the time of training, at least 10 seconds. The rows of the
+    table say how many if not all."""
 
 
 @dataclass(frozen=True)

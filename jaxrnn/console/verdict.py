@@ -10,7 +10,13 @@ FEW_UPDATES = 1_000
 
 
 def judge_learning(
-    online_nats: float, window_nats: Sequence[float], guess_nats: float, num_updates: int, rate: float, fresh: bool
+    online_nats: float,
+    window_nats: Sequence[float],
+    guess_nats: float,
+    num_updates: int,
+    rate: float,
+    fresh: bool,
+    remedies: Sequence[str],
 ) -> str:
     """Explain why a run ended no better than a uniform guess, and what to change; "" if it learned something.
 
@@ -19,13 +25,13 @@ def judge_learning(
       window_nats: of each thousand characters, in their order.
       guess_nats: the loss of a uniform guess among all characters.
       fresh: whether the initial weights were random, so that the loss began near that of a guess.
+      remedies: what gives this run more updates, from `list_remedies`.
     """
     end = window_nats[-1] if window_nats else online_nats
     if online_nats <= guess_nats or end <= guess_nats or (not window_nats and math.isnan(online_nats)):
         return ""
-    before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
-    lowest, (times, more) = min(before, default=math.inf), ROSE
-    if before and not end <= max(times * lowest, lowest + more):  # NaN, too
+    lowest = lowest_before(window_nats, guess_nats, fresh)
+    if has_risen(end, lowest):
         start = f"the {lowest:.4f} of a uniform guess" if lowest == guess_nats else f"{lowest:.4f}"
         return (
             f"learning failed: the loss rose from {start} to {end:.4f} nats in the last thousand characters; "
@@ -35,11 +41,32 @@ def judge_learning(
     updates = pluralize(num_updates, "update")
     ended = f"after {updates} the online loss is {loss:.4f} nats; a uniform guess costs {guess_nats:.4f}"
     if num_updates < FEW_UPDATES:
-        return (
-            f"too short to learn: {ended}; use more text (--max-characters 0), more --epochs, or more updates per epoch (fewer "
-            "--num-streams, a shorter --rule-length)"
-        )
+        return f"too short to learn: {ended}; use {_join_or(remedies)}"
     return f"learned too little: {ended}; try a --learning-rate higher than {rate:g}, or a text that can be predicted"
+
+
+def lowest_before(window_nats: Sequence[float], guess_nats: float, fresh: bool) -> float:
+    """Find the lowest loss before the last window; infinite if there is nothing to compare that one with."""
+    before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
+    return min(before, default=math.inf)
+
+
+def has_risen(end: float, lowest: float) -> bool:
+    """Return whether a loss has risen since its lowest value, by more than initial weights explain."""
+    times, more = ROSE
+    return lowest < math.inf and not end <= max(times * lowest, lowest + more)  # NaN, too
+
+
+def list_remedies(more_text: bool, lasting: str, num_streams: int, block_length: int) -> list[str]:
+    """List what would give a run more updates; nothing that its settings rule out.
+
+    Args:
+      more_text: whether the text is longer than what was used of it.
+      lasting: the flag that sets how long the run is; "" if it ended by itself.
+    """
+    fewer = ["fewer --num-streams"] * (num_streams > 1) + ["a shorter --rule-length"] * (block_length > 1)
+    text = "more text (--max-characters 0)" if more_text else "a longer text"
+    return [text, *([f"more {lasting}"] if lasting else []), *fewer]
 
 
 def judge_dynamic(frozen_nats: float, dynamic_nats: float, rates: Sequence[float], chosen: bool, flag: str, auto: str) -> str:
@@ -59,3 +86,8 @@ def judge_dynamic(frozen_nats: float, dynamic_nats: float, rates: Sequence[float
         return f"dynamic evaluation is {worse}; the rates chosen on the validation part do not suit this text: set {flag}"
     lower = f"set {flag} lower than {min(rates):g}"
     return f"dynamic evaluation is {worse}; {lower}, or {auto}" if auto else f"dynamic evaluation is {worse}; {lower}"
+
+
+def _join_or(choices: Sequence[str]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last

@@ -76,6 +76,11 @@ def describe_sample_command(config: Config, run_dir: Path) -> str:
     return f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{trust_flag(config)}"
 
 
+def describe_test_command(config: Config, run_dir: Path) -> str:
+    """Give the command that tests a run's model."""
+    return f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(config)}"
+
+
 def trust_flag(config: Config) -> str:
     """Give the flag with which a run's parts of your own are trusted; "" without any."""
     packages = dict.fromkeys(module_name(value).partition(".")[0] for value in imports_of(config).values())

@@ -61,10 +61,16 @@ class Tested(NamedTuple):
     verdicts: list[str]
 
 
+class TooShort(NamedTuple):
+    """The run ended before the network had learned anything, and was not tested."""
+
+    line: str
+
+
 class Finished(NamedTuple):
     """Everything is written: how the run was tested, what it left, what to do next."""
 
     facts: Mapping[str, str]
 
 
-Event: TypeAlias = Busy | Learning | Progressed | EpochRead | Note | PassedOver | Testing | Tested | Finished
+Event: TypeAlias = Busy | Learning | Progressed | EpochRead | Note | PassedOver | Testing | Tested | TooShort | Finished

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, resolved
 from jaxrnn.console import plot, report, verdict
-from jaxrnn.data import paths
 from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.runs import testing
 from jaxrnn.runs.describe import (
@@ -15,13 +15,14 @@ from jaxrnn.runs.describe import (
     describe_resume_command,
     describe_sample_command,
     describe_stop,
-    trust_flag,
+    describe_test_command,
 )
-from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested, Testing
+from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested, Testing, TooShort
 from jaxrnn.runs.saving import RunWriter, write
 from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.runs.testing import Result, TestLimits
 from jaxrnn.runs.time_budget import seconds_to_test
+from jaxrnn.runs.too_short import describe_whole_epoch, explain_too_short, window_nats
 from jaxrnn.runtime import devices, signals
 from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring import evaluation
@@ -40,9 +41,61 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     Raises:
       Stopped: by a signal. NotSaved: the disk did not take the end of the run.
     """
-    if not task.data.heldout.size:
-        yield from _finish_untested(task, snapshot, writer)
-        return
+    too_short = explain_too_short(task, snapshot, logs.read_events(writer.path))
+    if too_short:
+        ending = leave_untested(task, snapshot, writer, too_short)
+    elif task.data.heldout.size:
+        ending = run_test(task, snapshot, writer, received)
+    else:
+        ending = show_reading(task, snapshot, writer)
+    writer, numbers, facts = yield from ending
+    writer, drawn = yield from draw(task, numbers, writer)
+    run_dir = writer.path
+    yield Finished(
+        {
+            **facts,
+            **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
+            "write with it": describe_sample_command(task.config, run_dir),
+            **({"test it": describe_test_command(task.config, run_dir)} if task.data.heldout.size else {}),
+        }
+    )
+    if writer.problem or any(writer.unwritten):
+        raise NotSaved(
+            f"the end of this run could not be written to {str(run_dir)!r}. {describe_resume_command(task.config, run_dir)}"
+        )
+
+
+class Ending(NamedTuple):
+    """What is known of a run at its end."""
+
+    writer: RunWriter
+    numbers: Mapping[str, float]  # the final ones by name; none of a run that was not tested
+    facts: Mapping[str, str]
+
+
+def leave_untested(task: Task, snapshot: Snapshot, writer: RunWriter, too_short: str) -> Generator[Event, None, Ending]:
+    """Say and log that a run was too short to be tested."""
+    final = {"step": int(snapshot.state.step), "online_nats": snapshot.progress.online_nats, "tested": False}
+    writer = write(writer, Log(logs.event_line("final", final)))
+    yield TooShort(too_short)
+    return Ending(writer, {}, describe_last_epoch(task, snapshot))
+
+
+def show_reading(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event, None, Ending]:
+    """Log and show the result of a run without a held-out part: its online loss."""
+    numbers = FinalNumbers(snapshot.progress.online_nats or math.nan, *[math.nan] * (len(FinalNumbers._fields) - 1))
+    final = {"step": int(snapshot.state.step), "online_nats": numbers.online_nats}
+    writer = write(writer, Log(logs.event_line("final", final)))
+    yield Tested(numbers, {}, [])
+    return Ending(writer, report.measured(numbers), describe_last_epoch(task, snapshot))
+
+
+def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, Ending]:
+    """Test the model, log the numbers and show them.
+
+    Raises:
+      Stopped: by a signal.
+    """
     yield Busy("testing")
     try:
         result = yield from _interruptible(test_model(task, snapshot, logs.read_events(writer.path)), received)
@@ -50,46 +103,16 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
         raise Stopped(interrupted.signal, describe_stop(task, snapshot, writer)) from None
     numbers, floor = final_numbers(snapshot, result), testing.source_nats(task.data, result.scores.num_characters)
     of_source = {} if floor is None else {"source_nats": floor}
-    tested = {"heldout_characters": result.scores.num_characters, "train_characters": result.train_characters}
-    final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **tested, "dynamic": result.dynamic._asdict()}
+    extent = testing.describe_extent(result)
+    final = {"step": int(snapshot.state.step), **numbers._asdict(), **of_source, **extent, "dynamic": result.dynamic._asdict()}
     writer = write(writer, Log(logs.event_line("final", final)))
-    yield Tested(
-        numbers, describe_parts(task, result), verdicts(task, snapshot, numbers, result.dynamic, logs.read_events(writer.path))
-    )
-    writer, drawn = yield from draw(task, numbers, writer)
-    run_dir = writer.path
-    yield Finished(
-        {
-            **describe_test(task, snapshot, run_dir, result, floor),
-            **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
-            "write with it": describe_sample_command(task.config, run_dir),
-            "test it": f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}",
-        }
-    )
-    _check_saved(task, writer)
-
-
-def _finish_untested(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event, None, None]:
-    """Finish a run without a held-out part: its result is the online loss."""
-    numbers = FinalNumbers(snapshot.progress.online_nats or math.nan, *[math.nan] * (len(FinalNumbers._fields) - 1))
-    final = {"step": int(snapshot.state.step), "online_nats": numbers.online_nats}
-    writer = write(writer, Log(logs.event_line("final", final)))
-    yield Tested(numbers, {}, [])
-    writer, drawn = yield from draw(task, numbers, writer)
-    yield Finished(
-        {
-            **describe_last_epoch(task, snapshot),
-            **({"picture": str(writer.path / run_folder.PICTURE)} if drawn else {}),
-            "write with it": describe_sample_command(task.config, writer.path),
-        }
-    )
-    _check_saved(task, writer)
-
-
-def _check_saved(task: Task, writer: RunWriter) -> None:
-    if writer.problem or any(writer.unwritten):
-        resume = describe_resume_command(task.config, writer.path)
-        raise NotSaved(f"the end of this run could not be written to {str(writer.path)!r}. {resume}")
+    events = logs.read_events(writer.path)
+    shown_parts = testing.describe_parts(task.config.learning.num_streams, task.data, result)
+    yield Tested(numbers, shown_parts, verdicts(task, snapshot, numbers, result.dynamic, events))
+    whole = describe_whole_epoch(task, snapshot, events)
+    part = {name: f"{said}{whole}" for name, said in describe_last_epoch(task, snapshot).items()}
+    tested = describe_test(task, snapshot, writer.path, result, shown_parts, floor)
+    return Ending(writer, numbers._asdict(), {**part, **tested})
 
 
 def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]]) -> Generator[Testing, None, Result]:
@@ -134,9 +157,10 @@ def verdicts(
 ) -> list[str]:
     """List what should be changed, judging by the numbers: about learning and about dynamic evaluation."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), optimizers.learning_rate(snapshot.state.opt_state)
-    windows = [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
     fresh = not task.config.run.init_from
-    learned = verdict.judge_learning(numbers.online_nats, windows, guess, int(snapshot.state.step), rate, fresh)
+    learned = verdict.judge_learning(
+        numbers.online_nats, window_nats(events), guess, int(snapshot.state.step), rate, fresh, find_remedies(task, snapshot)
+    )
     chosen = task.config.evaluation.dynamic == AUTO
     flag = "--dynamic fixed --dynamic-rate" if chosen else "--dynamic-rate"
     auto = "--dynamic auto" if task.config.text.validation_fraction else "--dynamic auto --validation-fraction 0.05"
@@ -144,14 +168,26 @@ def verdicts(
     return [line for line in (learned, helped) if line]
 
 
-def draw(task: Task, numbers: FinalNumbers, writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
+def find_remedies(task: Task, snapshot: Snapshot) -> list[str]:
+    """List what would give this run more updates."""
+    settings, data = task.config.learning, task.data
+    ended_by_itself = snapshot.progress.finished  # by the validation loss
+    return verdict.list_remedies(
+        more_text=data.num_used != data.num_characters,
+        lasting="--minutes" if settings.minutes else "" if ended_by_itself else "--epochs",
+        num_streams=settings.num_streams,
+        block_length=parts.block_length(task.config),
+    )
+
+
+def draw(task: Task, numbers: Mapping[str, float], writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
     """Draw the picture, or note why there is none; the result does not depend on it."""
     if not devices.is_first_process():
         return writer, True
     yield Busy("drawing")
     try:
         curves = plot.collect_curves(logs.read_events(writer.path), updates_per_epoch(task))
-        picture = plot.draw_in_subprocess(curves, report.measured(numbers), WINDOW, report.replace_controls(writer.path.name))
+        picture = plot.draw_in_subprocess(curves, numbers, WINDOW, report.replace_controls(writer.path.name))
     except Exception as error:  # whatever it is: the result is there
         yield _undrawn(failures.explain_not_written(error))
         return writer, False
@@ -168,26 +204,15 @@ def _undrawn(reason: str) -> Note:
     return Note(f"warning: the picture of the loss could not be drawn: {report.replace_controls(reason)}")
 
 
-def describe_parts(task: Task, result: Result) -> dict[str, str]:
-    """Say which characters the numbers are of, where they are not of all."""
-    train, heldout = result.train_characters, result.scores.num_characters
-    found = {}
-    if train < len(task.data.train) - 2 * task.config.learning.num_streams:
-        found["train_nats"] = f"; {train:,} of its {len(task.data.train):,} characters"
-    if heldout < len(task.data.heldout) - 1:
-        names = [name for name in FinalNumbers._fields if name.startswith("heldout")]
-        found |= dict.fromkeys(names, f"; its first {pluralize(heldout, 'character')}")
-    return found
-
-
-def describe_test(task: Task, snapshot: Snapshot, run_dir: Path, result: Result, floor: float | None) -> dict[str, str]:
+def describe_test(
+    task: Task, snapshot: Snapshot, run_dir: Path, result: Result, shown_parts: Mapping[str, str], floor: float | None
+) -> dict[str, str]:
     """Summary lines for the final report: weights, what was tested, choice of dynamic evaluation, entropy floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
-    evaluate = f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(task.config)}"
+    evaluate = describe_test_command(task.config, run_dir)
     return {
-        **describe_last_epoch(task, snapshot),
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
-        **({"test all": f"{evaluate} reads all of the text"} if describe_parts(task, result) else {}),
+        **({"test all": f"{evaluate} reads all of the text"} if shown_parts else {}),
         **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }

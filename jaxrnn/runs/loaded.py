@@ -48,11 +48,11 @@ class Run(NamedTuple):
     snapshot: Snapshot  # the newest
     params: Params  # the best weights if a validation part tells them, else the newest
     num_characters: int  # of the text that were used
-    numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end
+    numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end, or was too short to test
     dynamic: DynamicSettings | None  # how the network went on learning in the test
 
     def __repr__(self) -> str:
-        ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not finished"
+        ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not tested"
         read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
         return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
 
@@ -122,7 +122,7 @@ def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
 
 
 def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
-    if "online_nats" not in final:
+    if "online_nats" not in final or final.get("tested") is False:
         return None
     return FinalNumbers(*(math.nan if final.get(name) is None else final[name] for name in FinalNumbers._fields))
 

@@ -171,7 +171,8 @@ def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event
     step, num_updates = int(snapshot.state.step), snapshot.progress.num_updates or 0
     if first or ended:
         yield Note(describe_plan(task, num_updates, budget.seconds_starting, ended))
-    return snapshot, budget, Log(logs.event_line("plan", {"step": step, "num_updates": num_updates}))
+    plan = {"step": step, "num_updates": num_updates, "seconds_starting": budget.seconds_starting}
+    return snapshot, budget, Log(logs.event_line("plan", plan))
 
 
 def _seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from jaxrnn.console import report
-from jaxrnn.runs.events import Busy, EpochRead, Event, Finished, Learning, Note, PassedOver, Progressed, Tested, Testing
+from jaxrnn.runs.events import (
+    Busy,
+    EpochRead,
+    Event,
+    Finished,
+    Learning,
+    Note,
+    PassedOver,
+    Progressed,
+    Tested,
+    Testing,
+    TooShort,
+)
 from jaxrnn.runs.task import Task, characters_per_epoch, num_epochs
 
 
@@ -45,5 +57,8 @@ def _show_result(screen: Console, event: Event) -> None:
     elif isinstance(event, Tested):
         report.show_numbers(screen, event.numbers, event.parts)
         report.show_verdicts(screen, event.verdicts)
+    elif isinstance(event, TooShort):
+        screen.print()
+        report.show_verdicts(screen, [event.line])
     elif isinstance(event, Finished):
         report.show_facts(screen, event.facts)

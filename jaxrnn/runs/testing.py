@@ -16,13 +16,14 @@ from jaxrnn.data import automaton
 from jaxrnn.data import text as texts
 from jaxrnn.data.streams import to_streams
 from jaxrnn.data.text import Parts
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.runs.events import Testing
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, mean_nats
 from jaxrnn.scoring.together import Scores
 from jaxrnn.training.mixed import Columns
+from jaxrnn.training.progress import FinalNumbers
 
 TRAIN_SHARE, COUNT_SHARE = 0.2, 0.2  # of the time for testing, at most, for the training part, and for counting
 # Guesses, to know beforehand what there is time for.
@@ -38,7 +39,7 @@ Found = TypeVar("Found", "Result", Scores)
 class TestLimits(NamedTuple):
     """How much is tested: what is reached first ends the test."""
 
-    characters: int = 0  # of the held-out text; 0 = all
+    characters: int = 0  # of the held-out text, and of the training text; 0 = all
     seconds: float = math.inf
 
 
@@ -47,6 +48,7 @@ class Result(NamedTuple):
 
     train_nats: float
     train_characters: int  # that were read for it
+    counted_characters: int  # that counts had read before the held-out part, the last ones
     scores: Scores  # of the held-out part
     dynamic: DynamicSettings
 
@@ -86,6 +88,7 @@ def measure(
     how = how or resolve_dynamic(config, data, model, params, limits.seconds)
     num_streams, until = config.learning.num_streams, time.perf_counter() + TRAIN_SHARE * limits.seconds
     trained = to_streams(data.train[-MOST_TRAINED:], num_streams)
+    trained = trained[: -(-limits.characters // num_streams) + 1] if limits.characters else trained
     read = evaluation.frozen_pieces(model, params, trained, key)
     train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1, num_streams)))
     yield Testing("counting", 0, 0)
@@ -100,7 +103,32 @@ def measure(
     counted = together.read_before(model, counts, before, mixed)
     read = together.read_on(reader, params, counted, heldout, key)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
-    return Result(mean_nats(train), len(train) * num_streams, together.mean_scores(of_heldout), how)
+    return Result(mean_nats(train), len(train) * num_streams, len(before), together.mean_scores(of_heldout), how)
+
+
+def describe_extent(result: Result) -> dict[str, int]:
+    """Give the numbers of characters that a result is of, by the names that the metrics give them."""
+    return {
+        "heldout_characters": result.scores.num_characters,
+        "train_characters": result.train_characters,
+        "counted_characters": result.counted_characters,
+    }
+
+
+def describe_parts(num_streams: int, data: Data, result: Result) -> dict[str, str]:
+    """Say which characters the numbers are of, by their names, where they are not of all."""
+    train, heldout = result.train_characters, result.scores.num_characters
+    found = {}
+    if train < len(data.train) - 2 * num_streams:
+        found["train_nats"] = f"; {train:,} of its {len(data.train):,} characters"
+    if heldout < len(data.heldout) - 1:
+        names = [name for name in FinalNumbers._fields if name.startswith("heldout")]
+        found |= dict.fromkeys(names, f"; its first {pluralize(heldout, 'character')}")
+    counted, before = result.counted_characters, len(data.train) + len(data.validation)
+    if counted < before:
+        counts = "heldout_counts_nats"
+        found[counts] = f"{found.get(counts, '')}; counted before: the last {counted:,} of {before:,} characters"
+    return found
 
 
 def score(

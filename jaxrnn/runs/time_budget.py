@@ -40,9 +40,20 @@ def seconds_to_test(task: Task) -> float:
 
     Compiling takes as long for little text as for much: a run of less than a minute keeps up to half of its time.
     """
+    return _seconds_kept(task, 60 * task.config.learning.minutes)
+
+
+def minutes_for(task: Task, seconds: float) -> float:
+    """Compute the --minutes that leave so many seconds for starting and learning."""
+    whole = seconds
+    for _ in range(60):  # each comes half as near again: the share that is kept grows by half of the time at most
+        whole = seconds + _seconds_kept(task, whole)
+    return whole / 60
+
+
+def _seconds_kept(task: Task, whole: float) -> float:
     if not task.data.heldout.size:
         return 0.0
-    whole = 60 * task.config.learning.minutes
     most = max(TEST_SHARE * whole, min(SECONDS_TO_COMPILE, whole / 2))
     wanted = task.config.evaluation.test_characters
     num_tested = min(len(task.data.heldout), len(task.data.heldout) if wanted in (0, AUTO) else resolved(wanted))

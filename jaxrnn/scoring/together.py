@@ -79,7 +79,7 @@ def make_reader(
 
     def begin(before: Together | None, params: Params, key: RandomKey) -> State:
         new = start_counts(model, counts) if before is None else before
-        joined = mixture.init() if before is None else mixture.join(before.mixture)
+        joined = jax.jit(mixture.init)() if before is None else jax.jit(mixture.join)(before.mixture)
         return mixed.begin_with(model, networks, new._replace(mixture=joined), params, key)
 
     return Reader(
@@ -94,7 +94,7 @@ def make_reader(
 def start_counts(model: Model, counts: tuple[CountModel, ...]) -> Together:
     """Make empty counts, and the weights of their mixture."""
     trees = jax.jit(lambda: tuple(each.init() for each in counts))()  # in place: half of the memory
-    return Together(trees, mixed.make_mixture(num_characters(model), 0, counts).init(), jnp.bool_(False))
+    return Together(trees, jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)(), jnp.bool_(False))
 
 
 def read_before(
@@ -170,7 +170,7 @@ def learn_to_mix(
     Args:
       before: what was counted in the text before it (`read_before`); used up.
     """
-    mixture = mixed.make_mixture(num_characters(model), 1, counts).join(before.mixture)
+    mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.mixture)
     learner = mixed.mixed(model, 1, (None,), counts)
     state = _separate(mixed.begin_with(model, (None,), before._replace(mixture=mixture), params, key))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory

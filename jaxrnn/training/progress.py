@@ -8,13 +8,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from jaxrnn.array_types import Params
 from jaxrnn.training.learner import State
 
 WINDOW = 1_000  # characters, at least, per logged mean loss
 DIVERGENCE_FACTOR = 3.0  # times the best loss
+MOST_COUNTED = 1_000_000  # characters that tell how often each one occurs
 
 
 class Progress(NamedTuple):
@@ -58,6 +59,13 @@ def epoch_nats(progress: Progress) -> float:
 def guess_nats(vocab_size: int) -> float:
     """Compute the loss of guessing uniformly among all characters."""
     return math.log(vocab_size)
+
+
+def frequency_nats(ids: Integer[np.ndarray, " characters"]) -> float:
+    """Compute the loss of knowing how often each character occurs, and nothing else, on the first characters of a text."""
+    counts = np.bincount(ids[:MOST_COUNTED])
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
 
 
 def updates_per_window(characters_per_update: int) -> int:
