@@ -9,6 +9,7 @@ from jaxrnn.config import build
 from jaxrnn.config.trust import imports_of
 from jaxrnn.runs import task
 from jaxrnn.scoring import evaluation, together
+from jaxrnn.training import mixed
 
 MOST = 32  # of each kind
 
@@ -17,23 +18,24 @@ def install():
     """Keep models by their settings, and programs by what they are made of."""
     model_of, learner_of = build.build_model, build.build_learner
     keep_model = functools.lru_cache(MOST)(lambda settings, known, config: model_of(config.value, known))
-    keep_learner = functools.lru_cache(MOST)(lambda learning, model, config: learner_of(config.value, model))
+    keep_learner = functools.lru_cache(MOST)(lambda learning, model, counts, config: learner_of(config.value, model, counts))
 
     def build_model(config, vocabulary):
         if imports_of(config):  # a test may change what is imported
             return model_of(config, vocabulary)
         return keep_model(config.model, vocabulary, _Unlike(config))
 
-    def build_learner(config, model):
+    def build_learner(config, model, counts=()):
         if imports_of(config):
-            return learner_of(config, model)
-        return keep_learner(config.learning, model, _Unlike(config))
+            return learner_of(config, model, counts)
+        return keep_learner(config.learning, model, counts, _Unlike(config))
 
     build.build_model, build.build_learner = build_model, build_learner
     for module, names in {
         task: ["make_driver"],
         evaluation: ["reader", "fast_driver", "frozen_evaluation", "rate_evaluation"],
-        together: ["make_counts", "make_reader", "fast_driver"],
+        mixed: ["mixed", "make_mixture"],
+        together: ["make_counts", "make_counter", "make_reader", "fast_driver"],
     }.items():
         for name in names:
             setattr(module, name, functools.lru_cache(MOST)(getattr(module, name)))

@@ -101,7 +101,7 @@ def online_with_counts(
     """
     both = mixed(model, length, (optimizer,), counts)
 
-    def single(state: State) -> State:
+    def single(state: Any) -> State:
         return state._replace(params=state.params[0], opt_state=state.opt_state[0], carry=state.carry[0])
 
     def several(state: State) -> State:
@@ -115,7 +115,7 @@ def online_with_counts(
 
     def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
         state, losses = both.update(several(state), x, y)
-        return single(state), columns(losses, 1, len(counts)).of_all
+        return single(state), losses[:, -1]  # of all
 
     def to_test(state: State) -> Params:
         return test_params(state.opt_state, state.params)
