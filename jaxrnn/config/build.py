@@ -26,6 +26,7 @@ from jaxrnn.scoring.together import make_counts
 from jaxrnn.training.learner import Learner, online
 from jaxrnn.training.mixed import online_with_counts
 from jaxrnn.training.optimizers import ENDLESS, make_optimizer
+from jaxrnn.training.replay import Replay
 
 MAX_UPDATES = 2**31 - 1  # the step number is an i32
 
@@ -138,8 +139,12 @@ def build_counts(config: Config, characters: str, num_characters: int) -> tuple[
     return make_counts(characters, num_characters) if config.learning.counts else ()
 
 
-def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] = ()) -> Learner:
-    """Build the learner: model, rule and optimizer, and what counts beside."""
+def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] = (), num_characters: int = 0) -> Learner:
+    """Build the learner: model, rule and optimizer, and what counts beside.
+
+    Args:
+      num_characters: of the text, which are kept if they are replayed.
+    """
     settings = config.learning
     kind = parts.find_optimizer(settings.optimizer)
     optimize = make_optimizer(
@@ -150,7 +155,8 @@ def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] =
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
     if counts:
-        return online_with_counts(model, parts.block_length(config), optimize, counts, kind.test_params)
+        replay = Replay(settings.replay, num_characters) if settings.replay else None
+        return online_with_counts(model, parts.block_length(config), optimize, counts, kind.test_params, replay)
     with explain_failures(imports_of(config)):
         rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)

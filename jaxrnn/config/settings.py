@@ -98,6 +98,8 @@ class LearningConfig:
     counts: bool = False
     """Count beside the network which characters follow each context, and mix both as they read: the online loss is that of the
     mixture. For one reading of the text (--epochs 1) by one stream."""
+    replay: int = 0
+    """With --counts: passages of 64 characters, drawn from what was read so far, from which each update learns, too."""
     clip_norm: float = 0.0
     """Clip gradients to this norm; 0 = no clipping. At one character per update, a norm of 1 is too low and raises the loss."""
 

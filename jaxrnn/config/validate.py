@@ -88,8 +88,11 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
+    check_value("replay", learning.replay, 0 <= learning.replay <= 10_000, "0 (none) to 10000")
     if learning.counts:
         _check_reading(learning)
+    elif learning.replay:
+        raise InputError("--replay goes with --counts, for a text that is read once")
     check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
 
 

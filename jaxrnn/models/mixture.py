@@ -118,7 +118,7 @@ def _join(kind: Kind, learned: Mixture) -> Mixture:
     def joined(old: Array) -> Array:
         nothing = jnp.zeros((*old.shape[:2], num_networks), old.dtype)
         spread = jnp.concatenate([old[..., :1], nothing, old[..., 1:]], axis=-1)
-        return kept[None, :, None] * spread + of_networks[None]
+        return jnp.asarray(kept)[None, :, None] * spread + of_networks[None]
 
     of_counts = jnp.asarray(has_counts)[None, :, None]
     return new._replace(
@@ -145,7 +145,7 @@ def _selects(kind: Kind) -> Bool[np.ndarray, "mixtures selections"]:
 
 def _rates(kind: Kind) -> Float[np.ndarray, " mixtures"]:
     has_counts = kind.groups[:, kind.groups.shape[1] - len(kind.num_contexts) :].any(axis=1)
-    return np.where(has_counts, RATE, RATE_OF_NETWORKS).astype(np.float32)
+    return np.where(has_counts, np.float32(RATE), np.float32(RATE_OF_NETWORKS))
 
 
 def _learn(

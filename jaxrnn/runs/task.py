@@ -37,7 +37,7 @@ def prepare(config: Config, data: Data) -> Task:
     """Build the model, the learner and the driver that the settings name."""
     model, keys = build.build_model(config, data.vocabulary), build.make_keys(config.run.seed)
     counts = build.build_counts(config, data.vocabulary.characters, data.num_used)
-    learner = build.build_learner(config, model, counts)
+    learner = build.build_learner(config, model, counts, data.num_used)
     mesh = devices.make_mesh(config)
     stream = devices.shard_stream(streams.to_streams(data.train, config.learning.num_streams), mesh)
     most_updates, losses_of = streams.count_updates(stream, learner.length), evaluation.frozen_evaluation(model)

@@ -100,8 +100,9 @@ def read_checkpoint(
                 raise InputError(f"its format is {about['format']}; this jaxrnn reads format {FORMAT}")
             config, vocabulary = config_from_manifest(about, trust), vocabulary_from_json(about["vocabulary"])
             model = build.build_model(config, vocabulary)
-            counts = build.build_counts(config, vocabulary.characters, about["text"]["characters"])
-            snapshot = _snapshot(saved, build.build_learner(config, model, counts), sharding)
+            num_characters = about["text"]["characters"]
+            counts = build.build_counts(config, vocabulary.characters, num_characters)
+            snapshot = _snapshot(saved, build.build_learner(config, model, counts, num_characters), sharding)
         except Untrusted as error:
             raise Untrusted(f"the run in {str(run_dir)!r} cannot be used: {error}", error.settings) from None
         except InputError as error:

@@ -25,6 +25,7 @@ from jaxrnn.models.scalar_loops import as_one_kernel
 from jaxrnn.rules.bptt import Read, block_reader
 from jaxrnn.training.learner import Learner, State, make_init
 from jaxrnn.training.optimizers import schedule_free_params
+from jaxrnn.training.replay import Past, Replay, remember, replay_loss, start_past
 
 
 class Together(NamedTuple):
@@ -33,6 +34,7 @@ class Together(NamedTuple):
     counts: tuple[Counts, ...]
     mixture: Mixture  # of networks, of counts, and of all; where there are only networks or only counts, of these
     started: Bool[Array, ""]  # whether counts have read the first character, which nothing predicts
+    past: Past | None = None  # what was read, if it is replayed
 
 
 class Columns(NamedTuple):
@@ -50,6 +52,7 @@ def mixed(
     length: int,
     optimizers: tuple[optax.GradientTransformation | None, ...],
     counts: tuple[CountModel, ...],
+    replay: Replay | None = None,
 ) -> Learner:
     """Make a learner whose members read together.
 
@@ -57,6 +60,7 @@ def mixed(
       length: characters in a block, after which networks learn by backpropagation through it.
       optimizers: one for each network; None = its weights stay as they are; () = no network.
       counts: () = networks only.
+      replay: what of the text read so far networks learn from with each block, too; None = nothing.
     Returns:
       A Learner for one stream. Its state's params, opt_state and carry are tuples, one entry for each network; begin takes the
       params with which all of them start, and restart keeps what was counted. Its losses are f32[length, columns], which
@@ -66,7 +70,8 @@ def mixed(
     mixture = make_mixture(num_characters(model), len(optimizers), counts)
 
     def begin(params: Params, key: RandomKey) -> State:
-        memory = Together(tuple(each.init() for each in counts), mixture.init(), jnp.bool_(False))
+        past = start_past(replay, key) if replay else None
+        memory = Together(tuple(each.init() for each in counts), mixture.init(), jnp.bool_(False), past)
         return begin_with(model, optimizers, memory, params, key)
 
     def restart(state: State, key: RandomKey) -> State:
@@ -79,7 +84,8 @@ def mixed(
         step, params, opt_states, carries, memory = state
         opt_states: Any = opt_states  # a tuple here
         members = zip(optimizers, params, opt_states, carries, strict=True)
-        done = [_read_member(read, x, y, *member) for member in members]
+        more = partial(replay_loss, model, read, replay, memory.past) if replay else None
+        done = [_read_member(read, more, x, y, *member) for member in members]
         params, opt_states, carries, losses, log_ps = zip(*done, strict=True) if done else ((),) * 5
         memory, others = _read_together(mixture, counts, memory, x, y, _stack(log_ps, length, num_characters(model)))
         all_losses = jnp.concatenate([*(each[:, None] for each in losses), others], axis=1)
@@ -94,12 +100,16 @@ def online_with_counts(
     optimizer: optax.GradientTransformation,
     counts: tuple[CountModel, ...],
     test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
+    replay: Replay | None = None,
 ) -> Learner:
     """Make a learner of one network whose losses are those of the mixture with counts, f32[length].
 
     Its state is that of `training.learner.online`, with counts and mixture as memory.
+
+    Args:
+      replay: what of the text read so far each update learns from, too; None = nothing.
     """
-    both = mixed(model, length, (optimizer,), counts)
+    both = mixed(model, length, (optimizer,), counts, replay)
 
     def single(state: Any) -> State:
         return state._replace(params=state.params[0], opt_state=state.opt_state[0], carry=state.carry[0])
@@ -157,6 +167,7 @@ def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int
 
 def _read_member(
     read: Read,
+    more: Callable[[Params], Array] | None,
     x: Block,
     y: Block,
     optimizer: optax.GradientTransformation | None,
@@ -164,7 +175,11 @@ def _read_member(
     opt_state: Any,
     carry: Carry,
 ) -> tuple:
-    """Read a block with one network; learn afterwards by the update of `bptt`, or of `one_step`, if it has an optimizer."""
+    """Read a block with one network; learn afterwards by the update of `bptt`, or of `one_step`, if it has an optimizer.
+
+    Args:
+      more: another loss to learn from.
+    """
     if optimizer is None:
         carry, logits = read(params, carry, x, None)
         return params, (), carry, jax.vmap(nats)(logits, y), jax.nn.log_softmax(logits)
@@ -172,7 +187,7 @@ def _read_member(
     def loss(params: Params) -> tuple[Array, tuple]:
         after, logits = read(params, jax.lax.stop_gradient(carry), x, None)
         losses = jax.vmap(nats)(logits, y)
-        return losses.mean(), (after, losses, logits)
+        return losses.mean() + (0.0 if more is None else more(params)), (after, losses, logits)
 
     (value, (carry, losses, logits)), grads = jax.value_and_grad(loss, has_aux=True)(params)
     accepting = optax.with_extra_args_support(optimizer)
@@ -208,7 +223,8 @@ def _read_together(
     nats = -jnp.take_along_axis(known.log_ps, y[:, None, None], axis=2)[:, :, 0]
     together = known._replace(log_ps=jnp.concatenate([of_networks, known.log_ps], axis=1))
     mixed, of_mixtures = mixture.learn(memory.mixture, together, x, y)
-    return Together(counted, mixed, jnp.bool_(True)), jnp.concatenate([nats, of_mixtures], axis=1)
+    past = None if memory.past is None else remember(memory.past, x)
+    return Together(counted, mixed, jnp.bool_(True), past), jnp.concatenate([nats, of_mixtures], axis=1)
 
 
 def _count_block(
