@@ -1,0 +1,134 @@
+"""A text that is read once by network and counts: the preset `reader`."""
+
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import SMALL, metrics, task_of
+from test_cli_errors import error_of
+
+from jaxrnn import evaluate, load, sample, train
+from jaxrnn.config import build
+from jaxrnn.config.settings import PRESETS
+from jaxrnn.runs import loop
+from jaxrnn.storage import checkpoint
+from jaxrnn.training import mixed
+from jaxrnn.training.replay import PASSAGE, Replay, remember, replay_loss, start_past
+
+READER = ["reader", "--text", "comedie", *SMALL, "--embedding-size", "0"]
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    """A run that has read 3,000 characters."""
+    path = tmp_path_factory.mktemp("once") / "run"
+    train.main([*READER, "--run-dir", str(path)])
+    return path
+
+
+def test_its_result_is_the_online_loss_of_the_mixture(read):
+    """Of all characters but the first: as the members give it that read without the program."""
+    run, (final,) = checkpoint.load_run(read), [event for event in metrics(read) if event["event"] == "final"]
+    data, model = build.load_data(run.config), run.model
+    assert not data.heldout.size
+    counts = build.build_counts(run.config, data.vocabulary.characters, 3_000)
+    learner = mixed.online_with_counts(model, 16, build_optimizer(run.config), counts)
+    state = learner.restart(learner.init(build.make_keys(0).init), jax.random.fold_in(build.make_keys(0).epochs, 0))
+    losses, update = [], jax.jit(learner.update)
+    for start in range(0, 2_992, 16):
+        ids = jnp.asarray(data.train[start : start + 17].astype(np.int32))
+        state, nats = update(state, ids[:-1], ids[1:])
+        losses.append(np.asarray(nats))
+    assert final["online_nats"] == pytest.approx(np.concatenate(losses).mean(dtype=np.float64), rel=1e-5)
+    assert set(final) == {"event", "step", "online_nats", "time"} or set(final) == {"event", "step", "online_nats"}
+
+
+def build_optimizer(config):
+    """The optimizer that the program uses."""
+    return build.make_optimizer("adam", config.learning.learning_rate, clip_norm=config.learning.clip_norm)
+
+
+def test_what_is_shown_is_one_row_and_the_run_loads(read, capsys):
+    run = load(read)
+    assert f"online {run.numbers.online_nats:.4f} nats" in repr(run)
+    assert np.isnan(run.numbers.heldout_nats)
+    assert len(run.figure.axes) == 1
+    assert "has no held-out part to test on: name a text with --text" in error_of(capsys, evaluate.main, [str(read)])
+
+
+def test_it_goes_on_after_a_signal_with_the_same_bits(read, tmp_path, capsys, monkeypatch):
+    path, advance, calls = tmp_path / "run", loop.advance, []
+
+    def advance_and_signal(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return advance(*given)
+
+    monkeypatch.setattr(loop, "advance", advance_and_signal)
+    with pytest.raises(SystemExit) as exit_:
+        train.main([*READER, "--updates-per-call", "20", "--run-dir", str(path)])
+    assert exit_.value.code == 143
+    stopped = checkpoint.load_run(path).snapshot
+    assert 0 < int(stopped.state.step) < 187
+    train.main(["--resume", str(path)])
+    whole, resumed = checkpoint.load_run(read).snapshot, checkpoint.load_run(path).snapshot
+    jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
+    assert whole.progress.online_nats == resumed.progress.online_nats
+
+
+def test_it_writes_with_what_it_has_counted(read, capsys):
+    sample.main([str(read), "--mixed", "--length", "40", "--seed", "3"])
+    first = capsys.readouterr().out
+    sample.main([str(read), "--mixed", "--length", "40", "--seed", "3"])
+    assert capsys.readouterr().out == first
+    sample.main([str(read), "--length", "40", "--seed", "3"])
+    assert capsys.readouterr().out != first
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--epochs", "2"], "--counts reads the text once, in one stream, without dropout: set --epochs to 1"),
+        (["--minutes", "1"], "set --minutes to 0"),
+        (["--num-streams", "2"], "set --num-streams to 1"),
+        (["--dropout", "0.1"], "set --dropout to 0"),
+        (["--rule", "rtrl", "--rule-length", "1"], "--counts goes with --rule one_step or bptt; --rule is rtrl"),
+        (["--no-counts", "--replay", "2"], "--replay goes with --counts"),
+        (["--replay", "-1"], "--replay is -1; it must be 0 (none) to 10000"),
+    ],
+)
+def test_what_does_not_go_with_it_is_a_one_line_error(capsys, folder, flags, said):
+    assert said in error_of(capsys, train.main, [*READER, *flags])
+    assert not list(folder.iterdir())
+
+
+def test_what_is_replayed_was_read_before(model, params):
+    """What comes later changes nothing; while there is too little, nothing is learned from it."""
+    past, replay = start_past(Replay(3, 400), jax.random.key(0)), Replay(3, 400)
+    read = mixed.block_reader(model)
+    text = np.random.default_rng(1).integers(0, 7, 400).astype(np.int32)
+    assert float(replay_loss(model, read, replay, past, params)) == 0
+    for start in range(0, 320, 16):
+        past = remember(past, jnp.asarray(text[start : start + 16]))
+    np.testing.assert_array_equal(past.ids[:320], text[:320])
+    later = past._replace(ids=past.ids.at[320:].set(6))
+    loss = float(replay_loss(model, read, replay, past, params))
+    assert float(replay_loss(model, read, replay, later, params)) == loss > 0
+    changed = past._replace(ids=past.ids.at[:320].set(0))
+    assert float(replay_loss(model, read, replay, changed, params)) != loss
+    assert past.num_read > 2 * PASSAGE
+
+
+@pytest.mark.slow
+def test_replay_lowers_the_loss(tmp_path, read):
+    train.main([*READER, "--max-characters", "3000", "--replay", "4", "--run-dir", str(tmp_path / "run")][: len(READER)] + ["--replay", "4", "--run-dir", str(tmp_path / "run")])
+    assert load(tmp_path / "run").numbers.online_nats < load(read).numbers.online_nats
+
+
+def test_the_preset_reads_all_of_a_text():
+    reader = PRESETS["reader"]
+    assert (reader.text.max_characters, reader.text.heldout_fraction, reader.learning.epochs) == (0, 0, 1)
+    assert task_of is not None
