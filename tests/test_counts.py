@@ -1,5 +1,6 @@
 """Counting as it reads, against the same in plain dictionaries of contexts."""
 
+import functools
 import io
 import re
 
@@ -7,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_binary_code import shared
 from test_loop import primitives
 
 from jaxrnn.data import text, vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import count_model
 from jaxrnn.scoring.together import make_counter
 from jaxrnn.training.drivers import cpu_compiler_options
@@ -18,6 +21,8 @@ from jaxrnn.training.drivers import cpu_compiler_options
 V = 5
 DISCOUNTS = (0.9, 1.4, 2.0)
 BEGINS = np.arange(V) >= 3
+MODELS = {"all": count_model(V, 5, 2_000), "words": count_model(V, 5, 2_000, begins=BEGINS)}
+KINDS = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
 
 def skewed(size, vocab_size=V, seed=0):
@@ -42,48 +47,78 @@ def contexts_of(read, order, begins):
 
 
 def witness(ids, vocab_size, order, begins=None, discounts=DISCOUNTS):
-    """The formula, a character at a time: all probabilities before each character is counted."""
-    counts, all_p = {}, []
+    """What is known before each character: all probabilities, and what was counted and came last after each context.
+
+    The formula, a character at a time.
+    """
+    counts, latest, all_p, all_times, all_last = {}, {}, [], [], []
     for t, y in enumerate(ids):
         contexts = contexts_of([int(i) for i in ids[:t]], order, begins)
-        p = [1 / vocab_size] * vocab_size
-        for context in contexts:
+        p, times, last = [1 / vocab_size] * vocab_size, np.zeros((order + 1, vocab_size), int), [-1] * (order + 1)
+        for k, context in enumerate(contexts):
             following = counts.get(context, {})
+            last[k] = latest.get(context, -1) if k else -1  # those after the empty context are in no order
             if following:
+                times[k, list(following)] = list(following.values())
                 total = sum(following.values())
                 taken = {w: discounts[min(n, 3) - 1] for w, n in following.items()}
                 left = sum(taken.values()) / total
                 p = [(following[w] - taken[w]) / total * (w in following) + left * p[w] if w in following else left * p[w]
                      for w in range(vocab_size)]  # fmt: skip
-        all_p.append(p)
+        for each, found in zip((all_p, all_times, all_last), (p, times, last), strict=True):
+            each.append(found)
+        latest |= dict.fromkeys(contexts, int(y))
         for context in reversed(contexts):
             following = counts.setdefault(context, {})
             following[int(y)] = following.get(int(y), 0) + 1
             if following[int(y)] > 1:
                 break
-    return np.array(all_p)
+    return np.array(all_p), np.array(all_times), np.array(all_last)
+
+
+@functools.cache
+def agreements(vocab_size):
+    """How many decisions each two characters share."""
+    code = make_code(vocab_size)
+    return np.array([[shared(code, x, y) for y in range(vocab_size)] for x in range(vocab_size)])
+
+
+def by_decisions(times, last, ids, vocab_size):
+    """Times and last, not by character but by how many decisions it shares with the one that is read."""
+    shares = agreements(vocab_size)[ids]  # [time, vocab]
+    depth = make_code(vocab_size).bits.shape[1]
+    agreeing = np.stack([(times * (shares == d)[:, None]).sum(axis=2) for d in range(depth + 1)], axis=2)
+    return agreeing, np.where(last < 0, -1, np.take_along_axis(shares, np.maximum(last, 0), axis=1))
 
 
 def reading(step):
-    """A program that applies a model's `learn` or `read` to each character, in a loop."""
+    """A program that applies a model's `learn` or `read` to the first characters of some, in a loop."""
 
-    def run(state, ids):
+    def run(state, ids, length):
         def one(loop):
             i, state, out = loop
-            state, p = step(state, ids[i])
-            return i + 1, state, jax.lax.dynamic_update_index_in_dim(out, p, i, 0)
+            state, found = step(state, ids[i])
+            put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+            return i + 1, state, jax.tree.map(put, out, found)
 
-        p = jax.eval_shape(step, state, ids[0])[1]
-        start = (jnp.int32(0), state, jnp.zeros((len(ids), *p.shape), p.dtype))
-        return jax.lax.while_loop(lambda loop: loop[0] < len(ids), one, start)[1:]
+        shapes = jax.eval_shape(step, state, ids[0])[1]
+        out = jax.tree.map(lambda each: jnp.zeros((len(ids), *each.shape), each.dtype), shapes)
+        return jax.lax.while_loop(lambda loop: loop[0] < length, one, (jnp.int32(0), state, out))[1:]
 
     return run
 
 
+@functools.cache
+def compiled_reading(step):
+    return jax.jit(reading(step), donate_argnums=0, compiler_options=cpu_compiler_options())
+
+
 def read_all(step, state, ids):
-    """The state after a text, and the probabilities of each character of it."""
-    run = jax.jit(reading(step), donate_argnums=0, compiler_options=cpu_compiler_options())
-    return run(jax.tree.map(jnp.array, state), jnp.asarray(ids))
+    """The state after a text, and what came of each character of it. Short texts of all lengths are read by one program."""
+    padded = np.zeros(max(400, len(ids)), np.int32)
+    padded[: len(ids)] = ids
+    state, found = compiled_reading(step)(jax.tree.map(jnp.array, state), jnp.asarray(padded), jnp.int32(len(ids)))
+    return state, jax.tree.map(lambda each: np.asarray(each)[: len(ids)], found)
 
 
 def of_read(p, ids):
@@ -95,12 +130,10 @@ def assert_equal_bits(a, b):
 
 
 def cases():
-    small, large, (play, vocab_size, begins) = skewed(300), skewed(300, 60), comedy(3_000)
-    for order in (1, 2, 5, 12):
-        for spaces in (False, True):
-            yield pytest.param(small, V, order, BEGINS if spaces else None, id=f"small-{order}-{spaces}")
-    for order in (1, 12):
-        yield pytest.param(large, 60, order, None, id=f"large-{order}")
+    small, large, (play, vocab_size, begins) = skewed(300), skewed(300, 60), comedy(1_500)
+    for order, spaces in ((1, False), (5, False), (12, False), (2, True), (5, True)):
+        yield pytest.param(small, V, order, BEGINS if spaces else None, id=f"small-{order}-{spaces}")
+    yield pytest.param(large, 60, 2, None, id="large")
     yield pytest.param(large, 60, 5, np.arange(60) % 7 == 1, id="large-begins")
     yield pytest.param(play, vocab_size, 12, None, id="comedy")
     yield pytest.param(play, vocab_size, 3, begins, id="comedy-words")
@@ -108,18 +141,61 @@ def cases():
 
 @pytest.mark.parametrize(("ids", "vocab_size", "order", "begins"), list(cases()))
 def test_probabilities_are_those_of_the_witness(ids, vocab_size, order, begins):
-    expected = witness(ids, vocab_size, order, begins)
+    expected, times, last = witness(ids, vocab_size, order, begins)
     with jax.enable_x64(True):
         model = count_model(vocab_size, order, 40_000, begins=begins, discounts=DISCOUNTS, dtype=jnp.float64)
         learned, p = read_all(model.learn, model.init(), ids)
-        seen, all_p = read_all(model.read, model.init(), ids)
-        p, all_p = np.asarray(p), np.asarray(all_p)
+        seen, evidence = read_all(model.read, model.init(), ids)
+        p, all_p = np.asarray(p), np.asarray(evidence.p)
     assert p.dtype == all_p.dtype == np.float64
     np.testing.assert_allclose(p, of_read(expected, ids), atol=1e-12)
     np.testing.assert_allclose(all_p, expected, atol=1e-12)
     np.testing.assert_allclose(np.sum(all_p, axis=1), 1, atol=1e-12)
     assert np.min(all_p) > 0
     assert_equal_bits(learned, seen)
+    agreeing, of_last = by_decisions(times, last, ids, vocab_size)
+    np.testing.assert_array_equal(evidence.agreeing, agreeing)
+    np.testing.assert_array_equal(evidence.last, of_last)
+
+
+@KINDS
+def test_followers_are_those_of_the_witness(model):
+    ids = skewed(300)
+    _, times, last = witness(ids, V, 5, None if model is MODELS["all"] else BEGINS)
+
+    def look_first(state, y):
+        return model.learn(state, y)[0], model.followers(state)
+
+    state, (found, of_last) = read_all(look_first, model.init(), ids)
+    np.testing.assert_array_equal(found, times)
+    np.testing.assert_array_equal(of_last, last)
+    _, evidence = read_all(model.read, model.init(), ids)
+    np.testing.assert_array_equal(evidence.agreeing.sum(axis=2), times.sum(axis=2))
+    learned, _ = read_all(model.learn, model.init(), ids)
+    assert_equal_bits(learned, state)
+    assert (last >= 0).any(axis=0).sum() > 3  # else there would be nothing to compare
+
+
+def test_a_context_tells_what_came_last_there_also_if_it_was_not_counted_there():
+    """0 1 0 2 0 1: after 0 first nothing is known, then that 1 came last, then 2; the last 1 is counted, 2 and 1 are known."""
+    model, ids = count_model(3, 1, 50), np.array([0, 1, 0, 2, 0, 1, 0], np.int32)
+    state, (_, last) = read_all(lambda state, y: (model.learn(state, y)[0], model.followers(state)), model.init(), ids)
+    assert np.asarray(last)[:, 1].tolist() == [-1, -1, -1, 1, -1, 2, 0]
+    assert model.followers(state)[1].tolist() == [-1, 1]
+    assert model.followers(model.restart(state))[1].tolist() == [-1, -1]
+
+
+def test_of_one_character_all_is_certain():
+    model, ids = count_model(1, 3, 100), np.zeros(20, np.int32)
+    learned, p = read_all(model.learn, model.init(), ids)
+    state, evidence = read_all(model.read, model.init(), ids)
+    np.testing.assert_allclose(p, 1, atol=1e-6)
+    np.testing.assert_allclose(evidence.p, 1, atol=1e-6)
+    assert_equal_bits(learned, state)
+    _, times, last = witness(ids, 1, 3)
+    np.testing.assert_array_equal(evidence.agreeing, np.stack([0 * times[..., 0], times[..., 0]], axis=2))
+    np.testing.assert_array_equal(evidence.last, np.where(last < 0, -1, 1))
+    np.testing.assert_allclose(model.predict(state), 1, atol=1e-6)
 
 
 def test_by_hand():
@@ -135,15 +211,15 @@ def test_by_hand():
     np.testing.assert_allclose(p, [1 / 2, 3 / 4, 7 / 8, 1 / 8], atol=1e-6)
 
 
-@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
-def test_all_probabilities_sum_to_one_and_are_those_that_are_predicted(begins):
-    model, ids = count_model(V, 5, 2_000, begins=begins), skewed(200)
+@KINDS
+def test_all_probabilities_sum_to_one_and_are_those_that_are_predicted(model):
+    ids = skewed(200)
 
     def predict_first(state, y):
         return model.learn(state, y)[0], model.predict(state)
 
     learned, predicted = read_all(predict_first, model.init(), ids)
-    state, p = read_all(model.read, model.init(), ids)
+    state, (p, *_) = read_all(model.read, model.init(), ids)
     np.testing.assert_allclose(np.sum(p, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(predicted, p, rtol=1e-6)
     np.testing.assert_allclose(read_all(model.learn, model.init(), ids)[1], of_read(p, ids), rtol=1e-5)
@@ -151,10 +227,10 @@ def test_all_probabilities_sum_to_one_and_are_those_that_are_predicted(begins):
     assert_equal_bits(learned, state)
 
 
-@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
-def test_to_advance_is_to_learn_without_counting(begins):
+@KINDS
+def test_to_advance_is_to_learn_without_counting(model):
     """What was read twice from the same place is in the tree: then both are in the same contexts."""
-    model, ids = count_model(V, 4, 4_000, begins=begins), skewed(100)
+    ids = skewed(100)
     state, _ = read_all(model.learn, model.init(), ids)
     state, _ = read_all(model.learn, model.restart(state), ids)
     learned, _ = read_all(model.learn, model.restart(state), ids)
@@ -164,7 +240,7 @@ def test_to_advance_is_to_learn_without_counting(begins):
 
 
 def test_it_goes_on_from_a_file_with_the_same_bits():
-    model, ids = count_model(V, 6, 4_000, begins=None), skewed(400)
+    model, ids = MODELS["all"], skewed(400)
     whole, p = read_all(model.learn, model.init(), ids)
     state, first = read_all(model.learn, model.init(), ids[:190])
     file = io.BytesIO()
@@ -182,17 +258,18 @@ def test_a_full_tree_goes_on_counting(capacity, begins):
     ids = skewed(400)
     model = count_model(V, 5, capacity, begins=begins)
     half, _ = read_all(model.read, model.init(), ids[:200])
-    state, p = read_all(model.read, half, ids[200:])
+    state, (p, agreeing, _) = read_all(model.read, half, ids[200:])
     assert int(state.num_nodes) == capacity
     np.testing.assert_allclose(np.sum(p, axis=1), 1, atol=1e-6)
     assert np.min(p) > 0
     assert int(state.nodes[0, 3]) >= int(half.nodes[0, 3])
     assert np.max(state.contexts) < capacity
+    assert np.min(agreeing) >= 0
 
 
 def test_a_capacity_that_suffices_changes_nothing():
     ids = skewed(200)
-    large, p = read_all(count_model(V, 5, 5_000).learn, count_model(V, 5, 5_000).init(), ids)
+    large, p = read_all(MODELS["all"].learn, MODELS["all"].init(), ids)
     model = count_model(V, 5, int(large.num_nodes))
     state, same = read_all(model.learn, model.init(), ids)
     np.testing.assert_array_equal(same, p)
@@ -200,9 +277,8 @@ def test_a_capacity_that_suffices_changes_nothing():
     assert not large.nodes[len(state.nodes) :].any()
 
 
-@pytest.mark.parametrize("begins", [None, BEGINS], ids=["all", "words"])
-def test_a_new_text_has_new_contexts_and_old_counts(begins):
-    model = count_model(V, 5, 2_000, begins=begins)
+@KINDS
+def test_a_new_text_has_new_contexts_and_old_counts(model):
     state, _ = read_all(model.learn, model.init(), skewed(100))
     begun = model.restart(state)
     np.testing.assert_array_equal(begun.contexts, model.init().contexts)
@@ -210,10 +286,10 @@ def test_a_new_text_has_new_contexts_and_old_counts(begins):
 
 
 def test_no_probability_depends_on_a_later_character():
-    model, ids = count_model(V, 5, 2_000), skewed(100)
+    model, ids = MODELS["all"], skewed(100)
     changed = ids.copy()
     changed[60:] = (ids[60:] + 1) % V
-    p, other = (np.asarray(read_all(model.read, model.init(), each)[1]) for each in (ids, changed))
+    p, other = (np.asarray(read_all(model.read, model.init(), each)[1].p) for each in (ids, changed))
     np.testing.assert_array_equal(p[:61], other[:61])
     assert (p[61] != other[61]).any()
 
@@ -222,8 +298,8 @@ def test_no_probability_depends_on_a_later_character():
 def test_the_tree_is_not_copied_in_the_loop(name):
     """A copy of s32[777,8] for each character would take a thousand times as long as counting it."""
     model = count_model(V, 5, 777)
-    run = jax.jit(reading(getattr(model, name)), donate_argnums=0, compiler_options=cpu_compiler_options())
-    compiled = run.lower(model.init(), jnp.asarray(skewed(50))).compile().as_text() or ""
+    run = compiled_reading(getattr(model, name))
+    compiled = run.lower(model.init(), jnp.asarray(skewed(50)), jnp.int32(50)).compile().as_text() or ""
     assert "s32[777,8]" in compiled
     assert not re.findall(r"= s32\[777,8\]\S* copy\(", compiled)
 
@@ -231,7 +307,8 @@ def test_the_tree_is_not_copied_in_the_loop(name):
 def test_there_is_no_scan():
     model = count_model(V, 3, 100)
     state, y = model.init(), jnp.int32(1)
-    for program, arguments in [(model.learn, (y,)), (model.read, (y,)), (model.predict, ()), (model.advance, (y,))]:
+    programs = [(model.learn, (y,)), (model.read, (y,)), (model.predict, ()), (model.followers, ()), (model.advance, (y,))]
+    for program, arguments in programs:
         names = set(primitives(jax.make_jaxpr(program)(state, *arguments).jaxpr))
         assert "while" in names
         assert "scan" not in names

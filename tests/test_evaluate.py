@@ -8,7 +8,7 @@ import reference
 
 from jaxrnn.config import build, settings
 from jaxrnn.data.streams import to_streams
-from jaxrnn.models import mixture
+from jaxrnn.models import interpolation
 from jaxrnn.runs import testing
 from jaxrnn.scoring import evaluation
 from jaxrnn.training.learner import reader
@@ -145,7 +145,7 @@ def test_rates_are_mixed_where_now_one_and_now_another_is_best(model, params, id
     members = [learning(model, rate, 2)(params, text, key) for rate in how.rates]
     members = np.stack([evaluation.frozen_evaluation(model)(params, text, key), *members])
     losses = evaluation.dynamic_evaluation(model, how)(params, text, key)
-    np.testing.assert_allclose(losses, mixture.mix_online(members), rtol=1e-4)
+    np.testing.assert_allclose(losses, interpolation.mix_online(members), rtol=1e-4)
     assert losses.mean() == pytest.approx(nats, rel=1e-5)
     assert nats < members.mean(1).min()
 

@@ -74,6 +74,33 @@ def count(nodes: Nodes, found: Found, node: Number, y: Number, is_counted: Array
     return put_row(nodes, at, TOTAL, *counted, jnp.where(moves, node, first))
 
 
+def followers(
+    nodes: Nodes, contexts: Int[Array, " contexts"], vocab_size: int
+) -> tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]:
+    """Look up how often each character was counted after each context, and which came last; -1 = unknown."""
+
+    def is_context(loop: tuple) -> Array:
+        return loop[0] < len(contexts)
+
+    def at_context(loop: tuple) -> tuple:
+        def add(loop: tuple) -> tuple:
+            node, times = loop
+            y = get(nodes, node, CHARACTER)
+            times = jax.lax.dynamic_update_slice(times, get(nodes, node, COUNT)[None, None], (k, y))
+            return get(nodes, node, NEXT), times
+
+        k, times, last = loop
+        is_known, at = contexts[k] >= 0, jnp.maximum(contexts[k], 0)
+        first = jnp.where(is_known, get(nodes, at, FIRST), 0)
+        of_last = jnp.where((first > 0) & (at != ROOT), get(nodes, first, CHARACTER), -1)
+        _, times = jax.lax.while_loop(lambda loop: loop[0] > 0, add, (first, times))
+        return k + 1, times, put(last, k, of_last)
+
+    nothing = jnp.zeros((len(contexts), vocab_size), jnp.int32), jnp.full(len(contexts), -1, jnp.int32)
+    _, times, last = jax.lax.while_loop(is_context, at_context, (jnp.int32(0), *nothing))
+    return times, last
+
+
 def get(nodes: Nodes, node: Number, column: int) -> Number:
     return jax.lax.dynamic_slice(nodes, (node, jnp.int32(column)), (1, 1))[0, 0]
 

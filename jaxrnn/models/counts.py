@@ -108,7 +108,7 @@ def count_model(
         learn=partial(_learn, kind),
         read=partial(_read, kind),
         predict=partial(_predict, kind),
-        followers=partial(_followers, kind),
+        followers=lambda state: tree.followers(state.nodes, state.contexts, vocab_size),
         advance=partial(_advance, kind),
         num_contexts=order + 1,
     )
@@ -117,9 +117,8 @@ def count_model(
 def _init(kind: _Kind) -> Counts:
     V = kind.vocab_size
     nodes = jnp.zeros((kind.capacity, tree.NUM_COLUMNS), jnp.int32)
-    nodes = nodes.at[tree.ROOT, tree.FIRST].set(
-        1
-    )  # the characters after the empty context are there from the start: node 1 + character
+    # The characters after the empty context are there from the start: node 1 + character.
+    nodes = nodes.at[tree.ROOT, tree.FIRST].set(1)
     nodes = nodes.at[1 : V + 1, tree.CHARACTER].set(jnp.arange(V, dtype=jnp.int32))
     nodes = nodes.at[1:V, tree.NEXT].set(jnp.arange(2, V + 1, dtype=jnp.int32))
     return _restart(kind, Counts(nodes, jnp.int32(V + 2), jnp.zeros(kind.order + 1, jnp.int32)))
@@ -204,29 +203,6 @@ def _predict(kind: _Kind, state: Counts) -> Float[Array, " vocab"]:
     start = (jnp.int32(kind.order), jnp.zeros(kind.vocab_size, kind.dtype), jnp.ones((), kind.dtype))
     _, p, left = jax.lax.while_loop(_is_context, at_context, start)
     return p + left / kind.vocab_size
-
-
-def _followers(kind: _Kind, state: Counts) -> tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]:
-    """Look up how often each character was counted after each context, and which came last; -1 = unknown."""
-    num_contexts = kind.order + 1
-
-    def at_context(loop: tuple) -> tuple:
-        def add(loop: tuple) -> tuple:
-            node, times = loop
-            y = tree.get(state.nodes, node, tree.CHARACTER)
-            times = jax.lax.dynamic_update_slice(times, tree.get(state.nodes, node, tree.COUNT)[None, None], (k, y))
-            return tree.get(state.nodes, node, tree.NEXT), times
-
-        k, times, last = loop
-        is_known, at = state.contexts[k] >= 0, jnp.maximum(state.contexts[k], 0)
-        first = jnp.where(is_known, tree.get(state.nodes, at, tree.FIRST), 0)
-        of_last = jnp.where((first > 0) & (at != tree.ROOT), tree.get(state.nodes, first, tree.CHARACTER), -1)
-        _, times = jax.lax.while_loop(lambda loop: loop[0] > 0, add, (first, times))
-        return k - 1, times, tree.put(last, k, of_last)
-
-    nothing = (jnp.zeros((num_contexts, kind.vocab_size), jnp.int32), jnp.full(num_contexts, -1, jnp.int32))
-    _, times, last = jax.lax.while_loop(_is_context, at_context, (jnp.int32(kind.order), *nothing))
-    return times, last
 
 
 def _advance(kind: _Kind, state: Counts, y: tree.Number) -> Counts:

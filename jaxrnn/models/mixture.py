@@ -155,8 +155,9 @@ def _learn(
     described = decisions.on_path(kind.code, kind.num_contexts, known, characters, y)
     bits, lengths = jnp.asarray(kind.code.bits)[y], jnp.asarray(kind.code.lengths)[y]
     of_models = jnp.take_along_axis(log_known(known.log_ps), y[:, None, None], axis=2)[:, :, 0]
-    state, nats = as_one_kernel(partial(_learn_characters, kind))(state, described, bits, lengths, of_models)
-    return state._replace(before=previous[-1], num_read=state.num_read + y.shape[0]), nats
+    # Before the kernel, not after it: of a result that it only passes on and nobody uses, JAX 0.10's compiler dies.
+    begun = state._replace(before=previous[-1])
+    return as_one_kernel(partial(_learn_characters, kind))(begun, described, bits, lengths, of_models)
 
 
 def _learn_characters(
@@ -182,7 +183,7 @@ def _learn_characters(
         start = (jnp.int32(0), state, jnp.zeros(num_mixtures, jnp.float32))
         _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < _row(lengths, t), decide, start)
         state, of_character = _learn_trust(state, log_p, _row(of_models, t))
-        return t + 1, state, _put(nats, of_character, t)
+        return t + 1, state._replace(num_read=state.num_read + 1), _put(nats, of_character, t)
 
     start = (jnp.int32(0), state, jnp.zeros((time, num_mixtures), jnp.float32))
     _, state, nats = jax.lax.while_loop(lambda loop: loop[0] < time, read_character, start)
