@@ -6,15 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL, metrics, task_of
+from conftest import SMALL, but, metrics
 from test_cli_errors import error_of
 
-from jaxrnn import evaluate, load, sample, train
+from jaxrnn import elman, evaluate, fast_driver, load, sample, text, train, vocabulary
 from jaxrnn.config import build
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.runs import loop
 from jaxrnn.storage import checkpoint
 from jaxrnn.training import mixed
+from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.optimizers import make_optimizer
 from jaxrnn.training.replay import PASSAGE, Replay, remember, replay_loss, start_past
 
 READER = ["reader", "--text", "comedie", *SMALL, "--embedding-size", "0"]
@@ -42,7 +44,7 @@ def test_its_result_is_the_online_loss_of_the_mixture(read):
         state, nats = update(state, ids[:-1], ids[1:])
         losses.append(np.asarray(nats))
     assert final["online_nats"] == pytest.approx(np.concatenate(losses).mean(dtype=np.float64), rel=1e-5)
-    assert set(final) == {"event", "step", "online_nats", "time"} or set(final) == {"event", "step", "online_nats"}
+    assert not {"heldout_nats", "train_nats"} & set(final)
 
 
 def build_optimizer(config):
@@ -63,13 +65,13 @@ def test_it_goes_on_after_a_signal_with_the_same_bits(read, tmp_path, capsys, mo
 
     def advance_and_signal(*given):
         calls.append(given)
-        if len(calls) == 3:
+        if len(calls) == 1:
             signal.raise_signal(signal.SIGTERM)
         return advance(*given)
 
     monkeypatch.setattr(loop, "advance", advance_and_signal)
     with pytest.raises(SystemExit) as exit_:
-        train.main([*READER, "--updates-per-call", "20", "--run-dir", str(path)])
+        train.main(["reader", *but(READER[1:], "--updates-per-call", "20", "--run-dir", str(path))])
     assert exit_.value.code == 143
     stopped = checkpoint.load_run(path).snapshot
     assert 0 < int(stopped.state.step) < 187
@@ -109,11 +111,11 @@ def test_what_is_replayed_was_read_before(model, params):
     """What comes later changes nothing; while there is too little, nothing is learned from it."""
     past, replay = start_past(Replay(3, 400), jax.random.key(0)), Replay(3, 400)
     read = mixed.block_reader(model)
-    text = np.random.default_rng(1).integers(0, 7, 400).astype(np.int32)
+    drawn = np.random.default_rng(1).integers(0, 7, 400).astype(np.int32)
     assert float(replay_loss(model, read, replay, past, params)) == 0
     for start in range(0, 320, 16):
-        past = remember(past, jnp.asarray(text[start : start + 16]))
-    np.testing.assert_array_equal(past.ids[:320], text[:320])
+        past = remember(past, jnp.asarray(drawn[start : start + 16]))
+    np.testing.assert_array_equal(past.ids[:320], drawn[:320])
     later = past._replace(ids=past.ids.at[320:].set(6))
     loss = float(replay_loss(model, read, replay, past, params))
     assert float(replay_loss(model, read, replay, later, params)) == loss > 0
@@ -122,13 +124,18 @@ def test_what_is_replayed_was_read_before(model, params):
     assert past.num_read > 2 * PASSAGE
 
 
-@pytest.mark.slow
-def test_replay_lowers_the_loss(tmp_path, read):
-    train.main([*READER, "--max-characters", "3000", "--replay", "4", "--run-dir", str(tmp_path / "run")][: len(READER)] + ["--replay", "4", "--run-dir", str(tmp_path / "run")])
-    assert load(tmp_path / "run").numbers.online_nats < load(read).numbers.online_nats
+def test_replay_lowers_the_loss_of_a_network():
+    known = vocabulary.of_text(text.read("comedie")[:6_000])
+    ids = jnp.asarray(vocabulary.encode(known, text.read("comedie")[:6_000]))
+    model, losses = elman(len(known.characters), 16), {}
+    for replay in (None, Replay(4, len(ids))):
+        learner = mixed.mixed(model, 16, (make_optimizer("adam", 3e-3),), (), replay)
+        state = copy_arrays(learner.init(jax.random.key(0)))
+        _, found = fast_driver(learner, 374)(state, ids, 374)
+        losses[replay] = mixed.columns(found, 1, 0).networks[-2_000:].mean()
+    assert losses[Replay(4, len(ids))] < losses[None] - 0.05
 
 
 def test_the_preset_reads_all_of_a_text():
     reader = PRESETS["reader"]
     assert (reader.text.max_characters, reader.text.heldout_fraction, reader.learning.epochs) == (0, 0, 1)
-    assert task_of is not None
