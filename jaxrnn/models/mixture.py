@@ -9,7 +9,8 @@ with weights that are selected by the previous character and by how much is know
 What several such selections give is mixed once more, and corrected by how often such decisions were right before ("refined").
 A character's probability is the product over its decisions, so that those of all characters sum to 1.
 
-Behind each mixture stands a linear one, of it and of each model alone, which costs little and finds out if a model is better.
+Behind each mixture stands a linear one, of it, of each of its models and of the mixtures of some of them, which costs little
+and finds out if one of these is better.
 
 Source: Mahoney (2005), "Adaptive weighing of context models for lossless data compression", Florida Tech CS-2005-16.
 """
@@ -47,7 +48,7 @@ class Mixture(NamedTuple):
     last_weights: Float[Array, "nodes mixtures selections"]
     refined: tuple[Float[Array, "_ mixtures odds"], ...]  # probabilities; one row of each is selected
     worth: tuple[Float[Array, " cells"], ...]  # for each context, the probability of a decision after such counts
-    log_trust: Float[Array, "mixtures experts"]  # of the linear mixture: of the mixture, then of each model
+    log_trust: Float[Array, "mixtures experts"]  # of the linear mixture: of the mixtures, then of each model
     before: Int[Array, ""]  # the character before the previous one, i32
     num_read: Int[Array, ""]  # characters, i32
 
@@ -91,8 +92,6 @@ def _init(kind: Kind) -> Mixture:
     weights[:, 1 : 1 + num_models] = equal
     selects = _selects(kind)
     last = (selects / selects.sum(axis=1, keepdims=True)).astype(np.float32)
-    trust = np.concatenate([np.full((num_mixtures, 1), 0.5, np.float32), 0.5 * equal], axis=1)
-    log_trust = np.log(trust, out=np.full(trust.shape, -np.inf, np.float32), where=trust > 0)
     odds = np.linspace(-REFINED_ODDS, REFINED_ODDS, NUM_REFINED, dtype=np.float32)
     refined = jnp.broadcast_to(jax.nn.sigmoid(odds), (decisions.NUM_PLACES, num_mixtures, NUM_REFINED))
     return Mixture(
@@ -102,10 +101,19 @@ def _init(kind: Kind) -> Mixture:
         last_weights=jnp.asarray(np.tile(last, (max(1, len(kind.code.lengths) - 1), 1, 1))),
         refined=(refined,) * decisions.NUM_REFINEMENTS,
         worth=(jnp.asarray(decisions.worth_of_counts()),) * sum(kind.num_contexts),
-        log_trust=jnp.asarray(log_trust),
+        log_trust=jnp.asarray(_start_trust(kind)),
         before=jnp.int32(0),
         num_read=jnp.int32(0),
     )
+
+
+def _start_trust(kind: Kind) -> Float[np.ndarray, "mixtures experts"]:
+    """Give half of a linear mixture's trust to its own mixture, and the rest to its models and to mixtures of some of them."""
+    is_part = (kind.groups[None] <= kind.groups[:, None]).all(axis=2) & ~np.eye(len(kind.groups), dtype=bool)
+    others = np.concatenate([is_part, kind.groups], axis=1)
+    trust = 0.5 * others / others.sum(axis=1, keepdims=True)
+    trust[:, : len(kind.groups)] += 0.5 * np.eye(len(kind.groups))
+    return np.log(trust, out=np.full(trust.shape, -np.inf), where=trust > 0).astype(np.float32)
 
 
 def _join(kind: Kind, learned: Mixture) -> Mixture:
@@ -254,15 +262,15 @@ def _predict(kind: Kind, state: Mixture, known: Known, characters: Int[Array, "2
     log_sides = jnp.log(jnp.stack([1 - p, p]))[jnp.asarray(kind.code.bits), jnp.asarray(kind.code.nodes)]
     is_taken = np.arange(kind.code.bits.shape[1])[None] < kind.code.lengths[:, None]
     mixed = jnp.where(jnp.asarray(is_taken)[:, :, None], log_sides, 0).sum(axis=1).T
-    linear = jax.nn.logsumexp(state.log_trust[:, 1:, None] + log_known(known.log_ps)[None], axis=1)
-    return jnp.logaddexp(state.log_trust[:, :1] + mixed, linear)
+    experts = jnp.concatenate([mixed, log_known(known.log_ps)])
+    return jax.nn.logsumexp(state.log_trust[:, :, None] + experts[None], axis=1)
 
 
 def _learn_trust(
     state: Mixture, log_p: Float[Array, " mixtures"], of_models: Float[Array, " models"]
 ) -> tuple[Mixture, Float[Array, " mixtures"]]:
     """Mix linearly: nats of a character; then learn by Bayes whom to trust, with a share that each keeps."""
-    experts = jnp.concatenate([log_p[:, None], jnp.broadcast_to(of_models[None], (len(log_p), len(of_models)))], axis=1)
+    experts = jnp.concatenate([log_p, of_models])[None]
     trust = jax.nn.log_softmax(state.log_trust + jnp.maximum(experts, LOWEST))
     shared = jnp.where(state.log_trust > -jnp.inf, LOG_SHARE, -jnp.inf)
     learned = state._replace(log_trust=jax.nn.log_softmax(jnp.logaddexp(trust, shared)))
