@@ -128,12 +128,15 @@ def _join(kind: Kind, learned: Mixture) -> Mixture:
         spread = jnp.concatenate([old[..., :1], nothing, old[..., 1:]], axis=-1)
         return jnp.asarray(kept)[None, :, None] * spread + of_networks[None]
 
-    of_counts = jnp.asarray(has_counts)[None, :, None]
+    of_counts, as_it_was = jnp.asarray(has_counts)[None, :, None], jnp.asarray(has_counts & ~has_networks)[:, None]
+    no_trust = jnp.full((1, num_networks), -jnp.inf, jnp.float32)
+    trust = jnp.concatenate([learned.log_trust[:, :1], no_trust, learned.log_trust[:, 1:]], axis=1)
     return new._replace(
         weights=tuple(map(joined, learned.weights)),
         last_weights=jnp.where(of_counts, learned.last_weights, new.last_weights),
         refined=tuple(jnp.where(of_counts, old, fresh) for old, fresh in zip(learned.refined, new.refined, strict=True)),
         worth=learned.worth,
+        log_trust=jnp.where(as_it_was, trust, new.log_trust),
         before=learned.before,
     )
 
@@ -163,9 +166,12 @@ def _learn(
     described = decisions.on_path(kind.code, kind.num_contexts, known, characters, y)
     bits, lengths = jnp.asarray(kind.code.bits)[y], jnp.asarray(kind.code.lengths)[y]
     of_models = jnp.take_along_axis(log_known(known.log_ps), y[:, None, None], axis=2)[:, :, 0]
-    # Before the kernel, not after it: of a result that it only passes on and nobody uses, JAX 0.10's compiler dies.
+    # Before the kernel, not after it: see `as_one_kernel` for what nobody uses.
     begun = state._replace(before=previous[-1])
-    return as_one_kernel(partial(_learn_characters, kind))(begun, described, bits, lengths, of_models)
+    learn = partial(_learn_characters, kind)
+    if len(kind.code.lengths) < 3:  # one decision or none, for which not all of this is used
+        return learn(begun, described, bits, lengths, of_models)
+    return as_one_kernel(learn)(begun, described, bits, lengths, of_models)
 
 
 def _learn_characters(

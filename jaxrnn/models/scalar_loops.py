@@ -12,8 +12,8 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     An operation of its own takes XLA some 50 ns beside the operation itself, which is most of the time if it is on a few
     numbers: thirty times as long for counts. XLA does this by itself only for loops that touch hardly any memory. A compiler
-    that knows nothing of the mark ignores it. A result that is one of the arguments must be used: else the compiler of JAX 0.10
-    ends the process.
+    that knows nothing of the mark ignores it. Each argument must be used for a result
+    that is used, or the compiler of JAX 0.10 ends the process.
     """
     compiled = jax.jit(function)
 
