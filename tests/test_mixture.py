@@ -88,7 +88,8 @@ def level(times):
 class Witness:
     """One mixture, of some of the models, in dictionaries of plain numbers that are filled where they are needed."""
 
-    def __init__(self, group):
+    def __init__(self, number):
+        self.number, group = number, GROUPS[number]
         self.members = [m for m in range(4) if group[m]]
         networks, counting = [m for m in self.members if m < 2], [m for m in self.members if m >= 2]
         self.of_model = {2: range(3), 3: range(3, 5)}  # contexts of a model that counts
@@ -96,7 +97,9 @@ class Witness:
         self.rate = mixture.RATE if counting else mixture.RATE_OF_NETWORKS
         self.selections = ["previous", *counting]
         self.rows, self.last_rows, self.refined, self.worth = {}, {}, {}, {}
-        self.trust = {"mixture": 0.5} | {m: 0.5 / len(self.members) for m in self.members}
+        self.parts = [g for g in range(3) if (GROUPS[g] <= group).all() and (GROUPS[g] != group).any()]  # mixtures of some
+        others = [*(("mixture", g) for g in self.parts), *self.members]
+        self.trust = {"mixture": 0.5} | dict.fromkeys(others, 0.5 / len(others))
         self.num_read, self.num_networks = 0, len(networks)
 
     def inputs(self, log_ps, sides, last_side):
@@ -157,8 +160,8 @@ class Witness:
                 self.worth[cell] += mixture.COUNT_RATE * (bit - self.worth[cell])
         return of_one if bit else 1 - of_one
 
-    def read(self, known, t, y, previous, before):
-        """Nats of a character, after which all has learned from it."""
+    def mix(self, known, t, y, previous, before):
+        """The probability of a character, after which what mixes decisions has learned from it."""
         p, left = 1.0, set(range(V))
         for d, (node, bit) in enumerate(path(CODE, y)):
             halves = [{v for v in left if path(CODE, v)[d][1] == half} for half in (0, 1)]
@@ -167,7 +170,12 @@ class Witness:
             last = [next((half for half in (0, 1) if known.last[t, c] in halves[half]), 2) for c in range(5)]
             p *= self.decide(node, bit, previous, before, known.log_ps[t].tolist(), sides, last)
             left = halves[bit]
-        ps = {m: math.exp(known.log_ps[t, m, y]) for m in self.members} | {"mixture": p}
+        return p
+
+    def trust_whom(self, log_ps, y, ps_of_mixtures):
+        """Nats of a character, after which the linear mixture has learned from it."""
+        ps = {m: math.exp(log_ps[m, y]) for m in self.members}
+        ps |= {("mixture", g): ps_of_mixtures[g] for g in self.parts} | {"mixture": ps_of_mixtures[self.number]}
         nats = -math.log(math.fsum(self.trust[e] * ps[e] for e in ps))
         proof = {e: self.trust[e] * max(ps[e], math.exp(-15)) for e in ps}
         shared_out = {e: each / math.fsum(proof.values()) + 1e-4 for e, each in proof.items()}
@@ -184,10 +192,10 @@ def witnessed(seed=0):
     y[20] = 2
     known.log_ps[30] = [0, -16, -19, -22, -25, -28]  # so are all
     y[30] = 1
-    witnesses, characters = [Witness(group) for group in GROUPS], [0, 0, *y.tolist()]
-    nats = [
-        [each.read(known, t, characters[t + 2], characters[t + 1], characters[t]) for each in witnesses] for t in range(len(y))
-    ]
+    witnesses, characters, nats = [Witness(g) for g in range(3)], [0, 0, *y.tolist()], []
+    for t, (before, previous, now) in enumerate(zip(characters, characters[1:], characters[2:], strict=False)):
+        ps = [each.mix(known, t, now, previous, before) for each in witnesses]
+        nats.append([each.trust_whom(known.log_ps[t], now, ps) for each in witnesses])
     return known, y, np.array(nats), witnesses
 
 
@@ -220,8 +228,8 @@ def all_rows(state, g, witness):
         yield state.refined[which == "two"][place, g], row
     for (c, a, b, side), p in witness.worth.items():
         yield state.worth[c][(a * 13 + b) * 3 + side], p
-    trust = [witness.trust[e] for e in ("mixture", *witness.members)]
-    yield np.exp(state.log_trust[g, [0, *(1 + m for m in witness.members)]]), trust
+    trust = [witness.trust[e] for e in ("mixture", *(("mixture", part) for part in witness.parts), *witness.members)]
+    yield np.exp(state.log_trust[g, [g, *witness.parts, *(3 + m for m in witness.members)]]), trust
 
 
 def test_what_is_learned_is_what_the_witness_learns():
@@ -232,7 +240,7 @@ def test_what_is_learned_is_what_the_witness_learns():
         pairs = list(all_rows(state, g, witness))
         for found, expected in pairs:
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
-        for found, expected in all_rows(jax.tree.map(np.asarray, start), g, Witness(GROUPS[g])):
+        for found, expected in all_rows(jax.tree.map(np.asarray, start), g, Witness(g)):
             np.testing.assert_allclose(found, expected, rtol=1e-6)  # the trust at first
         assert len(pairs) > 50
     assert int(state.num_read) == len(y)

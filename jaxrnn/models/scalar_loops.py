@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array, Int
 
 
 def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,3 +24,13 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
             return compiled(*arguments)
 
     return call
+
+
+def get_row(rows: Array, *at: Int[Array, ""]) -> Array:
+    """Read one row; all that is not single numbers would be slow."""
+    start = (*at, *[jnp.int32(0)] * (rows.ndim - len(at)))
+    return jax.lax.dynamic_slice(rows, start, (*[1] * len(at), *rows.shape[len(at) :])).reshape(rows.shape[len(at) :])
+
+
+def put_row(rows: Array, row: Array, at: Int[Array, ""]) -> Array:
+    return jax.lax.dynamic_update_slice(rows, row[None], (at, *[jnp.int32(0)] * (rows.ndim - 1)))
