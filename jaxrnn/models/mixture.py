@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrnn.models import decisions
 from jaxrnn.models.binary_code import BinaryCode
 from jaxrnn.models.decisions import NEVER, Decisions, Known, log_known
-from jaxrnn.models.scalar_loops import as_one_kernel
+from jaxrnn.models.scalar_loops import as_one_kernel, get_row, put_row
 
 # The weights' learning rate, with counts among the models and without, and how many times higher it is at first, falling over
 # so many characters. From 0.001 to 0.004 all are within 0.002 nats (Molière, Austen); networks alone gain 0.004 by 0.005.
@@ -128,12 +128,16 @@ def _join(kind: Kind, learned: Mixture) -> Mixture:
         spread = jnp.concatenate([old[..., :1], nothing, old[..., 1:]], axis=-1)
         return jnp.asarray(kept)[None, :, None] * spread + of_networks[None]
 
-    of_counts = jnp.asarray(has_counts)[None, :, None]
+    of_counts, only_counts = jnp.asarray(has_counts)[None, :, None], jnp.asarray(has_counts & ~has_networks)[:, None]
+    own = jnp.where(np.eye(len(kept), dtype=bool), learned.log_trust[0, 0], -jnp.inf)
+    of_models = jnp.concatenate([jnp.full(num_networks, -jnp.inf, jnp.float32), learned.log_trust[0, 1:]])
+    trust = jnp.concatenate([own, jnp.broadcast_to(of_models, (len(kept), len(of_models)))], axis=1)
     return new._replace(
         weights=tuple(map(joined, learned.weights)),
         last_weights=jnp.where(of_counts, learned.last_weights, new.last_weights),
         refined=tuple(jnp.where(of_counts, old, fresh) for old, fresh in zip(learned.refined, new.refined, strict=True)),
         worth=learned.worth,
+        log_trust=jnp.where(only_counts, trust, new.log_trust),
         before=learned.before,
     )
 
@@ -163,9 +167,12 @@ def _learn(
     described = decisions.on_path(kind.code, kind.num_contexts, known, characters, y)
     bits, lengths = jnp.asarray(kind.code.bits)[y], jnp.asarray(kind.code.lengths)[y]
     of_models = jnp.take_along_axis(log_known(known.log_ps), y[:, None, None], axis=2)[:, :, 0]
-    # Before the kernel, not after it: of a result that it only passes on and nobody uses, JAX 0.10's compiler dies.
+    # Before the kernel, not after it: see `as_one_kernel` for what nobody uses.
     begun = state._replace(before=previous[-1])
-    return as_one_kernel(partial(_learn_characters, kind))(begun, described, bits, lengths, of_models)
+    learn = partial(_learn_characters, kind)
+    if len(kind.code.lengths) < 3:  # one decision or none, for which not all of this is used
+        return learn(begun, described, bits, lengths, of_models)
+    return as_one_kernel(learn)(begun, described, bits, lengths, of_models)
 
 
 def _learn_characters(
@@ -184,14 +191,14 @@ def _learn_characters(
 
         def decide(loop: tuple) -> tuple:
             d, state, log_p = loop
-            at = jax.tree.map(lambda each: _row(each, t, d), described)
-            state, of_decision = _learn_decision(kind, state, at, _row(bits, t, d))
+            at = jax.tree.map(lambda each: get_row(each, t, d), described)
+            state, of_decision = _learn_decision(kind, state, at, get_row(bits, t, d))
             return d + 1, state, log_p + of_decision
 
         start = (jnp.int32(0), state, jnp.zeros(num_mixtures, jnp.float32))
-        _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < _row(lengths, t), decide, start)
-        state, of_character = _learn_trust(state, log_p, _row(of_models, t))
-        return t + 1, state._replace(num_read=state.num_read + 1), _put(nats, of_character, t)
+        _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < get_row(lengths, t), decide, start)
+        state, of_character = _learn_trust(state, log_p, get_row(of_models, t))
+        return t + 1, state._replace(num_read=state.num_read + 1), put_row(nats, of_character, t)
 
     start = (jnp.int32(0), state, jnp.zeros((time, num_mixtures), jnp.float32))
     _, state, nats = jax.lax.while_loop(lambda loop: loop[0] < time, read_character, start)
@@ -213,16 +220,16 @@ class _Judged(NamedTuple):
 
 
 def _judge(kind: Kind, state: Mixture, at: Decisions) -> _Judged:
-    worth = jnp.stack([_row(of_context, at.cells[c]) for c, of_context in enumerate(state.worth)] or [jnp.zeros(0)]).ravel()
+    worth = jnp.stack([get_row(of_context, at.cells[c]) for c, of_context in enumerate(state.worth)] or [jnp.zeros(0)]).ravel()
     odds = jnp.where(at.cells == NEVER, 0, _logit(worth))
     x = jnp.concatenate([at.inputs[: at.inputs.shape[0] - odds.shape[0]], odds])
     x = jnp.where(jnp.asarray(_takes(kind)), x[None], 0)
-    rows = [_row(of_selection, at.selected[s]) for s, of_selection in enumerate(state.weights)]
+    rows = [get_row(of_selection, at.selected[s]) for s, of_selection in enumerate(state.weights)]
     z = jnp.stack([(row * x).sum(axis=1) for row in rows], axis=1)
     z = jnp.where(jnp.asarray(_selects(kind)), jnp.clip(z, -MOST_ODDS, MOST_ODDS), 0)
-    last_row = _row(state.last_weights, at.node)
+    last_row = get_row(state.last_weights, at.node)
     mixed = jnp.clip((last_row * z).sum(axis=1), -MOST_ODDS, MOST_ODDS)
-    p, refining = jax.nn.sigmoid(mixed), [_row(each, at.places[r]) for r, each in enumerate(state.refined)]
+    p, refining = jax.nn.sigmoid(mixed), [get_row(each, at.places[r]) for r, each in enumerate(state.refined)]
     near = _nearness(mixed)
     refined = sum((row * near).sum(axis=1) for row in refining) / len(refining)
     refined_p = jnp.clip(0.5 * p + 0.5 * refined, LEAST, 1 - LEAST)
@@ -237,21 +244,21 @@ def _learn_decision(
     rate = jnp.asarray(_rates(kind)) * (1 + FIRST_RATES / (1 + state.num_read.astype(jnp.float32) / CHARACTERS_TO_SETTLE))
     steps = rate[:, None] * (taken - jax.nn.sigmoid(judged.z))
     weights = [
-        _put(each, row + steps[:, s, None] * judged.x, at.selected[s])
+        put_row(each, row + steps[:, s, None] * judged.x, at.selected[s])
         for s, (each, row) in enumerate(zip(state.weights, judged.rows, strict=True))
     ]
     last_row = judged.last_row + (rate * (taken - judged.p))[:, None] * judged.z
     nearest = (judged.near > 0.5).astype(jnp.float32)
     refined = [
-        _put(each, row + REFINING_RATE * nearest * (taken - row), at.places[r])
+        put_row(each, row + REFINING_RATE * nearest * (taken - row), at.places[r])
         for r, (each, row) in enumerate(zip(state.refined, judged.refining, strict=True))
     ]
     worth = judged.worth + COUNT_RATE * (taken - judged.worth)
     learned = state._replace(
         weights=tuple(weights),
-        last_weights=_put(state.last_weights, last_row, at.node),
+        last_weights=put_row(state.last_weights, last_row, at.node),
         refined=tuple(refined),
-        worth=tuple(_put(of_context, worth[c], at.cells[c]) for c, of_context in enumerate(state.worth)),
+        worth=tuple(put_row(of_context, worth[c], at.cells[c]) for c, of_context in enumerate(state.worth)),
     )
     return learned, log_p
 
@@ -287,13 +294,3 @@ def _nearness(odds: Float[Array, " mixtures"]) -> Float[Array, "mixtures odds"]:
 def _logit(p: Array) -> Array:
     bounded = jnp.clip(p, LEAST_WORTH, 1 - LEAST_WORTH)
     return jnp.log(bounded) - jnp.log(1 - bounded)
-
-
-def _row(rows: Array, *at: Int[Array, ""]) -> Array:
-    """Read one row; all that is not single numbers would be slow."""
-    start = (*at, *[jnp.int32(0)] * (rows.ndim - len(at)))
-    return jax.lax.dynamic_slice(rows, start, (*[1] * len(at), *rows.shape[len(at) :])).reshape(rows.shape[len(at) :])
-
-
-def _put(rows: Array, row: Array, at: Int[Array, ""]) -> Array:
-    return jax.lax.dynamic_update_slice(rows, row[None], (at, *[jnp.int32(0)] * (rows.ndim - 1)))

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array, Int
 
 
 def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -12,8 +14,8 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     An operation of its own takes XLA some 50 ns beside the operation itself, which is most of the time if it is on a few
     numbers: thirty times as long for counts. XLA does this by itself only for loops that touch hardly any memory. A compiler
-    that knows nothing of the mark ignores it. A result that is one of the arguments must be used: else the compiler of JAX 0.10
-    ends the process.
+    that knows nothing of the mark ignores it. Each argument must be used for a result
+    that is used, or the compiler of JAX 0.10 ends the process.
     """
     compiled = jax.jit(function)
 
@@ -22,3 +24,13 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
             return compiled(*arguments)
 
     return call
+
+
+def get_row(rows: Array, *at: Int[Array, ""]) -> Array:
+    """Read one row; all that is not single numbers would be slow."""
+    start = (*at, *[jnp.int32(0)] * (rows.ndim - len(at)))
+    return jax.lax.dynamic_slice(rows, start, (*[1] * len(at), *rows.shape[len(at) :])).reshape(rows.shape[len(at) :])
+
+
+def put_row(rows: Array, row: Array, at: Int[Array, ""]) -> Array:
+    return jax.lax.dynamic_update_slice(rows, row[None], (at, *[jnp.int32(0)] * (rows.ndim - 1)))

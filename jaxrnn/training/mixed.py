@@ -21,7 +21,7 @@ from jaxrnn.models.counts import CountModel, Counts, Evidence
 from jaxrnn.models.decisions import Known
 from jaxrnn.models.mixture import Mixture, MixtureModel, mixture_model
 from jaxrnn.models.model import Model, nats, num_characters
-from jaxrnn.models.scalar_loops import as_one_kernel
+from jaxrnn.models.scalar_loops import as_one_kernel, put_row
 from jaxrnn.rules.bptt import Read, block_reader
 from jaxrnn.training.learner import Learner, State, make_init
 from jaxrnn.training.optimizers import schedule_free_params
@@ -239,7 +239,7 @@ def _count_block(
     def read(loop: tuple) -> tuple:
         t, counts, found = loop
         read = [model.read(state, y[t]) for model, state in zip(models, counts, strict=True)]
-        found = tuple(jax.tree.map(partial(_set_row, t), kept, new) for kept, (_, new) in zip(found, read, strict=True))
+        found = tuple(jax.tree.map(partial(put_row, at=t), kept, new) for kept, (_, new) in zip(found, read, strict=True))
         return t + 1, tuple(state for state, _ in read), found
 
     _, counts = jax.lax.while_loop(lambda loop: ~loop[0], count_first, (started, counts))
@@ -250,7 +250,3 @@ def _count_block(
     none_counts = Known(*map(jnp.zeros, ((length, 0, vocab_size), (length, 0, agreed), (length, 0)), dtypes))
     of_each = [none_counts, *(Known(jnp.log(each.p)[:, None], each.agreeing, each.last) for each in found)]
     return counts, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *of_each)
-
-
-def _set_row(t: Array, rows: Array, row: Array) -> Array:
-    return jax.lax.dynamic_update_slice(rows, row[None], (t, *[jnp.int32(0)] * row.ndim))
