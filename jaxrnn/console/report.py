@@ -20,7 +20,7 @@ from jaxrnn.console.notebook import CellOutput
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
 from jaxrnn.storage.store import Rejected
-from jaxrnn.training.progress import Epoch, FinalNumbers
+from jaxrnn.training.progress import Epoch, FinalNumbers, measured
 
 CHECKPOINT_LOSSES = {"online nats": "online_nats", "best nats": "best_nats"}
 SAMPLE_LINES, SAMPLE_WIDTH, SAMPLE_MARGIN = 4, 68, "       │ "  # of the sample shown after each epoch
@@ -247,13 +247,6 @@ def show_numbers(screen: Console, numbers: FinalNumbers, parts: Mapping[str, str
     screen.print()
     show_losses(screen, {MEANINGS[name] + parts.get(name, ""): nats for name, nats in measured(numbers).items()})
     screen.print()
-
-
-def measured(numbers: FinalNumbers) -> dict[str, float]:
-    """Return the final numbers by name; of a run without a test, the online loss alone."""
-    found = numbers._asdict()
-    tested = not all(math.isnan(nats) for name, nats in found.items() if name != "online_nats")
-    return found if tested else {"online_nats": numbers.online_nats}
 
 
 def show_verdicts(screen: Console, lines: Sequence[str]) -> None:

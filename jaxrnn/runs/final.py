@@ -30,7 +30,7 @@ from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import failures, logs, run_folder
 from jaxrnn.storage.logs import Log
 from jaxrnn.training import optimizers
-from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, guess_nats
+from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, guess_nats, measured
 
 TEST_SHARE, LEAST_SECONDS = 0.1, 10.0  # of the time of training, for testing a run without --minutes, and at least so long
 
@@ -87,7 +87,7 @@ def show_reading(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator
     final = {"step": int(snapshot.state.step), "online_nats": numbers.online_nats}
     writer = write(writer, Log(logs.event_line("final", final)))
     yield Tested(numbers, {}, [])
-    return Ending(writer, report.measured(numbers), describe_last_epoch(task, snapshot))
+    return Ending(writer, measured(numbers), describe_last_epoch(task, snapshot))
 
 
 def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, Ending]:

@@ -22,7 +22,7 @@ from jaxrnn.runs.describe import describe_network
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import checkpoint, logs
 from jaxrnn.training.optimizers import OPTIMIZERS
-from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot
+from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def read_losses(path: Path) -> Losses:
 
 def draw_figure(run: Run) -> "Figure":
     """The picture of the losses as a figure of matplotlib; without the lines of the numbers if the run is not finished."""
-    numbers = report.measured(run.numbers) if run.numbers else {}
+    numbers = measured(run.numbers) if run.numbers else {}
     curves = plot.collect_curves(logs.read_events(run.path), _updates_per_epoch(run))
     return plot.figure(curves, numbers, WINDOW, report.replace_controls(run.path.name))
 
@@ -128,7 +128,7 @@ def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
 
 
 def _describe_result(numbers: FinalNumbers) -> str:
-    tested = "heldout_nats" in report.measured(numbers)
+    tested = "heldout_nats" in measured(numbers)
     return f"held out {numbers.heldout_nats:.4f} nats" if tested else f"online {numbers.online_nats:.4f} nats"
 
 

@@ -158,3 +158,10 @@ class FinalNumbers(NamedTuple):
     heldout_dynamic_nats: float
     heldout_counts_nats: float  # of counts alone, without the network
     heldout_mixed_nats: float  # of network and counts together
+
+
+def measured(numbers: FinalNumbers) -> dict[str, float]:
+    """Return the final numbers by name; of a run without a test, the online loss alone."""
+    found = numbers._asdict()
+    tested = not all(math.isnan(nats) for name, nats in found.items() if name != "online_nats")
+    return found if tested else {"online_nats": numbers.online_nats}
