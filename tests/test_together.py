@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_mixed import mix_counts_alone
 
+from jaxrnn import elman
 from jaxrnn.config import build, settings
 from jaxrnn.data import text as texts
+from jaxrnn.models.count_tree import TOTAL
 from jaxrnn.models.counts import count_model
 from jaxrnn.runs import testing
 from jaxrnn.scoring import evaluation, together
@@ -23,6 +26,7 @@ ONE_RATE = DynamicSettings("sgd", (0.1,), 16)
 COUNTS = (count_model(V, 3, 3_000), count_model(V, 2, 3_000, begins=np.arange(V) == 1))
 FIXED = DynamicSettings("sgd", (0.1,), 1)
 PIECES = 3
+MODEL = elman(V, 5)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +35,8 @@ def readers(model):
 
 
 def read_all(reader, params, ids, before=()):
-    counts = reader.init_counts()
-    counts = reader.count_text(counts, before) if len(before) else counts
-    return list(together.read_on(reader, params, counts, ids, jax.random.key(KEY)))
+    counted = together.read_before(MODEL, COUNTS, before) if len(before) else None
+    return list(together.read_on(reader, params, counted, ids, jax.random.key(KEY)))
 
 
 def joined(pieces):
@@ -68,6 +71,41 @@ def test_counts_go_on_from_the_text_before(readers, read, params, ids):
     """Read on, they are what they are after having read all from its beginning; what fills no block is counted, too."""
     found = joined(read_all(readers[HOW[16]], params, ids[25:60], ids[:25]))
     np.testing.assert_allclose(found.counts, joined(read).counts[25:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "most_mixed", "mixed"), [(65, 1_000, 64), (60, 1_000, 48), (60, 20, 16), (60, 3, 0)])
+def test_before_a_text_all_is_counted_and_its_end_is_mixed(ids, size, most_mixed, mixed):
+    known = together.read_before(MODEL, COUNTS, ids[:size], most_mixed)
+    states, _, mixture, _ = mix_counts_alone(ids[:size], COUNTS, mixed)
+    jax.tree.map(np.testing.assert_array_equal, known.counts, states)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), known.mixture, mixture)
+    assert int(known.mixture.num_read) == mixed
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_before_a_text_there_can_be_nothing(readers, params, ids, size):
+    """One character can be counted; that it was there changes what the counts say of the next ones."""
+    known, new = together.read_before(MODEL, COUNTS, ids[:size]), together.start_counts(MODEL, COUNTS)
+    jax.tree.map(np.testing.assert_array_equal, known.mixture, new.mixture)
+    assert [int(counts.nodes[0, TOTAL]) for counts in known.counts] == [size, size]
+    found = joined(list(together.read_on(readers[HOW[16]], params, known, ids[:60], jax.random.key(KEY))))
+    without = joined(read_all(readers[HOW[16]], params, ids[:60]))
+    np.testing.assert_array_equal(found.networks, without.networks)
+    assert (found.of_counts == without.of_counts).all() == (size == 0)
+
+
+@pytest.mark.parametrize("length", [1, 16])
+@pytest.mark.parametrize("size", [0, 1])
+def test_of_an_empty_text_nothing_is_scored(readers, params, ids, size, length):
+    assert read_all(readers[HOW[length]], params, ids[:size]) == []
+
+
+def test_without_a_network_counts_are_what_they_are_beside_one(read, params, ids):
+    found, beside = joined(read_all(together.make_reader(MODEL, None, COUNTS), params, ids[:60])), joined(read)
+    assert found.networks.shape == (59, 0)
+    np.testing.assert_allclose(found.counts, beside.counts)
+    for column in (found.of_networks, found.of_counts, found.of_all):
+        np.testing.assert_allclose(column, beside.of_counts, rtol=1e-3)
 
 
 def test_a_single_rate_is_the_network_itself(readers, model, params, ids):
@@ -136,7 +174,7 @@ def test_a_test_counts_all_that_stands_before_the_heldout_part(tested):
     ids = texts.read_ids("comedie", 4_000).ids
     counts = together.make_counts(data.vocabulary.characters, len(ids))
     reader, key = together.make_reader(model, FIXED, counts), build.make_keys(small.run.seed).evaluation
-    counted = reader.count_text(reader.init_counts(), ids[:2_800])
+    counted = together.read_before(model, counts, ids[:2_800])
     expected = together.mean_scores(list(together.read_on(reader, params, counted, ids[2_800:], key)))
     assert found.scores == pytest.approx(expected, rel=1e-6)
     assert found.scores.num_characters == 1_199
@@ -149,7 +187,7 @@ def test_a_test_counts_all_that_stands_before_the_heldout_part(tested):
     ]
 
 
-@pytest.mark.parametrize(("characters", "scored"), [(1, 1), (50, 50), (5_000, 1_199)])
+@pytest.mark.parametrize(("characters", "scored"), [(1, 1), (5_000, 1_199)])
 def test_a_limit_of_characters_tests_exactly_so_many(tested, characters, scored):
     found = testing.run_to_end(measuring(*tested, characters=characters))
     assert found.scores.num_characters == scored
@@ -168,9 +206,11 @@ def test_without_time_the_least_is_tested_and_said(tested, monkeypatch):
     found = testing.run_to_end(measuring(*tested, seconds=0.0))
     assert found.scores.num_characters == 1_040
     assert found.train_characters == 2_399  # all of so short a text
-    whole = testing.run_to_end(measuring(*tested, characters=1_040))
-    assert found.scores.frozen_nats == whole.scores.frozen_nats
-    assert found.scores.counts_nats > whole.scores.counts_nats  # fewer characters before were counted
+    small, data, model, params = tested
+    key = build.make_keys(small.run.seed).evaluation
+    frozen = evaluation.frozen_evaluation(model)(params, data.heldout[:1_041], key)
+    assert found.scores.frozen_nats == pytest.approx(frozen.mean(), rel=1e-5)
+    assert found.counted_characters == 1_000  # of 2,800
 
 
 def test_another_text_is_scored_without_any_before(tested):
@@ -179,6 +219,6 @@ def test_another_text_is_scored_without_any_before(tested):
     scores = testing.run_to_end(testing.score(small, characters, model, params, ids, FIXED))
     reader = together.make_reader(model, FIXED, together.make_counts(characters, 4_000))
     key = build.make_keys(small.run.seed).evaluation
-    expected = together.mean_scores(list(together.read_on(reader, params, reader.init_counts(), ids, key)))
+    expected = together.mean_scores(list(together.read_on(reader, params, None, ids, key)))
     assert scores == pytest.approx(expected, rel=1e-6)
     assert scores.num_characters == 3_999

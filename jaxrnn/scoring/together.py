@@ -148,7 +148,7 @@ def read_on(
     state = _separate(reader.begin(before, params, key))
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
-    end = (len(ids) - 1) // length * length
+    end = max(0, len(ids) - 1) // length * length
     drive = fast_driver(reader.learner, updates)
     for start in range(0, end, updates * length):
         state, losses = read_padded(drive, state, ids[start : min(start + updates * length, end) + 1], updates, length)
