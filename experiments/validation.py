@@ -56,7 +56,7 @@ from jaxrnn.models.model import Model
 from jaxrnn.runs.advance import advance, is_finished
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.task import Task, prepare, updates_per_epoch
-from jaxrnn.scoring import evaluation
+from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer, with_learning_rate
@@ -251,7 +251,7 @@ def dynamic(model: Model, params: Any, after: Any, data: Data) -> dict[str, Any]
     heldout, how = data.heldout[:DYNAMIC], DynamicSettings("adam", (1e-4, 3e-4, 1e-3), 16)
     if data.validation.size:
         how, _ = evaluation.choose_dynamic(model, params, data.validation, KEY, 16)
-    learning = evaluation.dynamic_evaluation(model, how)
+    learning = together.dynamic_evaluation(model, how)
     return {
         "how": str(how),
         "frozen": evaluation.mean_nats(evaluation.frozen_evaluation(model)(params, heldout, KEY)),

@@ -55,6 +55,7 @@ def build_optimizer(config):
 
 def test_what_is_shown_is_one_row_and_the_run_loads(read, capsys):
     run = load(read)
+    assert run.numbers is not None
     assert f"online {run.numbers.online_nats:.4f} nats" in repr(run)
     assert np.isnan(run.numbers.heldout_nats)
     assert len(run.figure.axes) == 1

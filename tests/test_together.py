@@ -85,7 +85,10 @@ def test_before_a_text_all_is_counted_and_its_end_is_mixed(ids, size, most_mixed
 @pytest.mark.parametrize("size", [0, 1])
 def test_before_a_text_there_can_be_nothing(readers, params, ids, size):
     """One character can be counted; that it was there changes what the counts say of the next ones."""
-    known, new = together.read_before(MODEL, COUNTS, ids[:size]), together.start_counts(MODEL, COUNTS)
+    known, new = (
+        together.read_before(MODEL, COUNTS, ids[:size]),
+        together.make_reader(MODEL, None, COUNTS).begin(None, {}, jax.random.key(0)).memory,
+    )
     jax.tree.map(np.testing.assert_array_equal, known.mixture, new.mixture)
     assert [int(counts.nodes[0, TOTAL]) for counts in known.counts] == [size, size]
     found = joined(list(together.read_on(readers[HOW[16]], params, known, ids[:60], jax.random.key(KEY))))
@@ -111,7 +114,7 @@ def test_without_a_network_counts_are_what_they_are_beside_one(read, params, ids
 def test_a_single_rate_is_the_network_itself(readers, model, params, ids):
     pieces = read_all(readers[ONE_RATE], params, ids[:60])
     scores, found = together.mean_scores(pieces), joined(pieces)
-    alone = evaluation.dynamic_evaluation(model, ONE_RATE)(params, ids[:60], jax.random.key(KEY))
+    alone = together.dynamic_evaluation(model, ONE_RATE)(params, ids[:60], jax.random.key(KEY))
     assert scores.num_characters == 59
     assert scores.dynamic_nats == pytest.approx(alone.mean(), rel=1e-5)
     assert scores.dynamic_nats != pytest.approx(found.of_networks.mean(), rel=1e-5)

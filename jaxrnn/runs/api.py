@@ -23,7 +23,7 @@ from jaxrnn.runs import session, testing
 from jaxrnn.runs.loaded import Run, load
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.restored import restore_settings
-from jaxrnn.scoring import evaluation, sampling
+from jaxrnn.scoring import evaluation, sampling, together
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.storage import run_folder
 
@@ -119,7 +119,7 @@ def surprisal(
     if how is None:
         evaluate = evaluation.frozen_evaluation(run.model)
     else:
-        evaluate = evaluation.dynamic_evaluation(run.model, how, parts.find_optimizer(how.optimizer))
+        evaluate = together.dynamic_evaluation(run.model, how, parts.find_optimizer(how.optimizer))
     with devices.use_precision(run.config.device):
         return evaluate(run.params, np.concatenate(ids), key)[len(context) - 1 :]
 

@@ -105,20 +105,6 @@ def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
     return float(losses.mean(dtype=np.float64))
 
 
-def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None) -> Evaluation:
-    """Make a dynamic evaluation; several rates and the frozen model are mixed with weights that follow their losses.
-
-    Args:
-      optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
-    """
-    read = rate_evaluation(model, how, optimizer)
-    if len(how.rates) == 1:
-        return lambda params, ids, key: read(params, ids, key, how.rates[0])
-    read_frozen = frozen_evaluation(model)
-
-    return lambda params, ids, key: mix_losses([read_frozen(params, ids, key), *(read(params, ids, key, r) for r in how.rates)])
-
-
 def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
     """Mix the losses of several models; a diverged one, whose loss is NaN, is practically ignored."""
     return interpolation.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Integer
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.models.counts import CountModel, Counts, count_model
 from jaxrnn.models.model import Model, num_characters
-from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, read_padded
+from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
 from jaxrnn.training import mixed, optimizers
 from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options, fast_driver
 from jaxrnn.training.learner import Learner, State
@@ -78,9 +78,11 @@ def make_reader(
     mixture = mixed.make_mixture(num_characters(model), len(networks), counts)
 
     def begin(before: Together | None, params: Params, key: RandomKey) -> State:
-        new = start_counts(model, counts) if before is None else before
-        joined = jax.jit(mixture.init)() if before is None else jax.jit(mixture.join)(before.mixture)
-        return mixed.begin_with(model, networks, new._replace(mixture=joined), params, key)
+        if before is None:
+            memory = Together(_plant(counts), jax.jit(mixture.init)(), jnp.bool_(False))
+        else:
+            memory = before._replace(mixture=jax.jit(mixture.join)(before.mixture))
+        return mixed.begin_with(model, networks, memory, params, key)
 
     return Reader(
         num_networks=len(networks),
@@ -91,23 +93,17 @@ def make_reader(
     )
 
 
-def start_counts(model: Model, counts: tuple[CountModel, ...]) -> Together:
-    """Make empty counts, and the weights of their mixture."""
-    trees = jax.jit(lambda: tuple(each.init() for each in counts))()  # in place: half of the memory
-    return Together(trees, jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)(), jnp.bool_(False))
-
-
 def read_before(
     model: Model, counts: tuple[CountModel, ...], ids: Integer[np.ndarray, " characters"], most_mixed: int = MOST_MIXED
 ) -> Together:
     """Count a text; over its last characters, learn what the counts are worth, too, which takes ten times as long."""
     size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
-    known = start_counts(model, counts)
+    mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
     if size <= 0:
-        return known._replace(counts=make_counter(counts)(known.counts, ids))
-    trees = make_counter(counts)(known.counts, ids[: len(ids) - size - 1])
+        return Together(make_counter(counts)(_plant(counts), ids), mixture, jnp.bool_(False))
+    trees = make_counter(counts)(_plant(counts), ids[: len(ids) - size - 1])
     learner = mixed.mixed(model, LENGTH, (), counts)
-    state = State(jnp.int32(0), (), (), (), known._replace(counts=trees))
+    state = State(jnp.int32(0), (), (), (), Together(trees, mixture, jnp.bool_(False)))
     drive = fast_driver(learner, MIXED_PER_CALL // LENGTH)
     return read_padded(drive, _separate(state), ids[-size - 1 :], MIXED_PER_CALL // LENGTH, LENGTH)[0].memory
 
@@ -157,6 +153,23 @@ def read_on(
         yield mixed.columns(_read_rest(reader, state, ids[end:]), *members)
 
 
+def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None) -> Evaluation:
+    """Make a dynamic evaluation; several rates and the frozen model are mixed as they read.
+
+    Args:
+      optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
+    """
+    if len(how.rates) == 1:
+        read = rate_evaluation(model, how, optimizer)
+        return lambda params, ids, key: read(params, ids, key, how.rates[0])
+    reader = make_reader(model, how, (), optimizer)
+
+    def evaluate(params: Params, ids: Integer[np.ndarray, " characters"], key: RandomKey) -> Float[np.ndarray, " read"]:
+        return np.concatenate([piece.of_networks for piece in read_on(reader, params, None, ids, key)])
+
+    return evaluate
+
+
 def learn_to_mix(
     model: Model,
     params: Params,
@@ -174,6 +187,11 @@ def learn_to_mix(
     learner = mixed.mixed(model, 1, (None,), counts)
     state = _separate(mixed.begin_with(model, (None,), before._replace(mixture=mixture), params, key))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
+
+
+def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
+    """Make empty trees, in place: half of the memory."""
+    return jax.jit(lambda: tuple(each.init() for each in counts))()
 
 
 def _separate(state: State) -> State:
