@@ -9,6 +9,8 @@ from jaxrnn.models.cells import TANH_RELU_RATES, takes_dropout
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
+LONG_RUN = 5.0, 4_000  # minutes, or updates without --minutes, from which a run on much text is long
+LONG_RUN_DIVISOR = 2  # of the rate of an adaptive optimizer with an update per block
 MAX_VALIDATION = 30_000  # characters, if chosen automatically
 MOST_PIECES, LEAST_IN_PIECE = 6, 500  # of the validation part, and characters, if chosen automatically
 
@@ -21,7 +23,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     """
     text, model, learning = config.text, config.model, config.learning
     hidden_size = choose_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
-    rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
+    rate = choose_rate(config, is_long(config, num_characters)) if learning.learning_rate == AUTO else learning.learning_rate
     dropout = choose_dropout(num_characters, hidden_size) if takes_dropout(parts.find_cell(model.cell)) else 0.0
     dropout = dropout if learning.dropout == AUTO else learning.dropout
     validation, pieces = resolve_validation_fraction(config, num_characters), resolve_validation_pieces(config, num_characters)
@@ -34,7 +36,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
 
 
 def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
-    """Replace `auto` in a resumed run: choose the rate; keep saved values that `auto` may have given."""
+    """Replace `auto` in a resumed run: keep saved values that `auto` may have given; choose the rate if it is another."""
     text, model, learning = settings.text, settings.model, settings.learning
     validation, hidden_size = text.validation_fraction, model.hidden_size
     if hidden_size == AUTO and begun.model.hidden_size in HIDDEN_SIZES:
@@ -42,7 +44,9 @@ def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
     if isinstance(validation, str) and 0 < resolved(begun.text.validation_fraction) <= AUTO_VALIDATION:
         validation = begun.text.validation_fraction
     pieces = begun.text.validation_pieces if text.validation_pieces == AUTO else text.validation_pieces
-    rate = choose_rate(settings) if learning.learning_rate == AUTO else learning.learning_rate
+    rate, rates = learning.learning_rate, [choose_rate(settings, long) for long in (False, True)]
+    if rate == AUTO:
+        rate = begun.learning.learning_rate if begun.learning.learning_rate in rates else rates[0]
     dropout = begun.learning.dropout if learning.dropout == AUTO else learning.dropout
     return dataclasses.replace(
         settings,
@@ -74,18 +78,33 @@ def resolve_validation_pieces(config: Config, num_characters: int) -> int:
     return max(1, min(MOST_PIECES, num_validation // LEAST_IN_PIECE))
 
 
-def choose_rate(config: Config) -> float:
+def choose_rate(config: Config, long: bool = False) -> float:
     """Choose a learning rate; for the course's network, the course's.
 
     Tested for every cell and optimizer, with updates of one character and of 16 in four streams (`tests/test_suitable.py`).
+    Those of AdamW in blocks are of a GRU on Molière, Austen's novels and the comedy (`experiments/defaults.py`), by the
+    validation loss: 0.01 in 2,100 updates, where half of it costs 0.02 nats (0.10 in 700) and twice diverges on two of the
+    texts; 0.005 in 6,200, where 0.01, which is safe, costs 0.014. In up to 700 updates 0.02 is safe and 0.01 to 0.03 better.
+
+    Args:
+      long: whether it is for a long run (`is_long`).
     """
     model, learning = config.model, config.learning
     optimizer, rule = parts.find_optimizer(learning.optimizer), parts.find_rule(learning.rule)
     of_sgd = parts.find_cell(model.cell).sgd_rates if model.activation == "sigmoid" else TANH_RELU_RATES
     after_character, after_block = ADAPTIVE_RATES if optimizer.is_adaptive else of_sgd
+    if optimizer.is_adaptive and long:
+        after_block /= LONG_RUN_DIVISOR
     rate = after_character if parts.block_length(config) == 1 else after_block
     noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1
     return rate / optimizer.rate_divisor / noise_divisor / (optimizer.relu_divisor if model.activation == "relu" else 1)
+
+
+def is_long(config: Config, num_characters: int) -> bool:
+    """Return whether a run makes thousands of updates; on little text it does not, because it overfits before."""
+    learning, (long_minutes, long_updates) = config.learning, LONG_RUN
+    updates = learning.epochs * num_characters // (parts.block_length(config) * learning.num_streams)
+    return num_characters >= MUCH_TEXT and (learning.minutes >= long_minutes if learning.minutes else updates >= long_updates)
 
 
 def choose_hidden_size(minutes: float, num_characters: int) -> int:
@@ -94,7 +113,7 @@ def choose_hidden_size(minutes: float, num_characters: int) -> int:
     On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5.
     """
     narrow, wide = HIDDEN_SIZES
-    return wide if minutes >= 5 and num_characters >= MUCH_TEXT else narrow
+    return wide if minutes >= LONG_RUN[0] and num_characters >= MUCH_TEXT else narrow
 
 
 def choose_dropout(num_characters: int, hidden_size: int) -> float:

@@ -85,7 +85,7 @@ class LearningConfig:
     optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer: sgd, momentum, adam, adamw or rmsprop."""
     learning_rate: float | Literal["auto"] = AUTO
-    """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for the notebook preset)."""
+    """Learning rate; auto = one that suits the optimizer, the cell, the rule and the run's length (0.1 for notebook)."""
     weight_decay: float = 0.0
     """Weight decay of adamw: each update shrinks the weights by this fraction of the learning rate."""
     dropout: float | Literal["auto"] = 0.0
