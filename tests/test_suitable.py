@@ -66,8 +66,8 @@ def test_the_network_is_as_wide_as_there_is_time_and_text_for(minutes, num_chara
 
 
 @pytest.mark.parametrize(("minutes", "epochs", "num_characters", "rate"), [
-    (1.5, 10, 1_000_000, 0.01), (10.0, 10, 1_000_000, 0.005), (10.0, 10, 60_000, 0.01), (0.0, 3, 1_000_000, 0.01),
-    (0.0, 10, 1_000_000, 0.005),
+    (1.5, 10, 1_000_000, 0.01), (3.0, 10, 1_000_000, 0.005), (10.0, 10, 1_000_000, 0.005), (10.0, 10, 60_000, 0.01),
+    (0.0, 3, 1_000_000, 0.01), (0.0, 10, 1_000_000, 0.005),
 ])  # fmt: skip
 def test_a_long_run_learns_at_half_the_rate(minutes, epochs, num_characters, rate):
     gru = config.PRESETS["gru"]
