@@ -55,6 +55,20 @@ def test_a_worse_epoch_is_taken_back():
     assert (epochs[3].state.params["readout"]["kernel"] != epochs[2].state.params["readout"]["kernel"]).any()
 
 
+@pytest.mark.parametrize("minutes", [0.0, 1.0])
+def test_a_cosine_ends_early_once_the_validation_loss_has_risen_for_long(minutes):
+    task = task_of("gru", epochs=20, rule_length=4, dropout=0.0, minutes=minutes)
+    losses = [3.0, 2.5, 2.9, 2.8, 2.6, 2.4, 2.3, 2.2]  # three epochs above the best one, so half as many again
+    epochs = epochs_of(with_validation_nats(task, losses))
+    assert len(epochs) == len(losses)
+    last = epochs[-1].snapshot
+    assert last.progress.finished
+    assert epochs[-1].epoch.learning_rate == pytest.approx(0.0, abs=1e-9)
+    assert last.progress.best_step == epochs[-1].epoch.step
+    rates = [advanced.epoch.learning_rate for advanced in epochs[4:]]
+    assert rates == sorted(rates, reverse=True)
+
+
 def test_the_best_weights_are_kept_and_training_goes_on_from_the_newest():
     task = task_of(epochs=4)
     task = task._replace(data=task.data._replace(validation=task.data.heldout))

@@ -111,9 +111,11 @@ def test_a_run_that_is_over_is_left_alone(run_dir, capsys):
         ("halving", 0.0, False, ""),
         ("halving", 0.0, True, "its schedule ended"),
         ("halving", 5.0, False, "it was planned to end after 5 minutes"),
-        ("halving", 5.0, True, "it was planned to end after 5 minutes"),
+        ("halving", 5.0, True, "its schedule ended"),
         ("cosine", 0.0, False, "its learning rate reaches 0 at the end of epoch 2"),
+        ("cosine", 0.0, True, "its schedule ended"),
         ("cosine", 5.0, False, "it was planned to end after 5 minutes"),
+        ("cosine", 5.0, True, "its schedule ended"),
     ],
 )
 def test_a_finished_run_offers_what_would_be_accepted(schedule, minutes, schedule_finished, why_not):

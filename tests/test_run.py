@@ -227,3 +227,21 @@ def test_the_clipped_fraction_is_shown_and_logged(tmp_path, capsys):
     assert "gradients clipped at norm 2" in out
     assert 0 < epoch["clipped_fraction"] < 1
     assert f"{epoch['clipped_fraction']:.1%}" in out
+
+
+@pytest.mark.slow
+def test_a_run_that_overfits_ends_early_and_says_so(tmp_path, monkeypatch, capsys):
+    """A text of random characters has nothing to learn but itself."""
+    monkeypatch.chdir(tmp_path)
+    characters = np.random.default_rng(0).choice(list("abcdefgh"), 3_000)
+    (tmp_path / "random.txt").write_text("".join(characters))
+    small = ["--hidden-size", "64", "--num-streams", "4", "--rule-length", "16", "--learning-rate", "0.03", "--dropout", "0"]
+    flags = ["--validation-fraction", "0.2", "--num-devices", "1", "--sample-length", "0", "--run-dir", "run", "--epochs", "60"]
+    train.main(["gru", "--text", "random.txt", "--max-characters", "0", *small, *flags])
+    num_epochs = len(metrics(tmp_path / "run")) - 1
+    assert num_epochs < 30
+    out = " ".join(capsys.readouterr().out.split())
+    assert "the validation loss has not fallen for 3 epochs: training ends early, after" in out
+    assert f"{num_epochs} epochs" in out
+    train.main(["--resume", "run"])
+    assert "its schedule ended when the validation loss stopped improving" in " ".join(capsys.readouterr().out.split())

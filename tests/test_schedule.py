@@ -1,7 +1,7 @@
 import pytest
 
 from jaxrnn.training.progress import Progress
-from jaxrnn.training.schedule import halve_on_validation
+from jaxrnn.training.schedule import halve_on_validation, shorten_on_validation
 
 START = Progress(lowest_window=4.0)
 
@@ -37,3 +37,32 @@ def test_the_second_failure_is_the_end():
 def test_significant_is_three_in_a_thousand():
     assert not halve_on_validation(START, 2.0, 2.0 / 1.0031).halving
     assert halve_on_validation(START, 2.0, 2.0 / 1.0029).halving
+
+
+def shortened(validation_nats, planned, updates_per_epoch=10):
+    """Progress after each epoch of a cosine schedule."""
+    progress, after = START, []
+    for epoch, nats in enumerate(validation_nats, start=1):
+        if progress.best_nats is None or nats <= progress.best_nats:
+            progress = progress._replace(best_nats=nats, best_step=epoch * updates_per_epoch)
+        progress = shorten_on_validation(progress, epoch * updates_per_epoch, updates_per_epoch, planned)
+        planned = progress.num_updates or planned
+        after.append(progress)
+    return after
+
+
+@pytest.mark.parametrize("planned", [1_000, None])
+def test_three_epochs_without_a_lower_loss_shorten_a_cosine(planned):
+    after = shortened([3.0, 2.5, 2.6, 2.55, 2.51, 2.4, 2.3, 2.2], planned)
+    assert [progress.num_updates for progress in after] == [None] * 4 + [80] * 4
+    assert [progress.halving for progress in after] == [False] * 4 + [True] * 4
+    assert [progress.finished for progress in after] == [False] * 7 + [True]
+
+
+def test_a_cosine_is_not_shortened_while_the_loss_falls_now_and_then():
+    assert not any(progress.halving for progress in shortened([3.0, 2.5, 2.6, 2.6, 2.4, 2.6, 2.6, 2.3], 1_000))
+
+
+def test_a_cosine_is_never_made_longer():
+    after = shortened([3.0, 2.5, 2.6, 2.55, 2.51], planned=60)
+    assert not any(progress.halving for progress in after)

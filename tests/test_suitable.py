@@ -42,6 +42,7 @@ def test_the_rate_that_suits_trains(cell, activation, name, rule):
 
 def test_no_other_setting_is_touched():
     before = config.PRESETS["gru"]
+    before = dataclasses.replace(before, learning=dataclasses.replace(before.learning, epochs=3))
     after = auto.resolve_auto(before, 1_000_000)
     assert after == dataclasses.replace(
         before,
@@ -62,3 +63,19 @@ def test_the_network_is_as_wide_as_there_is_time_and_text_for(minutes, num_chara
         dataclasses.replace(gru, learning=dataclasses.replace(gru.learning, minutes=minutes)), num_characters
     )
     assert (chosen.model.hidden_size, chosen.learning.dropout) == (hidden_size, pytest.approx(dropout))
+
+
+@pytest.mark.parametrize(("minutes", "epochs", "num_characters", "rate"), [
+    (1.5, 10, 1_000_000, 0.01), (3.0, 10, 1_000_000, 0.005), (10.0, 10, 1_000_000, 0.005), (10.0, 10, 60_000, 0.01),
+    (0.0, 3, 1_000_000, 0.01), (0.0, 10, 1_000_000, 0.005),
+])  # fmt: skip
+def test_a_long_run_learns_at_half_the_rate(minutes, epochs, num_characters, rate):
+    gru = config.PRESETS["gru"]
+    learning = dataclasses.replace(gru.learning, minutes=minutes, epochs=epochs)
+    chosen = auto.resolve_auto(dataclasses.replace(gru, learning=learning), num_characters)
+    assert chosen.learning.learning_rate == pytest.approx(rate)
+    for begun_rate in (0.01, 0.005):  # an older version may have chosen the other one
+        begun = dataclasses.replace(chosen, learning=dataclasses.replace(chosen.learning, learning_rate=begun_rate))
+        assert auto.resolve_auto_as_saved(gru, begun).learning.learning_rate == begun_rate
+    other = dataclasses.replace(chosen, learning=dataclasses.replace(chosen.learning, learning_rate=0.3))
+    assert auto.resolve_auto_as_saved(gru, other).learning.learning_rate == 0.01

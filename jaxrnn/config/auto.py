@@ -9,6 +9,9 @@ from jaxrnn.models.cells import TANH_RELU_RATES, takes_dropout
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
+MUCH_TIME = 5.0  # minutes
+LONG_RUN = 2.5, 3_500  # minutes, or updates without --minutes, from which a run on much text is long
+LONG_RUN_DIVISOR = 2  # of the rate of an adaptive optimizer with an update per block
 MAX_VALIDATION = 30_000  # characters, if chosen automatically
 MOST_PIECES, LEAST_IN_PIECE = 6, 500  # of the validation part, and characters, if chosen automatically
 
@@ -21,7 +24,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     """
     text, model, learning = config.text, config.model, config.learning
     hidden_size = choose_hidden_size(config, num_characters) if model.hidden_size == AUTO else model.hidden_size
-    rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
+    rate = choose_rate(config, is_long(config, num_characters)) if learning.learning_rate == AUTO else learning.learning_rate
     dropout = choose_dropout(num_characters, hidden_size) if takes_dropout(parts.find_cell(model.cell)) else 0.0
     dropout = dropout if learning.dropout == AUTO else learning.dropout
     validation, pieces = resolve_validation_fraction(config, num_characters), resolve_validation_pieces(config, num_characters)
@@ -34,7 +37,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
 
 
 def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
-    """Replace `auto` in a resumed run: choose the rate; keep saved values that `auto` may have given."""
+    """Replace `auto` in a resumed run: keep saved values that `auto` may have given; choose the rate if it is another."""
     text, model, learning = settings.text, settings.model, settings.learning
     validation, hidden_size = text.validation_fraction, model.hidden_size
     if hidden_size == AUTO and begun.model.hidden_size in HIDDEN_SIZES:
@@ -42,7 +45,9 @@ def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
     if isinstance(validation, str) and 0 < resolved(begun.text.validation_fraction) <= AUTO_VALIDATION:
         validation = begun.text.validation_fraction
     pieces = begun.text.validation_pieces if text.validation_pieces == AUTO else text.validation_pieces
-    rate = choose_rate(settings) if learning.learning_rate == AUTO else learning.learning_rate
+    rate, rates = learning.learning_rate, [choose_rate(settings, long) for long in (False, True)]
+    if rate == AUTO:
+        rate = begun.learning.learning_rate if begun.learning.learning_rate in rates else rates[0]
     dropout = begun.learning.dropout if learning.dropout == AUTO else learning.dropout
     return dataclasses.replace(
         settings,
@@ -74,34 +79,52 @@ def resolve_validation_pieces(config: Config, num_characters: int) -> int:
     return max(1, min(MOST_PIECES, num_validation // LEAST_IN_PIECE))
 
 
-def choose_rate(config: Config) -> float:
+def choose_rate(config: Config, long: bool = False) -> float:
     """Choose a learning rate; for the course's network, the course's.
 
     Tested for every cell and optimizer, with updates of one character and of 16 in four streams (`tests/test_suitable.py`).
+    Those of AdamW in blocks are of a GRU on Molière, Austen's novels and the comedy (`experiments/defaults.py`), by the lowest
+    validation loss. In 700 updates or fewer, 0.02 is 0.01 to 0.03 nats better than 0.01, and half of that 0.08 to 0.1 worse. In
+    2,100 updates 0.01 is the best: half of it costs 0.02, and twice diverges on both long texts. In 6,200 updates 0.01 costs
+    0.014 and 0.059 beside 0.005. So no rate up to 0.01 has diverged, and a long run begins with half of that.
+
+    Args:
+      long: whether it is for a long run (`is_long`).
     """
     model, learning = config.model, config.learning
     optimizer, rule = parts.find_optimizer(learning.optimizer), parts.find_rule(learning.rule)
     of_sgd = parts.find_cell(model.cell).sgd_rates if model.activation == "sigmoid" else TANH_RELU_RATES
     after_character, after_block = ADAPTIVE_RATES if optimizer.is_adaptive else of_sgd
+    if optimizer.is_adaptive and long:
+        after_block /= LONG_RUN_DIVISOR
     rate = after_character if parts.block_length(config) == 1 else after_block
     noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1
     return rate / optimizer.rate_divisor / noise_divisor / (optimizer.relu_divisor if model.activation == "relu" else 1)
 
 
+def is_long(config: Config, num_characters: int) -> bool:
+    """Return whether a run makes thousands of updates; on little text it does not, because it overfits before."""
+    learning, (long_minutes, long_updates) = config.learning, LONG_RUN
+    updates = learning.epochs * num_characters // (parts.block_length(config) * learning.num_streams)
+    return num_characters >= MUCH_TEXT and (learning.minutes >= long_minutes if learning.minutes else updates >= long_updates)
+
+
 def choose_hidden_size(config: Config, num_characters: int) -> int:
     """Choose a hidden size: wider with more time and text; narrow for a single reading.
 
-    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5.
+    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5; this is of no
+    other text.
     """
     minutes, (narrow, wide) = config.learning.minutes, HIDDEN_SIZES
-    return wide if minutes >= 5 and num_characters >= MUCH_TEXT else narrow
+    return wide if minutes >= MUCH_TIME and num_characters >= MUCH_TEXT else narrow
 
 
 def choose_dropout(num_characters: int, hidden_size: int) -> float:
     """Choose a dropout: more with less text and with wider networks, which overfit sooner.
 
-    The best on Molière's 1.7 million characters (256 units: 0.1 of 0, 0.1 and 0.2; 384: 0.2) and the comedy's 74,000 (0.4 of
-    0.1, 0.2 and 0.4).
+    The best on the comedy's 74,000 characters: 0.4 of 0.2, 0.4 and 0.5. On Molière and Austen's novels, with 256 units in three
+    epochs, 0.2 is 0.016 nats worse than 0.1 (on Austen), and none 0.008 better, by a validation part that is of the same works
+    as the training part (`experiments/defaults.py`). 0.2 for 384 units is from Molière alone.
     """
     if num_characters < MUCH_TEXT:
         return 0.4

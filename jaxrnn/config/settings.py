@@ -85,14 +85,15 @@ class LearningConfig:
     optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer: sgd, momentum, adam, adamw or rmsprop."""
     learning_rate: float | Literal["auto"] = AUTO
-    """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for the notebook preset)."""
+    """Learning rate; auto = one that suits the optimizer, the cell, the rule and the run's length (0.1 for notebook)."""
     weight_decay: float = 0.0
     """Weight decay of adamw: each update shrinks the weights by this fraction of the learning rate."""
     dropout: float | Literal["auto"] = 0.0
     """Fraction of hidden units to drop, drawn anew for each character; auto = less dropout for longer texts."""
     schedule: Literal["constant", "halving", "cosine"] = "constant"
     """Learning-rate schedule. halving: from the first epoch that improves the validation loss by less than 0.3 %, halve the
-    rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end."""
+    rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end, which
+    comes early after three epochs without a lower validation loss."""
     num_streams: int = 1
     """Parallel text streams (batch size). Gradients are averaged, so there are N times fewer updates."""
     counts: bool = False

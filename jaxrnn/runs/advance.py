@@ -25,7 +25,7 @@ from jaxrnn.training.progress import (
     epoch_nats,
     first_diverged,
 )
-from jaxrnn.training.schedule import halve_on_validation
+from jaxrnn.training.schedule import halve_on_validation, shorten_on_validation
 
 
 class Advanced(NamedTuple):
@@ -77,10 +77,15 @@ def updates_left(task: Task, step: int, progress: Progress) -> int:
 
 def is_finished(task: Task, snapshot: Snapshot) -> bool:
     """Return whether the last epoch was read, or as much of it as there was time for."""
-    progress = snapshot.progress
-    if task.config.learning.minutes:
-        return progress.num_updates is not None and int(snapshot.state.step) >= progress.num_updates
-    return progress.finished or progress.epochs >= task.config.learning.epochs
+    progress, learning = snapshot.progress, task.config.learning
+    if progress.finished or (progress.num_updates is not None and int(snapshot.state.step) >= progress.num_updates):
+        return True
+    return not learning.minutes and progress.epochs >= learning.epochs
+
+
+def is_shortened(task: Task, progress: Progress) -> bool:
+    """Return whether a cosine schedule ends early because the validation loss has stopped falling."""
+    return progress.halving and task.config.learning.schedule == "cosine"
 
 
 def with_num_updates(snapshot: Snapshot, num_updates: int) -> Snapshot:
@@ -128,6 +133,8 @@ def _end_of_epoch(task: Task, snapshot: Snapshot, windows: list[Window]) -> Adva
     if not math.isfinite(nats):
         raise Divergence("the validation loss is not finite")
     after = _judge_epoch(task, snapshot, row, nats)
+    if task.config.learning.schedule == "cosine" and validation_nats is not None:
+        after = _shorten(task, after)
     progress = after.progress._replace(
         epochs=row.epoch + 1, epoch_sum=0.0, epoch_read=0, epoch_seconds=0.0, online_nats=row.online_nats
     )
@@ -147,6 +154,17 @@ def _row(task: Task, snapshot: Snapshot, validation_nats: float | None) -> Epoch
         validation_nats=validation_nats,
         clipped_fraction=clipped_fraction(state),
     )
+
+
+def _shorten(task: Task, snapshot: Snapshot) -> Snapshot:
+    """End a cosine schedule early if the validation loss has stopped falling."""
+    before, size = snapshot.progress, updates_per_epoch(task)
+    of_epochs = None if task.config.learning.minutes else task.config.learning.epochs * size
+    planned = of_epochs if before.num_updates is None else before.num_updates
+    progress = shorten_on_validation(before, int(snapshot.state.step), size, planned)
+    snapshot = snapshot._replace(progress=progress)
+    begins = progress.halving and not before.halving
+    return with_num_updates(snapshot, progress.num_updates or 0) if begins else snapshot
 
 
 def _judge_epoch(task: Task, snapshot: Snapshot, row: Epoch, nats: float) -> Snapshot:

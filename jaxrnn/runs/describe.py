@@ -17,6 +17,7 @@ from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, 
 from jaxrnn.runtime import devices
 from jaxrnn.training import optimizers
 from jaxrnn.training.progress import Snapshot
+from jaxrnn.training.schedule import PATIENCE
 
 
 def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: bool) -> str:
@@ -30,6 +31,13 @@ def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: 
     if not ended:
         return f"planned: {length}, ending {minutes:g} minutes after the start"
     return f"time is up: training ends after {length} (starting took {seconds_starting:.1f} s of --minutes {minutes:g})"
+
+
+def describe_shortened(task: Task, snapshot: Snapshot) -> str:
+    """Say that a run ends early, and why."""
+    num_updates = snapshot.progress.num_updates or 0
+    length = f"{pluralize(num_updates, 'update')}, {num_updates // updates_per_epoch(task)} epochs"
+    return f"the validation loss has not fallen for {PATIENCE} epochs: training ends early, after {length}"
 
 
 def describe_last_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:

@@ -16,8 +16,14 @@ from jaxrnn.config import build
 from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
-from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished
-from jaxrnn.runs.describe import describe_failed_save, describe_plan, describe_resume_command, describe_stop
+from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished, is_shortened
+from jaxrnn.runs.describe import (
+    describe_failed_save,
+    describe_plan,
+    describe_resume_command,
+    describe_shortened,
+    describe_stop,
+)
 from jaxrnn.runs.events import Busy, EpochRead, Event, Learning, Note, PassedOver, Progressed
 from jaxrnn.runs.final import finish
 from jaxrnn.runs.rollback import RolledBack, roll_back
@@ -103,6 +109,8 @@ def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Even
         reading, log = (yield from _go_back(reading, back)), back.log
     else:
         log = yield from log_progress(task, advanced)
+        if is_shortened(task, advanced.snapshot.progress) and not is_shortened(task, before.progress):
+            yield Note(describe_shortened(task, advanced.snapshot))
         speed = (int(advanced.snapshot.state.step) - step) / (time.perf_counter() - started)
         reading = reading._replace(snapshot=advanced.snapshot, num_updates=max(1, int(SECONDS_PER_LOOK * speed)))
     to_plan = advanced is not None and is_due(reading.budget) and not is_finished(task, reading.snapshot)

@@ -152,11 +152,11 @@ def check_longer(wanted: Config, saved: Config, schedule_finished: bool, run_dir
 
 def explain_fixed_length(learning: LearningConfig, schedule_finished: bool) -> str:
     """Explain why a run cannot be extended; "" if it can."""
+    if schedule_finished:
+        return "its schedule ended when the validation loss stopped improving"
     if learning.minutes:
         return f"it was planned to end after {learning.minutes:g} minutes"
-    if learning.schedule == "cosine":
-        return f"its learning rate reaches 0 at the end of epoch {learning.epochs}"
-    return "its schedule ended when the validation loss stopped improving" if schedule_finished else ""
+    return f"its learning rate reaches 0 at the end of epoch {learning.epochs}" if learning.schedule == "cosine" else ""
 
 
 def describe_continuation(learning: LearningConfig, schedule_finished: bool, run_dir: Path) -> str:

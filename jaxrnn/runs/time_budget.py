@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple
 
 from jaxrnn.config.settings import AUTO, resolved
-from jaxrnn.runs.advance import with_num_updates
+from jaxrnn.runs.advance import is_shortened, with_num_updates
 from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.runtime import devices
 from jaxrnn.training.progress import Snapshot
@@ -93,6 +93,8 @@ def replan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> tuple[Snapshot
     per_update = learning + between / updates_per_epoch(task)
     least = 1 if snapshot.progress.epoch_read else 0
     (num_updates,) = devices.all_processes_max(step + max(least, int((budget.end - now - between) / per_update)))
+    if is_shortened(task, snapshot.progress):
+        num_updates = min(num_updates, snapshot.progress.num_updates or num_updates)
     return with_num_updates(snapshot, num_updates), budget._replace(moments=budget.moments[1:], since=now, step=step)
 
 

@@ -32,7 +32,7 @@ class Progress(NamedTuple):
     best_step: int | None = None  # updates at the end of that epoch
     rollbacks: int = 0
     num_updates: int | None = None  # of the whole run, if it ends after a number of updates instead of epochs
-    halving: bool = False  # the rate, after each epoch from now on
+    halving: bool = False  # the rate, after each epoch from now on; with a cosine: the run was shortened
     finished: bool = False  # no epoch comes any more, whatever number was asked for
 
 
