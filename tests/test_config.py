@@ -49,7 +49,7 @@ def test_an_unknown_preset_names_the_known_ones():
     [
         ("hidden-size", 0), ("learning-rate", 0.0), ("learning-rate", math.nan), ("learning-rate", -1.0),
         ("learning-rate", 1e-60), ("learning-rate", 1e39), ("epochs", 0), ("num-streams", 0),
-        ("max-characters", -1), ("heldout-fraction", 0.0), ("heldout-fraction", 1.0), ("validation-fraction", -0.1),
+        ("max-characters", -1), ("heldout-fraction", -0.1), ("heldout-fraction", 1.0), ("validation-fraction", -0.1),
         ("validation-fraction", 0.95), ("validation-pieces", 0), ("validation-pieces", 1_001), ("dynamic-rate", math.inf),
         ("seed", -1), ("updates-per-call", 0),
         ("sample-length", -1), ("clip-norm", -1.0), ("clip-norm", math.nan), ("save-every-seconds", -1.0),
