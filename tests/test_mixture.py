@@ -190,8 +190,8 @@ def witnessed(seed=0):
     known, y = some_known(seed=seed)
     known.log_ps[20, 1] = np.log([1 - 1e-9, *([2e-10] * 5)])  # too sure, and surely wrong
     y[20] = 2
-    known.log_ps[30] = [0, -16, -19, -22, -25, -28]  # so are all
-    y[30] = 1
+    known.log_ps[2] = -30
+    known.log_ps[2, :, 0], known.log_ps[2, :, 1], y[2] = 0, [-16, -19, -22, -25], 1  # so are all, to different degrees
     witnesses, characters, nats = [Witness(g) for g in range(3)], [0, 0, *y.tolist()], []
     for t, (before, previous, now) in enumerate(zip(characters, characters[1:], characters[2:], strict=False)):
         ps = [each.mix(known, t, now, previous, before) for each in witnesses]
