@@ -188,6 +188,7 @@ def _learn_characters(
 
     def read_character(loop: tuple) -> tuple:
         t, state, nats = loop
+        length = get_row(lengths, t)  # read before, or XLA reads it in the loop, in JAX 0.12 with t + 1 in the place of t
 
         def decide(loop: tuple) -> tuple:
             d, state, log_p = loop
@@ -196,7 +197,7 @@ def _learn_characters(
             return d + 1, state, log_p + of_decision
 
         start = (jnp.int32(0), state, jnp.zeros(num_mixtures, jnp.float32))
-        _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < get_row(lengths, t), decide, start)
+        _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < length, decide, start)
         state, of_character = _learn_trust(state, log_p, get_row(of_models, t))
         return t + 1, state._replace(num_read=state.num_read + 1), put_row(nats, of_character, t)
 
