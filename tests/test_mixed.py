@@ -63,12 +63,13 @@ def mix_counts_alone(ids, models=COUNTS, size=None):
     states, evidence = zip(*(count_alone(model, ids) for model in models), strict=True)
     x, y = ids[-size - 1 : -1], ids[len(ids) - size :]
     log_ps = np.log(np.stack([each.p for each in evidence], axis=1))[len(ids) - size :]
-    known = Known(log_ps, *(np.concatenate([each[i] for each in evidence], axis=1)[len(ids) - size :] for i in (1, 2)))
+    times, last = (np.concatenate([each[i] for each in evidence], axis=1)[len(ids) - size :] for i in (1, 2))
+    known = Known(*map(jnp.asarray, (log_ps, times, last)))
     of_counts = make_mixture(V, 0, models)
     learned, nats = of_counts.init(), np.zeros((0, 1))
     if size:
         options = cpu_compiler_options()
-        learned, nats = jax.jit(of_counts.learn, compiler_options=options)(learned, jax.tree.map(jnp.asarray, known), x, y)
+        learned, nats = jax.jit(of_counts.learn, compiler_options=options)(learned, known, x, y)
     return states, -log_ps[np.arange(size), :, y], learned, np.asarray(nats)[:, 0]
 
 

@@ -32,6 +32,11 @@ learn_jitted, predict_jitted = jit(MODEL.learn), jit(MODEL.predict)
 learn_in_place = jit(MODEL.learn, donate_argnums=0)
 
 
+def known_of(log_ps, times, last):
+    """Make it of NumPy's arrays, too."""
+    return Known(log_ps, times, last)
+
+
 def some_known(time=TIME, seed=0):
     """What networks and counts know of a text that they predict a little, by character; and the text."""
     rng = np.random.default_rng(seed)
@@ -43,7 +48,7 @@ def some_known(time=TIME, seed=0):
     times[np.arange(time), :, y] *= 2
     last = np.where(times.sum(axis=2) > 0, times.argmax(axis=2), -1)
     last[:, [0, 3]] = -1
-    return Known(log_ps.astype(np.float32), times.astype(np.int32), last.astype(np.int32)), y
+    return known_of(log_ps.astype(np.float32), times.astype(np.int32), last.astype(np.int32)), y
 
 
 def by_decisions(known, y, code=CODE):
@@ -52,7 +57,7 @@ def by_decisions(known, y, code=CODE):
     shares = np.array([[shared(code, x, w) for w in range(vocab_size)] for x in range(vocab_size)])[y]
     agreeing = np.stack([(known.times * (shares == d)[:, None]).sum(axis=2) for d in range(depth + 1)], axis=2)
     last = np.where(known.last < 0, -1, np.take_along_axis(shares, np.maximum(known.last, 0), axis=1))
-    return Known(known.log_ps, agreeing.astype(np.int32), last.astype(np.int32))
+    return known_of(known.log_ps, agreeing.astype(np.int32), last.astype(np.int32))
 
 
 def previous_of(y):
@@ -103,7 +108,7 @@ class Witness:
         self.num_read, self.num_networks = 0, len(networks)
 
     def inputs(self, log_ps, sides, last_side):
-        x = {"bias": decisions.BIAS}
+        x: dict = {"bias": decisions.BIAS}
         for m in self.members:
             zero, one = (math.fsum(math.exp(log_ps[m][v]) for v in side) + 1e-9 for side in sides["characters"])
             x["odds", m] = between(-12, math.log(one / zero), 12)
@@ -122,7 +127,7 @@ class Witness:
 
     def select(self, previous, sides):
         """Which row of weights each selection takes."""
-        rows = [("previous", previous)]
+        rows: list = [("previous", previous)]
         for m in self.selections[1:]:
             known = [c for c in self.of_model[m] if sum(sides["times"][c])]
             zero, one = sides["times"][known[-1]] if known else (0, 0)
@@ -155,8 +160,9 @@ class Witness:
             for i, share in near.items():
                 row[i] += mixture.REFINING_RATE * (bit - row[i]) * (share > 0.5)
         for c in self.contexts:
-            if sum(sides["times"][c]):
-                cell, _ = self.cell(c, *sides["times"][c], last_side[c])
+            zero, one = sides["times"][c]
+            if zero + one:
+                cell, _ = self.cell(c, zero, one, last_side[c])
                 self.worth[cell] += mixture.COUNT_RATE * (bit - self.worth[cell])
         return of_one if bit else 1 - of_one
 
@@ -340,7 +346,7 @@ def test_models_outside_a_group_change_nothing_in_it(other):
     of_networks = known._replace(log_ps=log_ps)  # other ones
     log_ps, times = known.log_ps.copy(), known.times.copy()
     log_ps[:, 2], log_ps[:, 3, 1], times[:, :, 0] = known.log_ps[:, 0], other, 3
-    of_counts = Known(log_ps, times, np.full_like(known.last, -1))
+    of_counts = known_of(log_ps, times, np.full_like(known.last, -1))
     (state, nats), *changed = (learn_blocks(each, y) for each in (known, of_counts, of_networks))
     for g, (other_state, other_nats) in enumerate(changed):
         np.testing.assert_array_equal(other_nats[:, g], nats[:, g])
@@ -422,13 +428,13 @@ def test_small_vocabularies(vocab_size):
     y = (np.arange(12) % vocab_size).astype(np.int32)
     log_ps = np.full((12, 2, vocab_size), -np.log(vocab_size), np.float32)
     times, last = np.ones((12, 2, vocab_size), np.int32), np.zeros((12, 2), np.int32)
-    found = by_decisions(Known(log_ps, times, last), y, code)
+    found = by_decisions(known_of(log_ps, times, last), y, code)
     now = jax.tree.map(jnp.asarray, (found, previous_of(y), y))
     state, nats = jit(model.learn)(model.init(), *now)
     if vocab_size == 1:
         np.testing.assert_allclose(nats, 0, atol=1e-6)
     np.testing.assert_allclose(nats[0], np.log(vocab_size), atol=0.1)
-    log_p = jit(model.predict)(state, Known(log_ps[0], times[0], last[0]), jnp.zeros(2, jnp.int32))
+    log_p = jit(model.predict)(state, known_of(log_ps[0], times[0], last[0]), jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, atol=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state._replace(log_trust=state.log_trust[1])))
 
@@ -494,7 +500,7 @@ def test_a_mixture_is_hardly_worse_than_its_best_member(long_texts, mix_long, na
         logits[half:, 0] = wrong[half:, 0]
     of_networks = np.asarray(jax.nn.log_softmax(logits.astype(np.float32)))
     log_ps = np.concatenate([of_networks, np.log(evidence.p)[:, None]], axis=1)
-    nats = np.asarray(mix_long(Known(log_ps, evidence.agreeing, evidence.last), previous, y), np.float64)[:, 0]
+    nats = np.asarray(mix_long(known_of(log_ps, evidence.agreeing, evidence.last), previous, y), np.float64)[:, 0]
     of_each = -np.where(np.isnan(log_ps), -math.log(CHARACTERS), log_ps)[time, :, y].astype(np.float64)
     for size in (500, 5_000):
         assert nats[:size].mean() <= of_each[:size].mean(axis=0).min() + 0.01
@@ -503,7 +509,7 @@ def test_a_mixture_is_hardly_worse_than_its_best_member(long_texts, mix_long, na
 def test_there_is_no_scan_and_no_copy_of_a_large_array_in_the_loop(mix_long):
     """A copy of f32[16384,1,33] for each block would take longer than learning from it."""
     agreed, contexts = make_code(CHARACTERS).bits.shape[1] + 1, COUNTING.num_contexts
-    known = Known(
+    known = known_of(
         np.zeros((64, 3, CHARACTERS), np.float32), np.zeros((64, contexts, agreed), np.int32), np.zeros((64, 4), np.int32)
     )
     given = known, np.zeros(64, np.int32), np.zeros(64, np.int32)
