@@ -73,7 +73,7 @@ from jaxrnn.scoring import together
 from jaxrnn.storage.logs import read_events
 from jaxrnn.training.drivers import cpu_compiler_options
 
-MINUTES = (1.5, 10.0)
+MINUTES, REPLAY = (1.5, 10.0), 8
 CHARACTERS, WORDS, ZPAQ, READER = "counts of characters", "counts, mixed", "zpaq -m5", "reader"
 # What a run says of the held-out part, in the words of its last table.
 TESTED = {"frozen": "heldout", "dynamic": "heldout_dynamic", "counts": "heldout_counts", "all together": "heldout_mixed"}
@@ -107,7 +107,7 @@ def main(minutes: tuple[float, ...] = MINUTES) -> None:
         *[partial(measure_compressor, compressor, of) for compressor in compressors],
         partial(measure_counts, of),
         *[partial(measure_gru, each, of) for each in minutes],
-        *[partial(measure_reader, most) for most in (NUM_FIRST, 0) if minutes],
+        *[partial(measure_reader, *each) for each in ((NUM_FIRST, 0), (NUM_FIRST, REPLAY), (0, 0)) if minutes],
     ]
     for measure in to_measure:
         found = measure()
@@ -212,16 +212,17 @@ def measure_gru(minutes: float, of: Texts) -> dict[str, Row]:
     }
 
 
-def measure_reader(most: int) -> dict[str, Row]:
+def measure_reader(most: int, replay: int) -> dict[str, Row]:
     """Read once by the program, network and counts learning all the while: the first so many characters, 0 = all."""
     part = FIRST if most else WHOLE
     with tempfile.TemporaryDirectory() as folder:
         run, started = Path(folder, "run"), time.perf_counter()
-        settings = ("reader", "--text", "moliere", "--max-characters", str(most))
+        settings = ("reader", "--text", "moliere", "--max-characters", str(most), "--replay", str(replay))
         run_program("train", *settings, "--run-dir", str(run))
         (found,) = [event for event in read_events(run) if event["event"] == "final"]
         seconds = time.perf_counter() - started
-    return {READER: Row(OURS, {part: found["online_nats"]}, {part: seconds})}
+    name = f"{READER} --replay {replay}" if replay else READER
+    return {name: Row(OURS, {part: found["online_nats"]}, {part: seconds})}
 
 
 def run_program(name: str, *arguments: str) -> str:

@@ -25,7 +25,8 @@ from jaxrnn.scoring.together import Scores
 from jaxrnn.training.mixed import Columns
 from jaxrnn.training.progress import FinalNumbers
 
-TRAIN_SHARE, COUNT_SHARE = 0.2, 0.2  # of the time for testing, at most, for the training part, and for counting
+# Of the time for testing, at most: for the training part, for counting, and for learning what counts are worth.
+TRAIN_SHARE, COUNT_SHARE, MIX_SHARE = 0.1, 0.2, 0.2
 # Guesses, to know beforehand what there is time for.
 COUNTED_PER_SECOND, MIXED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = 200_000, 40_000, 10_000, 200
 # Characters that are tested, however little time there is, of the training and of the held-out part: so short a text as the
@@ -99,7 +100,7 @@ def measure(
     to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
     counts = together.make_counts(data.vocabulary.characters, len(before) + to_read)
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
-    mixed = _most(together.MOST_MIXED, COUNT_SHARE * limits.seconds, MIXED_PER_SECOND)
+    mixed = _most(together.MOST_MIXED, MIX_SHARE * limits.seconds, MIXED_PER_SECOND)
     counted = together.read_before(model, counts, before, mixed)
     read = together.read_on(reader, params, counted, heldout, key)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
