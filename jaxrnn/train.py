@@ -4,6 +4,7 @@ A preset is a set of values for the flags below, whose defaults are those of the
   notebook     the course's model (the default): 128 Elman units, one update per character
   mikolov2010  the recipe of Mikolov et al. (2010): no biases, rate halved by validation loss
   gru, lstm    for your own text: gated cells, AdamW, 32 streams, blocks of 64 characters
+  reader       reads a text once: an LSTM and a table of counts, mixed, that learn all the while
 
 `--resume RUN` continues a stopped run with its own settings. MODULE:NAME imports a cell, rule, optimizer or text of your own.
 """

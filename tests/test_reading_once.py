@@ -9,7 +9,7 @@ import pytest
 from conftest import SMALL, but, metrics
 from test_cli_errors import error_of
 
-from jaxrnn import elman, evaluate, fast_driver, load, sample, text, train, vocabulary
+from jaxrnn import elman, evaluate, export, fast_driver, inspect, load, sample, text, train, vocabulary
 from jaxrnn.config import build
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.runs import loop
@@ -62,7 +62,11 @@ def test_what_is_shown_is_one_row_and_the_run_loads(read, capsys):
     assert "has no held-out part to test on: name a text with --text" in error_of(capsys, evaluate.main, [str(read)])
 
 
-def test_it_goes_on_after_a_signal_with_the_same_bits(read, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("flags", [(), ("--replay", "2")])
+def test_it_goes_on_after_a_signal_with_the_same_bits(read, tmp_path, monkeypatch, flags):
+    if flags:
+        read = tmp_path / "whole"
+        train.main([*READER, *flags, "--run-dir", str(read)])
     path, advance, calls = tmp_path / "run", loop.advance, []
 
     def advance_and_signal(*given):
@@ -81,6 +85,24 @@ def test_it_goes_on_after_a_signal_with_the_same_bits(read, tmp_path, capsys, mo
     whole, resumed = checkpoint.load_run(read).snapshot, checkpoint.load_run(path).snapshot
     jax.tree.map(np.testing.assert_array_equal, whole.state, resumed.state)
     assert whole.progress.online_nats == resumed.progress.online_nats
+
+
+def test_other_programs_take_it(read, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inspect.main([str(read)])
+    assert "reader" in capsys.readouterr().out
+    export.main([str(read), "weights.safetensors"])
+    evaluate.main([str(read), "--text", "comedie", "--test-characters", "100"])
+    assert "all together" in capsys.readouterr().out
+    assert "it reads its text once; start a new run" in error_of_resume(capsys, read)
+    train.main(["--init-from", str(read), "--text", "comedie", "--max-characters", "2000", "--run-dir", "more"])
+    assert "adam at rate 0.002 after every 16 characters" in capsys.readouterr().out
+
+
+def error_of_resume(capsys, run_dir):
+    """What a finished run says when it is to go on."""
+    train.main(["--resume", str(run_dir)])
+    return capsys.readouterr().out
 
 
 def test_it_writes_with_what_it_has_counted(read, capsys):
@@ -111,7 +133,7 @@ def test_what_does_not_go_with_it_is_a_one_line_error(capsys, folder, flags, sai
 
 def test_what_is_replayed_was_read_before(model, params):
     """What comes later changes nothing; while there is too little, nothing is learned from it."""
-    past, replay = start_past(Replay(3, 400), jax.random.key(0)), Replay(3, 400)
+    past, replay = start_past(Replay(3, 400, 7), jax.random.key(0)), Replay(3, 400, 7)
     read = mixed.block_reader(model)
     drawn = np.random.default_rng(1).integers(0, 7, 400).astype(np.int32)
     assert float(replay_loss(model, read, replay, past, params)) == 0
@@ -130,12 +152,12 @@ def test_replay_lowers_the_loss_of_a_network():
     known = vocabulary.of_text(text.read("comedie")[:6_000])
     ids = jnp.asarray(vocabulary.encode(known, text.read("comedie")[:6_000]))
     model, losses = elman(len(known.characters), 16), {}
-    for replay in (None, Replay(4, len(ids))):
+    for replay in (None, Replay(4, len(ids), 300)):
         learner = mixed.mixed(model, 16, (make_optimizer("adam", 3e-3),), (), replay)
         state = copy_arrays(learner.init(jax.random.key(0)))
         _, found = fast_driver(learner, 374)(state, ids, 374)
         losses[replay] = mixed.columns(found, 1, 0).networks[-2_000:].mean()
-    assert losses[Replay(4, len(ids))] < losses[None] - 0.05
+    assert losses[Replay(4, len(ids), 300)] < losses[None] - 0.05
 
 
 def test_the_preset_reads_all_of_a_text():

@@ -21,6 +21,7 @@ from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import CountModel
 from jaxrnn.models.model import Model, network
+from jaxrnn.models.model import num_characters as vocab_size_of
 from jaxrnn.rules import make_rule
 from jaxrnn.scoring.together import make_counts
 from jaxrnn.training.learner import Learner, online
@@ -155,7 +156,7 @@ def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] =
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
     if counts:
-        replay = Replay(settings.replay, num_characters) if settings.replay else None
+        replay = Replay(settings.replay, num_characters, vocab_size_of(model)) if settings.replay else None
         return online_with_counts(model, parts.block_length(config), optimize, counts, kind.test_params, replay)
     with explain_failures(imports_of(config)):
         rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))

@@ -34,9 +34,7 @@ def find_too_short(config: Config, num_characters: int) -> str:
     settings = config.text
     used = count_used(config, num_characters)
     found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
-    wanted = {
-        "train": parts.block_length(config) * config.learning.num_streams + 1,
-    }
+    wanted = {"train": parts.block_length(config) * config.learning.num_streams + 1}
     wanted |= {"heldout": 2} if settings.heldout_fraction else {}
     wanted |= {"validation": 2} if settings.validation_fraction else {}
     for name, least in wanted.items():

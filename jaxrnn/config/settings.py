@@ -199,9 +199,7 @@ GATED = Config(
 READER = Config(
     text=TextConfig(max_characters=0, heldout_fraction=0.0),
     model=ModelConfig(cell="lstm", hidden_size=AUTO, embedding_size=64, initialisation="orthogonal"),
-    learning=LearningConfig(
-        epochs=1, rule="bptt", rule_length=16, optimizer="adam", learning_rate=2e-3, counts=True, clip_norm=1.0
-    ),
+    learning=LearningConfig(epochs=1, rule="bptt", rule_length=16, optimizer="adam", counts=True, clip_norm=1.0),
 )
 PRESETS: dict[str, Config] = {
     # The course: the first 50,000 characters, 90 % to train, ten epochs at one rate.

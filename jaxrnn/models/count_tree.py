@@ -68,10 +68,10 @@ def count(nodes: Nodes, found: Found, node: Number, y: Number, is_counted: Array
     times, one = jnp.where(is_new, 0, times), is_counted.astype(jnp.int32)
     is_0, is_1, is_2 = (one * (times == n).astype(jnp.int32) for n in (0, 1, 2))
     moves = (at != ROOT) & (is_new | ((node > 0) & (found.before != at)))
-    nodes = put_row(nodes, jnp.where(moves & ~is_new, found.before, ROOT), NEXT, following)
-    nodes = put_row(nodes, node, CHARACTER, y, times + one, jnp.where(moves, first, following))
+    nodes = put_columns(nodes, jnp.where(moves & ~is_new, found.before, ROOT), NEXT, following)
+    nodes = put_columns(nodes, node, CHARACTER, y, times + one, jnp.where(moves, first, following))
     counted = (total + one, once + is_0 - is_1, twice + is_1 - is_2, more + is_2)
-    return put_row(nodes, at, TOTAL, *counted, jnp.where(moves, node, first))
+    return put_columns(nodes, at, TOTAL, *counted, jnp.where(moves, node, first))
 
 
 def followers(
@@ -105,7 +105,7 @@ def get(nodes: Nodes, node: Number, column: int) -> Number:
     return jax.lax.dynamic_slice(nodes, (node, jnp.int32(column)), (1, 1))[0, 0]
 
 
-def put_row(nodes: Nodes, node: Number, column: int, *numbers: Number) -> Nodes:
+def put_columns(nodes: Nodes, node: Number, column: int, *numbers: Number) -> Nodes:
     """Write neighbouring columns of a node."""
     return jax.lax.dynamic_update_slice(nodes, jnp.stack(numbers)[None], (node, jnp.int32(column)))
 

@@ -16,11 +16,13 @@ from jaxrnn.models.binary_code import BinaryCode
 LARGEST_ODDS, SMALLEST = 12.0, 1e-9  # log odds, and probability, of a model: one that is quite sure must not decide alone
 BIAS, ADDED = 0.3, 0.4  # the constant input; what is added to both counts for their log odds
 # Counts of 0 to 7 are told apart, then fewer and fewer of them; so is on which side the last character was, if on any.
-MOST_COUNTED, NUM_LEVELS, NUM_SIDES, ON_NONE = 255, 13, 3, 2
-LEVELS = np.searchsorted([1, 2, 3, 4, 5, 6, 7, 8, 12, 20, 40, 100], np.arange(MOST_COUNTED + 1), side="right").astype(np.int32)
+MOST_TOLD, NUM_LEVELS, NUM_SIDES, ON_NONE = 255, 13, 3, 2
+LEVELS = np.searchsorted([1, 2, 3, 4, 5, 6, 7, 8, 12, 20, 40, 100], np.arange(MOST_TOLD + 1), side="right").astype(np.int32)
 NEVER = NUM_LEVELS * NUM_LEVELS * NUM_SIDES  # the cell of counts that are both 0
 NUM_TOTALS = 8  # levels of how often a context was seen; twice, as all that followed may have been on one side
-NUM_REFINEMENTS, NUM_PLACES = 2, 1 << 14  # after one and two characters; decisions that share a place are refined together
+# Decisions are refined after one and after two characters; those that share a place are refined together.
+PLACE_BITS = 14
+NUM_REFINEMENTS, NUM_PLACES = 2, 1 << PLACE_BITS
 
 
 class Known(NamedTuple):
@@ -104,7 +106,7 @@ def at_all_nodes(code: BinaryCode, num_contexts: tuple[int, ...], known: Known, 
 
 
 def log_known(log_ps: Float[Array, "*time models vocab"]) -> Float[Array, "*time models vocab"]:
-    """Replace what a model says that knows nothing, a NaN among its probabilities: all characters are alike to it."""
+    """Treat a model with a NaN among its probabilities as uniform."""
     nothing = jnp.isnan(log_ps).any(axis=-1, keepdims=True)
     return jnp.where(nothing, -np.log(log_ps.shape[-1]).astype(np.float32), log_ps)
 
@@ -132,7 +134,7 @@ def _describe(
     is_new = times[0] + times[1] == 0
     counted = times.astype(jnp.float32) + ADDED
     of_counts = jnp.where(is_new, 0, jnp.log(counted[1]) - jnp.log(counted[0]))
-    levels = jnp.asarray(LEVELS)[jnp.minimum(times, MOST_COUNTED)]
+    levels = jnp.asarray(LEVELS)[jnp.minimum(times, MOST_TOLD)]
     cells = jnp.where(is_new, NEVER, (levels[0] * NUM_LEVELS + levels[1]) * NUM_SIDES + side)
     ends = np.cumsum(num_contexts, dtype=int).tolist()
     of_each = [times[..., end - num : end] for num, end in zip(num_contexts, ends, strict=True)]
@@ -151,10 +153,10 @@ def _longest(times: Int[Array, "2 *decisions contexts"]) -> Int[Array, "*decisio
     total = times[0] + times[1]
     length = jnp.max(jnp.where(total > 0, jnp.arange(1, total.shape[-1] + 1), 0), axis=-1)
     zeros, ones = jnp.take_along_axis(times, jnp.maximum(length - 1, 0)[None, ..., None], axis=-1)[..., 0]
-    level = jnp.minimum(jnp.asarray(LEVELS)[jnp.minimum(zeros + ones, MOST_COUNTED)], NUM_TOTALS - 1)
+    level = jnp.minimum(jnp.asarray(LEVELS)[jnp.minimum(zeros + ones, MOST_TOLD)], NUM_TOTALS - 1)
     return (length * 2 + ((zeros == 0) | (ones == 0)).astype(jnp.int32)) * NUM_TOTALS + level
 
 
 def _hash(numbers: Int[Array, "*decisions"]) -> Int[Array, "*decisions"]:
     """Spread numbers over the places; a product that overflows is part of it."""
-    return ((numbers.astype(jnp.uint32) * jnp.uint32(0x9E3779B1)) >> jnp.uint32(18)).astype(jnp.int32)
+    return ((numbers.astype(jnp.uint32) * jnp.uint32(0x9E3779B1)) >> jnp.uint32(32 - PLACE_BITS)).astype(jnp.int32)

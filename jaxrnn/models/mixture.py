@@ -53,7 +53,7 @@ class Mixture(NamedTuple):
     num_read: Int[Array, ""]  # characters, i32
 
 
-class Kind(NamedTuple):
+class _Kind(NamedTuple):
     """What is decided before a mixture reads."""
 
     code: BinaryCode
@@ -65,7 +65,7 @@ class MixtureModel(NamedTuple):
     """The pure functions of a mixture."""
 
     init: Callable[[], Mixture]  # equal weights, and half of the trust for the mixture
-    join: Callable[[Mixture], Mixture]  # the same, from a mixture of the same models without the networks
+    join: Callable[[Mixture], Mixture]  # add networks to a mixture of the counts alone, and read at the first rate again
     learn: Callable[..., tuple[Mixture, Float[Array, "time mixtures"]]]
     predict: Callable[..., Float[Array, "mixtures vocab"]]
 
@@ -81,11 +81,11 @@ def mixture_model(code: BinaryCode, num_contexts: tuple[int, ...], groups: Bool[
       and nats of each mixture. Its predict(state, known, characters) gives all log probabilities of the character that follows
       two, i32[2]. What is known is a `decisions.Known`.
     """
-    kind = Kind(code, num_contexts, groups)
+    kind = _Kind(code, num_contexts, groups)
     return MixtureModel(partial(_init, kind), partial(_join, kind), partial(_learn, kind), partial(_predict, kind))
 
 
-def _init(kind: Kind) -> Mixture:
+def _init(kind: _Kind) -> Mixture:
     num_mixtures, num_models = kind.groups.shape
     equal = (kind.groups / kind.groups.sum(axis=1, keepdims=True)).astype(np.float32)
     weights = np.zeros(_takes(kind).shape, np.float32)
@@ -107,7 +107,7 @@ def _init(kind: Kind) -> Mixture:
     )
 
 
-def _start_trust(kind: Kind) -> Float[np.ndarray, "mixtures experts"]:
+def _start_trust(kind: _Kind) -> Float[np.ndarray, "mixtures experts"]:
     """Give half of a linear mixture's trust to its own mixture, and the rest to its models and to mixtures of some of them."""
     is_part = (kind.groups[None] <= kind.groups[:, None]).all(axis=2) & ~np.eye(len(kind.groups), dtype=bool)
     others = np.concatenate([is_part, kind.groups], axis=1)
@@ -116,7 +116,7 @@ def _start_trust(kind: Kind) -> Float[np.ndarray, "mixtures experts"]:
     return np.log(trust, out=np.full(trust.shape, -np.inf), where=trust > 0).astype(np.float32)
 
 
-def _join(kind: Kind, learned: Mixture) -> Mixture:
+def _join(kind: _Kind, learned: Mixture) -> Mixture:
     new, num_networks = _init(kind), kind.groups.shape[1] - len(kind.num_contexts)
     has_networks, has_counts = kind.groups[:, :num_networks].any(axis=1), kind.groups[:, num_networks:].any(axis=1)
     kept = np.where(has_counts, np.where(has_networks, 1 - SHARE_OF_NETWORKS, 1), 0).astype(np.float32)
@@ -142,26 +142,26 @@ def _join(kind: Kind, learned: Mixture) -> Mixture:
     )
 
 
-def _takes(kind: Kind) -> Bool[np.ndarray, "mixtures inputs"]:
-    """Which inputs a mixture takes: those of its own models, and the bias."""
+def _takes(kind: _Kind) -> Bool[np.ndarray, "mixtures inputs"]:
+    """Mark the inputs that each mixture takes: those of its own models, and the bias."""
     num_networks = kind.groups.shape[1] - len(kind.num_contexts)
     of_contexts = np.repeat(kind.groups[:, num_networks:], kind.num_contexts, axis=1)
     return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups, of_contexts, of_contexts], axis=1)
 
 
-def _selects(kind: Kind) -> Bool[np.ndarray, "mixtures selections"]:
-    """Which selections of weights a mixture uses: by the previous character, and by the contexts of its own models."""
+def _selects(kind: _Kind) -> Bool[np.ndarray, "mixtures selections"]:
+    """Mark the selections of weights that each mixture uses: by the previous character, and by contexts of its own models."""
     num_networks = kind.groups.shape[1] - len(kind.num_contexts)
     return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups[:, num_networks:]], axis=1)
 
 
-def _rates(kind: Kind) -> Float[np.ndarray, " mixtures"]:
+def _rates(kind: _Kind) -> Float[np.ndarray, " mixtures"]:
     has_counts = kind.groups[:, kind.groups.shape[1] - len(kind.num_contexts) :].any(axis=1)
     return np.where(has_counts, np.float32(RATE), np.float32(RATE_OF_NETWORKS))
 
 
 def _learn(
-    kind: Kind, state: Mixture, known: Known, previous: Int[Array, " time"], y: Int[Array, " time"]
+    kind: _Kind, state: Mixture, known: Known, previous: Int[Array, " time"], y: Int[Array, " time"]
 ) -> tuple[Mixture, Float[Array, "time mixtures"]]:
     characters = jnp.concatenate([state.before[None], previous])
     described = decisions.on_path(kind.code, kind.num_contexts, known, characters, y)
@@ -176,7 +176,7 @@ def _learn(
 
 
 def _learn_characters(
-    kind: Kind,
+    kind: _Kind,
     state: Mixture,
     described: Decisions,
     bits: Int[Array, "time depth"],
@@ -220,7 +220,7 @@ class _Judged(NamedTuple):
     refined_p: Float[Array, " mixtures"]
 
 
-def _judge(kind: Kind, state: Mixture, at: Decisions) -> _Judged:
+def _judge(kind: _Kind, state: Mixture, at: Decisions) -> _Judged:
     worth = jnp.stack([get_row(of_context, at.cells[c]) for c, of_context in enumerate(state.worth)] or [jnp.zeros(0)]).ravel()
     odds = jnp.where(at.cells == NEVER, 0, _logit(worth))
     x = jnp.concatenate([at.inputs[: at.inputs.shape[0] - odds.shape[0]], odds])
@@ -238,7 +238,7 @@ def _judge(kind: Kind, state: Mixture, at: Decisions) -> _Judged:
 
 
 def _learn_decision(
-    kind: Kind, state: Mixture, at: Decisions, bit: Int[Array, ""]
+    kind: _Kind, state: Mixture, at: Decisions, bit: Int[Array, ""]
 ) -> tuple[Mixture, Float[Array, " mixtures"]]:
     judged, taken = _judge(kind, state, at), bit.astype(jnp.float32)
     log_p = jnp.log(jnp.where(bit > 0, judged.refined_p, 1 - judged.refined_p))
@@ -264,7 +264,7 @@ def _learn_decision(
     return learned, log_p
 
 
-def _predict(kind: Kind, state: Mixture, known: Known, characters: Int[Array, "2"]) -> Float[Array, "mixtures vocab"]:
+def _predict(kind: _Kind, state: Mixture, known: Known, characters: Int[Array, "2"]) -> Float[Array, "mixtures vocab"]:
     described = decisions.at_all_nodes(kind.code, kind.num_contexts, known, characters)
     p = jax.vmap(lambda at: _judge(kind, state, at).refined_p)(described)  # [nodes, mixtures]
     log_sides = jnp.log(jnp.stack([1 - p, p]))[jnp.asarray(kind.code.bits), jnp.asarray(kind.code.nodes)]

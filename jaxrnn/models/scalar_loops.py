@@ -13,13 +13,15 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a pure function of arrays as one to compile as a whole; the numbers are the same.
 
     An operation of its own takes XLA some 50 ns beside the operation itself, which is most of the time if it is on a few
-    numbers: thirty times as long for counts. XLA does this by itself only for loops that touch hardly any memory. A compiler
-    that knows nothing of the mark ignores it. Each argument must be used for a result
-    that is used, or the compiler of JAX 0.10 ends the process.
+    numbers: thirty times as long for counts. XLA does this by itself only for loops that touch hardly any memory. Elsewhere
+    than on a CPU nothing is marked. Each argument must be used for a result that is used, or the compiler of JAX 0.10 ends the
+    process.
     """
     compiled = jax.jit(function)
 
     def call(*arguments: Any) -> Any:
+        if jax.default_backend() != "cpu":
+            return function(*arguments)
         with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
             return compiled(*arguments)
 

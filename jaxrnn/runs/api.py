@@ -46,7 +46,7 @@ def fit(
     Args:
       text: the name of a text, a path, an import string; or a text itself, which holds a line break. It is kept in
         `runs/texts/` then, so that the run can be resumed.
-      preset: notebook (the default), mikolov2010, gru or lstm.
+      preset: notebook (the default), mikolov2010, gru, lstm or reader.
       show: whether anything is shown.
       trust: packages that a run or file named by `resume` or `init_from` may import.
       settings: any flag by its name in Python: `minutes=1.5`, `hidden_size=256`, `run_dir="mine"`, `tied_readout=True`.

@@ -36,8 +36,8 @@ def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: 
 def describe_shortened(task: Task, snapshot: Snapshot) -> str:
     """Say that a run ends early, and why."""
     num_updates = snapshot.progress.num_updates or 0
-    length = f"{pluralize(num_updates, 'update')}, {num_updates // updates_per_epoch(task)} epochs"
-    return f"the validation loss has not fallen for {PATIENCE} epochs: training ends early, after {length}"
+    length = f"{num_updates // updates_per_epoch(task)} epochs ({pluralize(num_updates, 'update')})"
+    return f"the validation loss has not fallen for {PATIENCE} epochs: training will end early, after {length}"
 
 
 def describe_last_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
@@ -81,7 +81,8 @@ def describe_resume_command(config: Config, run_dir: Path) -> str:
 
 def describe_sample_command(config: Config, run_dir: Path) -> str:
     """Give the command that writes with a run's model."""
-    return f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{trust_flag(config)}"
+    mixed = " --mixed" if config.learning.counts else ""
+    return f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{mixed}{trust_flag(config)}"
 
 
 def describe_test_command(config: Config, run_dir: Path) -> str:
@@ -145,4 +146,5 @@ def describe_learning(config: Config, rate: float) -> str:
     clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
     time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
     counts = ", mixed with counts" if settings.counts else ""
-    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}{counts}"
+    replay = f", and from {pluralize(settings.replay, 'earlier passage')}" if settings.replay else ""
+    return f"{name} at rate {rate:g} after {block}{streams}{rule}{dropout}{clipping}{time}{replay}{counts}"

@@ -83,10 +83,11 @@ def leave_untested(task: Task, snapshot: Snapshot, writer: RunWriter, too_short:
 
 def show_reading(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event, None, Ending]:
     """Log and show the result of a run without a held-out part: its online loss."""
-    numbers = FinalNumbers(snapshot.progress.online_nats or math.nan, *[math.nan] * (len(FinalNumbers._fields) - 1))
+    numbers = FinalNumbers(_online_nats(snapshot), *[math.nan] * (len(FinalNumbers._fields) - 1))
     final = {"step": int(snapshot.state.step), "online_nats": numbers.online_nats}
     writer = write(writer, Log(logs.event_line("final", final)))
-    yield Tested(numbers, {}, [])
+    of_what = {"online_nats": "; network and counts mixed"} if task.config.learning.counts else {}
+    yield Tested(numbers, of_what, [])
     return Ending(writer, measured(numbers), describe_last_epoch(task, snapshot))
 
 
@@ -111,7 +112,7 @@ def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Receiv
     yield Tested(numbers, shown_parts, verdicts(task, snapshot, numbers, result.dynamic, events))
     whole = describe_whole_epoch(task, snapshot, events)
     part = {name: f"{said}{whole}" for name, said in describe_last_epoch(task, snapshot).items()}
-    tested = describe_test(task, snapshot, writer.path, result, shown_parts, floor)
+    tested = describe_test(task, snapshot, writer.path, result, floor)
     return Ending(writer, numbers._asdict(), {**part, **tested})
 
 
@@ -138,7 +139,7 @@ def test_limits(task: Task, events: Sequence[Mapping[str, Any]]) -> TestLimits:
 def final_numbers(snapshot: Snapshot, result: Result) -> FinalNumbers:
     """Collect the final numbers."""
     _, frozen, dynamic, counts, mixed = result.scores
-    return FinalNumbers(snapshot.progress.online_nats or math.nan, result.train_nats, frozen, dynamic, counts, mixed)
+    return FinalNumbers(_online_nats(snapshot), result.train_nats, frozen, dynamic, counts, mixed)
 
 
 def _interruptible(test: Generator[Testing, None, Result], received: Received) -> Generator[Testing, None, Result]:
@@ -171,7 +172,7 @@ def verdicts(
 def find_remedies(task: Task, snapshot: Snapshot) -> list[str]:
     """List what would give this run more updates."""
     settings, data = task.config.learning, task.data
-    ended_by_itself = snapshot.progress.finished  # by the validation loss
+    ended_by_itself = settings.counts or snapshot.progress.finished  # by the text, or by the validation loss
     return verdict.list_remedies(
         more_text=data.num_used != data.num_characters,
         lasting="--minutes" if settings.minutes else "" if ended_by_itself else "--epochs",
@@ -204,15 +205,19 @@ def _undrawn(reason: str) -> Note:
     return Note(f"warning: the picture of the loss could not be drawn: {report.replace_controls(reason)}")
 
 
-def describe_test(
-    task: Task, snapshot: Snapshot, run_dir: Path, result: Result, shown_parts: Mapping[str, str], floor: float | None
-) -> dict[str, str]:
+def describe_test(task: Task, snapshot: Snapshot, run_dir: Path, result: Result, floor: float | None) -> dict[str, str]:
     """Summary lines for the final report: weights, what was tested, choice of dynamic evaluation, entropy floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     evaluate = describe_test_command(task.config, run_dir)
     return {
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
-        **({"test all": f"{evaluate} reads all of the text"} if shown_parts else {}),
+        **({"test all": f"{evaluate} reads all of it"} if result.scores.num_characters < len(task.data.heldout) - 1 else {}),
         **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),
         **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
     }
+
+
+def _online_nats(snapshot: Snapshot) -> float:
+    """The online loss of the last epoch; NaN if none was read to its end."""
+    nats = snapshot.progress.online_nats
+    return math.nan if nats is None else nats

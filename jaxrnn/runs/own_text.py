@@ -14,7 +14,7 @@ from jaxrnn.scoring import together
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.training.mixed import make_mixture
 
-MOST_MIXED = 20_000  # characters from which the mixture learns its weights
+MOST_JOINED = 20_000  # characters from which the mixture learns its weights
 
 
 def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -> Data:
@@ -50,9 +50,9 @@ def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, M
     Without a validation part they are learned on the end of the training part, which only the network knows: it then gets more
     weight than it deserves.
     """
-    counted, mixed = np.concatenate([data.train, data.validation[:-MOST_MIXED]]), data.validation[-MOST_MIXED:]
+    counted, mixed = np.concatenate([data.train, data.validation[:-MOST_JOINED]]), data.validation[-MOST_JOINED:]
     if not mixed.size:
-        cut = len(data.train) - min(MOST_MIXED, len(data.train) // 10)
+        cut = len(data.train) - min(MOST_JOINED, len(data.train) // 10)
         counted, mixed = data.train[:cut], data.train[cut:]
     counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
     key = build.make_keys(run.config.run.seed).evaluation

@@ -154,6 +154,8 @@ def explain_fixed_length(learning: LearningConfig, schedule_finished: bool) -> s
     """Explain why a run cannot be extended; "" if it can."""
     if schedule_finished:
         return "its schedule ended when the validation loss stopped improving"
+    if learning.counts:
+        return "it reads its text once"
     if learning.minutes:
         return f"it was planned to end after {learning.minutes:g} minutes"
     return f"its learning rate reaches 0 at the end of epoch {learning.epochs}" if learning.schedule == "cosine" else ""

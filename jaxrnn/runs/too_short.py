@@ -10,10 +10,10 @@ from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, 
 from jaxrnn.runs.time_budget import minutes_for, seconds_to_test
 from jaxrnn.training.progress import Snapshot, frequency_nats, guess_nats
 
-# Times what was measured. To validate and to sample is compiled after the start, and takes about as long; saves come on top of
-# reading.
+# Factors on the measured times: validation and sampling are compiled after the start and take about as long; the speed of
+# reading does not include saving.
 STARTS, MARGIN = 2.0, 1.2
-MANY_UPDATES = 100_000  # whatever they have not taught, more time will not teach either
+MANY_UPDATES = 100_000  # after so many, more time will not help
 
 Events = Sequence[Mapping[str, Any]]  # lines of a run's metrics
 
@@ -29,7 +29,9 @@ def explain_too_short(task: Task, snapshot: Snapshot, events: Events) -> str:
     if not minutes or num_updates >= few:
         return ""
     windows, guess = window_nats(events), guess_nats(len(task.data.vocabulary.characters))
-    loss = windows[-1] if windows else snapshot.progress.online_nats or math.nan
+    of_epoch = snapshot.progress.online_nats
+    # The better of both: a hard passage at the end says little.
+    loss = min([*windows[-1:], *([] if of_epoch is None else [of_epoch])], default=guess)
     frequencies = frequency_nats(task.data.train)
     lowest = verdict.lowest_before(windows, guess, fresh=not task.config.run.init_from)
     if loss < frequencies or verdict.has_risen(loss, lowest):

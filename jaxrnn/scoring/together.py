@@ -1,5 +1,7 @@
 """Read a text with network and counts together: how well each of them predicts it, and their mixtures."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -22,11 +24,8 @@ WORDS = 4  # the longest word context: this word and three before it. Beside cha
 # Nodes of a tree: enough for short texts, whatever they are; longer ones repeat themselves. 96 MiB at most. The 1.7 million
 # characters of Molière need 2.4 and 3.0 million nodes.
 SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
-MOST_COUNTED = (
-    2_000_000  # characters before the text that is scored, the last ones: a tree gets full only by a text without repetitions
-)
-
-
+# Characters before the text that is scored, the last ones: a tree gets full only by a text without repetitions.
+MOST_COUNTED = 2_000_000
 # Characters before the text that is scored over which counts learn what they are worth, and that are read in a call, in blocks.
 MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
 
@@ -94,18 +93,32 @@ def make_reader(
 
 
 def read_before(
-    model: Model, counts: tuple[CountModel, ...], ids: Integer[np.ndarray, " characters"], most_mixed: int = MOST_MIXED
+    model: Model,
+    counts: tuple[CountModel, ...],
+    ids: Integer[np.ndarray, " characters"],
+    most_mixed: int = MOST_MIXED,
+    seconds: float = math.inf,
 ) -> Together:
-    """Count a text; over its last characters, learn what the counts are worth, too, which takes ten times as long."""
+    """Count a text; over its last characters, learn what the counts are worth, too, which takes several times as long.
+
+    Args:
+      most_mixed: how many these are.
+      seconds: for learning what counts are worth; what is left is only counted.
+    """
     size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
+    count, last = make_counter(counts), len(ids) - max(0, size) - 1
     if size <= 0:
-        return Together(make_counter(counts)(_plant(counts), ids), mixture, jnp.bool_(False))
-    trees = make_counter(counts)(_plant(counts), ids[: len(ids) - size - 1])
-    learner = mixed.mixed(model, LENGTH, (), counts)
-    state = State(jnp.int32(0), (), (), (), Together(trees, mixture, jnp.bool_(False)))
-    drive = fast_driver(learner, MIXED_PER_CALL // LENGTH)
-    return read_padded(drive, _separate(state), ids[-size - 1 :], MIXED_PER_CALL // LENGTH, LENGTH)[0].memory
+        return Together(count(_plant(counts), ids), mixture, jnp.bool_(False))
+    memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
+    state, updates = _separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
+    drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
+    while last < len(ids) - 1 and time.perf_counter() < until:
+        state, _ = read_padded(drive, state, ids[last : last + MIXED_PER_CALL + 1], updates, LENGTH)
+        last = min(last + MIXED_PER_CALL, len(ids) - 1)
+    memory = state.memory
+    # What was mixed has counted up to `last`; without any of it, nothing of that character.
+    return memory._replace(counts=count(memory.counts, ids[last + int(memory.started) :]))
 
 
 def make_counter(

@@ -150,7 +150,9 @@ class Epoch(NamedTuple):
 
 
 class FinalNumbers(NamedTuple):
-    """The final scores of a model, in nats per character; the README explains each. NaN: not measured by an older version."""
+    """The final scores of a model, in nats per character; the README explains each. NaN: not measured, by an
+    older version or without a held-out part.
+    """
 
     online_nats: float
     train_nats: float

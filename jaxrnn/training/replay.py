@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from jaxrnn.array_types import Block, Params, RandomKey
+from jaxrnn.data.reading import smallest_type
 from jaxrnn.models.model import Model
 from jaxrnn.rules.bptt import Read
 
@@ -19,24 +20,26 @@ class Replay(NamedTuple):
 
     num_passages: int  # with each update
     num_characters: int  # of the whole text, to be kept
+    vocab_size: int
 
 
 class Past(NamedTuple):
     """The text read so far: arrays only."""
 
-    ids: Int[Array, " characters"]  # i32; 0 where nothing was read yet
+    ids: Integer[Array, " characters"]  # of the smallest type that holds them; 0 where nothing was read yet
     num_read: Int[Array, ""]  # i32
     key: RandomKey  # of the passages to be drawn
 
 
 def start_past(replay: Replay, key: RandomKey) -> Past:
     """Make the past of a text of which nothing was read."""
-    return Past(jnp.zeros(replay.num_characters + 1, jnp.int32), jnp.int32(0), key)
+    return Past(jnp.zeros(replay.num_characters + 1, smallest_type(replay.vocab_size)), jnp.int32(0), key)
 
 
 def remember(past: Past, x: Block) -> Past:
     """Add a block to the past."""
-    return past._replace(ids=jax.lax.dynamic_update_slice(past.ids, x, (past.num_read,)), num_read=past.num_read + len(x))
+    ids = jax.lax.dynamic_update_slice(past.ids, x.astype(past.ids.dtype), (past.num_read,))
+    return past._replace(ids=ids, num_read=past.num_read + len(x))
 
 
 def replay_loss(model: Model, read: Read, replay: Replay, past: Past, params: Params) -> Float[Array, ""]:
@@ -46,7 +49,7 @@ def replay_loss(model: Model, read: Read, replay: Replay, past: Past, params: Pa
     """
     most = past.num_read - PASSAGE - 1
     starts = jax.random.randint(jax.random.fold_in(past.key, past.num_read), (replay.num_passages,), 0, jnp.maximum(1, most))
-    passages = past.ids[starts[None] + jnp.arange(PASSAGE + 1, dtype=jnp.int32)[:, None]]
+    passages = past.ids[starts[None] + jnp.arange(PASSAGE + 1, dtype=jnp.int32)[:, None]].astype(jnp.int32)
     carry = model.initial_carry(past.key, (replay.num_passages,))
     _, logits = read(params, carry, passages[:-1], None)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, passages[1:])[UNSCORED:]
