@@ -42,7 +42,7 @@ def draw(panels: list[Panel], path: Path) -> None:
 
 def make_figure(panels: list[Panel]) -> Figure:
     """Draw panels side by side."""
-    figure = Figure(figsize=(9.8, 5), layout="constrained")
+    figure = Figure(figsize=(9.8, 7.5), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True)
     for axes, panel in zip(all_axes, panels, strict=True):

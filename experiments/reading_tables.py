@@ -11,7 +11,9 @@ RESULTS = Path(__file__).with_name("results")
 NUM_FIRST = 300_000
 HELDOUT, FIRST, WHOLE = "heldout", "first", "whole"  # what is predicted
 PEER, CITED, OURS = "peer", "cited", "ours"
-COUNTS_OF_RUN = ", counts"  # the end of a row's name: what a run says of counts, which have a row of their own
+# Ends of names of rows that are not drawn: what a run says of counts, which have a row of their own, and weights that do not go
+# on learning, as all others do.
+NOT_DRAWN = (", counts", ", frozen")
 
 
 class Row(NamedTuple):
@@ -83,11 +85,12 @@ def cells(row: Row, part: str) -> str:
 def panels(rows: dict[str, Row]) -> list[Panel]:
     """Collect the points of each panel."""
     titles = {HELDOUT: "held-out last tenth, after all before it", WHOLE: "one reading of all 1.7 million characters"}
-    drawn = {part: [name for name in ordered(rows, part) if not name.endswith(COUNTS_OF_RUN)] for part in titles}
+    drawn = {part: [name for name in ordered(rows, part) if not name.endswith(NOT_DRAWN)] for part in titles}
     return [Panel(titles[part], [point(name, rows[name], part) for name in names]) for part, names in drawn.items()]
 
 
 def point(name: str, row: Row, part: str) -> Point:
     """Place a row in the picture."""
     cited = " (cited)" if row.kind == CITED else ""
+    name = name.replace(" min, all together", " min, all")
     return Point(name + cited, row.kind, row.seconds[part], row.nats[part] / math.log(2))

@@ -31,7 +31,8 @@ def explain_too_short(task: Task, snapshot: Snapshot, events: Events) -> str:
     windows, guess = window_nats(events), guess_nats(len(task.data.vocabulary.characters))
     of_epoch = snapshot.progress.online_nats
     # The better of both: a hard passage at the end says little.
-    loss = min([*windows[-1:], *([] if of_epoch is None else [of_epoch])], default=guess)
+    losses = [*windows[-1:], *([] if of_epoch is None else [of_epoch])]
+    loss = min(losses) if losses else guess
     frequencies = frequency_nats(task.data.train)
     lowest = verdict.lowest_before(windows, guess, fresh=not task.config.run.init_from)
     if loss < frequencies or verdict.has_risen(loss, lowest):
