@@ -62,7 +62,7 @@ def test_what_is_shown_is_one_row_and_the_run_loads(read, capsys):
     assert "has no held-out part to test on: name a text with --text" in error_of(capsys, evaluate.main, [str(read)])
 
 
-@pytest.mark.parametrize("flags", [(), ("--replay", "2")])
+@pytest.mark.parametrize("flags", [(), pytest.param(("--replay", "2"), marks=pytest.mark.slow)])
 def test_it_goes_on_after_a_signal_with_the_same_bits(read, tmp_path, monkeypatch, flags):
     if flags:
         read = tmp_path / "whole"
