@@ -2,6 +2,7 @@
 
 import io
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxrnn.models import mixture
 from jaxrnn.models.counts import count_model
 from jaxrnn.models.decisions import NUM_PLACES, Known
 from jaxrnn.models.mixed_model import MixedCarry, MixedParams, mixed_model
-from jaxrnn.scoring.evaluation import frozen_evaluation, learning_evaluation
+from jaxrnn.scoring.evaluation import DynamicSettings, frozen_evaluation, rate_evaluation
 from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options, fast_driver, update_many
 from jaxrnn.training.mixed import columns, make_mixture, mixed
 from jaxrnn.training.optimizers import make_optimizer
@@ -78,8 +79,8 @@ def test_networks_are_what_they_are_alone(read, model, params, ids, length):
     found = columns(read(text(ids), length)[1], 3, 2)
     alone = [
         frozen_evaluation(model),
-        learning_evaluation(model, optax.sgd(0.1), length),
-        learning_evaluation(model, make_optimizer("adam", 0.01), length),
+        partial(rate_evaluation(model, DynamicSettings("sgd", (0.1,), length)), rate=0.1),
+        partial(rate_evaluation(model, DynamicSettings("adam", (0.01,), length)), rate=0.01),
     ]
     expected = [np.asarray(evaluate(params, text(ids), jax.random.key(5))) for evaluate in alone]
     assert found.networks.shape == (384, 3)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
@@ -50,18 +49,6 @@ def frozen_pieces(
     for start in range(0, len(streams) - 1, updates):
         state, losses = read_padded(drive, state, streams[start : start + updates + 1], updates, 1)
         yield losses
-
-
-def learning_evaluation(model: Model, optimizer: optax.GradientTransformation, length: int = 1) -> Evaluation:
-    """Make an evaluation that keeps learning: each character is scored BEFORE the update on it. `params` are not changed.
-
-    Args:
-      length: characters in a block, which is scored and then learned from by backpropagation through it.
-    Returns:
-      (params, ids, key) -> nats at each character of the text but the first, like `frozen_evaluation`.
-    Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
-    """
-    return _evaluation(model, online(model, _rule(model, length), optimizer))
 
 
 class DynamicSettings(NamedTuple):
@@ -113,7 +100,12 @@ def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, "
 def rate_evaluation(
     model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None
 ) -> Callable[..., Float[np.ndarray, " read"]]:
-    """Make a function (params, ids, key, rate) -> nats at each character, compiled once for all rates."""
+    """Make a dynamic evaluation, a function (params, ids, key, rate) -> nats at each character, compiled once for all rates.
+
+    Each character is scored BEFORE the update on it, or on its block. `params` are not changed.
+
+    Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
+    """
     learning = optimizers.make_optimizer(optimizer or how.optimizer, how.rates[0])
     return _evaluation(model, online(model, _rule(model, how.length), learning))
 
