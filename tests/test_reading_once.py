@@ -99,12 +99,12 @@ def test_other_programs_take_it(read, tmp_path, capsys, monkeypatch):
     export.main([str(read), "weights.safetensors"])
     evaluate.main([str(read), "--text", "comedie", "--test-characters", "100", "--skip-unknown"])
     assert "all together" in capsys.readouterr().out
-    assert "it reads its text once; start a new run" in error_of_resume(capsys, read)
+    assert "it reads its text once; start a new run" in said_at_resume(capsys, read)
     train.main(["--init-from", str(read), "--text", "comedie", "--max-characters", "2000", "--run-dir", "more"])
     assert "adam at rate 0.002 after every 16 characters" in capsys.readouterr().out
 
 
-def error_of_resume(capsys, run_dir):
+def said_at_resume(capsys, run_dir):
     """What a finished run says when it is to go on."""
     train.main(["--resume", str(run_dir)])
     return capsys.readouterr().out

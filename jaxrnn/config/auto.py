@@ -117,8 +117,8 @@ def is_long(config: Config, num_characters: int) -> bool:
 def choose_hidden_size(minutes: float, num_characters: int) -> int:
     """Choose a hidden size: wider with more time and text.
 
-    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5; no
-    other text was tried.
+    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5.
+    No other text was tried.
     """
     narrow, wide = HIDDEN_SIZES
     return wide if minutes >= MUCH_TIME and num_characters >= MUCH_TEXT else narrow
