@@ -67,7 +67,7 @@ def test_texts_of_any_length_are_read_by_one_program(model, params, ids):
         traces.append(1)
         return learner.update(state, x, y)
 
-    read = evaluation._evaluation(model, learner._replace(update=update))
+    read = evaluation._evaluation(learner._replace(update=update))
     whole = read(params, ids, jax.random.key(5))
     at_first = len(traces)
     for length in (2, 100, 399):

@@ -55,6 +55,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> It
     snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
     with fitting_memory(task.config, run_dir):
         snapshot, writer = yield from learn(task, snapshot, run_dir, received)
+        task.stream.delete()  # a second copy of the training text, which the test does not need
         yield from finish(task, snapshot, writer, received)
 
 

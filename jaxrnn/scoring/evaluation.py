@@ -35,7 +35,7 @@ def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
       (params, ids, key) -> nats at each character of the text but the first. The text is read once from an initial carry
       drawn with the key. The compiled program is kept: call it for many params.
     """
-    read = _evaluation(model, reader(model, () if num_streams == 1 else (num_streams,)))
+    read = _evaluation(reader(model, () if num_streams == 1 else (num_streams,)))
     return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
 
 
@@ -107,7 +107,7 @@ def rate_evaluation(
     Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
     """
     learning = optimizers.make_optimizer(optimizer or how.optimizer, how.rates[0])
-    return _evaluation(model, online(model, _rule(model, how.length), learning))
+    return _evaluation(online(model, _rule(model, how.length), learning))
 
 
 def describe_dynamic(how: DynamicSettings) -> str:
@@ -121,25 +121,17 @@ def _rule(model: Model, length: int) -> Rule:
     return one_step(model) if length == 1 else bptt(model, length)
 
 
-def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
-    length, most, reading = learner.length, max(1, UPDATES_PER_CALL // learner.length), reader(model)
-    drive, drive_rest = fast_driver(learner, most), fast_driver(reading, length)
+def _evaluation(learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
+    most = max(1, UPDATES_PER_CALL // learner.length)
+    drive = fast_driver(learner, most)
 
     def losses(
         params: Params, ids: Integer[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
     ) -> Float[np.ndarray, " read"]:
-        state = learner.begin(params, key)
+        state = copy_arrays(learner.begin(params, key))  # a driver overwrites the state it is given
         if rate is not None:
             state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))
-        end = (len(ids) - 1) // length * length
-        state, of_blocks = read_padded(
-            drive, copy_arrays(state), ids[: end + 1], most, length
-        )  # a driver overwrites the state it is given
-        if end == len(ids) - 1:
-            return of_blocks
-        # The last characters, fewer than a block, need no learning: no character comes after them.
-        rest = reading.begin(state.params, key)._replace(carry=state.carry)
-        return np.concatenate([of_blocks, read_padded(drive_rest, rest, ids[end:], length, 1)[1]])
+        return read_padded(drive, state, ids, most, learner.length)[1]
 
     return losses
 
@@ -147,12 +139,18 @@ def _evaluation(model: Model, learner: Learner) -> Callable[..., Float[np.ndarra
 def read_padded(
     drive: Driver, state: State, ids: Integer[np.ndarray, " characters *streams"], most_updates: int, length: int
 ) -> tuple[State, Float[np.ndarray, "read ..."]]:
-    """Read a text in pieces of one size, the last one padded: a driver is recompiled for every new size."""
+    """Read a text in pieces of one size: a driver is recompiled for every new size.
+
+    Returns:
+      The losses of all characters but the first, and the state. If the characters do not fill the last block, the state has
+      also read the zeros that do; the losses, of weights from before the block, are the same whatever fills it.
+    """
     read, size = [], most_updates * length
     for start in range(0, len(ids) - 1, size):
         piece = ids[start : start + size + 1]  # starts with the last character of the piece before
         filled = np.zeros((size + 1, *ids.shape[1:]), np.int32)  # one program for ids of any type
         filled[: len(piece)] = piece
-        state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), (len(piece) - 1) // length)
-        read.append(losses)
+        num_updates = -(-(len(piece) - 1) // length)
+        state, losses = drive(state._replace(step=jnp.int32(0)), jnp.asarray(filled), num_updates)
+        read.append(losses[: len(piece) - 1])
     return state, np.concatenate(read) if read else np.zeros(0, np.float32)

@@ -46,7 +46,6 @@ class Reader(NamedTuple):
     num_networks: int
     num_counts: int
     learner: Learner
-    rest: Learner  # for the last characters, fewer than a block: no network learns from them
     begin: Callable[[Together | None, Params, RandomKey], State]
 
 
@@ -87,7 +86,6 @@ def make_reader(
         num_networks=len(networks),
         num_counts=len(counts),
         learner=mixed.mixed(model, how.length if how else LENGTH, networks, counts),
-        rest=mixed.mixed(model, 1, (None,) * len(networks), counts),
         begin=begin,
     )
 
@@ -157,13 +155,10 @@ def read_on(
     state = _separate(reader.begin(before, params, key))
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
-    end = max(0, len(ids) - 1) // length * length
     drive = fast_driver(reader.learner, updates)
-    for start in range(0, end, updates * length):
-        state, losses = read_padded(drive, state, ids[start : min(start + updates * length, end) + 1], updates, length)
+    for start in range(0, len(ids) - 1, updates * length):
+        state, losses = read_padded(drive, state, ids[start : start + updates * length + 1], updates, length)
         yield mixed.columns(losses, *members)
-    if end < len(ids) - 1:
-        yield mixed.columns(_read_rest(reader, state, ids[end:]), *members)
 
 
 def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None) -> Evaluation:
@@ -213,11 +208,6 @@ def _separate(state: State) -> State:
     # All on the device of the weights: what is bound to no device at first would be after a call, and be compiled for anew.
     (device,) = jax.tree.leaves(own)[0].devices()
     return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), device)
-
-
-def _read_rest(reader: Reader, state: State, ids: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, "read columns"]:
-    none_learns = state._replace(opt_state=((),) * reader.num_networks)
-    return read_padded(fast_driver(reader.rest, reader.learner.length), none_learns, ids, reader.learner.length, 1)[1]
 
 
 def mean_scores(pieces: list[Columns]) -> Scores:
