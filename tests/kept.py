@@ -7,7 +7,7 @@ import functools
 
 from jaxrnn.config import build
 from jaxrnn.config.trust import imports_of
-from jaxrnn.runs import task
+from jaxrnn.runs import own_text, task
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.training import mixed
 
@@ -35,6 +35,7 @@ def install():
         task: ["make_driver"],
         evaluation: ["reader", "fast_driver", "frozen_evaluation", "rate_evaluation"],
         mixed: ["mixed", "make_mixture"],
+        own_text: ["make_mixture", "mixed_model"],
         together: ["make_counts", "make_counter", "make_reader", "fast_driver"],
     }.items():
         for name in names:

@@ -39,7 +39,7 @@ def trained(few_candidates, tmp_path_factory):
 
 def test_auto_settings_are_resolved_and_saved(trained):
     run = checkpoint.load_run(trained)
-    assert run.config.learning.dropout == choose_dropout(6_000, 8)
+    assert run.config.learning.dropout == choose_dropout(6_000)
     assert run.config.text.validation_fraction == 0.05
     assert run.config.learning.learning_rate == choose_rate(PRESETS["gru"])
     last = metrics(trained)[-1]

@@ -35,7 +35,6 @@ RUNS = {
     "averaged, newest": [*BPTT, "--optimizer", "optax.contrib:schedule_free_adamw"],
     "momo": ["--optimizer", "optax.contrib:momo", "--dynamic-optimizer", "optax:sgd"],
 }
-EACH_RUN = [name if name == "all at once" else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
 TRUSTED = ("own_parts", "optax")
 TRUST = ["--trust", ",".join(TRUSTED)]
 
@@ -61,7 +60,8 @@ def kill_while_it_learns(folder, flags):
     return killed(process)
 
 
-@pytest.mark.parametrize("name", EACH_RUN)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
 def test_a_run_of_own_parts_goes_through_all_programs_and_a_sigkill(own, capsys, name):
     flags = [*SMALL, *RUNS[name]]
     one_by_one = [flag for flag in flags if flag not in ("--updates-per-call", "50")]

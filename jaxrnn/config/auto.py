@@ -5,6 +5,7 @@ import dataclasses
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, resolved
 from jaxrnn.models.cells import TANH_RELU_RATES, takes_dropout
+from jaxrnn.rules import takes_parameter
 
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
 # Of an adaptive optimizer with an update per block, for a text that is read once, in one stream: LSTM and GRU of 256 units on
@@ -13,8 +14,7 @@ READING_RATE = 2e-3
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
 MUCH_TIME = 5.0  # minutes
-LONG_RUN = 2.5, 3_500  # minutes, or updates without --minutes, from which a run on much text is long
-LONG_RUN_DIVISOR = 2  # of the rate of an adaptive optimizer with an update per block
+SHORT_TEXT_DROPOUT = 0.4
 MAX_VALIDATION = 30_000  # characters, if chosen automatically
 MOST_PIECES, LEAST_IN_PIECE = 6, 500  # of the validation part, and characters, if chosen automatically
 
@@ -27,15 +27,17 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     """
     text, model, learning = config.text, config.model, config.learning
     hidden_size = choose_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
-    rate = choose_rate(config, is_long(config, num_characters)) if learning.learning_rate == AUTO else learning.learning_rate
-    dropout = choose_dropout(num_characters, hidden_size) if takes_dropout(parts.find_cell(model.cell)) else 0.0
-    dropout = dropout if learning.dropout == AUTO else learning.dropout
+    rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
+    drops = takes_dropout(parts.find_cell(model.cell)) and takes_parameter(parts.find_rule(learning.rule).make, "dropout")
+    dropout = (choose_dropout(num_characters) if drops else 0.0) if learning.dropout == AUTO else learning.dropout
+    decay = parts.find_optimizer(learning.optimizer).weight_decay
+    decay = decay if learning.weight_decay == AUTO else learning.weight_decay
     validation, pieces = resolve_validation_fraction(config, num_characters), resolve_validation_pieces(config, num_characters)
     return dataclasses.replace(
         config,
         text=dataclasses.replace(text, validation_fraction=validation, validation_pieces=pieces),
         model=dataclasses.replace(model, hidden_size=hidden_size),
-        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
+        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout, weight_decay=decay),
     )
 
 
@@ -48,15 +50,16 @@ def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
     if isinstance(validation, str) and 0 < resolved(begun.text.validation_fraction) <= AUTO_VALIDATION:
         validation = begun.text.validation_fraction
     pieces = begun.text.validation_pieces if text.validation_pieces == AUTO else text.validation_pieces
-    rate, rates = learning.learning_rate, [choose_rate(settings, long) for long in (False, True)]
-    if rate == AUTO:
-        rate = begun.learning.learning_rate if begun.learning.learning_rate in rates else rates[0]
+    rate, chosen = learning.learning_rate, choose_rate(settings)
+    if rate == AUTO:  # an earlier version halved it for long runs
+        rate = begun.learning.learning_rate if begun.learning.learning_rate in (chosen, chosen / 2) else chosen
     dropout = begun.learning.dropout if learning.dropout == AUTO else learning.dropout
+    decay = begun.learning.weight_decay if learning.weight_decay == AUTO else learning.weight_decay
     return dataclasses.replace(
         settings,
         text=dataclasses.replace(text, validation_fraction=validation, validation_pieces=pieces),
         model=dataclasses.replace(model, hidden_size=hidden_size),
-        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout),
+        learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout, weight_decay=decay),
         device=dataclasses.replace(settings.device, num_devices=settings.device.num_devices or begun.device.num_devices),
     )
 
@@ -82,17 +85,13 @@ def resolve_validation_pieces(config: Config, num_characters: int) -> int:
     return max(1, min(MOST_PIECES, num_validation // LEAST_IN_PIECE))
 
 
-def choose_rate(config: Config, long: bool = False) -> float:
+def choose_rate(config: Config) -> float:
     """Choose a learning rate; for the course's network, the course's.
 
     Tested for every cell and optimizer, with updates of one character and of 16 in four streams (`tests/test_suitable.py`).
-    Those of AdamW in blocks are of a GRU on Molière, Austen's novels and the comedy (`experiments/defaults.py`), by the lowest
-    validation loss. In 700 updates or fewer, 0.02 is 0.01 to 0.03 nats better than 0.01, and half of that 0.08 to 0.1 worse. In
-    2,100 updates 0.01 is the best: half of it costs 0.02, and twice diverges on both long texts. In 6,200 updates 0.01 costs
-    0.014 and 0.059 beside 0.005. So no rate up to 0.01 has diverged, and a long run begins with half of that.
-
-    Args:
-      long: whether it is for a long run (`is_long`).
+    Those of AdamW in blocks are of a GRU on Molière, Austen's novels and the comedy (`experiments/defaults.py`). With weight
+    decay, 0.01 is as good as 0.02 in 2,600 updates and better than 0.005 in 6,000. Without, 0.02 diverges in 2,100, and 0.005
+    is better in 6,000.
     """
     model, learning = config.model, config.learning
     optimizer, rule = parts.find_optimizer(learning.optimizer), parts.find_rule(learning.rule)
@@ -100,18 +99,9 @@ def choose_rate(config: Config, long: bool = False) -> float:
     after_character, after_block = ADAPTIVE_RATES if optimizer.is_adaptive else of_sgd
     if optimizer.is_adaptive and learning.counts:
         after_block = READING_RATE
-    elif optimizer.is_adaptive and long:
-        after_block /= LONG_RUN_DIVISOR
     rate = after_character if parts.block_length(config) == 1 else after_block
     noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1
     return rate / optimizer.rate_divisor / noise_divisor / (optimizer.relu_divisor if model.activation == "relu" else 1)
-
-
-def is_long(config: Config, num_characters: int) -> bool:
-    """Return whether a run makes thousands of updates; on little text it does not, because it overfits before."""
-    learning, (long_minutes, long_updates) = config.learning, LONG_RUN
-    updates = learning.epochs * num_characters // (parts.block_length(config) * learning.num_streams)
-    return num_characters >= MUCH_TEXT and (learning.minutes >= long_minutes if learning.minutes else updates >= long_updates)
 
 
 def choose_hidden_size(minutes: float, num_characters: int) -> int:
@@ -124,14 +114,10 @@ def choose_hidden_size(minutes: float, num_characters: int) -> int:
     return wide if minutes >= MUCH_TIME and num_characters >= MUCH_TEXT else narrow
 
 
-def choose_dropout(num_characters: int, hidden_size: int) -> float:
-    """Choose a dropout: more with less text and with wider networks, which overfit sooner.
+def choose_dropout(num_characters: int) -> float:
+    """Choose a dropout: none with much text, where weight decay is enough.
 
-    The best on the comedy's 74,000 characters: 0.4 of 0.2, 0.4 and 0.5. On Molière and Austen's novels, with 256 units in three
-    epochs, 0.2 is 0.016 nats worse than 0.1 (on Austen), and none 0.008 better, by a validation part that is of the same works
-    as the training part (`experiments/defaults.py`). 0.2 for 384 units is from Molière alone.
+    The best on the comedy's 74,000 characters: 0.4 of 0.2, 0.4 and 0.5. On Molière and Austen's novels none is 0.02 nats better
+    than 0.1, once weights decay (`experiments/defaults.py`).
     """
-    if num_characters < MUCH_TEXT:
-        return 0.4
-    of_width = 0.1 if hidden_size < max(HIDDEN_SIZES) else 0.2
-    return of_width if num_characters < 5_000_000 else of_width - 0.1
+    return SHORT_TEXT_DROPOUT if num_characters < MUCH_TEXT else 0.0

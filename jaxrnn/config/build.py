@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths, parts
 from jaxrnn.config.plugins import explain_failures
-from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate
+from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate, resolved_weight_decay
 from jaxrnn.config.trust import imports_of
 from jaxrnn.data import reading
 from jaxrnn.data import text as texts
@@ -152,7 +152,7 @@ def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] =
         kind,
         resolved_rate(config),
         clip_norm=settings.clip_norm,
-        weight_decay=settings.weight_decay,
+        weight_decay=resolved_weight_decay(config),
         cosine_over=ENDLESS if settings.schedule == "cosine" else None,  # the length of the run is not known here
     )
     if counts:

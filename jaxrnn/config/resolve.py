@@ -65,7 +65,7 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
     text, learning, default = origin.text, origin.learning, Config()
     validation = AUTO if text.validation_fraction else 0.0
     pieces = AUTO if text.validation_pieces != 1 else 1
-    dropout = AUTO if learning.dropout else 0.0
+    dropout = AUTO if learning.dropout or learning.weight_decay else 0.0  # none in a run on a long text, whose weights decay
     return dataclasses.replace(
         default,
         text=dataclasses.replace(

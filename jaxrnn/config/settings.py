@@ -85,11 +85,12 @@ class LearningConfig:
     optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer: sgd, momentum, adam, adamw or rmsprop."""
     learning_rate: float | Literal["auto"] = AUTO
-    """Learning rate; auto = one that suits the optimizer, the cell, the rule and the run's length (0.1 for notebook)."""
-    weight_decay: float = 0.0
-    """Weight decay of adamw: each update shrinks the weights by this fraction of the learning rate."""
+    """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for notebook)."""
+    weight_decay: float | Literal["auto"] = 0.0
+    """Weight decay of adamw: each update shrinks the weights by this times the learning rate; auto = 0.1."""
     dropout: float | Literal["auto"] = 0.0
-    """Fraction of hidden units to drop, drawn anew for each character; auto = less dropout for longer texts."""
+    """Fraction of hidden units to drop, drawn anew for each character; auto = 0.4 for a text of under
+    500,000 characters, 0 for a longer one."""
     schedule: Literal["constant", "halving", "cosine"] = "constant"
     """Learning-rate schedule. halving: from the first epoch that improves the validation loss by less than 0.3 %, halve the
     rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end, which
@@ -188,6 +189,7 @@ GATED = Config(
         rule="bptt",
         rule_length=64,
         optimizer="adamw",
+        weight_decay=AUTO,
         schedule="cosine",
         num_streams=32,
         dropout=AUTO,
@@ -241,6 +243,11 @@ def resolved_rate(config: Config) -> float:
 def resolved_dropout(config: Config) -> float:
     """Return the dropout; it must be resolved."""
     return resolved(config.learning.dropout)
+
+
+def resolved_weight_decay(config: Config) -> float:
+    """Return the weight decay; it must be resolved."""
+    return resolved(config.learning.weight_decay)
 
 
 def resolved(value: int | float | str) -> Any:

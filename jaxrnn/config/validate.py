@@ -79,10 +79,11 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
         raise InputError(f"--rule-length goes with --rule {_that_take(RULES, 'length')}; {learning.rule} has none")
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
-    if learning.dropout and not takes_parameter(rule.make, "dropout"):
+    if learning.dropout not in (0, AUTO) and not takes_parameter(rule.make, "dropout"):
         raise InputError(f"--dropout goes with --rule {_that_take(RULES, 'dropout')}; {learning.rule} has none")
-    check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
-    if learning.weight_decay and not takes_parameter(optimizer.make, "weight_decay"):
+    if learning.weight_decay != AUTO:
+        check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
+    if learning.weight_decay not in (0, AUTO) and not takes_parameter(optimizer.make, "weight_decay"):
         known = _that_take(OPTIMIZERS, "weight_decay")
         raise InputError(f"--weight-decay goes with --optimizer {known}; {learning.optimizer} has none")
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
