@@ -77,6 +77,9 @@ def run_program(*leading: str) -> "NoReturn":
     signals.end_at_signals_while_starting()
     starting.show_word()
     from jaxrnn.console import terminal
+    from jaxrnn.runtime import memory
+
+    memory.use_few_heaps()
 
     terminal.reopen_closed_streams()
     signals.end_at_signals()

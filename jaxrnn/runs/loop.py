@@ -31,6 +31,7 @@ from jaxrnn.runs.saving import RunWriter, save, should_save, start_writer, write
 from jaxrnn.runs.task import Task, characters_per_update, characters_read
 from jaxrnn.runs.time_budget import TimeBudget, after_rollback, exclude_time, is_due, is_up, replan, start_budget
 from jaxrnn.runtime import devices
+from jaxrnn.runtime.memory import return_freed_memory
 from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring.sampling import TEMPERATURE, default_prompt, sample
 from jaxrnn.storage import logs
@@ -56,6 +57,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> It
     with fitting_memory(task.config, run_dir):
         snapshot, writer = yield from learn(task, snapshot, run_dir, received)
         task.stream.delete()  # a second copy of the training text, which the test does not need
+        return_freed_memory()
         yield from finish(task, snapshot, writer, received)
 
 

@@ -19,6 +19,7 @@ from jaxrnn.data.text import Parts
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.runs.events import Testing
+from jaxrnn.runtime.memory import return_freed_memory
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, mean_nats
 from jaxrnn.scoring.together import Scores
@@ -32,6 +33,10 @@ COUNTED_PER_SECOND, MIXED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = 200_
 # Characters that are tested, however little time there is, of the training and of the held-out part: so short a text as the
 # comedy is always tested to its end.
 LEAST_CHARACTERS, LEAST_HELDOUT = 100_000, 8_000
+NODES_OF_LONG = 1.5  # for each character that is counted beyond the first 100,000: enough for novels, plays and code
+# With fewer seconds for the test there is time for the candidates of one optimizer only: it wins most often, and the other's
+# program would have to be compiled, too.
+SECONDS_FOR_ALL, IN_A_HURRY = 20.0, ("adam",)
 MOST_TRAINED = 4_000_000  # characters of the training part that are tested, its last ones
 
 Found = TypeVar("Found", "Result", Scores)
@@ -69,7 +74,8 @@ def resolve_dynamic(
         raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
     key = build.make_keys(config.run.seed).evaluation
     most = _most(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
-    return choose_dynamic(model, params, data.validation, key, settings.dynamic_length, most)[0]
+    names = evaluation.CANDIDATES if seconds >= SECONDS_FOR_ALL else IN_A_HURRY
+    return choose_dynamic(model, params, data.validation, key, settings.dynamic_length, most, names)[0]
 
 
 def measure(
@@ -92,16 +98,18 @@ def measure(
     trained = trained[: -(-limits.characters // num_streams) + 1] if limits.characters else trained
     read = evaluation.frozen_pieces(model, params, trained, key)
     train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1, num_streams)))
+    return_freed_memory()  # of what was compiled for the choice above: the trees of counts need as much
     yield Testing("counting", 0, 0)
     most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
     pieces = auto.resolve_validation_pieces(config, data.num_used)
     before = texts.before_heldout(Parts(data.train, data.validation, data.heldout), pieces, most)
     heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
     to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
-    counts = together.make_counts(data.vocabulary.characters, len(before) + to_read)
+    counts = together.make_counts(data.vocabulary.characters, len(before) + to_read, NODES_OF_LONG)
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
     most_mixed = _most(together.MOST_MIXED, MIX_SHARE * limits.seconds, MIXED_PER_SECOND)
     counted = together.read_before(model, counts, before, most_mixed, MIX_SHARE * limits.seconds)
+    return_freed_memory()
     read = together.read_on(reader, params, counted, heldout, key)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
     return Result(mean_nats(train), len(train) * num_streams, len(before), together.mean_scores(of_heldout), how)

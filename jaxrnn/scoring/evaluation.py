@@ -1,7 +1,7 @@
 """Evaluate how well a model predicts a text, with frozen weights or while it keeps learning (dynamic evaluation)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -66,6 +66,7 @@ def choose_dynamic(
     key: RandomKey,
     length: int,
     most: int = MAX_TRIAL_CHARACTERS,
+    names: Collection[str] = CANDIDATES,
 ) -> tuple[DynamicSettings, float]:
     """Choose the best of the `CANDIDATES` on a text; also return its nats per character.
 
@@ -74,10 +75,12 @@ def choose_dynamic(
 
     Args:
       most: characters to read, the last ones of the text.
+      names: the optimizers to try, among those of the candidates; each is compiled.
     """
     recent, found = ids[-most:], []
     fixed = frozen_evaluation(model)(params, recent, key)
-    for name, rates in CANDIDATES.items():
+    for name in names:
+        rates = CANDIDATES[name]
         tried = rate_evaluation(model, DynamicSettings(name, rates, length))
         members = [tried(params, recent, key, rate) for rate in rates]
         found += [

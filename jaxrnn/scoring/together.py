@@ -49,15 +49,16 @@ class Reader(NamedTuple):
     begin: Callable[[Together | None, Params, RandomKey], State]
 
 
-def make_counts(characters: str, num_characters: int) -> tuple[CountModel, ...]:
+def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
     """Make the models that count: after the last characters, and after the last words.
 
     Args:
       characters: the vocabulary; a word is what stands between characters that are neither letters nor digits.
       num_characters: to be counted; the memory follows from it.
+      nodes_of_long: nodes of each tree for each character beyond the first 100,000.
     """
-    needed = NODES_OF_SHORT * min(num_characters, SHORT) + NODES_OF_LONG * max(0, num_characters - SHORT)
-    nodes = min(MOST_NODES, needed) + len(characters) + 2
+    needed = NODES_OF_SHORT * min(num_characters, SHORT) + nodes_of_long * max(0, num_characters - SHORT)
+    nodes = min(MOST_NODES, int(needed)) + len(characters) + 2
     ends_word = np.array([not character.isalnum() for character in characters])
     return (count_model(len(characters), capacity=nodes), count_model(len(characters), WORDS, nodes, begins=ends_word))
 
