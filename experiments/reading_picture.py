@@ -56,7 +56,7 @@ def make_figure(panels: list[Panel]) -> Figure:
             face = "white" if kind == "cited" else colour
             axes.plot(*drawn.T, "o", color=colour, markerfacecolor=face, markersize=7, label=LEGEND[kind])
     seconds = [point.seconds for panel in panels for point in panel.points]
-    all_axes[0].set_xlim(min(seconds) / 2, max(seconds) * 16)  # room for the names on the right
+    all_axes[0].set_xlim(min(seconds) / 2, max(seconds) * 24)  # room for the names on the right
     all_axes[0].set_ylabel("bits per character (lower is better)")
     all_axes[-1].legend(loc="upper right", fontsize=9)
     figure.draw_without_rendering()  # now it is known where points are
