@@ -216,6 +216,14 @@ def test_without_time_the_least_is_tested_and_said(tested, monkeypatch):
     assert found.counted_characters == 1_000  # of 2,800
 
 
+@pytest.mark.parametrize(("seconds", "optimizer"), [(testing.SECONDS_FOR_ALL, "sgd"), (10.0, "adam")])
+def test_in_a_hurry_one_optimizer_is_tried(tested, monkeypatch, seconds, optimizer):
+    monkeypatch.setattr(evaluation, "CANDIDATES", {"sgd": (0.1,), "adam": (1e3,)})  # a rate that loses
+    small, data, model, params = tested
+    small = dataclasses.replace(small, evaluation=settings.EvaluationConfig(dynamic="auto"))
+    assert testing.resolve_dynamic(small, data, model, params, seconds).optimizer == optimizer
+
+
 def test_another_text_is_scored_without_any_before(tested):
     small, data, model, params = tested
     ids, characters = texts.read_ids("comedie", 4_000).ids, data.vocabulary.characters

@@ -74,7 +74,7 @@ def resolve_dynamic(
         raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
     key = build.make_keys(config.run.seed).evaluation
     most = _most(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
-    names = evaluation.CANDIDATES if seconds >= SECONDS_FOR_ALL else IN_A_HURRY
+    names = None if seconds >= SECONDS_FOR_ALL else IN_A_HURRY
     return choose_dynamic(model, params, data.validation, key, settings.dynamic_length, most, names)[0]
 
 

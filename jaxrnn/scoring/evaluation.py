@@ -66,7 +66,7 @@ def choose_dynamic(
     key: RandomKey,
     length: int,
     most: int = MAX_TRIAL_CHARACTERS,
-    names: Collection[str] = CANDIDATES,
+    names: Collection[str] | None = None,
 ) -> tuple[DynamicSettings, float]:
     """Choose the best of the `CANDIDATES` on a text; also return its nats per character.
 
@@ -75,11 +75,11 @@ def choose_dynamic(
 
     Args:
       most: characters to read, the last ones of the text.
-      names: the optimizers to try, among those of the candidates; each is compiled.
+      names: the optimizers to try, each of which is compiled; None = all candidates.
     """
     recent, found = ids[-most:], []
     fixed = frozen_evaluation(model)(params, recent, key)
-    for name in names:
+    for name in names or CANDIDATES:
         rates = CANDIDATES[name]
         tried = rate_evaluation(model, DynamicSettings(name, rates, length))
         members = [tried(params, recent, key, rate) for rate in rates]
