@@ -84,20 +84,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+TRAINED = {
+    "notebook": ["--epochs", "2"],
+    "mikolov2010": ["--num-streams", "2", "--epochs", "20", "--learning-rate", "0.5"],
+}
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A folder in which both presets were trained, once for all processes that run tests."""
+    """A folder in which both presets were trained, once for all processes that run tests; each of two begins with another."""
     shared, before = tmp_path_factory.getbasetemp(), os.getcwd()  # noqa: PTH109
-    if "PYTEST_XDIST_WORKER" in os.environ:  # each of them has a folder inside the common one
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:  # each of them has a folder inside the common one
         shared = shared.parent
     path = shared / "trained"
-    with filelock.FileLock(shared / "trained.lock"):
-        if not path.exists():
-            path.mkdir()
-            os.chdir(path)
-            train.main(["notebook", *SMALL, "--epochs", "2"])
-            train.main(["mikolov2010", *SMALL, "--num-streams", "2", "--epochs", "20", "--learning-rate", "0.5"])
-            os.chdir(before)
+    path.mkdir(exist_ok=True)
+    for preset, flags in sorted(TRAINED.items(), reverse=worker.endswith("1")):
+        with filelock.FileLock(shared / f"{preset}.lock"):
+            if not (path / "runs" / f"{preset}-comedie-0").exists():
+                os.chdir(path)
+                train.main([preset, *SMALL, *flags])
+                os.chdir(before)
     return path
 
 

@@ -39,7 +39,7 @@ def test_a_prompt_that_is_a_flag_needs_an_equals_sign(prompt):
 
 def test_a_text_and_a_folder_may_begin_with_a_dash(folder):
     (folder / "-t.txt").write_text("Il fait nuit. Il fait jour.\n" * 30, encoding="utf-8")
-    train.main([*SMALL, "--text", "-t.txt", "--epochs", "1", "--run-dir", "-r"])
+    train.main([*SMALL, "--text", "-t.txt", "--epochs", "1", "--heldout-fraction", "0", "--run-dir", "-r"])
     assert metrics(folder / "-r")[-1]["event"] == "final"
     assert paths.quote_path(Path("-r")) == "./-r"
 

@@ -62,7 +62,8 @@ def test_new_characters_are_counted_in_english(params, known, said):
 def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsys):
     origin = trained / "runs" / "mikolov2010-comedie-0"
     (folder / "new.txt").write_text("Le prix: 5 € ou 7 $, à débattre.\n" * 30, encoding="utf-8")
-    train.main([*SMALL, "--text", "new.txt", "--init-from", str(origin), "--epochs", "1", "--run-dir", "new"])
+    untested = ["--heldout-fraction", "0", "--validation-fraction", "0.1"]
+    train.main([*SMALL, "--text", "new.txt", "--init-from", str(origin), "--epochs", "1", *untested, "--run-dir", "new"])
     out = capsys.readouterr().out
     run, old = checkpoint.load_run(folder / "new"), checkpoint.load_run(origin)
     new = "".join(sorted(set(run.vocabulary.characters) - set(old.vocabulary.characters)))
