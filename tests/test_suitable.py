@@ -73,12 +73,16 @@ def test_a_resumed_run_keeps_the_rate_of_an_earlier_version():
         assert auto.resolve_auto_as_saved(gru, begun).learning.learning_rate == pytest.approx(kept)
 
 
-@pytest.mark.parametrize(("optimizer", "decay"), [("adamw", 0.1), ("adam", 0.0), ("sgd", 0.0)])
-def test_weights_decay_where_the_optimizer_can(optimizer, decay):
+@pytest.mark.parametrize(("optimizer", "num_streams", "decay"), [
+    ("adamw", 32, 0.1), ("adamw", 64, 0.1), ("adamw", 16, 0.05), ("adam", 32, 0.0), ("sgd", 32, 0.0),
+])  # fmt: skip
+def test_weights_decay_where_the_optimizer_can(optimizer, num_streams, decay):
+    """In proportion to the characters that are read."""
     gru = config.PRESETS["gru"]
-    of_optimizer = dataclasses.replace(gru, learning=dataclasses.replace(gru.learning, optimizer=optimizer))
+    learning = dataclasses.replace(gru.learning, optimizer=optimizer, num_streams=num_streams)
+    of_optimizer = dataclasses.replace(gru, learning=learning)
     chosen = auto.resolve_auto(of_optimizer, 1_000_000)
-    assert chosen.learning.weight_decay == decay
+    assert chosen.learning.weight_decay == pytest.approx(decay)
     for begun_decay in (0.0, 0.1):  # an earlier version had none
         begun = dataclasses.replace(chosen, learning=dataclasses.replace(chosen.learning, weight_decay=begun_decay))
         assert auto.resolve_auto_as_saved(of_optimizer, begun).learning.weight_decay == begun_decay

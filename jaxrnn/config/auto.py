@@ -15,6 +15,7 @@ HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
 MUCH_TIME = 5.0  # minutes
 SHORT_TEXT_DROPOUT = 0.4
+CHARACTERS_PER_DECAY = 2_048  # of an update: for so many the weight decay of an optimizer is meant
 MAX_VALIDATION = 30_000  # characters, if chosen automatically
 MOST_PIECES, LEAST_IN_PIECE = 6, 500  # of the validation part, and characters, if chosen automatically
 
@@ -30,8 +31,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
     drops = takes_dropout(parts.find_cell(model.cell)) and takes_parameter(parts.find_rule(learning.rule).make, "dropout")
     dropout = (choose_dropout(num_characters) if drops else 0.0) if learning.dropout == AUTO else learning.dropout
-    decay = parts.find_optimizer(learning.optimizer).weight_decay
-    decay = decay if learning.weight_decay == AUTO else learning.weight_decay
+    decay = choose_weight_decay(config) if learning.weight_decay == AUTO else learning.weight_decay
     validation, pieces = resolve_validation_fraction(config, num_characters), resolve_validation_pieces(config, num_characters)
     return dataclasses.replace(
         config,
@@ -102,6 +102,13 @@ def choose_rate(config: Config) -> float:
     rate = after_character if parts.block_length(config) == 1 else after_block
     noise_divisor = 10 if rule.is_noisy and not optimizer.is_adaptive else 1
     return rate / optimizer.rate_divisor / noise_divisor / (optimizer.relu_divisor if model.activation == "relu" else 1)
+
+
+def choose_weight_decay(config: Config) -> float:
+    """Choose a weight decay: that of the optimizer, less for updates of fewer characters, which are as many more."""
+    learning = config.learning
+    characters = parts.block_length(config) * learning.num_streams
+    return parts.find_optimizer(learning.optimizer).weight_decay * min(1.0, characters / CHARACTERS_PER_DECAY)
 
 
 def choose_hidden_size(minutes: float, num_characters: int) -> int:

@@ -87,10 +87,11 @@ class LearningConfig:
     learning_rate: float | Literal["auto"] = AUTO
     """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for notebook)."""
     weight_decay: float | Literal["auto"] = 0.0
-    """Weight decay of adamw: each update shrinks the weights by this times the learning rate; auto = 0.1."""
+    """Weight decay of adamw: each update shrinks the weights by this times the learning rate; auto = 0.1 for updates of 2,048
+    characters or more, in proportion less for smaller ones."""
     dropout: float | Literal["auto"] = 0.0
-    """Fraction of hidden units to drop, drawn anew for each character; auto = 0.4 for a text of under
-    500,000 characters, 0 for a longer one."""
+    """Fraction of hidden units to drop, drawn anew for each character; auto = 0.4 for a text of under 500,000 characters, 0 for
+    a longer one."""
     schedule: Literal["constant", "halving", "cosine"] = "constant"
     """Learning-rate schedule. halving: from the first epoch that improves the validation loss by less than 0.3 %, halve the
     rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end, which

@@ -46,7 +46,7 @@ class OptimizerKind(NamedTuple):
     is_adaptive: bool = True
     rate_divisor: int = 1  # of the usual rate of its kind
     relu_divisor: int = 1  # additional, with rectified units
-    weight_decay: float = 0.0  # of `--weight-decay auto`
+    weight_decay: float = 0.0  # of `--weight-decay auto`, for updates of 2,048 characters
     dynamic_rates: tuple[float, ...] = ()  # tried by `--dynamic auto`
     test_params: Callable[[optax.OptState, optax.Params], optax.Params] = schedule_free_params  # the weights to test with
 
