@@ -82,6 +82,17 @@ def test_before_a_text_all_is_counted_and_its_end_is_mixed(ids, size, most_mixed
     assert int(known.mixture.num_read) == mixed
 
 
+@pytest.mark.parametrize(("least", "mixed"), [(1_000, 64), (33, 48), (17, 32), (0, 0)])
+def test_without_time_counts_are_mixed_over_the_least_of_the_text(ids, monkeypatch, least, mixed):
+    monkeypatch.setattr(together, "MIXED_PER_CALL", 16)
+    monkeypatch.setattr(together, "LEAST_MIXED", least)
+    known = together.read_before(MODEL, COUNTS, ids[:65], seconds=0.0)
+    assert int(known.mixture.num_read) == mixed
+    assert [int(counts.nodes[0, TOTAL]) for counts in known.counts] == [
+        int(counts.nodes[0, TOTAL]) for counts in together.read_before(MODEL, COUNTS, ids[:65]).counts
+    ]
+
+
 @pytest.mark.parametrize("size", [0, 1])
 def test_before_a_text_there_can_be_nothing(readers, params, ids, size):
     """One character can be counted; that it was there changes what the counts say of the next ones."""

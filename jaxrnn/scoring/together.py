@@ -28,6 +28,7 @@ SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
 MOST_COUNTED = 2_000_000
 # Characters before the text that is scored over which counts learn what they are worth, and that are read in a call, in blocks.
 MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
+LEAST_MIXED = 70_000  # of these, however little time there is: what so short a text as the comedy shows is no matter of speed
 
 
 class Scores(NamedTuple):
@@ -102,7 +103,7 @@ def read_before(
 
     Args:
       most_mixed: how many these are.
-      seconds: for learning what counts are worth; what is left is only counted.
+      seconds: for learning what counts are worth from more than `LEAST_MIXED` characters; what is left is only counted.
     """
     size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
@@ -112,7 +113,8 @@ def read_before(
     memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
     state, updates = _separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
     drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
-    while last < len(ids) - 1 and time.perf_counter() < until:
+    first = last
+    while last < len(ids) - 1 and (last - first < LEAST_MIXED or time.perf_counter() < until):
         state, _ = read_padded(drive, state, ids[last : last + MIXED_PER_CALL + 1], updates, LENGTH)
         last = min(last + MIXED_PER_CALL, len(ids) - 1)
     memory = state.memory
