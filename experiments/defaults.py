@@ -36,8 +36,8 @@ too, as if there were no more, and its loss on the last tenth of them is that of
         weight decay 0.1                       1.130   1.213
         weight decay 0.1, no dropout           1.106   1.188
 
-- Weight decay helps a GRU on both long texts, and makes dropout superfluous there; without it no dropout is worse than 0.1 (1.220). It
-  is flat around its best: 0.05 gives 1.187, 0.2 1.198, 0.5 (with dropout) 1.278.
+- Weight decay helps a GRU on both long texts, and makes dropout superfluous there; without it no dropout is worse than 0.1
+  (1.220). It is flat around its best: 0.05 gives 1.187, 0.2 1.198, 0.5 (with dropout) 1.278.
 - With it the rate matters less: 0.02 does not diverge and gives 1.183, too, and in 9 epochs 0.01 (1.143) is better than 0.005
   (1.166), where without it the validation loss rises from 1.325 to 1.374 before the rate falls. So `auto` is 0.01 for all.
 - The comedy gains nothing by 0.1 that its seeds do not explain, and 0.03 by 0.5. It keeps its dropout: 0.4 is the best of 0.2
