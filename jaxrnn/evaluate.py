@@ -113,7 +113,8 @@ def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
 def _own_text(
     run: checkpoint.SavedRun, config: Config, data: Data, params: Params, how: DynamicSettings, options: EvaluateConfig
 ) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
-    found = run_to_end(testing.measure(config, data, run.model, params, how, TestLimits(options.test_characters)))
+    limits, expected = TestLimits(options.test_characters), run.snapshot.progress.best_nats
+    found = run_to_end(testing.measure(config, data, run.model, params, how, limits, expected))
     of_parts = testing.describe_parts(config.learning.num_streams, data, found)
     names = ("train_nats", "heldout_nats", "heldout_dynamic_nats", "heldout_counts_nats", "heldout_mixed_nats")
     numbers = dict(zip(names, (found.train_nats, *found.scores[1:]), strict=True))
@@ -138,7 +139,8 @@ def _other_text(
         raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
     if 0 < options.test_characters < len(ids) - 1:
         ids, name = ids[: options.test_characters + 1], f"{name}, its first {pluralize(options.test_characters, 'character')}"
-    scores = run_to_end(testing.score(run.config, run.vocabulary.characters, run.model, params, ids, how))
+    expected = run.snapshot.progress.best_nats
+    scores = run_to_end(testing.score(run.config, run.vocabulary.characters, run.model, params, ids, how, expected))
     numbers = {
         "frozen_nats": (scores.frozen_nats, f"{name}, weights frozen"),
         "dynamic_nats": (scores.dynamic_nats, f"{name}, dynamic: {describe_dynamic(how)}"),

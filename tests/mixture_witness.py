@@ -44,8 +44,9 @@ class Witness:
         self.selections = ["previous", *counting]
         self.rows, self.last_rows, self.refined, self.worth = {}, {}, {}, {}
         self.parts = [g for g in range(3) if (GROUPS[g] <= group).all() and (GROUPS[g] != group).any()]  # mixtures of some
-        others = [*(("mixture", g) for g in self.parts), *self.members]
-        self.trust = {"mixture": 0.5} | dict.fromkeys(others, 0.5 / len(others))
+        of_models = (1 if self.parts else 2) / 3 / len(self.members)
+        of_parts = {("mixture", g): 1 / 3 / len(self.parts) for g in self.parts}
+        self.trust = {"mixture": 1 / 3} | of_parts | dict.fromkeys(self.members, of_models)
         self.num_read, self.num_networks = 0, len(networks)
 
     def inputs(self, log_ps, sides, last_side):

@@ -76,10 +76,11 @@ def test_counts_go_on_from_the_text_before(readers, read, params, ids):
 @pytest.mark.parametrize(("size", "most_mixed", "mixed"), [(65, 1_000, 64), (60, 1_000, 48), (60, 20, 16), (60, 3, 0)])
 def test_before_a_text_all_is_counted_and_its_end_is_mixed(ids, size, most_mixed, mixed):
     known = together.read_before(MODEL, COUNTS, ids[:size], most_mixed)
-    states, _, mixture, _ = mix_counts_alone(ids[:size], COUNTS, mixed)
-    jax.tree.map(np.testing.assert_array_equal, known.counts, states)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), known.mixture, mixture)
-    assert int(known.mixture.num_read) == mixed
+    states, _, mixture, nats = mix_counts_alone(ids[:size], COUNTS, mixed)
+    jax.tree.map(np.testing.assert_array_equal, known.memory.counts, states)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), known.memory.mixture, mixture)
+    assert int(known.memory.mixture.num_read) == mixed
+    np.testing.assert_allclose(known.nats, nats[mixed // 2 :].mean() if mixed else np.inf, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("least", "mixed"), [(1_000, 64), (33, 48), (17, 32), (0, 0)])
@@ -87,9 +88,9 @@ def test_without_time_counts_are_mixed_over_the_least_of_the_text(ids, monkeypat
     monkeypatch.setattr(together, "MIXED_PER_CALL", 16)
     monkeypatch.setattr(together, "LEAST_MIXED", least)
     known = together.read_before(MODEL, COUNTS, ids[:65], seconds=0.0)
-    assert int(known.mixture.num_read) == mixed
-    assert [int(counts.nodes[0, TOTAL]) for counts in known.counts] == [
-        int(counts.nodes[0, TOTAL]) for counts in together.read_before(MODEL, COUNTS, ids[:65]).counts
+    assert int(known.memory.mixture.num_read) == mixed
+    assert [int(counts.nodes[0, TOTAL]) for counts in known.memory.counts] == [
+        int(counts.nodes[0, TOTAL]) for counts in together.read_before(MODEL, COUNTS, ids[:65]).memory.counts
     ]
 
 
@@ -98,10 +99,10 @@ def test_before_a_text_there_can_be_nothing(readers, params, ids, size):
     """One character can be counted; that it was there changes what the counts say of the next ones."""
     known, new = (
         together.read_before(MODEL, COUNTS, ids[:size]),
-        together.make_reader(MODEL, None, COUNTS).begin(None, {}, jax.random.key(0)).memory,
+        together.make_reader(MODEL, None, COUNTS).begin(None, {}, jax.random.key(0), math.nan).memory,
     )
-    jax.tree.map(np.testing.assert_array_equal, known.mixture, new.mixture)
-    assert [int(counts.nodes[0, TOTAL]) for counts in known.counts] == [size, size]
+    jax.tree.map(np.testing.assert_array_equal, known.memory.mixture, new.mixture)
+    assert [int(counts.nodes[0, TOTAL]) for counts in known.memory.counts] == [size, size]
     found = joined(list(together.read_on(readers[HOW[16]], params, known, ids[:60], jax.random.key(KEY))))
     without = joined(read_all(readers[HOW[16]], params, ids[:60]))
     np.testing.assert_array_equal(found.networks, without.networks)
@@ -166,8 +167,8 @@ def tested():
     return small, data, model, model.init(jax.random.key(7))
 
 
-def measuring(small, data, model, params, characters=0, seconds=math.inf):
-    return testing.measure(small, data, model, params, FIXED, testing.TestLimits(characters, seconds))
+def measuring(small, data, model, params, characters=0, seconds=math.inf, expected=None):
+    return testing.measure(small, data, model, params, FIXED, testing.TestLimits(characters, seconds), expected)
 
 
 def noted(test):
@@ -244,3 +245,33 @@ def test_another_text_is_scored_without_any_before(tested):
     expected = together.mean_scores(list(together.read_on(reader, params, None, ids, key)))
     assert scores == pytest.approx(expected, rel=1e-6)
     assert scores.num_characters == 3_999
+
+
+@pytest.mark.parametrize("characters", [60, 200, 1_199])
+def test_a_network_that_is_known_to_have_learned_nothing_costs_little(tested, characters):
+    scores, unknown = (
+        testing.run_to_end(measuring(*tested, characters=characters, expected=nats)).scores for nats in (4.0, None)
+    )
+    assert scores.frozen_nats > scores.counts_nats + 1
+    assert scores.mixed_nats <= scores.counts_nats + 0.01
+    assert scores.mixed_nats < unknown.mixed_nats
+
+
+def test_of_another_text_counts_know_nothing_yet(tested):
+    small, data, model, params = tested
+    scores = [
+        testing.run_to_end(testing.score(small, data.vocabulary.characters, model, params, data.heldout[:100], FIXED, nats))
+        for nats in (1.0, None)
+    ]
+    assert scores[0].counts_nats == scores[1].counts_nats
+    assert abs(scores[0].mixed_nats - scores[0].frozen_nats) < abs(scores[1].mixed_nats - scores[1].frozen_nats)
+
+
+@pytest.mark.parametrize(("nats", "counts_nats", "least", "most"), [
+    (math.nan, 1.0, 0.5, 0.5), (1.2, 1.2, 0.5, 0.5), (1.0, 1.2, 0.7, 0.8), (1.2, 1.0, 0.2, 0.3), (3.5, 2.0, 0.0, 0.02),
+    (1.3, math.inf, 0.98, 1.0), (math.inf, 1.0, 0.0, 0.02), (1e9, 1.0, 0.0, 0.02),
+])  # fmt: skip
+def test_network_and_counts_share_the_mixture_at_first_as_well_as_they_predict(nats, counts_nats, least, most):
+    share = together._share_of_network(nats, counts_nats)
+    assert 0 < share < 1
+    assert least - 1e-9 <= share <= most + 1e-9

@@ -10,7 +10,7 @@ What several such selections give is mixed once more, and corrected by how often
 A character's probability is the product over its decisions, so that those of all characters sum to 1.
 
 Behind each mixture stands a linear one, of it, of each of its models and of the mixtures of some of them, which costs little
-and finds out if one of these is better.
+and finds out if one of these is better (`linear_mixture`).
 
 Source: Mahoney (2005), "Adaptive weighing of context models for lossless data compression", Florida Tech CS-2005-16.
 """
@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrnn.models import decisions
 from jaxrnn.models.binary_code import BinaryCode
 from jaxrnn.models.decisions import NEVER, Decisions, Known, log_known
+from jaxrnn.models.linear_mixture import learn_trust, mix_linearly, start_trust
 from jaxrnn.models.scalar_loops import as_one_kernel, get_row, put_row
 
 # The weights' learning rate, with counts among the models and without, and how many times higher it is at first, falling over
@@ -35,10 +36,7 @@ RATE, RATE_OF_NETWORKS, FIRST_RATES, CHARACTERS_TO_SETTLE = 0.002, 0.005, 5.0, 2
 COUNT_RATE = 0.01  # of what counts are worth
 REFINING_RATE = 0.03
 REFINED_ODDS, NUM_REFINED = 8.0, 33  # log odds are refined between -8 and 8, in steps of a half
-LOG_SHARE = np.float32(np.log(1e-4))  # of the linear mixture: what each of its weights keeps
 LEAST, LEAST_WORTH, MOST_ODDS = 1e-6, 1e-4, 18.0  # bounds: of a probability, of what counts are worth, of log odds
-LOWEST = -15.0  # log probability from which the linear mixture learns
-SHARE_OF_NETWORKS = 0.5  # of the weights, where networks join what counts have learned
 
 
 class Mixture(NamedTuple):
@@ -64,8 +62,8 @@ class _Kind(NamedTuple):
 class MixtureModel(NamedTuple):
     """The pure functions of a mixture."""
 
-    init: Callable[[], Mixture]  # equal weights, and half of the trust for the mixture
-    join: Callable[[Mixture], Mixture]  # add networks to a mixture of the counts alone, and read at the first rate again
+    init: Callable[[], Mixture]  # equal weights
+    join: Callable[..., Mixture]  # (mixture, share): add networks to a mixture of counts alone, with such a share of the weight
     learn: Callable[..., tuple[Mixture, Float[Array, "time mixtures"]]]
     predict: Callable[..., Float[Array, "mixtures vocab"]]
 
@@ -101,32 +99,23 @@ def _init(kind: _Kind) -> Mixture:
         last_weights=jnp.asarray(np.tile(last, (max(1, len(kind.code.lengths) - 1), 1, 1))),
         refined=(refined,) * decisions.NUM_REFINEMENTS,
         worth=(jnp.asarray(decisions.worth_of_counts()),) * sum(kind.num_contexts),
-        log_trust=jnp.asarray(_start_trust(kind)),
+        log_trust=start_trust(kind.groups, _is_network(kind), jnp.float32(0.5)),
         before=jnp.int32(0),
         num_read=jnp.int32(0),
     )
 
 
-def _start_trust(kind: _Kind) -> Float[np.ndarray, "mixtures experts"]:
-    """Give half of a linear mixture's trust to its own mixture, and the rest to its models and to mixtures of some of them."""
-    is_part = (kind.groups[None] <= kind.groups[:, None]).all(axis=2) & ~np.eye(len(kind.groups), dtype=bool)
-    others = np.concatenate([is_part, kind.groups], axis=1)
-    trust = 0.5 * others / others.sum(axis=1, keepdims=True)
-    trust[:, : len(kind.groups)] += 0.5 * np.eye(len(kind.groups))
-    return np.log(trust, out=np.full(trust.shape, -np.inf), where=trust > 0).astype(np.float32)
-
-
-def _join(kind: _Kind, learned: Mixture) -> Mixture:
-    new, num_networks = _init(kind), kind.groups.shape[1] - len(kind.num_contexts)
+def _join(kind: _Kind, learned: Mixture, share_of_networks: Float[Array, ""]) -> Mixture:
+    new, num_networks = _init(kind), _num_networks(kind)
     has_networks, has_counts = kind.groups[:, :num_networks].any(axis=1), kind.groups[:, num_networks:].any(axis=1)
-    kept = np.where(has_counts, np.where(has_networks, 1 - SHARE_OF_NETWORKS, 1), 0).astype(np.float32)
-    of_networks = np.zeros(_takes(kind).shape, np.float32)
-    of_networks[:, 1 : 1 + num_networks] = (1 - kept[:, None]) / max(1, num_networks)
+    kept = jnp.where(has_counts, jnp.where(has_networks, 1 - share_of_networks, 1), 0).astype(jnp.float32)
+    at_networks = np.isin(np.arange(_takes(kind).shape[1]), np.arange(1, 1 + num_networks)) & jnp.asarray(has_networks)[:, None]
+    of_networks = jnp.where(at_networks, ((1 - kept) / max(1, num_networks))[:, None], 0)
 
     def joined(old: Array) -> Array:
         nothing = jnp.zeros((*old.shape[:2], num_networks), old.dtype)
         spread = jnp.concatenate([old[..., :1], nothing, old[..., 1:]], axis=-1)
-        return jnp.asarray(kept)[None, :, None] * spread + of_networks[None]
+        return kept[None, :, None] * spread + of_networks[None]
 
     of_counts, only_counts = jnp.asarray(has_counts)[None, :, None], jnp.asarray(has_counts & ~has_networks)[:, None]
     own = jnp.where(np.eye(len(kept), dtype=bool), learned.log_trust[0, 0], -jnp.inf)
@@ -137,26 +126,32 @@ def _join(kind: _Kind, learned: Mixture) -> Mixture:
         last_weights=jnp.where(of_counts, learned.last_weights, new.last_weights),
         refined=tuple(jnp.where(of_counts, old, fresh) for old, fresh in zip(learned.refined, new.refined, strict=True)),
         worth=learned.worth,
-        log_trust=jnp.where(only_counts, trust, new.log_trust),
+        log_trust=jnp.where(only_counts, trust, start_trust(kind.groups, _is_network(kind), share_of_networks)),
         before=learned.before,
     )
 
 
+def _num_networks(kind: _Kind) -> int:
+    return kind.groups.shape[1] - len(kind.num_contexts)
+
+
+def _is_network(kind: _Kind) -> Bool[np.ndarray, " models"]:
+    return np.arange(kind.groups.shape[1]) < _num_networks(kind)
+
+
 def _takes(kind: _Kind) -> Bool[np.ndarray, "mixtures inputs"]:
     """Mark the inputs that each mixture takes: those of its own models, and the bias."""
-    num_networks = kind.groups.shape[1] - len(kind.num_contexts)
-    of_contexts = np.repeat(kind.groups[:, num_networks:], kind.num_contexts, axis=1)
+    of_contexts = np.repeat(kind.groups[:, _num_networks(kind) :], kind.num_contexts, axis=1)
     return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups, of_contexts, of_contexts], axis=1)
 
 
 def _selects(kind: _Kind) -> Bool[np.ndarray, "mixtures selections"]:
     """Mark the selections of weights that each mixture uses: by the previous character, and by contexts of its own models."""
-    num_networks = kind.groups.shape[1] - len(kind.num_contexts)
-    return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups[:, num_networks:]], axis=1)
+    return np.concatenate([np.ones((len(kind.groups), 1), bool), kind.groups[:, _num_networks(kind) :]], axis=1)
 
 
 def _rates(kind: _Kind) -> Float[np.ndarray, " mixtures"]:
-    has_counts = kind.groups[:, kind.groups.shape[1] - len(kind.num_contexts) :].any(axis=1)
+    has_counts = kind.groups[:, _num_networks(kind) :].any(axis=1)
     return np.where(has_counts, np.float32(RATE), np.float32(RATE_OF_NETWORKS))
 
 
@@ -198,8 +193,10 @@ def _learn_characters(
 
         start = (jnp.int32(0), state, jnp.zeros(num_mixtures, jnp.float32))
         _, state, log_p = jax.lax.while_loop(lambda loop: loop[0] < length, decide, start)
-        state, of_character = _learn_trust(state, log_p, get_row(of_models, t))
-        return t + 1, state._replace(num_read=state.num_read + 1), put_row(nats, of_character, t)
+        experts = jnp.concatenate([log_p, get_row(of_models, t)])
+        nats = put_row(nats, -mix_linearly(state.log_trust, experts), t)
+        trust = learn_trust(state.log_trust, experts)
+        return t + 1, state._replace(log_trust=trust, num_read=state.num_read + 1), nats
 
     start = (jnp.int32(0), state, jnp.zeros((time, num_mixtures), jnp.float32))
     _, state, nats = jax.lax.while_loop(lambda loop: loop[0] < time, read_character, start)
@@ -271,18 +268,7 @@ def _predict(kind: _Kind, state: Mixture, known: Known, characters: Int[Array, "
     is_taken = np.arange(kind.code.bits.shape[1])[None] < kind.code.lengths[:, None]
     mixed = jnp.where(jnp.asarray(is_taken)[:, :, None], log_sides, 0).sum(axis=1).T
     experts = jnp.concatenate([mixed, log_known(known.log_ps)])
-    return jax.nn.logsumexp(state.log_trust[:, :, None] + experts[None], axis=1)
-
-
-def _learn_trust(
-    state: Mixture, log_p: Float[Array, " mixtures"], of_models: Float[Array, " models"]
-) -> tuple[Mixture, Float[Array, " mixtures"]]:
-    """Mix linearly: nats of a character; then learn by Bayes whom to trust, with a share that each keeps."""
-    experts = jnp.concatenate([log_p, of_models])[None]
-    trust = jax.nn.log_softmax(state.log_trust + jnp.maximum(experts, LOWEST))
-    shared = jnp.where(state.log_trust > -jnp.inf, LOG_SHARE, -jnp.inf)
-    learned = state._replace(log_trust=jax.nn.log_softmax(jnp.logaddexp(trust, shared)))
-    return learned, -jax.nn.logsumexp(state.log_trust + experts, axis=1)
+    return mix_linearly(state.log_trust, experts)
 
 
 def _nearness(odds: Float[Array, " mixtures"]) -> Float[Array, "mixtures odds"]:

@@ -121,7 +121,8 @@ def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any
     # With a validation part the best weights are known, and they are what a user wants.
     validated = task.data.validation.size > 0
     params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
-    return testing.measure(task.config, task.data, task.model, params, None, test_limits(task, events))
+    limits, expected = test_limits(task, events), snapshot.progress.best_nats
+    return testing.measure(task.config, task.data, task.model, params, None, limits, expected)
 
 
 def test_limits(task: Task, events: Sequence[Mapping[str, Any]]) -> TestLimits:

@@ -85,11 +85,13 @@ def measure(
     params: Params,
     how: DynamicSettings | None,
     limits: TestLimits,
+    expected_nats: float | None = None,
 ) -> Generator[Testing, None, Result]:
     """Test on the training part, weights frozen, and on the held-out part, read once by network and counts together.
 
     Args:
       how: the settings of dynamic evaluation; None = choose them as the settings say.
+      expected_nats: of the network on such text, if that is known: validation loss, for example.
     """
     begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
     how = how or resolve_dynamic(config, data, model, params, limits.seconds)
@@ -110,7 +112,7 @@ def measure(
     most_mixed = _most(together.MOST_MIXED, MIX_SHARE * limits.seconds, MIXED_PER_SECOND)
     counted = together.read_before(model, counts, before, most_mixed, MIX_SHARE * limits.seconds)
     return_freed_memory()
-    read = together.read_on(reader, params, counted, heldout, key)
+    read = together.read_on(reader, params, counted, heldout, key, _or_nan(expected_nats))
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
     return Result(mean_nats(train), len(train) * num_streams, len(before), together.mean_scores(of_heldout), how)
 
@@ -141,12 +143,23 @@ def describe_parts(num_streams: int, data: Data, result: Result) -> dict[str, st
 
 
 def score(
-    config: Config, characters: str, model: Model, params: Params, ids: np.ndarray, how: DynamicSettings
+    config: Config,
+    characters: str,
+    model: Model,
+    params: Params,
+    ids: np.ndarray,
+    how: DynamicSettings,
+    expected_nats: float | None = None,
 ) -> Generator[Testing, None, Scores]:
-    """Score another text, of which nothing was read before."""
+    """Score another text, of which nothing was read before.
+
+    Args:
+      expected_nats: of the network on text like that on which it was trained, if that is known.
+    """
     counts = together.make_counts(characters, len(ids))
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
-    pieces = together.read_on(reader, params, None, ids, build.make_keys(config.run.seed).evaluation)
+    key = build.make_keys(config.run.seed).evaluation
+    pieces = together.read_on(reader, params, None, ids, key, _or_nan(expected_nats))
     read = yield from _read_until(pieces, math.inf, "text", len(ids) - 1)
     return together.mean_scores(read)
 
@@ -168,6 +181,10 @@ def _read_until(
         if time.perf_counter() > until and num_read >= least:
             break
     return read
+
+
+def _or_nan(nats: float | None) -> float:
+    return math.nan if nats is None else nats
 
 
 def _most(characters: int, seconds: float, per_second: int) -> int:

@@ -30,6 +30,8 @@ MOST_COUNTED = 2_000_000
 MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
 LEAST_MIXED = 70_000  # of these, however little time there is: what so short a text as the comedy shows is no matter of speed
 
+NATS_TO_TRUST = 0.2  # by which network or counts must be better to get almost three quarters of the first weight
+
 
 class Scores(NamedTuple):
     """Nats per character of a text, each character scored before anything learns from it."""
@@ -41,13 +43,20 @@ class Scores(NamedTuple):
     mixed_nats: float  # network and counts
 
 
+class Before(NamedTuple):
+    """What was counted before a text is read."""
+
+    memory: Together
+    nats: float  # of the counts, per character of the last half of what they mixed; infinite if that is nothing
+
+
 class Reader(NamedTuple):
     """The compiled programs that read together, and what they need to begin."""
 
     num_networks: int
     num_counts: int
     learner: Learner
-    begin: Callable[[Together | None, Params, RandomKey], State]
+    begin: Callable[[Before | None, Params, RandomKey, float], State]  # see `read_on`
 
 
 def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
@@ -77,11 +86,10 @@ def make_reader(
     networks = (None, *learning) if how else ()
     mixture = mixed.make_mixture(num_characters(model), len(networks), counts)
 
-    def begin(before: Together | None, params: Params, key: RandomKey) -> State:
-        if before is None:
-            memory = Together(_plant(counts), jax.jit(mixture.init)(), jnp.bool_(False))
-        else:
-            memory = before._replace(mixture=jax.jit(mixture.join)(before.mixture))
+    def begin(before: Before | None, params: Params, key: RandomKey, nats: float) -> State:
+        before = before or read_before(model, counts, np.zeros(0, np.int32))
+        share = _share_of_network(nats, min(before.nats, math.log(num_characters(model))))
+        memory = before.memory._replace(mixture=jax.jit(mixture.join)(before.memory.mixture, jnp.float32(share)))
         return mixed.begin_with(model, networks, memory, params, key)
 
     return Reader(
@@ -98,7 +106,7 @@ def read_before(
     ids: Integer[np.ndarray, " characters"],
     most_mixed: int = MOST_MIXED,
     seconds: float = math.inf,
-) -> Together:
+) -> Before:
     """Count a text; over its last characters, learn what the counts are worth, too, which takes several times as long.
 
     Args:
@@ -109,17 +117,19 @@ def read_before(
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
     count, last = make_counter(counts), len(ids) - max(0, size) - 1
     if size <= 0:
-        return Together(count(_plant(counts), ids), mixture, jnp.bool_(False))
+        return Before(Together(count(_plant(counts), ids), mixture, jnp.bool_(False)), math.inf)
     memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
     state, updates = _separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
     drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
-    first = last
+    first, nats = last, np.zeros(0, np.float32)
     while last < len(ids) - 1 and (last - first < LEAST_MIXED or time.perf_counter() < until):
-        state, _ = read_padded(drive, state, ids[last : last + MIXED_PER_CALL + 1], updates, LENGTH)
+        state, losses = read_padded(drive, state, ids[last : last + MIXED_PER_CALL + 1], updates, LENGTH)
+        nats = np.concatenate([nats, mixed.columns(losses, 0, len(counts)).of_counts])
         last = min(last + MIXED_PER_CALL, len(ids) - 1)
     memory = state.memory
     # What was mixed has counted up to `last`; without any of it, nothing of that character.
-    return memory._replace(counts=count(memory.counts, ids[last + int(memory.started) :]))
+    memory = memory._replace(counts=count(memory.counts, ids[last + int(memory.started) :]))
+    return Before(memory, float(nats[len(nats) // 2 :].mean()) if nats.size else math.inf)
 
 
 def make_counter(
@@ -148,14 +158,21 @@ def make_counter(
 
 
 def read_on(
-    reader: Reader, params: Params, before: Together | None, ids: Integer[np.ndarray, " scored"], key: RandomKey
+    reader: Reader,
+    params: Params,
+    before: Before | None,
+    ids: Integer[np.ndarray, " scored"],
+    key: RandomKey,
+    nats: float = math.nan,
 ) -> Iterator[Columns]:
     """Read a text once, and yield the nats of its next characters; the first one is scored by none.
 
     Args:
       before: what was counted in the text before it (`read_before`); used up. None = nothing.
+      nats: of the network, per character of such a text: the better it is than the counts, the larger is its first share of the
+        mixture. NaN = not known.
     """
-    state = _separate(reader.begin(before, params, key))
+    state = _separate(reader.begin(before, params, key, nats))
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     drive = fast_driver(reader.learner, updates)
@@ -185,7 +202,7 @@ def learn_to_mix(
     model: Model,
     params: Params,
     counts: tuple[CountModel, ...],
-    before: Together,
+    before: Before,
     ids: Integer[np.ndarray, " characters"],
     key: RandomKey,
 ) -> Together:
@@ -194,10 +211,18 @@ def learn_to_mix(
     Args:
       before: what was counted in the text before it (`read_before`); used up.
     """
-    mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.mixture)
+    mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
     learner = mixed.mixed(model, 1, (None,), counts)
-    state = _separate(mixed.begin_with(model, (None,), before._replace(mixture=mixture), params, key))
+    state = _separate(mixed.begin_with(model, (None,), before.memory._replace(mixture=mixture), params, key))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
+
+
+def _share_of_network(nats: float, counts_nats: float) -> float:
+    """Share the first weight between network and counts: half each if they predict equally well, or if nobody knows."""
+    if math.isnan(nats):
+        return 0.5
+    advantage = (counts_nats - nats) / NATS_TO_TRUST
+    return 0.01 + 0.98 / (1 + math.exp(-max(-50.0, min(50.0, advantage))))
 
 
 def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:

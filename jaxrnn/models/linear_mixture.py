@@ -1,0 +1,59 @@
+"""Mix predictions linearly, and learn by Bayes' rule which of them to trust.
+
+The experts of a mixture are itself, the mixtures of some of its models, and these models.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+LOG_SHARE = np.float32(np.log(1e-4))  # what each expert keeps
+LOWEST = -15.0  # log probability from which experts are judged
+
+
+def start_trust(
+    groups: Bool[np.ndarray, "mixtures models"],
+    is_network: Bool[np.ndarray, " models"],
+    share_of_networks: Float[Array, ""],
+) -> Float[Array, "mixtures experts"]:
+    """Trust each mixture with a third at first; the rest goes to the mixtures of some of its models, and to these models.
+
+    What is trusted with a share s costs at most -ln s nats in all if it is the best.
+
+    Args:
+      groups: which models each mixture is of.
+      share_of_networks: of what mixtures of some of the models get, and of what models get.
+    Returns:
+      Log trust; experts are the mixtures, then the models.
+    """
+    is_part = (groups[None] <= groups[:, None]).all(axis=2) & ~np.eye(len(groups), dtype=bool)
+    has_networks = (groups & is_network).any(axis=1)
+    of_parts = jnp.where(is_part, jnp.where(has_networks, share_of_networks, 1 - share_of_networks), 0)
+    networks, counts = (_spread(jnp.asarray(groups & side, jnp.float32)) for side in (is_network, ~is_network))
+    of_models = share_of_networks * networks + (1 - share_of_networks) * counts
+    others = _spread(jnp.concatenate([_spread(of_parts), _spread(of_models)], axis=1))
+    itself = jnp.eye(len(groups), sum(groups.shape), dtype=jnp.float32)
+    return jnp.log((itself + 2 * others) / 3)
+
+
+def mix_linearly(
+    log_trust: Float[Array, "mixtures experts"], log_ps: Float[Array, "experts ..."]
+) -> Float[Array, "mixtures ..."]:
+    """Mix log probabilities of any characters."""
+    return jax.nn.logsumexp(log_trust.reshape(*log_trust.shape, *[1] * (log_ps.ndim - 1)) + log_ps[None], axis=1)
+
+
+def learn_trust(
+    log_trust: Float[Array, "mixtures experts"], log_ps: Float[Array, " experts"]
+) -> Float[Array, "mixtures experts"]:
+    """Learn from the log probabilities that the experts gave to a character; each keeps a small share."""
+    trust = jax.nn.log_softmax(log_trust + jnp.maximum(log_ps[None], LOWEST))
+    shares = jnp.where(log_trust > -jnp.inf, LOG_SHARE, -jnp.inf)
+    return jax.nn.log_softmax(jnp.logaddexp(trust, shares))
+
+
+def _spread(shares: Float[Array, "mixtures experts"]) -> Float[Array, "mixtures experts"]:
+    """Make shares sum to one in the same proportions, where there are any."""
+    total = shares.sum(axis=1, keepdims=True)
+    return shares / jnp.where(total > 0, total, 1)
