@@ -109,7 +109,8 @@ def _join(kind: _Kind, learned: Mixture, share_of_networks: Float[Array, ""]) ->
     new, num_networks = _init(kind), _num_networks(kind)
     has_networks, has_counts = kind.groups[:, :num_networks].any(axis=1), kind.groups[:, num_networks:].any(axis=1)
     kept = jnp.where(has_counts, jnp.where(has_networks, 1 - share_of_networks, 1), 0).astype(jnp.float32)
-    at_networks = np.isin(np.arange(_takes(kind).shape[1]), np.arange(1, 1 + num_networks)) & jnp.asarray(has_networks)[:, None]
+    inputs = np.arange(_takes(kind).shape[1])
+    at_networks = np.outer(has_networks, (inputs >= 1) & (inputs <= num_networks))
     of_networks = jnp.where(at_networks, ((1 - kept) / max(1, num_networks))[:, None], 0)
 
     def joined(old: Array) -> Array:
