@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from jaxrnn.runs.api import fit, generate, surprisal
     from jaxrnn.runs.loaded import Run, load
+    from jaxrnn.runs.page import show
     from jaxrnn.training.drivers import fast_driver, plain_driver
     from jaxrnn.training.learner import Learner, State, online
 
@@ -42,6 +43,7 @@ FOUND_IN = {
     ),
     "runs.api": ("fit", "generate", "surprisal"),
     "runs.loaded": ("Run", "load"),
+    "runs.page": ("show",),
     "training.drivers": ("fast_driver", "plain_driver"),
     "training.learner": ("Learner", "State", "online"),
 }  # fmt: skip
@@ -71,6 +73,7 @@ __all__ = [
     "rflo",
     "rtrl",
     "rtrl_diagonal",
+    "show",
     "snap1",
     "snap_n",
     "surprisal",

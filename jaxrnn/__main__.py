@@ -23,6 +23,7 @@ PROGRAMS = {
     "sample": "draw text from a model",
     "evaluate": "measure how well a model predicts a text",
     "export": "write the weights as a safetensors file",
+    "page": "make a web page in which a network reads, writes and learns",
     "inspect": "list a run's settings and verify its checkpoints",
 }
 

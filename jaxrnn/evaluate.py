@@ -107,7 +107,8 @@ def _with_dynamics(config: Config, wanted: float | str | None) -> Config:
 def _own_data(run: checkpoint.SavedRun, config: Config) -> Data:
     rate = " --dynamic RATE" if config.evaluation.dynamic == AUTO else ""  # auto chooses on the run's own text
     seen = "so its held-out part may have been seen; to test on it anyway, name it with --text"
-    return load_own_data(run, config, f"test on any text with --text PATH{rate}", seen)
+    sha256 = run.about["text"]["sha256"]
+    return load_own_data(config, run.vocabulary, sha256, f"test on any text with --text PATH{rate}", seen)
 
 
 def _own_text(

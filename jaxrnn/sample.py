@@ -9,19 +9,22 @@ import contextlib
 import itertools
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
 from jaxrnn.array_types import ModelParams, RandomKey
+from jaxrnn.config import build
 from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report
-from jaxrnn.console.program_flags import NewestRun, SkipUnknown, WhichWeights
+from jaxrnn.console.program_flags import RunOrFile, SkipUnknown, WhichWeights
+from jaxrnn.data import paths, vocabulary
 from jaxrnn.data import text as texts
-from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
 from jaxrnn.models.model import Model
@@ -31,13 +34,14 @@ from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
 from jaxrnn.scoring.sampling import sample as sample  # jaxrnn.sample.sample
 from jaxrnn.storage import checkpoint
+from jaxrnn.storage.weights import read_weights
 
 
 @dataclass(frozen=True)
 class SampleConfig:
     """Options."""
 
-    run: NewestRun = None
+    run: RunOrFile = None
     prompt: Annotated[str | None, Flag("TEXT", default="a full stop")] = None
     """Text for the model to continue; it may be long, and may begin with a dash."""
     length: int = 500
@@ -88,30 +92,53 @@ def main(arguments: list[str] | None = None) -> None:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check_options(config)
         devices.start_backend()
-        with report.show_status(report.make_screen()):
-            inside.enter_context(keep_programs(config.compilation_cache))
-            run = checkpoint.load_run(config.run or checkpoint.newest_run(), trust=trusted(config.trust))
-        report.warn_of_rejected(run.rejected)
-        devices.set_precision(run.config.device)
-        params = checkpoint.select_params(run, config.weights)
-        model = run.model
-        if config.mixed and run.config.learning.counts:
-            model, params = mix_as_learned(run, params)
-        elif config.mixed:
-            with report.show_status(report.make_screen(), "counting"):
-                remedy = "leave --mixed out"
-                data = load_own_data(run, run.config, remedy, f"which --mixed counts; {remedy}")
-                model, params = mix_with_counts(run, params, data)
-        prompt = default_prompt(run.vocabulary) if config.prompt is None else config.prompt
-        prompt_ids = encode_prompt(run.vocabulary, prompt, config.skip_unknown)
+        inside.enter_context(keep_programs(config.compilation_cache))
+        path = paths.expand_home(config.run or checkpoint.newest_run())
+        saved = (_load_file if path.is_file() else _load_run)(path, config)
+        known, (model, params) = saved.vocabulary, saved.writer
+        devices.set_precision(saved.settings.device)
+        prompt = default_prompt(known) if config.prompt is None else config.prompt
+        prompt_ids = encode_prompt(known, prompt, config.skip_unknown)
         if config.run is None:
-            print(f"from {run.path}", file=sys.stderr)
+            print(f"from {path}", file=sys.stderr)
         for number in range(config.num_samples):
             if number:
                 print(f"\n{'-' * 40}")
-            _print_sample(
-                run.vocabulary, model, params, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number)
-            )
+            _print_sample(known, model, params, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
+
+
+class Saved(NamedTuple):
+    """What was loaded to write with."""
+
+    settings: Config
+    vocabulary: Vocabulary
+    writer: tuple[Model, ModelParams]
+
+
+def _load_run(path: Path, config: SampleConfig) -> Saved:
+    with report.show_status(report.make_screen()):
+        run = checkpoint.load_run(path, trust=trusted(config.trust))
+    report.warn_of_rejected(run.rejected)
+    params = checkpoint.select_params(run, config.weights)
+    writer = (run.model, params)
+    if config.mixed and run.config.learning.counts:
+        writer = mix_as_learned(run, params)
+    elif config.mixed:
+        remedy = "leave --mixed out"
+        sha256, changed = run.about["text"]["sha256"], f"which --mixed counts; {remedy}"
+        with report.show_status(report.make_screen(), "counting"):
+            data = load_own_data(run.config, run.vocabulary, sha256, remedy, changed)
+            writer = mix_with_counts(run, params, data)
+    return Saved(run.config, run.vocabulary, writer)
+
+
+def _load_file(path: Path, config: SampleConfig) -> Saved:
+    """Load a file of weights, which knows no text and no epochs."""
+    if config.mixed or config.weights != "auto":
+        flag = "--mixed" if config.mixed else f"--weights {config.weights}"
+        raise InputError(f"{flag} needs the folder of a run; {str(path)!r} is a file of weights: leave {flag} out")
+    weights = read_weights(path, trusted(config.trust))
+    return Saved(weights.config, weights.vocabulary, (build.build_model(weights.config, weights.vocabulary), weights.params))
 
 
 def _print_sample(

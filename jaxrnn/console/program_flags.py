@@ -9,6 +9,15 @@ from jaxrnn.storage.checkpoint import WeightsChoice
 RUN = Flag("RUN", text="Folder of the run.", is_positional=True)
 RunFolder: TypeAlias = Annotated[Path, RUN]
 NewestRun: TypeAlias = Annotated[Path | None, RUN._replace(default="the newest in runs/")]
+RunOrFile: TypeAlias = Annotated[
+    Path | None,
+    Flag(
+        "RUN|FILE",
+        text="Folder of the run, or a file of weights that jaxrnn.export or a page wrote.",
+        default="the newest in runs/",
+        is_positional=True,
+    ),
+]
 WhichWeights: TypeAlias = Annotated[
     WeightsChoice,
     Flag(

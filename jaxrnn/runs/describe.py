@@ -85,6 +85,11 @@ def describe_sample_command(config: Config, run_dir: Path) -> str:
     return f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{mixed}{trust_flag(config)}"
 
 
+def describe_page_command(config: Config, run_dir: Path) -> str:
+    """Give the command that makes the page of a run."""
+    return f"python -m jaxrnn.page {paths.quote_path(run_dir)}{trust_flag(config)}"
+
+
 def describe_test_command(config: Config, run_dir: Path) -> str:
     """Give the command that tests a run's model."""
     return f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(config)}"

@@ -9,9 +9,11 @@ from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, resolved
 from jaxrnn.console import plot, report, verdict
 from jaxrnn.errors import NotSaved, Stopped, pluralize
+from jaxrnn.models.cells import CELLS
 from jaxrnn.runs import testing
 from jaxrnn.runs.describe import (
     describe_last_epoch,
+    describe_page_command,
     describe_resume_command,
     describe_sample_command,
     describe_stop,
@@ -56,6 +58,7 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
             **facts,
             **({"picture": str(run_dir / run_folder.PICTURE)} if drawn else {}),
             "write with it": describe_sample_command(task.config, run_dir),
+            **({"see it think": describe_page_command(task.config, run_dir)} if task.config.model.cell in CELLS else {}),
             **({"test it": describe_test_command(task.config, run_dir)} if task.data.heldout.size else {}),
         }
     )

@@ -48,6 +48,7 @@ class Run(NamedTuple):
     snapshot: Snapshot  # the newest
     params: Params  # the best weights if a validation part tells them, else the newest
     num_characters: int  # of the text that were used
+    sha256: str  # of these characters
     numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end, or was too short to test
     dynamic: DynamicSettings | None  # how the network went on learning in the test
 
@@ -86,6 +87,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
         snapshot=saved.snapshot,
         params=checkpoint.select_params(saved),
         num_characters=saved.about["text"]["characters"],
+        sha256=saved.about["text"]["sha256"],
         numbers=_numbers(final) if final else None,
         dynamic=_dynamic(final, saved.config) if final else None,
     )

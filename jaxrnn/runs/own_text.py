@@ -7,6 +7,7 @@ from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.data import text as texts
+from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
@@ -17,10 +18,11 @@ from jaxrnn.training.mixed import make_mixture
 MOST_JOINED = 20_000  # characters from which the mixture learns its weights
 
 
-def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -> Data:
+def load_own_data(config: Config, known: Vocabulary, sha256: str, remedy: str, if_changed: str) -> Data:
     """Read and split the text that a run was trained on.
 
     Args:
+      known: the run's vocabulary; `sha256`: of the characters that it used.
       remedy: what else can be done if the text is no longer there; `if_changed`: if it is another one.
     Raises:
       InputError: it is not there, cannot be read, or is another one.
@@ -28,12 +30,12 @@ def load_own_data(run: SavedRun, config: Config, remedy: str, if_changed: str) -
     if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
         raise InputError(f"the text of this run is no longer at {config.text.text!r}; put it back, or {remedy}")
     try:
-        used = build.read_used_text(config, run.vocabulary)
+        used = build.read_used_text(config, known)
     except InputError as error:
         raise InputError(f"the text of this run: {error}; put it back, or {remedy}") from None
-    if used.coded.sha256 != run.about["text"]["sha256"]:
+    if used.coded.sha256 != sha256:
         raise InputError(f"the text {config.text.text!r} is not the one that this run was trained on, {if_changed}")
-    return build.split_data(config, used, run.vocabulary)
+    return build.split_data(config, used, known)
 
 
 def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:

@@ -21,7 +21,7 @@ from jaxrnn.runtime import devices
 from jaxrnn.storage import store
 from jaxrnn.storage.logs import METRICS, SAMPLES
 
-CONFIG, PICTURE = "config.json", "loss.png"
+CONFIG, PICTURE, PAGE = "config.json", "loss.png", "page.html"
 FILES = (CONFIG, METRICS, SAMPLES, PICTURE)
 LOCK = "lock"
 RUN_ENTRIES = (*FILES, store.FOLDER, store.DAMAGED)  # written by a run, besides its lock

@@ -39,11 +39,20 @@ def weights_to_bytes(weights: Weights) -> bytes:
     The metadata holds `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; and a `sha256` of
     it all. If characters are merged, `rare` lists them: the last row is theirs, the rows before belong to the others.
     """
-    arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights.params)}
+    arrays, about = list_arrays(weights.params), weights_metadata(weights)
+    return safetensors.numpy.save(arrays, {**about, "sha256": hash_arrays(arrays, about)})
+
+
+def list_arrays(params: Params) -> dict[str, np.ndarray]:
+    """List the arrays of weights by name."""
+    return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def weights_metadata(weights: Weights) -> dict[str, str]:
+    """Make the metadata of a file of weights, but for the `sha256`."""
     known = weights.vocabulary
     about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(config_to_json(weights.config))}
-    about |= {"rare": known.rare} if known.rare else {}
-    return safetensors.numpy.save(arrays, {**about, "sha256": hash_arrays(arrays, about)})
+    return about | ({"rare": known.rare} if known.rare else {})
 
 
 def read_weights(path: Path, trust: Sequence[str] = ()) -> Weights:

@@ -1,0 +1,212 @@
+"""Collect what a page shows of a run, and make the page."""
+
+import html
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrnn.config import build, parts
+from jaxrnn.config.build import Data
+from jaxrnn.config.settings import ModelConfig, resolved
+from jaxrnn.console import report
+from jaxrnn.console.web_page import assemble_page
+from jaxrnn.data.vocabulary import class_ids, decode, encode
+from jaxrnn.errors import InputError
+from jaxrnn.models.cells import CELLS
+from jaxrnn.runs.loaded import Run
+from jaxrnn.runs.own_text import load_own_data
+from jaxrnn.scoring.probes import make_probes, rank_units, read_units
+from jaxrnn.scoring.sampling import default_prompt
+from jaxrnn.storage import logs
+from jaxrnn.storage.weights import Weights, list_arrays, weights_metadata
+
+PASSAGE = 6_000  # characters of the text that the page reads
+MOST_POINTS, MOST_SAMPLES = 400, 60  # of the curve; of the texts that the network wrote
+FRAME_HEIGHT = 900  # pixels in a notebook
+SAMPLE = re.compile(r"^=== (.*) ===\n", re.MULTILINE)
+
+
+class Page(NamedTuple):
+    """A page as HTML, which a notebook shows inline."""
+
+    html: str
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.html.encode()):,} bytes)"
+
+    def _repr_html_(self) -> str:
+        frame = f'style="width:100%;height:{FRAME_HEIGHT}px;border:0" title="jaxrnn"'
+        return f'<iframe srcdoc="{html.escape(self.html)}" {frame}></iframe>'
+
+
+def show(run: Run) -> Page:
+    """Make the page of a run, in which its network reads, writes and learns; a notebook shows it inline.
+
+    Raises:
+      InputError: the run's cell is not one of jaxrnn's, so that a browser does not know it.
+    """
+    return make_page(run)[0]
+
+
+def make_page(run: Run) -> tuple[Page, str]:
+    """Make the page of a run; also say why it holds no passage of the run's text, "" if it does."""
+    settings = run.config.model
+    if settings.cell not in CELLS:
+        raise InputError(f"a page knows the cells {', '.join(CELLS)}; the cell of this run is {settings.cell!r}")
+    try:
+        changed = "so the page holds no passage of it"
+        data, problem = load_own_data(run.config, run.vocabulary, run.sha256, "paste a text into the page", changed), ""
+    except InputError as error:
+        data, problem = None, str(error)
+    passage = _choose_passage(run, data)
+    units = _units(run, passage)
+    arrays, metadata = list_arrays(run.params), weights_metadata(Weights(run.config, run.vocabulary, run.params))
+    content = {
+        "name": report.replace_controls(run.path.name),
+        "facts": _facts(run),
+        "numbers": run.numbers._asdict() if run.numbers else {},
+        "guess": math.log(len(run.vocabulary.characters)),
+        "curve": _curve(run),
+        "samples": _samples(run),
+        "network": _network(run, arrays),
+        "carries": _carries(run),
+        "passage": passage,
+        "heldout": bool(data is not None and data.heldout.size),
+        "units": units,
+        "numNamed": _count_named(units),
+        "rate": _rate(run),
+        "prompt": default_prompt(run.vocabulary),
+        "metadata": metadata,
+        "metadataJson": json.dumps(metadata, sort_keys=True),  # as its SHA-256 takes it
+    }
+    weights = b"".join(np.asarray(array, "<f4").tobytes() for array in arrays.values())
+    return Page(assemble_page(_without_nan(content), weights)), problem
+
+
+def _choose_passage(run: Run, data: Data | None) -> str:
+    """Choose the beginning of the held-out part; without one, the end of the text."""
+    if data is None:
+        return ""
+    ids = data.heldout[:PASSAGE] if data.heldout.size else data.train[-PASSAGE:]
+    return decode(run.vocabulary, ids)
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    settings = run.config
+    return {
+        "text": report.replace_controls(Path(settings.text.text).name),
+        "characters": run.num_characters,
+        "vocabulary": len(run.vocabulary.characters),
+        "title": parts.find_cell(settings.model.cell).title,
+        "weights": sum(leaf.size for leaf in jax.tree.leaves(run.params)),
+        "epochs": run.snapshot.progress.epochs,
+        "rule": settings.learning.rule,
+        "length": parts.block_length(settings),
+        "optimizer": settings.learning.optimizer,
+        "streams": settings.learning.num_streams,
+        "trained_rate": resolved(settings.learning.learning_rate),
+    }
+
+
+def _curve(run: Run) -> dict[str, list[tuple[int, float]]]:
+    """Losses by the number of updates, in nats per character; a long curve is thinned."""
+    losses = run.losses
+    every = max(1, -(-len(losses.window_steps) // MOST_POINTS))
+    pairs = {
+        "windows": (losses.window_steps[every - 1 :: every], _thin(losses.window_nats, every)),
+        "epochs": (losses.epoch_steps, losses.epoch_nats),
+        "validation": (losses.epoch_steps, losses.validation_nats),
+    }
+    return {
+        name: [(int(step), round(float(nats), 4)) for step, nats in zip(*pair, strict=True) if math.isfinite(nats)]
+        for name, pair in pairs.items()
+    }
+
+
+def _thin(values: np.ndarray, every: int) -> np.ndarray:
+    """Average groups of values; an unfinished group at the end is dropped."""
+    return values[: len(values) // every * every].reshape(-1, every).mean(axis=1)
+
+
+def _samples(run: Run) -> list[dict[str, Any]]:
+    """What the network wrote after some epochs, the first and the last among them."""
+    try:
+        written = (run.path / logs.SAMPLES).read_text("utf-8", errors="replace")
+    except OSError:
+        return []
+    _, *found = SAMPLE.split(written)
+    texts = [{"title": title, "text": text.removesuffix("\n\n")} for title, text in zip(found[::2], found[1::2], strict=True)]
+    kept = np.unique(np.linspace(0, len(texts) - 1, MOST_SAMPLES).round().astype(int)) if texts else []
+    return [texts[number] for number in kept]
+
+
+def _network(run: Run, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    settings: ModelConfig = run.config.model
+    classes = class_ids(run.vocabulary)
+    return {
+        "cell": settings.cell,
+        "activation": settings.activation,
+        "leak": settings.leak,
+        "layers": settings.num_layers,
+        "hidden": resolved(settings.hidden_size),
+        "embedding": settings.embedding_size,
+        "characters": run.vocabulary.characters,
+        "classes": classes.tolist(),
+        "classSizes": np.bincount(classes).tolist(),
+        "arrays": [{"name": name, "shape": list(array.shape)} for name, array in arrays.items()],
+    }
+
+
+def _carries(run: Run) -> dict[str, list]:
+    """The initial carries with which a test begins to read, and `sample` to write."""
+    reading, _ = jax.random.split(build.make_keys(run.config.run.seed).evaluation)
+    writing, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))
+    return {name: _layers(run, key) for name, key in (("reading", reading), ("writing", writing))}
+
+
+def _layers(run: Run, key: jax.Array) -> list[list[list[float]]]:
+    """An initial carry: for each layer a list of its vectors."""
+    carry = run.model.initial_carry(key, ())
+    layers = (carry,) if run.config.model.num_layers == 1 else carry
+    return [[np.asarray(leaf, np.float64).tolist() for leaf in jax.tree.leaves(layer)] for layer in layers]
+
+
+def _units(run: Run, passage: str) -> list[list[Any]]:
+    """All units, the most telling first: layer, unit, probe, correlation."""
+    if len(passage) < 2:
+        settings = run.config.model
+        return [
+            [layer, unit, "", 0.0] for layer in range(settings.num_layers) for unit in range(resolved(settings.hidden_size))
+        ]
+    key = build.make_keys(run.config.run.seed).evaluation
+    outputs = read_units(run.model, run.params, encode(run.vocabulary, passage), key)
+    return [[*unit[:3], round(unit.correlation, 3)] for unit in rank_units(outputs, make_probes(passage))]
+
+
+def _count_named(units: list[list[Any]]) -> int:
+    """Count the first units, each of which is the best for a probe."""
+    probes = [probe for _, _, probe, _ in units if probe]
+    return len(set(probes))
+
+
+def _rate(run: Run) -> float:
+    """The rate at which SGD goes on learning after each character."""
+    how = run.dynamic
+    if how is not None and how.optimizer == "sgd" and how.length == 1:
+        return min(how.rates)
+    return CELLS[run.config.model.cell].sgd_rates[0]
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace what JSON cannot hold by None."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,78 @@
+// Writing: the network draws a character by its chances, reads it, and so on.
+
+import { find, showBars } from "./draw.js";
+import { largest } from "./numbers.js";
+import { chances, startCarry, step } from "./network.js";
+import { say } from "./words.js";
+
+/** The chances from which a character is drawn: sharper at a low temperature, and of the likeliest only. */
+export function drawingChances(network, logits, temperature, topP) {
+  const p = chances(network, logits, temperature), kept = p.map(() => 0);
+  let before = 0;
+  for (const i of largest(p, p.length)) {
+    if (before >= topP) break;
+    kept[i] = p[i];
+    before += p[i];
+  }
+  return kept.map((each) => each / before);
+}
+
+export function draw(p) {
+  let left = Math.random();
+  const drawn = p.findIndex((each) => (left -= each) < 0);
+  return drawn < 0 ? p.indexOf(Math.max(...p)) : drawn; // the last one, if rounding has left a rest
+}
+
+/** Go on from a carry: yields each character's id, and where it leads. */
+export function* write(network, carry, logits, temperature, topP) {
+  for (;;) {
+    const id = draw(drawingChances(network, logits, temperature, topP)), done = step(network, carry, id);
+    ({ carry, logits } = done);
+    yield { id, carry, logits };
+  }
+}
+
+export function startWriting(page) {
+  const prompt = find("prompt"), output = find("written"), temperature = find("temperature"), topP = find("top-p");
+  let timer = 0, carry, logits;
+  prompt.value = page.prompt;
+
+  const showChances = () => {
+    find("temperature-is").textContent = Number(temperature.value).toFixed(2);
+    find("top-p-is").textContent = Number(topP.value).toFixed(2);
+    const p = drawingChances(page.live, logits, Number(temperature.value), Number(topP.value));
+    showBars(find("next"), largest(p, 10).map((i) => ({ character: page.characters[i], p: p[i] })));
+  };
+  const begin = () => {
+    stop();
+    output.textContent = "";
+    carry = startCarry(page.carries.writing);
+    const ids = [...prompt.value].map(page.idOf).filter((id) => id >= 0);
+    for (const id of ids.length ? ids : [page.idOf(page.prompt)]) ({ carry, logits } = step(page.live, carry, id));
+    find("weights-are").textContent = page.learnedFrom ? say("learnedWeights", { n: page.learnedFrom }) : say("trainedWeights");
+    showChances();
+  };
+  const one = () => {
+    const written = write(page.live, carry, logits, Number(temperature.value), Number(topP.value)).next().value;
+    ({ carry, logits } = written);
+    output.textContent = (output.textContent + page.characters[written.id]).slice(-5000);
+    output.scrollTop = output.scrollHeight;
+    showChances();
+  };
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+    find("run").textContent = say("run");
+  };
+  find("one").onclick = one;
+  find("run").onclick = () => {
+    if (timer) return stop();
+    timer = setInterval(one, 30);
+    find("run").textContent = say("stop");
+    return undefined;
+  };
+  find("anew").onclick = prompt.oninput = begin;
+  temperature.oninput = topP.oninput = showChances;
+  begin();
+  return { begin };
+}

@@ -1,0 +1,316 @@
+"""The page in a browser: its numbers against Python's, what one can do with it, and that it asks nobody for anything.
+
+It needs `playwright` and a Chromium: Debian's `chromium`, or the one that CHROMIUM names.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrnn import fit, generate, one_step, online, page, sample, show, train
+from jaxrnn.config import build, settings
+from jaxrnn.data import text as texts
+from jaxrnn.data.vocabulary import encode, merge_rare, of_text
+from jaxrnn.runs.loaded import Run, load
+from jaxrnn.scoring import evaluation
+from jaxrnn.storage.weights import list_arrays, read_weights
+from jaxrnn.training.drivers import copy_arrays, fast_driver
+from jaxrnn.training.learner import State
+from jaxrnn.training.progress import Progress, Snapshot
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+RHYMES = {
+    "fr": "Au clair de la lune,\nMon ami Pierrot,\nPrête-moi ta plume\nPour écrire un mot.\nMa chandelle est morte,\nJe n'ai "
+    "plus de feu;\nOuvre-moi ta porte,\nPour l'amour de Dieu.\nAu clair de la lune,\nPierrot répondit:\nJe n'ai pas de plume,\n"
+    "Je suis dans mon lit.\nVa chez la voisine,\nJe crois qu'elle y est,\nCar dans sa cuisine\nOn bat le briquet.",
+    "en": "Twinkle, twinkle, little star,\nHow I wonder what you are!\nUp above the world so high,\nLike a diamond in the "
+    "sky.\nWhen the blazing sun is gone,\nWhen he nothing shines upon,\nThen you show your little light,\nTwinkle, twinkle, "
+    "all the night.\nThen the traveler in the dark\nThanks you for your tiny spark,\nHe could not see where to go,",
+}
+VARIANTS = {
+    "plain": {},
+    "layers": {"num_layers": 2, "embedding_size": 6},
+    "tied": {"embedding_size": 12, "tied_readout": True, "initialisation": "orthogonal"},
+    "no biases": {"initialisation": "mikolov"},
+}
+CELLS = ("elman", "leaky", "indrnn", "gru", "lstm", "lru")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+    pytest.mark.filterwarnings("default"),
+]
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Watched:
+    """What a page has asked for, and what its console said."""
+
+    def __init__(self, opened, path):
+        self.requests, self.said = [], []
+        opened.on("request", lambda request: self.requests.append(request.url))
+        opened.on("console", lambda message: self.said.append(message.text))
+        opened.on("pageerror", lambda error: self.said.append(str(error)))
+        self.expected = [Path(path).resolve().as_uri()]
+
+    def is_quiet(self):
+        return self.said == [] and self.requests == self.expected
+
+
+def wait_until(opened, expression, seconds=60):
+    """Ask the page until it says yes; what waits inside of the page would break its own policy."""
+    until = time.monotonic() + seconds
+    while not opened.evaluate(expression):
+        assert time.monotonic() < until, expression
+        opened.wait_for_timeout(20)
+
+
+@pytest.fixture
+def opening(browser):
+    """A function that opens a page and waits until it has read its passage."""
+    contexts = []
+
+    def open_page(path, language="en-GB", width=1400, theme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, locale=language, color_scheme=theme)
+        contexts.append(context)
+        opened = context.new_page()
+        watched = Watched(opened, path)
+        opened.goto(Path(path).resolve().as_uri())
+        wait_until(opened, "globalThis.jaxrnn !== undefined")
+        return opened, watched
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """The course's run, and its page."""
+    folder = tmp_path_factory.mktemp("course")
+    run = fit(run_dir=str(folder / "run"), show=False)
+    page.main([str(folder / "run")])
+    return run, folder / "run" / "page.html"
+
+
+def make_run(cell, variant):
+    """A run of a small network that has learned nothing, without a folder; and the text of its characters."""
+    text = texts.read("comedie")[:1_001]
+    known = of_text(text)
+    known = merge_rare(known, encode(known, text), 3) if variant == "plain" else known
+    config = settings.Config(
+        model=settings.ModelConfig(cell=cell, hidden_size=12, **VARIANTS[variant]),
+        text=settings.TextConfig(text="gone"),
+        learning=settings.LearningConfig(learning_rate=0.1),
+    )
+    model = build.build_model(config, known)
+    params = model.init(jax.random.key(1))
+    snapshot = Snapshot(State(jnp.int32(0), params, (), (), ()), params, Progress(*[0] * len(Progress._fields)))
+    return Run(Path("none"), config, known, model, snapshot, params, len(text), "", None, None), text
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_reads_and_learns_as_in_python(cell, variant, opening, tmp_path):
+    run, text = make_run(cell, variant)
+    ids, key = encode(run.vocabulary, text), build.make_keys(run.config.run.seed).evaluation
+    frozen = evaluation.frozen_evaluation(run.model)(run.params, ids, key)
+    learner = online(run.model, one_step(run.model), optax.sgd(0.1))
+    state, dynamic = fast_driver(learner, 200)(copy_arrays(learner.begin(run.params, key)), jnp.asarray(ids), 200)
+    path = tmp_path / "page.html"
+    path.write_text(show(run).html, "utf-8")
+    opened, watched = opening(path)
+    read = """([text, count, rate]) => {
+        const { page, copyNetwork, startCarry, step, nats, learn } = jaxrnn;
+        const network = copyNetwork(page.trained), ids = [...text].map(page.idOf), losses = [];
+        let carry = startCarry(page.carries.reading);
+        for (let t = 0; t < count; t++) {
+            const done = step(network, carry, ids[t]);
+            losses.push(nats(network, done.logits, ids[t + 1]));
+            if (rate) learn(network, done, ids[t + 1], rate);
+            carry = done.carry;
+        }
+        return [losses, Object.fromEntries(Object.entries(network.weights).map(([name, array]) => [name, [...array]]))];
+    }"""
+    losses, _ = opened.evaluate(read, [text, 1_000, 0])
+    np.testing.assert_allclose(losses, frozen, atol=1e-5)
+    losses, weights = opened.evaluate(read, [text, 200, 0.1])
+    np.testing.assert_allclose(losses, dynamic, atol=1e-4)
+    for name, array in list_arrays(state.params).items():
+        np.testing.assert_allclose(weights[name], array.ravel(), atol=1e-4)
+    assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (state.params, run.params)), strict=True)) > 0.02
+    assert watched.is_quiet()
+
+
+def test_the_passage_has_the_losses_of_the_test(course, opening):
+    """The course's held-out part is shorter than what a page reads."""
+    run, path = course
+    opened, watched = opening(path)
+    for which, nats in (("frozen", run.numbers.heldout_nats), ("dynamic", run.numbers.heldout_dynamic_nats)):
+        wait_until(opened, f"document.getElementById('{which}-title').textContent.includes('{nats:.3f}')")
+    assert watched.is_quiet()
+
+
+def test_a_greedy_page_writes_what_python_writes(course, opening):
+    run, path = course
+    opened, _ = opening(path)
+    opened.fill("#prompt", "Nicette")
+    opened.locator("#temperature").fill("0")
+    for _ in range(100):
+        opened.click("#one")
+    assert opened.text_content("#written") == generate(run, "Nicette", 100, temperature=0.0)[len("Nicette") :]
+
+
+def longest_piece(text, of):
+    """The length of the longest piece of one text that stands in another."""
+    return max(n for i in range(len(text)) for n in range(len(text) - i + 1) if text[i : i + n] in of)
+
+
+@pytest.mark.parametrize("language", RHYMES)
+def test_a_rhyme_is_learned_by_typing_it_three_times(language, course, opening, tmp_path):
+    opened, watched = opening(course[1])
+    rhyme = "".join(c for c in RHYMES[language] if c in course[0].vocabulary.characters)[:300]
+    assert len(rhyme) == 300
+    for _ in range(3):
+        opened.locator("#yours").press_sequentially(rhyme, timeout=120_000)
+    wait_until(opened, "jaxrnn.page.losses.length === 900 && document.getElementById('continued').textContent !== ''")
+    losses = np.array(opened.evaluate("jaxrnn.page.losses"))
+    assert losses[600:].mean() <= losses[:300].mean() / 2
+    opened.locator("#temperature").fill("0.3")
+    opened.fill("#prompt", rhyme[:10])
+    opened.evaluate("for (let k = 0; k < 1000; k++) document.getElementById('one').click()")
+    assert longest_piece(rhyme, opened.text_content("#written")) >= 15
+    with opened.expect_download() as download:
+        opened.click("#save")
+    file = tmp_path / "learned.safetensors"
+    download.value.save_as(file)
+    saved = list_arrays(read_weights(file).params)
+    for name, array in opened.evaluate("Object.entries(jaxrnn.page.live.weights).map(([n, a]) => [n, [...a]])"):
+        np.testing.assert_array_equal(saved[name].ravel(), np.float32(array))
+    opened.click("#forget")
+    assert opened.evaluate(
+        "Object.entries(jaxrnn.page.live.weights).every(([n, a]) => a.every((x, i) => x === jaxrnn.page.trained.weights[n][i]))"
+    )
+    assert watched.is_quiet()
+
+
+def test_saved_weights_are_sampled_from_and_trained_on(course, opening, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opened, _ = opening(course[1])
+    opened.fill("#yours", "Bonjour, bonjour, bonjour!")
+    wait_until(opened, "jaxrnn.page.losses.length > 20")
+    with opened.expect_download() as download:
+        opened.click("#save")
+    download.value.save_as("learned.safetensors")
+    capsys.readouterr()
+    sample.main(["learned.safetensors", "--prompt", "Bonj", "--temperature", "0", "--length", "30"])
+    assert capsys.readouterr().out.startswith("Bonj")
+    train.main(["--init-from", "learned.safetensors", "--epochs", "1", "--run-dir", "after", "--max-characters", "3000"])
+    assert load("after").numbers is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "\n\n\n", "👩‍🚀 ünd 日本語 ", "Le roi. " * 12_500, "\r\nA\tB", "<b>&amp;</b></script>"]
+)
+def test_any_text_can_be_pasted(text, course, opening):
+    opened, watched = opening(course[1])
+    opened.click("summary")
+    opened.fill("#pasted", text)
+    opened.click("#read-it")
+    opened.fill("#yours", text)
+    known = [c for c in text.replace("\r\n", "\n") if c in course[0].vocabulary.characters]
+    if len(text) < 1_000:
+        wait_until(opened, f"jaxrnn.page.losses.length === {len(known)}")
+    opened.wait_for_timeout(500)
+    shown = opened.text_content("#frozen").replace("⏎", "")
+    assert shown == text.replace("\r\n", "\n")[:600]
+    opened.click("#forget")
+    assert watched.is_quiet()
+
+
+def test_a_unit_colours_the_text_and_a_span_finds_units(course, opening):
+    opened, watched = opening(course[1])
+    opened.wait_for_selector("#frozen .at")
+    opened.click("#named-units button")
+    assert "unit" in opened.text_content("#unit-says")
+    assert opened.locator("#units [aria-pressed=true]").count() == 1
+    opened.click("#by-surprise")
+    assert opened.locator("#units [aria-pressed=true]").count() == 0
+    letters = opened.locator("#frozen span")
+    letters.nth(20).scroll_into_view_if_needed()
+    where = [letters.nth(i).bounding_box() for i in (20, 21)]
+    opened.mouse.move(where[0]["x"] + 2, where[0]["y"] + 5)
+    opened.mouse.down()
+    opened.mouse.move(where[1]["x"] + 2, where[1]["y"] + 5)
+    opened.mouse.up()
+    assert opened.locator("#span-units button").count() > 0
+    opened.click("#places button")
+    assert watched.is_quiet()
+
+
+def test_the_keyboard_is_enough(course, opening):
+    opened, watched = opening(course[1])
+    opened.wait_for_selector("#frozen .at")
+    opened.focus("#frozen")
+    before = opened.text_content("#said")
+    for _ in range(5):
+        opened.keyboard.press("ArrowRight")
+    assert opened.text_content("#said") != before
+    opened.keyboard.press("Shift+ArrowRight")
+    assert opened.locator("#frozen .in-span").count() == 2
+    opened.focus("#units button")
+    opened.keyboard.press("ArrowRight")
+    opened.keyboard.press("Enter")
+    assert opened.locator("#units [aria-pressed=true]").count() == 1
+    opened.focus("#curve")
+    opened.keyboard.press("Home")
+    assert "after 2,000 updates" in opened.text_content("#curve-at")
+    assert watched.is_quiet()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en-GB", "fr-FR"])
+@pytest.mark.parametrize("width", [360, 800, 1400])
+def test_it_fits_every_width_theme_and_language(width, language, theme, course, opening):
+    opened, watched = opening(course[1], language, width, theme)
+    opened.wait_for_selector("#frozen .at")
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert opened.evaluate("document.documentElement.lang") == language[:2]
+    words = opened.locator("[data-word]").all_text_contents()
+    opened.click("#language")
+    same = [a for a, b in zip(words, opened.locator("[data-word]").all_text_contents(), strict=True) if a == b]
+    assert set(same) <= {"nats"}
+    opened.click("#theme")
+    assert opened.evaluate("document.documentElement.style.colorScheme") == {"light": "dark", "dark": "light"}[theme]
+    assert watched.is_quiet()
+
+
+def test_a_network_that_is_too_large_only_reads_and_writes(opening, tmp_path):
+    run, text = make_run("gru", "no biases")
+    path = tmp_path / "page.html"
+    path.write_text(show(run).html.replace("const SLOWEST = 1 / 20", "const SLOWEST = 0"), "utf-8")  # what every network is
+    opened, watched = opening(path)
+    assert opened.is_visible("#learning-too-large")
+    assert opened.is_disabled("#learn")
+    opened.click("summary")
+    opened.fill("#pasted", text[:100])
+    opened.click("#read-it")
+    opened.wait_for_selector("#frozen .at")
+    assert opened.locator("#frozen-bars li").count() == 10
+    assert opened.locator("#dynamic-bars li").count() == 0
+    assert watched.is_quiet()
