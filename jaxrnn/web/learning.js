@@ -4,7 +4,7 @@ import { SLICE, drawCurve, find, make, runningMean } from "./draw.js";
 import { copyNetwork, learn, nats, startCarry, step } from "./network.js";
 import { mean } from "./numbers.js";
 import { makeSafetensors } from "./safetensors.js";
-import { say } from "./words.js";
+import { format, say } from "./words.js";
 import { write } from "./writing.js";
 
 // Milliseconds without work before it writes; characters that it writes then, and that it rehearses from.
@@ -37,7 +37,7 @@ export function startLearning(page, writing) {
     clearTimeout(view.quiet);
     Object.assign(view, { before: text.value, queue: [], timer: 0 });
     Object.assign(page, { live: copyNetwork(page.trained), learnedFrom: 0, losses: [], memory: [] });
-    Object.assign(page, { carry: startCarry(page.carries.writing), last: page.idOf(page.prompt) });
+    Object.assign(page, { carry: startCarry(page.carries.writing), last: page.idOf(page.start) });
     show();
     find("continued").textContent = "";
     writing.begin();
@@ -74,7 +74,7 @@ export function startLearning(page, writing) {
     const { losses } = page, n = losses.length, k = Math.min(100, n);
     const curve = runningMean(losses.slice(-3000), 25).map((loss, t) => [t + Math.max(0, n - 3000), loss]);
     drawCurve(find("learn-curve"), { online: curve });
-    find("rate-is").textContent = (10 ** Number(rate.value)).toPrecision(2);
+    find("rate-is").textContent = format(10 ** Number(rate.value));
     find("rehearse-is").textContent = rehearsals.value;
     const said = k ? say("soFar", { n, k, first: mean(losses.slice(0, k)), last: mean(losses.slice(-k)) }) : "";
     find("learned-is").textContent = said + (view.queue.length ? ` ${say("busy", { n: view.queue.length })}` : "");

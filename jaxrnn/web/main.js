@@ -13,7 +13,7 @@ const SLOWEST = 1 / 20; // seconds for a character that is learned from
 const run = JSON.parse(find("data").textContent), trained = makeNetwork(run.network, find("weights").textContent);
 const characters = [...run.network.characters], ids = new Map(characters.map((character, id) => [character, id]));
 const page = {
-  ...run, trained, live: copyNetwork(trained), characters, learnedFrom: 0,
+  ...run, trained, live: copyNetwork(trained), characters, learnedFrom: 0, start: ids.has("\n") ? "\n" : run.prompt,
   idOf: (character) => ids.get(character) ?? -1,
   units: run.units.map(([layer, unit, probe, r]) => ({ u: layer * run.network.hidden + unit, probe, r })),
 };

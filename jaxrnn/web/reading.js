@@ -34,7 +34,7 @@ export function startReading(page) {
     const number = ++view.number; // a later text stops an earlier one
     const characters = [...text.replace(/\r\n?/g, "\n")];
     const records = characters.slice(0, MOST).map((character) => ({ character, id: page.idOf(character) }));
-    Object.assign(view, { own: text, records, start: 0, at: -1, anchor: -1, ranges: null, isCut: characters.length > MOST });
+    Object.assign(view, { own: text, records, start: 0, at: -1, anchor: -1, usual: null, isCut: characters.length > MOST });
     const begin = (network) => ({ network, start: startCarry(page.carries.reading) });
     const frozen = begin(page.trained), dynamic = begin(copyNetwork(page.trained));
     draw();
@@ -51,8 +51,9 @@ export function startReading(page) {
       until = performance.now() + SLICE;
     }
     const states = records.flatMap(({ units }) => (units ? [units] : []));
-    const range = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-    view.ranges = states.length ? Array.from(states[0], (_, u) => range(states.map((state) => state[u]))) : null;
+    const averages = Array.from(states[0] ?? [], (_, u) => mean(states.map((state) => state[u])));
+    const spreads = averages.map((average, u) => Math.sqrt(mean(states.map((state) => (state[u] - average) ** 2))) || 1);
+    view.usual = states.length ? { averages, spreads } : null;
     colour();
     point(records.findIndex((record, i) => i > 30 && record.frozen?.nats > 3));
   };
@@ -78,7 +79,7 @@ export function startReading(page) {
     colour();
     showSelection();
   };
-  const level = (state, u) => (2 * (state[u] - view.ranges[u][0])) / (view.ranges[u][1] - view.ranges[u][0] || 1) - 1;
+  const level = (state, u) => Math.max(-1, Math.min(1, (state[u] - view.usual.averages[u]) / (2 * view.usual.spreads[u])));
   const paint = (element, value) => {
     element.style.setProperty("--s", Math.abs(value).toFixed(3));
     element.classList.toggle("low", value < 0);
@@ -87,7 +88,7 @@ export function startReading(page) {
     panes.forEach((pane, k) => {
       for (const span of pane.children) {
         const { units, [WAYS[k]]: seen } = view.records[span.dataset.at];
-        const ofUnit = units && view.ranges ? level(units, view.unit ?? 0) : 0;
+        const ofUnit = units && view.usual ? level(units, view.unit ?? 0) : 0;
         paint(span, view.unit === null ? Math.min(1, (seen?.nats ?? 0) / MOST_NATS) : ofUnit);
       }
       const losses = view.records.flatMap(({ [WAYS[k]]: seen }) => (seen ? [seen.nats] : []));
@@ -102,7 +103,7 @@ export function startReading(page) {
     if (!record) return;
     WAYS.forEach((way) => showBars(find(`${way}-bars`), (record[way]?.top ?? []).map(([id, p]) =>
       ({ character: page.characters[id], p, marked: id === record.id }))));
-    const state = view.ranges && record.units;
+    const state = view.usual && record.units;
     if (state) units.squares().forEach((square) => paint(square, level(state, square.dataset.unit)));
     if (!chosen) return;
     view.at = i;

@@ -6,7 +6,7 @@ import { format, say } from "./words.js";
 
 const MOST_UNITS = 6, AROUND = 2; // of a span; characters around it
 
-/** Find the units that are on in all of a span of records and off around it, upwards or downwards, the clearest first. */
+/** Find units that are on in three quarters of a span of records and off around it, up or down, the clearest first. */
 export function unitsOfSpan(records, from, to) {
   const statesOf = (part) => part.flatMap(({ units }) => (units ? [units] : []));
   const all = statesOf(records), inside = statesOf(records.slice(from, to + 1));
@@ -16,7 +16,8 @@ export function unitsOfSpan(records, from, to) {
     const of = (states) => states.map((state) => state[u]), average = mean(of(all));
     const spread = Math.sqrt(mean(of(all).map((value) => (value - average) ** 2))) || 1;
     const sign = mean(of(inside)) >= mean(of(around)) ? 1 : -1;
-    const on = Math.min(...of(inside).map((value) => sign * value)), off = Math.max(...of(around).map((value) => sign * value));
+    const on = of(inside).map((value) => sign * value).sort((a, b) => a - b)[Math.floor(inside.length / 4)];
+    const off = Math.max(...of(around).map((value) => sign * value));
     return { u, sign, bound: (on + off) / 2, clear: (on - off) / spread };
   };
   return Array.from(all[0], judge).filter(({ clear }) => clear > 0).sort((a, b) => b.clear - a.clear).slice(0, MOST_UNITS);

@@ -37,13 +37,13 @@ const WORDS = {
   unknownOne: ["“{c}” is not among the network's characters: it does not see it.", "« {c} » n'est pas un caractère du réseau : il ne le voit pas."],
   nothing: ["There is nothing to read.", "Il n'y a rien à lire."], pointAt: ["Point at a character.", "Pointez un caractère."],
   first: ["“{c}”: the first character, which nothing announces.", "« {c} » : le premier caractère, que rien n'annonce."],
-  came: ["“{c}” came. It had {p} with weights fixed ({nats} nats){learned}.", "« {c} » est venu. Il avait {p} à poids fixes ({nats} nats){learned}."],
-  cameLearned: [", {p} after learning on ({nats} nats)", ", {p} en apprenant encore ({nats} nats)"],
-  expected: ["expected, weights fixed", "attendus, poids fixes"], expectedDynamic: ["expected after learning on", "attendus en apprenant encore"],
+  came: ["“{c}” came. With fixed weights the network gave it {p} ({nats} nats){learned}.", "« {c} » est venu. À poids fixes, le réseau lui donnait {p} ({nats} nats){learned}."],
+  cameLearned: ["; having learned up to here, {p} ({nats} nats)", " ; ayant appris jusqu'ici, {p} ({nats} nats)"],
+  expected: ["expected with fixed weights", "attendus à poids fixes"], expectedDynamic: ["expected, having learned up to here", "attendus, ayant appris jusqu'ici"],
   reach: ["How far back it looks: the line under earlier characters is the gradient of this surprise by the memory after them. It falls to a tenth after {tenth}, to a hundredth after {hundredth}.", "Jusqu'où il regarde : le trait sous les caractères précédents est le gradient de cette surprise par la mémoire après eux. Il tombe au dixième après {tenth}, au centième après {hundredth}."],
   nCharacters: ["{n} characters", "{n} caractères"], farther: ["more than {n}", "plus de {n}"],
   units: ["Its memory, unit by unit", "Sa mémoire, unité par unité"],
-  unitsHow: ["Each square is a unit after the character that you point at: blue is low, orange high. Click one, and the text is coloured by it. The first units go along with something that one can name; the number says how closely (1 or −1: always; 0: not at all).", "Chaque carré est une unité après le caractère pointé : bleu pour bas, orange pour haut. Cliquez-en un, et le texte prend ses couleurs. Les premières unités suivent quelque chose que l'on peut nommer ; le nombre dit à quel point (1 ou −1 : toujours ; 0 : pas du tout)."],
+  unitsHow: ["Each square is a unit after the character that you point at: blue is below its average, orange above. Click one, and the text is coloured by it. The first units go along with something that one can name; the number says how closely (1 or −1: always; 0: not at all).", "Chaque carré est une unité après le caractère pointé : bleu sous sa moyenne, orange au-dessus. Cliquez-en un, et le texte prend ses couleurs. Les premières unités suivent quelque chose que l'on peut nommer ; le nombre dit à quel point (1 ou −1 : toujours ; 0 : pas du tout)."],
   unit: ["unit {n}", "unité {n}"], bySurprise: ["Colour by surprise again", "Colorer de nouveau par la surprise"],
   unitSays: ["The text is coloured by unit {n}: {about}", "Le texte est coloré par l'unité {n} : {about}"],
   goesWith: ["it goes along with “{probe}” ({r}).", "elle suit « {probe} » ({r})."], noProbe: ["nothing that one could name.", "rien que l'on puisse nommer."],
@@ -53,7 +53,7 @@ const WORDS = {
   "in brackets": ["in brackets or quotes", "entre parenthèses ou guillemets"], "digit": ["a digit", "un chiffre"], "place in line": ["place in the line", "place dans la ligne"],
   spanHow: ["Mark some characters with the mouse, or with Shift and the arrow keys: you get the units that are on in them and off around them, and other places where the same units are on.", "Sélectionnez des caractères à la souris, ou avec Maj et les flèches : vous verrez les unités actives dans ce passage et inactives autour, et les autres endroits où les mêmes unités sont actives."],
   spanUnits: ["On in “{text}”, off around it:", "Actives dans « {text} », inactives autour :"],
-  noUnits: ["No unit is on in all of “{text}” and off around it. Mark less.", "Aucune unité n'est active dans tout « {text} » et inactive autour. Marquez moins."],
+  noUnits: ["No unit is on in most of “{text}” and off around it. Mark something else.", "Aucune unité n'est active dans presque tout « {text} » et inactive autour. Marquez autre chose."],
   alsoOn: ["The first {n} of these units are also on here:", "Les {n} premières de ces unités sont actives aussi ici :"], nowhere: ["They are on nowhere else.", "Elles ne sont actives nulle part ailleurs."],
   writingHow: ["It goes on from your words: it draws the next character by its chances, reads it, and so on. A low temperature takes the likeliest; a high one dares more.", "Il continue vos mots : il tire le caractère suivant selon ses probabilités, le lit, et ainsi de suite. Une température basse prend le plus probable ; une haute ose davantage."],
   prompt: ["It begins with", "Il commence par"], temperature: ["temperature", "température"], topP: ["top-p: draw among the likeliest that hold this much together", "top-p : tirer parmi les plus probables qui réunissent cette part"],
@@ -61,7 +61,7 @@ const WORDS = {
   chancesNext: ["chances of the next character", "probabilités du caractère suivant"],
   trainedWeights: ["It writes with the weights that it was trained with.", "Il écrit avec les poids de son entraînement."],
   learnedWeights: ["It writes with what it learned below, from {n} characters.", "Il écrit avec ce qu'il a appris plus bas, de {n} caractères."],
-  learningHow: ["Type, or paste a poem: the network guesses each character before it sees it, then learns from it by a step of SGD on the gradient of this character (the rule one_step). Let it read the same several times, and see the loss fall.", "Tapez, ou collez un poème : le réseau devine chaque caractère avant de le voir, puis en apprend par un pas de SGD sur le gradient de ce caractère (la règle one_step). Faites-lui relire le même texte plusieurs fois, et voyez la perte baisser."],
+  learningHow: ["Type, or paste a poem: the network guesses each character before it sees it, then learns from it by a step of SGD on the gradient of this character (the rule one_step). Steps on characters that it read before help it to remember. Let it read the same several times, and see the loss fall.", "Tapez, ou collez un poème : le réseau devine chaque caractère avant de le voir, puis en apprend par un pas de SGD sur le gradient de ce caractère (la règle one_step). Des pas sur des caractères déjà lus l'aident à retenir. Faites-lui relire le même texte plusieurs fois, et voyez la perte baisser."],
   yourText: ["Your text", "Votre texte"], learn: ["learn", "apprendre"], rate: ["learning rate", "taux d'apprentissage"],
   rehearse: ["steps on earlier characters after each", "pas sur des caractères déjà lus, après chacun"],
   again: ["Read it again", "Relire"], forget: ["Forget", "Oublier"], save: ["Save the weights", "Enregistrer les poids"],
@@ -85,7 +85,7 @@ export function format(number, digits = 3) {
   return number.toLocaleString(spoken.language, { minimumFractionDigits: Math.min(fraction, 2), maximumFractionDigits: fraction });
 }
 
-export const percent = (p) => (p < 0.0005 ? "< " : "") + Math.max(p, 0.001).toLocaleString(spoken.language, { style: "percent", maximumFractionDigits: 1 });
+export const percent = (p) => (p < 0.0005 ? "< " : "") + Math.max(p, 0.001).toLocaleString(spoken.language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 /** Fill all elements that name their words. */
 export function sayAll(values) {

@@ -3,7 +3,7 @@
 import { find, showBars } from "./draw.js";
 import { largest } from "./numbers.js";
 import { chances, startCarry, step } from "./network.js";
-import { say } from "./words.js";
+import { format, say } from "./words.js";
 
 /** The chances from which a character is drawn: sharper at a low temperature, and of the likeliest only. */
 export function drawingChances(network, logits, temperature, topP) {
@@ -38,8 +38,8 @@ export function startWriting(page) {
   prompt.value = page.prompt;
 
   const showChances = () => {
-    find("temperature-is").textContent = Number(temperature.value).toFixed(2);
-    find("top-p-is").textContent = Number(topP.value).toFixed(2);
+    find("temperature-is").textContent = format(Number(temperature.value), 2);
+    find("top-p-is").textContent = format(Number(topP.value), 2);
     const p = drawingChances(page.live, logits, Number(temperature.value), Number(topP.value));
     showBars(find("next"), largest(p, 10).map((i) => ({ character: page.characters[i], p: p[i] })));
   };
