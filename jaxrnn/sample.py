@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         devices.start_backend()
         inside.enter_context(keep_programs(config.compilation_cache))
         path = paths.expand_home(config.run or checkpoint.newest_run())
-        saved = (_load_file if path.is_file() else _load_run)(path, config)
+        saved = (_load_file if _is_file(path) else _load_run)(path, config)
         known, (model, params) = saved.vocabulary, saved.writer
         devices.set_precision(saved.settings.device)
         prompt = default_prompt(known) if config.prompt is None else config.prompt
@@ -113,6 +113,13 @@ class Saved(NamedTuple):
     settings: Config
     vocabulary: Vocabulary
     writer: tuple[Model, ModelParams]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # an impossible file name
+        return False
 
 
 def _load_run(path: Path, config: SampleConfig) -> Saved:

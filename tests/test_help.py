@@ -55,7 +55,7 @@ def test_the_help_fits_and_breaks_between_words_only(monkeypatch, capsys, progra
 def test_every_flag_is_there_once_with_its_text(monkeypatch, capsys, program):
     out = shown(monkeypatch, capsys, program, 80)
     settings = list(list_settings(PROGRAMS[program][1]))
-    flags = re.findall(r"^  (--[a-z0-9-]+|-h, --help|[A-Z]+)(?= |$)", out, re.MULTILINE)
+    flags = re.findall(r"^  (--[a-z0-9-]+|-h, --help|[A-Z|]+)(?= |$)", out, re.MULTILINE)
     names = [each.flag.value if each.flag.is_positional else f"--{each.name.replace('_', '-')}" for each in settings]
     expected = ["--no-compilation-cache" if name == "--compilation-cache" else name for name in names]
     assert sorted(flags) == sorted([*expected, "-h, --help", "--version"])

@@ -125,7 +125,7 @@ def test_the_result_is_there_before_the_picture_and_without_it(tmp_path, monkeyp
     assert "held-out text, dynamic" in before
     warning, *facts = out.splitlines()
     assert warning.startswith("warning: the picture of the loss could not be drawn: ")
-    assert [line.split("  ")[0] for line in facts if line] == ["write with it", "test it"]
+    assert [line.split("  ")[0] for line in facts if line] == ["write with it", "see it think", "test it"]
     assert not (run_dir / folder.PICTURE).exists()
     train.main(["--resume", str(run_dir)])
     assert "is finished" in capsys.readouterr().out

@@ -189,4 +189,5 @@ def test_the_layout_lists_every_file_of_every_room():
         listed.setdefault(room, set()).update(re.findall(r"`(\w+)`", names))
     for path in PACKAGE:
         if path.is_dir():
-            assert listed[f"{path.name}/"] == {file.stem for file in path.glob("*.py")} - {"__init__"}, path.name
+            files = {file.stem for file in path.iterdir() if file.suffix in (".py", ".js")} - {"__init__"}
+            assert listed[f"{path.name}/"] == files, path.name

@@ -21,6 +21,7 @@ ROOMS = (  # from the ground up, those of one line on one floor
     ("config",),
     ("runtime",),
     ("storage",),
+    ("web",),  # read by the console, and no Python
     ("console",),
     ("runs",),
     ("__main__",),
