@@ -20,7 +20,7 @@ from jaxrnn import page
 
 DOCS = Path(__file__).parent.parent / "docs"
 RHYME = "Au clair de la lune,\nMon ami Pierrot,\nPrête-moi ta plume\nPour écrire un mot.\n"
-READINGS, WIDTH, HEIGHT = 6, 1000, 720
+READINGS, WIDTH, HEIGHT = 6, 1000, 900
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def learn(opened: Page) -> tuple[float, float]:
             opened.click("#again")
     opened.wait_for_timeout(1_000)  # it writes when it has nothing to read
     losses = opened.evaluate("jaxrnn.page.losses")
-    return tuple(sum(part) / len(RHYME) for part in (losses[: len(RHYME)], losses[-len(RHYME) :]))
+    return sum(losses[: len(RHYME)]) / len(RHYME), sum(losses[-len(RHYME) :]) / len(RHYME)
 
 
 def picture(opened: Page, section: str, name: str) -> None:

@@ -1,6 +1,6 @@
-"""Make a page of a run: one HTML file in which its network reads, writes and learns, in any browser and without a network.
+"""Make a page of a run: one HTML file in which its network reads, writes and learns, in any browser, offline.
 
-It shows what surprised the network, what its units tell, and what learning changes.
+It shows what surprised the network, what its units respond to, and what learning changes.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
@@ -32,7 +32,7 @@ class PageConfig:
 
     run: NewestRun = None
     output: Annotated[Path | None, Flag("FILE", default="page.html in the run's folder")] = None
-    """File to write; a page that jaxrnn wrote there before is replaced, any other file is not."""
+    """Output file. An existing jaxrnn page is replaced; any other file is never overwritten."""
     trust: Trust = ""
     compilation_cache: CompilationCache = True
 
@@ -49,9 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
             page, problem = make_page(run)
         if problem:
             terminal.print_to_stderr(f"note: {problem}")
+        content = page.html.encode()
         try:
-            run_folder.replace_file(file, page.html.encode("utf-8", "surrogatepass"))
+            run_folder.replace_file(file, content)
         except OSError as error:
             raise InputError(f"{str(file)!r} cannot be written: {error.strerror}; name another file with --output") from None
         terminal.tolerate_closed_output()  # the file is the result
-        print(f"{file}: {len(page.html.encode('utf-8', 'surrogatepass')) / 1000:,.0f} kB; open it in a browser")
+        print(f"{file}: {len(content) / 1000:,.0f} kB; open it in a browser")

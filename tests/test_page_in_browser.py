@@ -3,6 +3,7 @@
 It needs `playwright` and a Chromium: Debian's `chromium`, or the one that CHROMIUM names.
 """
 
+import dataclasses
 import os
 import shutil
 import time
@@ -120,7 +121,7 @@ def make_run(cell, variant):
     )
     model = build.build_model(config, known)
     params = model.init(jax.random.key(1))
-    snapshot = Snapshot(State(jnp.int32(0), params, (), (), ()), params, Progress(*[0] * len(Progress._fields)))
+    snapshot = Snapshot(State(jnp.int32(0), params, (), (), ()), params, Progress(3.0))
     return Run(Path("none"), config, known, model, snapshot, params, len(text), "", None, None), text
 
 
@@ -173,7 +174,7 @@ def test_a_greedy_page_writes_what_python_writes(course, opening):
     opened.locator("#temperature").fill("0")
     for _ in range(100):
         opened.click("#one")
-    assert opened.text_content("#written") == generate(run, "Nicette", 100, temperature=0.0)[len("Nicette") :]
+    assert opened.text_content("#written") == generate(run, "Nicette", 100, temperature=0.0)
 
 
 def longest_piece(text, of):
@@ -194,7 +195,13 @@ def test_a_rhyme_is_learned_by_typing_it_three_times(language, course, opening, 
     opened.locator("#temperature").fill("0.3")
     opened.fill("#prompt", rhyme[:10])
     opened.evaluate("for (let k = 0; k < 1000; k++) document.getElementById('one').click()")
-    assert longest_piece(rhyme, opened.text_content("#written")) >= 15
+    written = opened.text_content("#written").removeprefix(rhyme[:10])
+    assert longest_piece(rhyme, written) >= 15
+    opened.click("#compare")
+    wait_until(opened, "document.getElementById('dynamic-title').textContent.includes('learned below')")
+    wait_until(opened, "document.querySelector('#frozen .at') !== null")
+    before, after = (float(opened.text_content(f"#{way}-title").split(": ")[1].split()[0]) for way in ("frozen", "dynamic"))
+    assert after < before / 2
     with opened.expect_download() as download:
         opened.click("#save")
     file = tmp_path / "learned.safetensors"
@@ -225,7 +232,7 @@ def test_saved_weights_are_sampled_from_and_trained_on(course, opening, tmp_path
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "\n\n\n", "👩‍🚀 ünd 日本語 ", "Le roi. " * 12_500, "\r\nA\tB", "<b>&amp;</b></script>"]
+    "text", ["", "a", "\n\n\n", "👩‍🚀 ünd 日本語 ", "Le roi. " * 40_000, "\r\nA\tB", "<b>&amp;</b></script>"]
 )
 def test_any_text_can_be_pasted(text, course, opening):
     opened, watched = opening(course[1])
@@ -241,6 +248,87 @@ def test_any_text_can_be_pasted(text, course, opening):
     assert shown == text.replace("\r\n", "\n")[:600]
     opened.click("#forget")
     assert watched.is_quiet()
+
+
+def test_weights_are_saved_as_they_are_while_it_goes_on_learning(course, opening, tmp_path):
+    opened, _ = opening(course[1])
+    opened.fill("#yours", "Le roi est mort. " * 300)
+    wait_until(opened, "jaxrnn.page.losses.length > 20")
+    for number in range(3):
+        with opened.expect_download() as download:
+            opened.click("#save")
+        download.value.save_as(tmp_path / f"{number}.safetensors")
+    assert opened.evaluate("jaxrnn.page.losses.length") < 5_100
+    saved = [list_arrays(read_weights(tmp_path / f"{number}.safetensors").params) for number in range(3)]
+    assert not np.array_equal(saved[0]["readout.bias"], saved[2]["readout.bias"])
+
+
+@pytest.mark.parametrize("bias", ["NaN", "Infinity", "t * 100"])
+def test_a_network_that_diverges_gets_its_weights_back(bias, course, opening):
+    opened, watched = opening(course[1])
+    opened.evaluate(f"jaxrnn.page.live.weights['readout.bias'].forEach((_, t, b) => {{ b[t] = {bias}; }})")
+    opened.fill("#yours", "Le roi est mort, vive le roi! " * 3)
+    wait_until(opened, "document.getElementById('learned-is').textContent.includes('diverged')")
+    opened.click("#run")
+    opened.wait_for_timeout(300)
+    assert opened.evaluate("Object.values(jaxrnn.page.live.weights).every((array) => array.every(Number.isFinite))")
+    assert watched.is_quiet()
+
+
+def test_the_rate_suits_the_activation(opening, tmp_path):
+    run, _ = make_run("elman", "plain")
+    model = dataclasses.replace(run.config.model, activation="relu")
+    path = tmp_path / "page.html"
+    path.write_text(show(run._replace(config=dataclasses.replace(run.config, model=model))).html, "utf-8")
+    opened, _ = opening(path)
+    assert opened.text_content("#rate-is") == "0.01"
+
+
+def test_letters_that_are_put_together_are_learned_once(course, opening):
+    opened, _ = opening(course[1])
+    opened.focus("#yours")
+    keyboard = opened.context.new_cdp_session(opened)
+    for part in ("n", "ni", "nih"):
+        keyboard.send("Input.imeSetComposition", {"text": part, "selectionStart": len(part), "selectionEnd": len(part)})
+    keyboard.send("Input.insertText", {"text": "é"})
+    opened.keyboard.insert_text("t")
+    wait_until(opened, "jaxrnn.page.losses.length === 2")
+    opened.wait_for_timeout(200)
+    assert opened.input_value("#yours") == "ét"
+    assert opened.evaluate("jaxrnn.page.losses.length") == 2
+
+
+def test_what_somebody_chooses_stays_chosen(course, opening):
+    opened, watched = opening(course[1])
+    wait_until(opened, "document.querySelector('#frozen span') !== null")
+    opened.click("#frozen span >> nth=3")
+    wait_until(opened, "document.getElementById('frozen-title').textContent.includes('1.779')")
+    opened.wait_for_timeout(500)
+    assert opened.locator("#frozen .at").get_attribute("data-at") == "3"
+    opened.click("#run")
+    opened.wait_for_timeout(400)
+    written = opened.text_content("#written")
+    opened.click("#language")
+    assert opened.text_content("#written").startswith(written)
+    assert opened.text_content("#run") == "Arrêter"
+    assert opened.locator("#frozen .at").get_attribute("data-at") == "3"
+    assert watched.is_quiet()
+
+
+def test_in_the_frame_of_a_notebook_links_stay_in_the_page(course, browser, tmp_path):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><meta charset=utf-8>{show(course[0])._repr_html_()}", "utf-8")
+    opened = browser.new_page()
+    requests = []
+    opened.on("request", lambda request: requests.append(request.url))
+    opened.goto(path.as_uri())
+    frame = opened.frame_locator("iframe")
+    frame.locator("nav a").nth(2).click()
+    frame.locator("#one").click()
+    opened.wait_for_timeout(300)
+    assert len(frame.locator("#written").text_content()) == 2
+    assert requests == [path.as_uri()]
+    opened.close()
 
 
 def test_a_unit_colours_the_text_and_a_span_finds_units(course, opening):
@@ -260,6 +348,10 @@ def test_a_unit_colours_the_text_and_a_span_finds_units(course, opening):
     opened.mouse.up()
     assert opened.locator("#span-units button").count() > 0
     opened.click("#places button")
+    opened.click("summary")
+    opened.fill("#pasted", "Le roi.")
+    opened.click("#read-it")
+    assert opened.locator("#span-units button, #places button").count() == 0
     assert watched.is_quiet()
 
 
@@ -311,6 +403,6 @@ def test_a_network_that_is_too_large_only_reads_and_writes(opening, tmp_path):
     opened.fill("#pasted", text[:100])
     opened.click("#read-it")
     opened.wait_for_selector("#frozen .at")
-    assert opened.locator("#frozen-bars li").count() == 10
+    assert opened.locator("#frozen-bars li").count() >= 10
     assert opened.locator("#dynamic-bars li").count() == 0
     assert watched.is_quiet()

@@ -40,6 +40,12 @@ def test_probes_that_hold_nowhere_or_everywhere_are_left_out():
     assert make_probes("a") == {}
 
 
+@pytest.mark.parametrize("text", ["a) one (yes it is)\n", "(never closed\n\nbut here\n", "fine (or not)\n"])
+def test_brackets_recover_from_what_is_unbalanced(text):
+    found = make_probes(text * 60)["in brackets"]
+    assert 0.2 < found.mean() < 0.8
+
+
 def test_the_place_in_a_line_counts_from_its_start():
     found = make_probes("ab\n\ncde\n" * 30)["place in line"]
     assert found[:9].tolist() == [0, 1, 2, 0, 0, 1, 2, 3, 0]

@@ -1,8 +1,9 @@
-"""Put a page together: one HTML file that needs no network, of the parts in `jaxrnn/web/` and the data of a run."""
+"""Assemble a page: one HTML file that works offline, from the parts in `jaxrnn/web/` and the data of a run."""
 
 import base64
 import contextlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from importlib import resources
@@ -27,7 +28,7 @@ MODULES = (
 )
 IMPORT, EXPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE), re.compile(r"^export ", re.MULTILINE)
 MARK = '<meta name="generator" content="jaxrnn">'  # tells a page of ours from any other file
-SEARCHED = 1_000  # characters of a file in which that must stand
+SEARCHED = 1_000  # bytes of a file in which that must stand
 
 
 def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
@@ -38,9 +39,13 @@ def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
       weights: f32, little-endian, array after array.
     """
     script = "\n".join(_strip(read_part(f"{name}.js")) for name in MODULES)
-    # In a script only "</" could end it; JSON may write it otherwise.
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
-    parts = {"style": read_part("style.css"), "script": script, "data": text, "weights": base64.b64encode(weights).decode()}
+    parts = {
+        "style": read_part("style.css"),
+        "script": script,
+        "words": _to_json(json.loads(read_part("words.json"))),
+        "data": _to_json(data),
+        "weights": base64.b64encode(weights).decode(),
+    }
     # All at once: a text may hold the name of a place.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read_part("page.html"))
 
@@ -48,6 +53,11 @@ def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
 def read_part(name: str) -> str:
     """Read a file of `jaxrnn/web/`."""
     return resources.files("jaxrnn").joinpath("web", name).read_text("utf-8")
+
+
+def _to_json(data: Any) -> str:
+    """Write JSON that cannot end the script which holds it: that begins with "<", as does what would open a comment."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _strip(module: str) -> str:
@@ -62,7 +72,17 @@ def check_page_file(file: Path) -> None:
     with contextlib.suppress(OSError):  # an impossible file name fails when it is written
         if file.is_dir():
             raise InputError(f"--output {str(file)!r} is a folder; name a file in it, for example {str(file / 'page.html')!r}")
-        if file.exists() and MARK not in file.read_text("utf-8", errors="replace")[:SEARCHED]:
-            raise InputError(f"{str(file)!r} is no page of jaxrnn and is not overwritten; name another file with --output")
+        if os.path.lexists(file) and not _is_page(file):
+            kept = "exists and is not a jaxrnn page, so it is not overwritten"
+            raise InputError(f"{str(file)!r} {kept}; name another file with --output")
         if not file.parent.is_dir():
             raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; make it first")
+
+
+def _is_page(file: Path) -> bool:
+    """Return whether jaxrnn wrote this file; what is no file, or cannot be read, it did not."""
+    try:
+        with file.open("rb") if file.is_file() else contextlib.nullcontext() as opened:
+            return opened is not None and MARK.encode() in opened.read(SEARCHED)
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
 """Mix predictions linearly, and learn by Bayes' rule which of them to trust.
 
-The experts of a mixture are itself, the mixtures of some of its models, and these models.
+The experts of a mixture are the mixture itself, the mixtures of some of its models, and these models.
 """
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 LOG_SHARE = np.float32(np.log(1e-4))  # what each expert keeps
-LOWEST = -15.0  # log probability from which experts are judged
+LOWEST = -15.0  # log probabilities below this count as this when experts are judged
 
 
 def start_trust(
@@ -19,10 +19,10 @@ def start_trust(
 ) -> Float[Array, "mixtures experts"]:
     """Trust each mixture with a third at first; the rest goes to the mixtures of some of its models, and to these models.
 
-    What is trusted with a share s costs at most -ln s nats in all if it is the best.
+    If the best expert starts with share s, finding it costs about -ln s nats in all, besides what `LOG_SHARE` costs.
 
     Args:
-      groups: which models each mixture is of.
+      groups: which models each mixture combines.
       share_of_networks: of what mixtures of some of the models get, and of what models get.
     Returns:
       Log trust; experts are the mixtures, then the models.

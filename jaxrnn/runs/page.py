@@ -1,5 +1,6 @@
 """Collect what a page shows of a run, and make the page."""
 
+import dataclasses
 import html
 import json
 import math
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxrnn.config import build, parts
+from jaxrnn.config import auto, build, parts
 from jaxrnn.config.build import Data
-from jaxrnn.config.settings import ModelConfig, resolved
+from jaxrnn.config.settings import Config, ModelConfig, resolved
 from jaxrnn.console import report
 from jaxrnn.console.web_page import assemble_page
 from jaxrnn.data.vocabulary import class_ids, decode, encode
@@ -21,14 +22,17 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
 from jaxrnn.runs.loaded import Run
 from jaxrnn.runs.own_text import load_own_data
+from jaxrnn.scoring.evaluation import DynamicSettings, mean_nats, rate_evaluation
 from jaxrnn.scoring.probes import make_probes, rank_units, read_units
 from jaxrnn.scoring.sampling import default_prompt
 from jaxrnn.storage import logs
 from jaxrnn.storage.weights import Weights, list_arrays, weights_metadata
 
+TRIED = 2_000  # characters on which a rate is chosen
 PASSAGE = 6_000  # characters of the text that the page reads
 MOST_POINTS, MOST_SAMPLES = 400, 60  # of the curve; of the texts that the network wrote
 FRAME_HEIGHT = 900  # pixels in a notebook
+EPOCH = re.compile(r"epoch (\d+), ([\d.]+) nats")
 SAMPLE = re.compile(r"^=== (.*) ===\n", re.MULTILINE)
 
 
@@ -49,7 +53,7 @@ def show(run: Run) -> Page:
     """Make the page of a run, in which its network reads, writes and learns; a notebook shows it inline.
 
     Raises:
-      InputError: the run's cell is not one of jaxrnn's, so that a browser does not know it.
+      InputError: the run uses a custom cell, which the page's JavaScript cannot run.
     """
     return make_page(run)[0]
 
@@ -58,7 +62,7 @@ def make_page(run: Run) -> tuple[Page, str]:
     """Make the page of a run; also say why it holds no passage of the run's text, "" if it does."""
     settings = run.config.model
     if settings.cell not in CELLS:
-        raise InputError(f"a page knows the cells {', '.join(CELLS)}; the cell of this run is {settings.cell!r}")
+        raise InputError(f"a page supports only the cells {', '.join(CELLS)}; this run uses {settings.cell!r}")
     try:
         changed = "so the page holds no passage of it"
         data, problem = load_own_data(run.config, run.vocabulary, run.sha256, "paste a text into the page", changed), ""
@@ -66,9 +70,12 @@ def make_page(run: Run) -> tuple[Page, str]:
         data, problem = None, str(error)
     passage = _choose_passage(run, data)
     units = _units(run, passage)
-    arrays, metadata = list_arrays(run.params), weights_metadata(Weights(run.config, run.vocabulary, run.params))
+    arrays, metadata = (
+        list_arrays(run.params),
+        weights_metadata(Weights(_without_paths(run.config), run.vocabulary, run.params)),
+    )
     content = {
-        "name": report.replace_controls(run.path.name),
+        "name": report.replace_controls(run.path.resolve().name),
         "facts": _facts(run),
         "numbers": run.numbers._asdict() if run.numbers else {},
         "guess": math.log(len(run.vocabulary.characters)),
@@ -80,7 +87,8 @@ def make_page(run: Run) -> tuple[Page, str]:
         "heldout": bool(data is not None and data.heldout.size),
         "units": units,
         "numNamed": _count_named(units),
-        "rate": _rate(run),
+        "rate": _rate(run, data),
+        "typingRate": _usual_rate(run),
         "prompt": default_prompt(run.vocabulary),
         "metadata": metadata,
         "metadataJson": json.dumps(metadata, sort_keys=True),  # as its SHA-256 takes it
@@ -95,6 +103,12 @@ def _choose_passage(run: Run, data: Data | None) -> str:
         return ""
     ids = data.heldout[:PASSAGE] if data.heldout.size else data.train[-PASSAGE:]
     return decode(run.vocabulary, ids)
+
+
+def _without_paths(config: Config) -> Config:
+    """Drop what names folders of this machine: the page goes to others."""
+    text = dataclasses.replace(config.text, text=Path(config.text.text).name)
+    return dataclasses.replace(config, text=text, run=dataclasses.replace(config.run, init_from=""))
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -135,15 +149,20 @@ def _thin(values: np.ndarray, every: int) -> np.ndarray:
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:
-    """What the network wrote after some epochs, the first and the last among them."""
+    """Collect what the network wrote after some epochs, the first and the last among them."""
     try:
         written = (run.path / logs.SAMPLES).read_text("utf-8", errors="replace")
     except OSError:
         return []
     _, *found = SAMPLE.split(written)
-    texts = [{"title": title, "text": text.removesuffix("\n\n")} for title, text in zip(found[::2], found[1::2], strict=True)]
+    texts = [_sample(title, text.removesuffix("\n\n")) for title, text in zip(found[::2], found[1::2], strict=True)]
     kept = np.unique(np.linspace(0, len(texts) - 1, MOST_SAMPLES).round().astype(int)) if texts else []
     return [texts[number] for number in kept]
+
+
+def _sample(title: str, text: str) -> dict[str, Any]:
+    named = EPOCH.match(title)
+    return {"title": title, "text": text} | ({"epoch": int(named[1]), "nats": float(named[2])} if named else {})
 
 
 def _network(run: Run, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -195,12 +214,23 @@ def _count_named(units: list[list[Any]]) -> int:
     return len(set(probes))
 
 
-def _rate(run: Run) -> float:
-    """The rate at which SGD goes on learning after each character."""
-    how = run.dynamic
+def _usual_rate(run: Run) -> float:
+    """Choose the rate that suits one SGD step after each character."""
+    learning = dataclasses.replace(run.config.learning, rule="one_step", rule_length=1, optimizer="sgd", counts=False)
+    return auto.choose_rate(dataclasses.replace(run.config, learning=learning))
+
+
+def _rate(run: Run, data: Data | None) -> float:
+    """Choose the rate at which SGD goes on learning after each character: that of the test, or the best on a text before it."""
+    how, usual = run.dynamic, _usual_rate(run)
     if how is not None and how.optimizer == "sgd" and how.length == 1:
         return min(how.rates)
-    return CELLS[run.config.model.cell].sgd_rates[0]
+    ids = np.zeros(0, np.int32) if data is None else (data.validation if data.validation.size > TRIED else data.train)[-TRIED:]
+    if len(ids) < TRIED:
+        return usual
+    key, rates = build.make_keys(run.config.run.seed).evaluation, (usual, usual / 3, usual / 10, usual / 30, usual / 100)
+    read = rate_evaluation(run.model, DynamicSettings("sgd", rates, 1))
+    return min(rates, key=lambda rate: np.nan_to_num(mean_nats(read(run.params, ids, key, rate)), nan=np.inf))
 
 
 def _without_nan(value: Any) -> Any:

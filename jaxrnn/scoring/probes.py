@@ -1,4 +1,4 @@
-"""Find the units of a network that tell something about its text: a line's end, a vowel to come, a speaker's name."""
+"""Find the units of a network that track a feature of its text: the end of a line, a vowel to come, a speaker's name."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,15 +15,16 @@ from jaxrnn.training.drivers import cpu_compiler_options
 VOWELS = frozenset("aeiouyàâäéèêëîïôöùûüœæ")
 OPENING, CLOSING = "«“(", "»”)"
 LEAST_OFTEN = 20  # characters at which a probe must hold, and at which it must not
+LEAST_CORRELATION = 0.3  # below it a unit does not tell what a probe says
 
 
 class ProbedUnit(NamedTuple):
-    """A unit, and the probe with which it goes together most."""
+    """A unit, and the probe it correlates with most strongly."""
 
     layer: int
     unit: int
-    probe: str  # "" if there are no probes
-    correlation: float  # between the unit's output and the probe, -1 to 1
+    probe: str  # "" if it tells nothing of them
+    correlation: float  # between the unit's output and the nearest probe, -1 to 1
 
 
 def make_probes(text: str) -> dict[str, Float[np.ndarray, " characters"]]:
@@ -35,7 +36,6 @@ def make_probes(text: str) -> dict[str, Float[np.ndarray, " characters"]]:
     named = [line.isupper() and sum(map(str.isalpha, line)) > 1 for line in text.split("\n")]
     of_line = np.cumsum([character == "\n" for character in " " + text[:-1]])  # a break belongs to the line that it ends
     starts = np.maximum.accumulate(np.where(np.diff(of_line, prepend=-1) > 0, np.arange(len(text)), 0))
-    depth = np.cumsum([(character in OPENING) - (character in CLOSING) for character in text])
     truths = {
         "speaker": np.array(named)[of_line],
         "line end": [character == "\n" for character in following],
@@ -43,13 +43,22 @@ def make_probes(text: str) -> dict[str, Float[np.ndarray, " characters"]]:
         "word end": [a.isalnum() and not b.isalnum() for a, b in zip(text, following, strict=True)],
         "vowel next": [character.lower() in VOWELS for character in following],
         "capital next": [character.isupper() for character in following],
-        "in brackets": depth > 0,
+        "in brackets": _inside(text),
         "digit": [character.isdigit() for character in text],
     }
     arrays = {name: np.asarray(truth, np.float64) for name, truth in truths.items()}
     probes = {name: each for name, each in arrays.items() if LEAST_OFTEN <= each.sum() <= len(text) - LEAST_OFTEN}
     place = np.minimum(np.arange(len(text)) - starts, 200).astype(np.float64)
     return probes | ({"place in line": place} if len(named) > LEAST_OFTEN else {})
+
+
+def _inside(text: str) -> list[bool]:
+    """Tell which characters stand in brackets or quotation marks; a blank line closes what was left open."""
+    depth, found = 0, []
+    for before, character in zip("\n" + text, text, strict=False):
+        depth = 0 if before == character == "\n" else max(0, depth + (character in OPENING) - (character in CLOSING))
+        found.append(depth > 0)
+    return found
 
 
 def read_units(
@@ -93,9 +102,10 @@ def rank_units(
     correlations = _standardise(flat).T @ _standardise(np.stack([probes[name] for name in names], axis=1)) / len(flat)
     strengths = np.abs(correlations)
     best = strengths.argmax(axis=1)
-    leaders = {int(np.argmax(np.where(best == p, strengths[:, p], -1))) for p in range(len(names)) if (best == p).any()}
+    tells = strengths.max(axis=1) >= LEAST_CORRELATION
+    leaders = {int(np.argmax(np.where((best == p) & tells, strengths[:, p], -1))) for p in set(best[tells].tolist())}
     order = sorted(range(len(units)), key=lambda u: (u not in leaders, -strengths[u, best[u]]))
-    return [ProbedUnit(*units[u], names[best[u]], float(correlations[u, best[u]])) for u in order]
+    return [ProbedUnit(*units[u], names[best[u]] if tells[u] else "", float(correlations[u, best[u]])) for u in order]
 
 
 def _standardise(columns: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:

@@ -2,7 +2,7 @@
 //
 // forward(W, carry, px, how) takes px = W_x x + b and gives {carry, output, kept}; a carry is a list of vectors.
 // backward(W, dW, kept, dOutput, dCarry, how) takes the gradients with respect to output and new carry, adds those of the
-// recurrent weights to dW, and gives {dpx, dBefore}: of px, and of the carry before. Written out by hand.
+// recurrent weights to dW (which has no arrays if nobody wants them), and gives {dpx, dBefore}: of px, and of the carry before. Written out by hand.
 
 import { add, addOuter, addProduct, rowProducts, sigmoid } from "./numbers.js";
 
@@ -42,7 +42,7 @@ const indrnn = {
   backward(W, dW, { h, next }, dOutput, [dNext], how) {
     const [, slope] = ACTIVATIONS[how.activation];
     const dpx = next.map((y, j) => (dOutput[j] + dNext[j]) * slope(y));
-    dpx.forEach((d, j) => { dW.recurrent_weights[j] += d * h[j]; });
+    add(dW.recurrent_weights, dpx.map((d, j) => d * h[j]));
     return { dpx, dBefore: [dpx.map((d, j) => d * W.recurrent_weights[j])] };
   },
 };
@@ -67,7 +67,7 @@ const gru = {
       dph[2 * H + j] = dn * r[j];
     }
     addOuter(dW.recurrent_kernel, h, dph);
-    if (W.recurrent_bias) add(dW.recurrent_bias, dph.subarray(2 * H));
+    add(dW.recurrent_bias, dph.subarray(2 * H));
     return { dpx, dBefore: [rowProducts(W.recurrent_kernel, dph).map((each, j) => each + d[j] * z[j])] };
   },
 };
@@ -96,7 +96,7 @@ const lstm = {
   },
 };
 
-/** Complex units turn by theta and shrink to |l| = exp(-exp(nu)); the others see gelu(C h + c). The carry is real, imaginary. */
+/** Complex units turn by theta and shrink to |l| = exp(-exp(nu)); the output is gelu(C h + c). The carry is real, imaginary. */
 const lru = {
   forward(W, [re, im], px) {
     const U = re.length, turn = turning(W, U);
@@ -110,19 +110,22 @@ const lru = {
     const U = re.length, { gain, size, cos, sin, decay } = turning(W, U);
     const dSums = sums.map((x, j) => dOutput[j] * gelu(x)[1]);
     addOuter(dW.output_kernel, state, dSums);
-    if (W.output_bias) add(dW.output_bias, dSums);
+    add(dW.output_bias, dSums);
     const d = rowProducts(W.output_kernel, dSums), dRe = zeros(U), dIm = zeros(U), dpx = zeros(2 * U);
+    const dNu = zeros(U), dTheta = zeros(U);
     for (let j = 0; j < U; j++) {
       const a = d[j] + dReal[j], b = d[U + j] + dImaginary[j];
       const real = cos[j] * re[j] - sin[j] * im[j], imaginary = sin[j] * re[j] + cos[j] * im[j];
       const dGain = (decay[j] * size[j] * size[j]) / gain[j], dSize = -decay[j] * size[j]; // by nu
-      dW.nu[j] += (a * px[j] + b * px[U + j]) * dGain + (a * real + b * imaginary) * dSize;
-      dW.theta[j] += size[j] * (b * real - a * imaginary);
+      dNu[j] = (a * px[j] + b * px[U + j]) * dGain + (a * real + b * imaginary) * dSize;
+      dTheta[j] = size[j] * (b * real - a * imaginary);
       dRe[j] = size[j] * (cos[j] * a + sin[j] * b);
       dIm[j] = size[j] * (cos[j] * b - sin[j] * a);
       dpx[j] = gain[j] * a;
       dpx[U + j] = gain[j] * b;
     }
+    add(dW.nu, dNu);
+    add(dW.theta, dTheta);
     return { dpx, dBefore: [dRe, dIm] };
   },
 };

@@ -29,8 +29,7 @@ export function showBars(list, items) {
 }
 
 /** The running mean over the last `width` values. */
-export const runningMean = (values, width) =>
-  values.map((_, t) => mean(values.slice(Math.max(0, t - width + 1), t + 1)));
+export const runningMean = (values, width) => values.map((_, t) => mean(values.slice(Math.max(0, t - width + 1), t + 1)));
 
 const WIDTH = 640, HEIGHT = 200, LEFT = 34, BOTTOM = 22;
 
@@ -38,14 +37,16 @@ const WIDTH = 640, HEIGHT = 200, LEFT = 34, BOTTOM = 22;
 export function drawCurve(element, curves, read) {
   const [main] = Object.values(curves), xs = Object.values(curves).flat().map(([x]) => x);
   if (!main.length) return void element.replaceChildren();
-  const ys = Object.values(curves).flat().map(([, y]) => y), right = Math.max(...xs), low = Math.min(...ys), high = Math.max(...ys);
-  const atX = (x) => LEFT + ((WIDTH - LEFT - 8) * x) / Math.max(1, right);
+  const ys = Object.values(curves).flat().map(([, y]) => y), low = Math.min(...ys), high = Math.max(...ys);
+  const left = Math.min(...xs), right = Math.max(...xs);
+  const atX = (x) => LEFT + ((WIDTH - LEFT - 8) * (x - left)) / Math.max(1, right - left);
   const atY = (y) => 8 + ((HEIGHT - BOTTOM - 8) * (high - y)) / Math.max(1e-9, high - low);
   const line = (values) => values.map(([x, y], i) => `${i ? "L" : "M"}${atX(x).toFixed(1)} ${atY(y).toFixed(1)}`).join("");
   const paths = Object.entries(curves).map(([name, values]) => make("path", { class: name, d: line(values) }));
-  const label = (x, y, words) => make("text", { x, y }, words);
+  const label = (x, y, words, anchor = "start") => make("text", { x, y, "text-anchor": anchor }, words);
   const spot = make("circle", { r: 4, cx: -9, cy: -9 });
-  const labels = [label(2, 14, high.toFixed(1)), label(2, HEIGHT - BOTTOM, low.toFixed(1)), label(WIDTH - 90, HEIGHT - 4, format(right))];
+  const ofX = [label(LEFT, HEIGHT - 4, format(left)), label(WIDTH - 8, HEIGHT - 4, format(right), "end")];
+  const labels = [...ofX, label(2, 14, format(high, 1)), label(2, HEIGHT - BOTTOM, format(low, 1))];
   element.replaceChildren(make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" }, ...paths, ...labels, spot));
   if (!read) return;
   let at = main.length - 1;

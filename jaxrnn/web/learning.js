@@ -7,22 +7,23 @@ import { makeSafetensors } from "./safetensors.js";
 import { format, say } from "./words.js";
 import { write } from "./writing.js";
 
-// Milliseconds without work before it writes; characters that it writes then, and that it rehearses from.
-const QUIET = 400, SAMPLE = 200, REMEMBERED = 5000;
+const QUIET = 400, SAMPLE = 200; // milliseconds without work before it writes, and characters that it writes then
+const RECENT = 50, DIVERGED = 3; // characters whose mean loss may be so many times that of guessing
+const REMEMBERED = 5000, CURVE = 3000; // characters that it rehearses from, and that the curve shows
 
 /** The characters that were put into a text, wherever. */
 export function inserted(before, after) {
+  const old = [...before], now = [...after], most = Math.min(old.length, now.length);
   let start = 0, end = 0;
-  while (start < Math.min(before.length, after.length) && before[start] === after[start]) start++;
-  const most = Math.min(before.length, after.length) - start;
-  while (end < most && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
-  return after.slice(start, after.length - end);
+  while (start < most && old[start] === now[start]) start++;
+  while (end < most - start && old[old.length - 1 - end] === now[now.length - 1 - end]) end++;
+  return now.slice(start, now.length - end).join("");
 }
 
 /** Learn from what was read: one step on this character, then some on earlier ones. */
 export function practise(network, memory, done, y, rate, rehearsals) {
   learn(network, done, y, rate);
-  for (let k = 0; k < rehearsals; k++) {
+  for (let k = 0; k < rehearsals && memory.length; k++) {
     const { carry, x, y: came } = memory[Math.floor(Math.random() * memory.length)];
     learn(network, step(network, carry, x), came, rate);
   }
@@ -30,70 +31,96 @@ export function practise(network, memory, done, y, rate, rehearsals) {
 
 export function startLearning(page, writing) {
   const text = find("yours"), rate = find("rate"), rehearsals = find("rehearse"), on = find("learn");
-  const view = { before: "", queue: [], timer: 0, quiet: 0 };
+  const view = { before: "", queue: [], timer: 0, unknown: 0, note: null };
 
-  const forget = () => {
+  const forget = (note = null) => {
     clearTimeout(view.timer);
-    clearTimeout(view.quiet);
-    Object.assign(view, { before: text.value, queue: [], timer: 0 });
+    Object.assign(view, { before: text.value, queue: [], timer: 0, unknown: 0, note });
     Object.assign(page, { live: copyNetwork(page.trained), learnedFrom: 0, losses: [], memory: [] });
     Object.assign(page, { carry: startCarry(page.carries.writing), last: page.idOf(page.start) });
-    show();
     find("continued").textContent = "";
+    show();
     writing.begin();
   };
   const readOne = (y) => {
-    const done = step(page.live, page.carry, page.last);
-    page.losses.push(nats(page.live, done.logits, y));
-    page.memory.push({ carry: page.carry, x: page.last, y });
-    if (page.memory.length > REMEMBERED) page.memory.shift();
+    const done = step(page.live, page.carry, page.last), loss = nats(page.live, done.logits, y);
+    page.losses.push(loss);
+    if (!(mean(page.losses.slice(-RECENT)) < DIVERGED * page.guess)) return forget("diverged"); // or it is no number
     if (on.checked && !page.tooLarge) {
       practise(page.live, page.memory, done, y, 10 ** Number(rate.value), Number(rehearsals.value));
       page.learnedFrom++;
     }
-    Object.assign(page, { carry: done.carry, last: y });
+    page.memory.push({ carry: page.carry, x: page.last, y });
+    if (page.memory.length > REMEMBERED) page.memory.shift();
+    return Object.assign(page, { carry: done.carry, last: y });
   };
   const work = () => {
     const until = performance.now() + SLICE;
     while (view.queue.length && performance.now() < until) readOne(view.queue.shift());
+    view.timer = view.queue.length ? setTimeout(work) : setTimeout(goOn, QUIET);
     show();
-    view.timer = view.queue.length ? setTimeout(work) : 0;
-    if (!view.timer) view.quiet = setTimeout(goOn, QUIET);
+    if (!view.queue.length) writing.show();
   };
   const read = (characters) => {
-    view.queue.push(...Array.from(characters, page.idOf).filter((id) => id >= 0));
-    clearTimeout(view.quiet);
-    if (!view.timer) view.timer = setTimeout(work);
+    const ids = Array.from(characters.replace(/\r\n?/g, "\n"), page.idOf), known = ids.filter((id) => id >= 0);
+    view.unknown += ids.length - known.length;
+    view.note = null;
+    if (!view.queue.length) {
+      clearTimeout(view.timer); // it may be writing
+      view.timer = setTimeout(work);
+    }
+    view.queue = view.queue.concat(known);
   };
+  /** Write from where it stands, a slice at a time. */
   const goOn = () => {
     const { carry, logits } = step(page.live, page.carry, page.last), written = write(page.live, carry, logits, 0.5, 1);
-    find("continued").textContent = Array.from({ length: SAMPLE }, () => page.characters[written.next().value.id]).join("");
-    writing.begin();
+    let said = "";
+    const more = () => {
+      const until = performance.now() + SLICE;
+      while (said.length < SAMPLE && performance.now() < until) said += page.characters[written.next().value.id];
+      find("continued").textContent = said;
+      if (said.length < SAMPLE) view.timer = setTimeout(more);
+    };
+    more();
   };
   const show = () => {
-    const { losses } = page, n = losses.length, k = Math.min(100, n);
-    const curve = runningMean(losses.slice(-3000), 25).map((loss, t) => [t + Math.max(0, n - 3000), loss]);
-    drawCurve(find("learn-curve"), { online: curve });
+    const { losses } = page, n = losses.length, k = Math.min(100, Math.ceil(n / 2)), first = Math.max(0, n - CURVE);
+    const curve = runningMean(losses.slice(first), 25).map((loss, t) => [first + t + 1, loss]);
+    drawCurve(find("learn-curve"), { online: curve.slice(n > 50 ? 24 : 0) });
     find("rate-is").textContent = format(10 ** Number(rate.value));
+    rate.setAttribute("aria-valuetext", find("rate-is").textContent);
     find("rehearse-is").textContent = rehearsals.value;
-    const said = k ? say("soFar", { n, k, first: mean(losses.slice(0, k)), last: mean(losses.slice(-k)) }) : "";
-    find("learned-is").textContent = said + (view.queue.length ? ` ${say("busy", { n: view.queue.length })}` : "");
+    const note = (key, values) => (key ? `${say(key, values)} ` : "");
+    find("learned-is").textContent = note(view.note) + note(view.queue.length && "busy", { n: view.queue.length })
+      + note(k && "soFar", { n, k, first: mean(losses.slice(0, k)), last: mean(losses.slice(-k)) })
+      + note(view.unknown && "unknown", { n: view.unknown });
+    find("learned-is").setAttribute("aria-busy", String(view.queue.length > 0)); // to be read out when it is done
   };
-  text.oninput = () => {
+  const readNew = () => {
     read(inserted(view.before, text.value));
     view.before = text.value;
   };
-  find("again").onclick = () => read(text.value);
-  find("forget").onclick = forget;
+  text.oninput = (event) => event.isComposing || readNew(); // a letter that is still being put together is none
+  text.oncompositionend = readNew;
+  find("again").onclick = () => text.value && read(text.value);
+  find("compare").onclick = () => {
+    find("reading").scrollIntoView();
+    page.read(text.value, page.live);
+  };
+  find("forget").onclick = () => forget("forgotten");
   rate.oninput = rehearsals.oninput = show;
   find("save").onclick = async () => {
-    if (!globalThis.crypto?.subtle) return void (find("learned-is").textContent = say("notSafe"));
-    const file = await makeSafetensors(page.live, page.metadata, page.metadataJson), url = URL.createObjectURL(file);
+    view.note = globalThis.crypto?.subtle ? null : "notSafe";
+    show();
+    if (view.note) return;
+    const file = await makeSafetensors(copyNetwork(page.live), page.metadata, page.metadataJson); // as it is now
+    const url = URL.createObjectURL(file);
     make("a", { href: url, download: `${page.name}.safetensors` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   };
-  rate.value = Math.log10(page.rate);
-  for (const each of [on, rate, rehearsals, find("again")]) each.disabled = page.tooLarge;
+  rate.value = Math.log10(page.typingRate);
+  Object.assign(rehearsals, { max: page.mostRehearsals, value: Math.min(8, page.mostRehearsals) });
+  for (const each of [on, rate, rehearsals]) each.disabled = page.tooLarge;
   find("learning-too-large").hidden = !page.tooLarge;
   forget();
   return { show };

@@ -30,6 +30,7 @@ function showCurve({ windows, epochs, validation }) {
   const read = ([step, nats]) => {
     const checked = validation.findLast(([at]) => at <= step);
     out.textContent = say("curveAt", { step, nats }) + (checked ? say("validated", { nats: checked[1] }) : "");
+    figure.setAttribute("aria-valuetext", out.textContent);
   };
   figure.setAttribute("aria-label", say("curve", { first: points[0][1], last: last[1] }));
   drawCurve(figure, { online: points, validation }, read);
@@ -39,15 +40,13 @@ function showCurve({ windows, epochs, validation }) {
 function showChildhood(samples) {
   const slider = find("age"), show = () => {
     const sample = samples[slider.value];
-    find("age-title").textContent = sample.title;
+    find("age-title").textContent = sample.epoch ? say("ageTitle", sample) : sample.title;
     find("age-text").textContent = sample.text;
   };
   find("childhood").hidden = samples.length === 0;
   find("no-samples").hidden = samples.length > 0;
   if (!samples.length) return;
-  const seen = slider.max !== "" && Number(slider.max) === samples.length - 1; // the language has changed
-  slider.max = samples.length - 1;
-  if (!seen) slider.value = slider.max;
+  if (slider.max === "") slider.value = slider.max = samples.length - 1; // else only the language has changed
   slider.oninput = show;
   show();
 }

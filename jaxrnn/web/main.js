@@ -8,7 +8,7 @@ import { startReading } from "./reading.js";
 import { LANGUAGES, sayAll, spoken } from "./words.js";
 import { startWriting, write } from "./writing.js";
 
-const SLOWEST = 1 / 20; // seconds for a character that is learned from
+const SLOWEST = 1 / 20, PATIENCE = 4; // seconds for a character that is learned from, and for a passage
 
 const run = JSON.parse(find("data").textContent), trained = makeNetwork(run.network, find("weights").textContent);
 const characters = [...run.network.characters], ids = new Map(characters.map((character, id) => [character, id]));
@@ -18,27 +18,32 @@ const page = {
   units: run.units.map(([layer, unit, probe, r]) => ({ u: layer * run.network.hidden + unit, probe, r })),
 };
 
-/** Seconds for a step of learning here: the best of three. */
+const between = (low, x, high) => Math.floor(Math.max(low, Math.min(high, x)));
+
+/** Seconds for a step of learning here. */
 function secondsToLearn() {
-  const copy = copyNetwork(trained);
-  return Math.min(...Array.from({ length: 3 }, () => {
-    const begun = performance.now();
-    learn(copy, step(copy, startCarry(run.carries.writing), 0), 0, 0);
-    return (performance.now() - begun) / 1000;
-  }));
+  const begun = performance.now();
+  learn(trained, step(trained, startCarry(run.carries.writing), 0), 0, 0); // at a rate of 0
+  return (performance.now() - begun) / 1000;
 }
 
-const seconds = secondsToLearn();
+const seconds = Math.min(...[1, 2, 3].map(secondsToLearn));
 page.tooLarge = seconds > SLOWEST;
-find("rehearse").value = Math.min(Number(find("rehearse").value), Math.floor(SLOWEST / seconds));
+page.most = between(600, PATIENCE / seconds, 6000); // characters that are read
+page.lookBack = between(10, 0.1 / seconds, 60); // characters that one looks back at
+page.mostRehearsals = between(0, SLOWEST / seconds - 1, 16);
 
 const writing = startWriting(page), learning = startLearning(page, writing), reading = startReading(page);
+page.read = reading.read;
 function show() {
   sayAll({ units: run.network.layers * run.network.hidden, weights: run.facts.weights });
   showRun(run);
   reading.show();
   learning.show();
-  writing.begin();
+  writing.show();
+}
+for (const link of document.querySelectorAll("nav a")) { // which in the frame of a notebook would lead to the notebook
+  link.onclick = (event) => (event.preventDefault(), find(link.hash.slice(1)).scrollIntoView());
 }
 find("language").onclick = () => {
   spoken.language = LANGUAGES.find((each) => each !== spoken.language);

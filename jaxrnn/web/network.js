@@ -25,19 +25,19 @@ export const startCarry = (layers) => layers.map((layer) => layer.map((vector) =
 export function step(network, carry, id) {
   const { about, weights } = network, x = about.classes[id];
   const E = weights["embedding.kernel"];
-  let input = E ? E.subarray(x * about.embedding, (x + 1) * about.embedding) : x;
+  let input = rowOf(E, x, about.embedding) ?? x;
   const layers = layerNames(about).map((name, number) => {
     const W = within(weights, name), given = input;
     const done = CELLS[about.cell].forward(W, carry[number], project(W, given, about), about);
     input = done.output;
     return { ...done, given };
   });
-  const K = weights["readout.kernel"] ?? E, c = weights["readout.bias"], logits = rowProducts(K, input);
+  const c = weights["readout.bias"], logits = rowProducts(readoutOf(weights), input);
   if (c) add(logits, c);
   return { x, carry: layers.map((layer) => layer.carry), layers, logits };
 }
 
-/** The chances of all characters. Rare ones share those of their class. */
+/** The probabilities of all characters. Rare ones split that of their class equally. */
 export function chances(network, logits, temperature = 1) {
   const { classes, classSizes } = network.about;
   return softmax(Float64Array.from(classes, (k) => logits[k] - Math.log(classSizes[k])), temperature);
@@ -62,15 +62,16 @@ export function learn(network, done, y, rate) {
   }
 }
 
-/** How strongly the loss at y, after these steps, depends on the carry before each of them: the lengths of the gradients. */
+/** How strongly the loss at y depends on what was known after each of these steps: the lengths of its gradients. */
 export function reach(network, steps, y) {
-  const unused = mapEntries(network.weights, (each) => new Float64Array(each.length)), lengths = [];
   let dCarry = steps[0].carry.map((layer) => layer.map((vector) => new Float64Array(vector.length)));
   let dLogits = lossGradient(network, steps[steps.length - 1].logits, y);
+  const { output } = steps[steps.length - 1].layers[network.about.layers - 1], K = readoutOf(network.weights);
+  const lengths = [Math.hypot(...addProduct(new Float64Array(output.length), dLogits, K))];
   for (const done of steps.toReversed()) {
-    dCarry = backwards(network, unused, done, dLogits, dCarry);
+    dCarry = backwards(network, {}, done, dLogits, dCarry);
     dLogits = null; // only the last step predicts y
-    lengths.unshift(Math.hypot(...dCarry.flatMap((layer) => layer.map((vector) => Math.hypot(...vector)))));
+    if (done !== steps[0]) lengths.unshift(Math.hypot(...dCarry.flatMap((layer) => layer.map((vector) => Math.hypot(...vector)))));
   }
   return lengths;
 }
@@ -83,21 +84,20 @@ function backwards(network, gradient, done, dLogits, dCarry) {
     const readout = tied ? "embedding.kernel" : "readout.kernel";
     d = addProduct(d, dLogits, weights[readout]);
     addOuter(gradient[readout], dLogits, output);
-    if (gradient["readout.bias"]) add(gradient["readout.bias"], dLogits);
+    add(gradient["readout.bias"], dLogits);
   }
   for (let number = names.length - 1; number >= 0; number--) {
     const W = within(weights, names[number]), dW = within(gradient, names[number]), { kept, given } = done.layers[number];
     const { dpx, dBefore } = CELLS[about.cell].backward(W, dW, kept, d, dCarry[number], about);
     before[number] = dBefore;
-    if (W.bias) add(dW.bias, dpx);
-    if (typeof given === "number") add(dW.input_kernel.subarray(given * dpx.length, (given + 1) * dpx.length), dpx);
+    add(dW.bias, dpx);
+    if (typeof given === "number") add(rowOf(dW.input_kernel, given, dpx.length), dpx);
     else {
       addOuter(dW.input_kernel, given, dpx);
       d = rowProducts(W.input_kernel, dpx);
     }
   }
-  const dE = gradient["embedding.kernel"];
-  if (dE) add(dE.subarray(done.x * about.embedding, (done.x + 1) * about.embedding), d);
+  add(rowOf(gradient["embedding.kernel"], done.x, about.embedding), d);
   return before;
 }
 
@@ -105,7 +105,7 @@ function project(W, given, about) {
   const columns = W.input_kernel.length / (typeof given === "number" ? about.classSizes.length : given.length);
   const px = W.bias ? Float64Array.from(W.bias) : new Float64Array(columns);
   if (typeof given !== "number") return addProduct(px, given, W.input_kernel);
-  return add(px, W.input_kernel.subarray(given * columns, (given + 1) * columns)); // a row is a product with a one-hot vector
+  return add(px, rowOf(W.input_kernel, given, columns)); // the product with a one-hot vector
 }
 
 function lossGradient(network, logits, y) {
@@ -114,6 +114,8 @@ function lossGradient(network, logits, y) {
   return d;
 }
 
+const rowOf = (matrix, i, columns) => matrix?.subarray(i * columns, (i + 1) * columns);
+const readoutOf = (weights) => weights["readout.kernel"] ?? weights["embedding.kernel"]; // tied to the embedding, or its own
 const layerNames = (about) => Array.from({ length: about.layers }, (_, k) => (k ? `cell_${k + 1}` : "cell"));
 const mapEntries = (values, f) => Object.fromEntries(Object.entries(values).map(([name, value]) => [name, f(value)]));
 

@@ -24,17 +24,18 @@ export function rowProducts(W, y) {
   return x;
 }
 
-/** Add x[i] y[j] to each entry (i, j) of dW: the gradient of W if y is that of x W. */
+/** Add x[i] y[j] to each entry (i, j) of dW: the gradient of W if y is that of x W. Nothing is added to no array. */
 export function addOuter(dW, x, y) {
-  const n = y.length;
+  const n = dW ? y.length : 0;
   for (let i = 0; i < x.length; i++) {
     const factor = x[i], row = i * n;
     for (let j = 0; j < n; j++) dW[row + j] += factor * y[j];
   }
 }
 
+/** Add x to y, if there is a y. */
 export function add(y, x) {
-  for (let j = 0; j < x.length; j++) y[j] += x[j];
+  for (let j = 0; y && j < x.length; j++) y[j] += x[j];
   return y;
 }
 

@@ -7,20 +7,21 @@ import { format, say } from "./words.js";
 const MOST_UNITS = 6, AROUND = 2; // of a span; characters around it
 
 /** Find units that are on in three quarters of a span of records and off around it, up or down, the clearest first. */
-export function unitsOfSpan(records, from, to) {
+export function unitsOfSpan(records, from, to, { spreads }) {
   const statesOf = (part) => part.flatMap(({ units }) => (units ? [units] : []));
   const all = statesOf(records), inside = statesOf(records.slice(from, to + 1));
   const around = statesOf([...records.slice(Math.max(0, from - AROUND), from), ...records.slice(to + 1, to + 1 + AROUND)]);
   if (!inside.length || !around.length) return [];
   const judge = (_, u) => {
-    const of = (states) => states.map((state) => state[u]), average = mean(of(all));
-    const spread = Math.sqrt(mean(of(all).map((value) => (value - average) ** 2))) || 1;
+    const of = (states) => states.map((state) => state[u]);
     const sign = mean(of(inside)) >= mean(of(around)) ? 1 : -1;
     const on = of(inside).map((value) => sign * value).sort((a, b) => a - b)[Math.floor(inside.length / 4)];
     const off = Math.max(...of(around).map((value) => sign * value));
-    return { u, sign, bound: (on + off) / 2, clear: (on - off) / spread };
+    return { u, sign, bound: (on + off) / 2, clear: (on - off) / spreads[u] };
   };
-  return Array.from(all[0], judge).filter(({ clear }) => clear > 0).sort((a, b) => b.clear - a.clear).slice(0, MOST_UNITS);
+  const isRare = ({ u, sign, bound }) => all.filter((state) => sign * state[u] > bound).length < all.length / 5;
+  const found = Array.from(all[0], judge).filter(({ clear }) => clear > 0).sort((a, b) => b.clear - a.clear);
+  return (found.some(isRare) ? found.filter(isRare) : found).slice(0, MOST_UNITS);
 }
 
 /** Find other places where the same units are on: as many of the clearest as are on together anywhere else. */
@@ -38,7 +39,7 @@ export function placesOf(units, records, from, to) {
 export function startUnits(page, view, colour, goTo) {
   const squares = () => [...find("units").children];
   const about = ({ probe, r }) => (probe ? `${say(probe)} ${format(r, 2)}` : "");
-  const choose = (u) => {
+  const choose = (u, isClicked = true) => {
     view.unit = u;
     const unit = page.units.find((each) => each.u === u), { probe, r } = unit ?? {};
     const said = probe ? say("goesWith", { probe: say(probe), r: format(r, 2) }) : say("noProbe");
@@ -46,6 +47,7 @@ export function startUnits(page, view, colour, goTo) {
     find("unit-says").textContent = unit ? say("unitSays", { n: u, about: said }) : "";
     for (const square of squares()) square.setAttribute("aria-pressed", String(Number(square.dataset.unit) === u));
     colour();
+    if (unit && isClicked) find("frozen").scrollIntoView({ block: "nearest" });
   };
   const button = (u, label) => make("button", { click: () => choose(u) }, label);
   const show = () => {
@@ -56,10 +58,14 @@ export function startUnits(page, view, colour, goTo) {
     }));
     find("named-units").replaceChildren(...page.units.slice(0, page.numNamed).map((unit) =>
       make("li", {}, button(unit.u, `${about(unit)} · ${say("unit", { n: unit.u })}`))));
-    choose(view.unit);
+    choose(view.unit, false);
+  };
+  const clearSpan = () => {
+    for (const id of ["span-says", "span-units", "places-say", "places"]) find(id).replaceChildren();
   };
   const showSpan = (from, to) => {
-    const units = unitsOfSpan(view.records, from, to), { n, places } = placesOf(units, view.records, from, to);
+    if (!view.usual) return; // not yet read
+    const units = unitsOfSpan(view.records, from, to, view.usual), { n, places } = placesOf(units, view.records, from, to);
     const words = (a, b) => visible(view.records.slice(Math.max(0, a), b).map(({ character }) => character).join(""));
     find("span-says").textContent = say(units.length ? "spanUnits" : "noUnits", { text: words(from, to + 1) });
     find("span-units").replaceChildren(...units.map(({ u }) => button(u, say("unit", { n: u }))));
@@ -76,5 +82,5 @@ export function startUnits(page, view, colour, goTo) {
     for (const square of squares()) square.tabIndex = square === to ? 0 : -1;
     to.focus();
   };
-  return { show, showSpan, squares };
+  return { show, showSpan, clearSpan, squares };
 }

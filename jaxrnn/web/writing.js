@@ -7,9 +7,11 @@ import { format, say } from "./words.js";
 
 /** The chances from which a character is drawn: sharper at a low temperature, and of the likeliest only. */
 export function drawingChances(network, logits, temperature, topP) {
-  const p = chances(network, logits, temperature), kept = p.map(() => 0);
+  const p = chances(network, logits, temperature);
+  if (topP >= 1) return p;
+  const kept = p.map(() => 0), order = Array.from(p.keys()).sort((a, b) => p[b] - p[a]);
   let before = 0;
-  for (const i of largest(p, p.length)) {
+  for (const i of order) {
     if (before >= topP) break;
     kept[i] = p[i];
     before += p[i];
@@ -17,16 +19,16 @@ export function drawingChances(network, logits, temperature, topP) {
   return kept.map((each) => each / before);
 }
 
-export function draw(p) {
+export function drawFrom(p) {
   let left = Math.random();
   const drawn = p.findIndex((each) => (left -= each) < 0);
-  return drawn < 0 ? p.indexOf(Math.max(...p)) : drawn; // the last one, if rounding has left a rest
+  return drawn < 0 ? p.findLastIndex((each) => each > 0) : drawn; // rounding may leave a rest
 }
 
 /** Go on from a carry: yields each character's id, and where it leads. */
 export function* write(network, carry, logits, temperature, topP) {
   for (;;) {
-    const id = draw(drawingChances(network, logits, temperature, topP)), done = step(network, carry, id);
+    const id = drawFrom(drawingChances(network, logits, temperature, topP)), done = step(network, carry, id);
     ({ carry, logits } = done);
     yield { id, carry, logits };
   }
@@ -37,42 +39,40 @@ export function startWriting(page) {
   let timer = 0, carry, logits;
   prompt.value = page.prompt;
 
-  const showChances = () => {
+  const show = () => {
     find("temperature-is").textContent = format(Number(temperature.value), 2);
     find("top-p-is").textContent = format(Number(topP.value), 2);
+    find("run").textContent = say(timer ? "stop" : "run");
+    const unknown = [...prompt.value].filter((character) => page.idOf(character) < 0).length;
+    const weights = page.learnedFrom ? say("learnedWeights", { n: page.learnedFrom }) : say("trainedWeights");
+    find("weights-are").textContent = `${weights} ${unknown ? say("unknown", { n: unknown }) : ""}`;
     const p = drawingChances(page.live, logits, Number(temperature.value), Number(topP.value));
     showBars(find("next"), largest(p, 10).map((i) => ({ character: page.characters[i], p: p[i] })));
   };
   const begin = () => {
     stop();
-    output.textContent = "";
+    output.textContent = prompt.value;
     carry = startCarry(page.carries.writing);
     const ids = [...prompt.value].map(page.idOf).filter((id) => id >= 0);
     for (const id of ids.length ? ids : [page.idOf(page.prompt)]) ({ carry, logits } = step(page.live, carry, id));
-    find("weights-are").textContent = page.learnedFrom ? say("learnedWeights", { n: page.learnedFrom }) : say("trainedWeights");
-    showChances();
+    show();
   };
   const one = () => {
     const written = write(page.live, carry, logits, Number(temperature.value), Number(topP.value)).next().value;
     ({ carry, logits } = written);
     output.textContent = (output.textContent + page.characters[written.id]).slice(-5000);
     output.scrollTop = output.scrollHeight;
-    showChances();
+    show();
   };
   const stop = () => {
     clearInterval(timer);
     timer = 0;
-    find("run").textContent = say("run");
   };
   find("one").onclick = one;
-  find("run").onclick = () => {
-    if (timer) return stop();
-    timer = setInterval(one, 30);
-    find("run").textContent = say("stop");
-    return undefined;
-  };
+  const toggle = () => (timer ? stop() : (timer = setInterval(one, 30)));
+  find("run").onclick = () => (toggle(), show());
   find("anew").onclick = prompt.oninput = begin;
-  temperature.oninput = topP.oninput = showChances;
+  temperature.oninput = topP.oninput = show;
   begin();
-  return { begin };
+  return { begin, show };
 }
