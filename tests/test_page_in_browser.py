@@ -355,6 +355,35 @@ def test_a_unit_colours_the_text_and_a_span_finds_units(course, opening):
     assert watched.is_quiet()
 
 
+def test_two_touches_mark_a_span(course, browser):
+    context = browser.new_context(viewport={"width": 360, "height": 800}, locale="fr-FR", has_touch=True, is_mobile=True)
+    opened = context.new_page()
+    opened.goto(course[1].as_uri())
+    opened.wait_for_selector("#frozen .at")
+    opened.click("#mark")
+    for i in (27, 33):
+        opened.tap(f"#frozen [data-at='{i}']")
+    assert opened.locator("#frozen .in-span").count() == 7
+    assert opened.text_content("#span-says")
+    opened.tap("#frozen [data-at='30']")
+    assert opened.locator("#frozen .in-span").count() == 0
+    context.close()
+
+
+def test_forgetting_ends_a_comparison(course, opening):
+    opened, watched = opening(course[1], "fr-FR")
+    opened.fill("#yours", "Bonjour, bonjour, 😀 bonjour!")
+    wait_until(opened, "jaxrnn.page.losses.length === 27")
+    assert opened.text_content("#learned-is").endswith("les saute : 😀")
+    opened.click("#compare")
+    wait_until(opened, "document.getElementById('dynamic-title').textContent.startsWith('avec ce qu')")
+    assert "Les deux lisent" in opened.text_content("#passage-notes")
+    opened.click("#forget")
+    wait_until(opened, "document.getElementById('dynamic-title').textContent.startsWith('apprend en lisant')")
+    assert "Oublié" in opened.text_content("#learned-is")
+    assert watched.is_quiet()
+
+
 def test_the_keyboard_is_enough(course, opening):
     opened, watched = opening(course[1])
     opened.wait_for_selector("#frozen .at")
@@ -395,7 +424,7 @@ def test_it_fits_every_width_theme_and_language(width, language, theme, course, 
 def test_a_network_that_is_too_large_only_reads_and_writes(opening, tmp_path):
     run, text = make_run("gru", "no biases")
     path = tmp_path / "page.html"
-    path.write_text(show(run).html.replace("const SLOWEST = 1 / 20", "const SLOWEST = 0"), "utf-8")  # what every network is
+    path.write_text(show(run).html.replace("const SLOWEST = 1 / 20", "const SLOWEST = -1"), "utf-8")  # as every network is then
     opened, watched = opening(path)
     assert opened.is_visible("#learning-too-large")
     assert opened.is_disabled("#learn")

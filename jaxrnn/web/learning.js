@@ -31,16 +31,17 @@ export function practise(network, memory, done, y, rate, rehearsals) {
 
 export function startLearning(page, writing) {
   const text = find("yours"), rate = find("rate"), rehearsals = find("rehearse"), on = find("learn");
-  const view = { before: "", queue: [], timer: 0, unknown: 0, note: null };
+  const view = { before: "", queue: [], timer: 0, note: null };
 
   const forget = (note = null) => {
     clearTimeout(view.timer);
-    Object.assign(view, { before: text.value, queue: [], timer: 0, unknown: 0, note });
+    Object.assign(view, { before: text.value, queue: [], timer: 0, note });
     Object.assign(page, { live: copyNetwork(page.trained), learnedFrom: 0, losses: [], memory: [] });
     Object.assign(page, { carry: startCarry(page.carries.writing), last: page.idOf(page.start) });
     find("continued").textContent = "";
     show();
     writing.begin();
+    page.reading?.forget();
   };
   const readOne = (y) => {
     const done = step(page.live, page.carry, page.last), loss = nats(page.live, done.logits, y);
@@ -62,8 +63,7 @@ export function startLearning(page, writing) {
     if (!view.queue.length) writing.show();
   };
   const read = (characters) => {
-    const ids = Array.from(characters.replace(/\r\n?/g, "\n"), page.idOf), known = ids.filter((id) => id >= 0);
-    view.unknown += ids.length - known.length;
+    const known = Array.from(characters.replace(/\r\n?/g, "\n"), page.idOf).filter((id) => id >= 0);
     view.note = null;
     if (!view.queue.length) {
       clearTimeout(view.timer); // it may be writing
@@ -92,8 +92,7 @@ export function startLearning(page, writing) {
     find("rehearse-is").textContent = rehearsals.value;
     const note = (key, values) => (key ? `${say(key, values)} ` : "");
     find("learned-is").textContent = note(view.note) + note(view.queue.length && "busy", { n: view.queue.length })
-      + note(k && "soFar", { n, k, first: mean(losses.slice(0, k)), last: mean(losses.slice(-k)) })
-      + note(view.unknown && "unknown", { n: view.unknown });
+      + note(k && "soFar", { n, k, first: mean(losses.slice(0, k)), last: mean(losses.slice(-k)) }) + page.unknownIn(text.value);
     find("learned-is").setAttribute("aria-busy", String(view.queue.length > 0)); // to be read out when it is done
   };
   const readNew = () => {
@@ -105,7 +104,7 @@ export function startLearning(page, writing) {
   find("again").onclick = () => text.value && read(text.value);
   find("compare").onclick = () => {
     find("reading").scrollIntoView();
-    page.read(text.value, page.live);
+    page.reading.read(text.value, copyNetwork(page.live));
   };
   find("forget").onclick = () => forget("forgotten");
   rate.oninput = rehearsals.oninput = show;

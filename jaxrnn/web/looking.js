@@ -19,8 +19,8 @@ function showNumbers(numbers) {
   find("numbers").hidden = known.length === 0;
   find("not-tested").hidden = known.length > 0;
   const cells = ([key, nats]) => [format(nats), say("nCharacters", { n: format(Math.exp(nats), 1) }), say(key)];
-  const row = (entry) => make("tr", {}, ...cells(entry).map((cell) => make("td", {}, cell)));
-  find("numbers").tBodies[0].replaceChildren(...known.map(row));
+  const rows = known.map((entry) => make("tr", {}, ...cells(entry).map((cell) => make("td", {}, cell))));
+  find("numbers").tBodies[0].replaceChildren(...rows);
 }
 
 function showCurve({ windows, epochs, validation }) {

@@ -1,11 +1,11 @@
 // The page: what was stored in it, and its four parts.
 
-import { find } from "./draw.js";
+import { find, visible } from "./draw.js";
 import { practise, startLearning } from "./learning.js";
 import { showRun } from "./looking.js";
 import { copyNetwork, learn, makeNetwork, nats, startCarry, step } from "./network.js";
 import { startReading } from "./reading.js";
-import { LANGUAGES, sayAll, spoken } from "./words.js";
+import { LANGUAGES, say, sayAll, spoken } from "./words.js";
 import { startWriting, write } from "./writing.js";
 
 const SLOWEST = 1 / 20, PATIENCE = 4; // seconds for a character that is learned from, and for a passage
@@ -15,6 +15,10 @@ const characters = [...run.network.characters], ids = new Map(characters.map((ch
 const page = {
   ...run, trained, live: copyNetwork(trained), characters, learnedFrom: 0, start: ids.has("\n") ? "\n" : run.prompt,
   idOf: (character) => ids.get(character) ?? -1,
+  unknownIn: (text) => {
+    const found = [...new Set(text)].filter((character) => !ids.has(character)).slice(0, 20);
+    return found.length ? say("unknown", { characters: visible(found.join(" ")) }) : "";
+  },
   units: run.units.map(([layer, unit, probe, r]) => ({ u: layer * run.network.hidden + unit, probe, r })),
 };
 
@@ -27,14 +31,15 @@ function secondsToLearn() {
   return (performance.now() - begun) / 1000;
 }
 
-const seconds = Math.min(...[1, 2, 3].map(secondsToLearn));
+let seconds = Infinity; // the least of some time, for the first steps are slow
+for (const begun = performance.now(); performance.now() - begun < 60;) seconds = Math.min(seconds, secondsToLearn());
 page.tooLarge = seconds > SLOWEST;
 page.most = between(600, PATIENCE / seconds, 6000); // characters that are read
 page.lookBack = between(10, 0.1 / seconds, 60); // characters that one looks back at
 page.mostRehearsals = between(0, SLOWEST / seconds - 1, 16);
 
 const writing = startWriting(page), learning = startLearning(page, writing), reading = startReading(page);
-page.read = reading.read;
+page.reading = reading;
 function show() {
   sayAll({ units: run.network.layers * run.network.hidden, weights: run.facts.weights });
   showRun(run);

@@ -9,7 +9,6 @@ import { countOf, percent, say } from "./words.js";
 const SHOWN = 600; // characters at a time
 const MOST_NATS = 6; // of the strongest colour
 const WAYS = ["frozen", "dynamic"];
-const pause = () => new Promise((go) => setTimeout(go));
 
 /** Read a character: what was expected in its place, and what was carried up to it. At a rate over 0, learn from it first. */
 function readWith(reader, id, rate) {
@@ -29,7 +28,7 @@ function readWith(reader, id, rate) {
 
 export function startReading(page) {
   // A record is a character: its id, what was seen of it each way, the carry before it and the units after it.
-  const view = { records: [], start: 0, at: -1, anchor: -1, unit: null, number: 0, own: page.passage, lengths: new Map() };
+  const view = { records: [], start: 0, at: -1, anchor: -1, unit: null, number: 0, own: page.passage, lengths: new Map(), touches: 0 };
   const panes = WAYS.map(find);
 
   /** Read a text with the trained weights, and beside that going on to learn; or with the weights of `learned`, as they are. */
@@ -53,7 +52,7 @@ export function startReading(page) {
       if (!page.tooLarge) record.dynamic = readWith(dynamic, record.id, learned ? 0 : page.rate).seen;
       if (performance.now() < until) continue;
       colour();
-      await pause();
+      await new Promise((go) => setTimeout(go));
       if (number !== view.number) return;
       until = performance.now() + SLICE;
     }
@@ -69,9 +68,8 @@ export function startReading(page) {
 
   const notes = () => {
     if (!view.records.length) return say(page.passage ? "nothing" : "noPassage");
-    const unknown = view.records.filter(({ id }) => id < 0).length, own = page.heldout ? say("heldout") : say("learned");
-    const isCut = view.isCut ? say("truncated", { n: page.most }) : "";
-    return [view.own === page.passage ? own : "", isCut, unknown ? say("unknown", { n: unknown }) : ""].join(" ");
+    const own = view.own === page.passage ? (page.heldout ? "heldout" : "learned") : view.learned && "comparing";
+    return [own ? say(own) : "", view.isCut ? say("truncated", { n: page.most }) : "", page.unknownIn(view.own)].join(" ");
   };
   const showPassage = () => {
     const shown = view.records.slice(view.start, view.start + SHOWN);
@@ -100,7 +98,7 @@ export function startReading(page) {
       }
       const losses = view.records.flatMap(({ [WAYS[k]]: seen }) => (seen ? [seen.nats] : []));
       const title = !k ? "frozen" : page.tooLarge ? "dynamicTooLarge" : view.learned ? "afterLearning" : "dynamic";
-      find(`${WAYS[k]}-title`).textContent = say(title, { nats: losses.length ? mean(losses) : "…", rate: page.rate });
+      find(`${WAYS[k]}-title`).textContent = say(title, { nats: losses.length ? mean(losses) : "–", rate: page.rate });
     });
   };
 
@@ -177,8 +175,10 @@ export function startReading(page) {
     pane.onpointerover = (event) => placeOf(event) >= 0 && !event.buttons && point(placeOf(event), false);
     pane.onpointerleave = () => view.at >= 0 && point(view.at, false);
     pane.onpointerdown = (event) => {
+      if (placeOf(event) < 0) return;
+      if (view.touches-- === 1) return void (mark(placeOf(event)), units.showSpan(...span()));
       view.anchor = -1;
-      if (placeOf(event) >= 0) point(placeOf(event));
+      point(placeOf(event));
     };
     pane.onpointermove = (event) => {
       const isOther = view.anchor >= 0 || placeOf(event) !== view.at;
@@ -207,11 +207,12 @@ export function startReading(page) {
   find("place").oninput = (event) => move(Number(event.target.value));
   find("read-it").onclick = () => read(find("pasted").value);
   find("back").onclick = () => read(page.passage);
+  find("mark").onclick = () => { view.touches = 2; };
   const show = () => {
     units.show();
     if (!view.number) return void read(view.own);
     showPassage();
     return void point(view.at);
   };
-  return { show, read };
+  return { show, read, forget: () => view.learned && read(view.own) };
 }

@@ -29,8 +29,10 @@ export function placesOf(units, records, from, to) {
   for (let n = units.length; n > 0; n--) {
     const areOn = ({ units: state }) => state && units.slice(0, n).every(({ u, sign, bound }) => sign * state[u] > bound);
     const isOn = records.map((record) => Boolean(areOn(record)));
-    const places = records.flatMap((_, i) => (isOn[i] && !isOn[i - 1] && (i < from || i > to) ? [i] : []));
-    if (places.length) return { n, places };
+    const places = records.flatMap((_, i) => (isOn[i] && !isOn[i - 1] ? [[i, isOn.indexOf(false, i)]] : []))
+      .filter(([start, end]) => end > 0 && (end <= from || start > to));
+    const unlike = ([start, end]) => Math.abs(end - start - (to - from + 1)); // places as long as the span come first
+    if (places.length) return { n, places: places.sort((a, b) => unlike(a) - unlike(b)) };
   }
   return { n: 0, places: [] };
 }
@@ -54,7 +56,7 @@ export function startUnits(page, view, colour, goTo) {
     find("units").replaceChildren(...page.units.map((unit, i) => {
       const label = `${say("unit", { n: unit.u })} ${about(unit)}`;
       const named = { "aria-label": label, title: label };
-      return make("button", { ...named, "data-unit": unit.u, tabindex: i ? -1 : 0, click: () => choose(unit.u) });
+      return make("button", { ...named, "data-unit": unit.u, tabindex: i ? -1 : 0, click: () => choose(unit.u === view.unit ? null : unit.u) });
     }));
     find("named-units").replaceChildren(...page.units.slice(0, page.numNamed).map((unit) =>
       make("li", {}, button(unit.u, `${about(unit)} · ${say("unit", { n: unit.u })}`))));
@@ -70,8 +72,8 @@ export function startUnits(page, view, colour, goTo) {
     find("span-says").textContent = say(units.length ? "spanUnits" : "noUnits", { text: words(from, to + 1) });
     find("span-units").replaceChildren(...units.map(({ u }) => button(u, say("unit", { n: u }))));
     find("places-say").textContent = units.length ? say(n ? "alsoOn" : "nowhere", { n }) : "";
-    find("places").replaceChildren(...places.slice(0, 12).map((i) => make("li", {},
-      make("button", { click: () => goTo(i) }, words(i - 14, i), make("mark", {}, words(i, i + 1)), words(i + 1, i + 14)))));
+    find("places").replaceChildren(...places.slice(0, 12).map(([a, b]) => make("li", {},
+      make("button", { click: () => goTo(a) }, words(a - 10, a), make("mark", {}, words(a, b)), words(b, b + 10)))));
   };
   find("by-surprise").onclick = () => choose(null);
   find("units").onkeydown = (event) => {

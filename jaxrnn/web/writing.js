@@ -43,9 +43,8 @@ export function startWriting(page) {
     find("temperature-is").textContent = format(Number(temperature.value), 2);
     find("top-p-is").textContent = format(Number(topP.value), 2);
     find("run").textContent = say(timer ? "stop" : "run");
-    const unknown = [...prompt.value].filter((character) => page.idOf(character) < 0).length;
     const weights = page.learnedFrom ? say("learnedWeights", { n: page.learnedFrom }) : say("trainedWeights");
-    find("weights-are").textContent = `${weights} ${unknown ? say("unknown", { n: unknown }) : ""}`;
+    find("weights-are").textContent = `${weights} ${page.unknownIn(prompt.value)}`;
     const p = drawingChances(page.live, logits, Number(temperature.value), Number(topP.value));
     showBars(find("next"), largest(p, 10).map((i) => ({ character: page.characters[i], p: p[i] })));
   };
