@@ -70,10 +70,8 @@ def make_page(run: Run) -> tuple[Page, str]:
         data, problem = None, str(error)
     passage = _choose_passage(run, data)
     units = _units(run, passage)
-    arrays, metadata = (
-        list_arrays(run.params),
-        weights_metadata(Weights(_without_paths(run.config), run.vocabulary, run.params)),
-    )
+    arrays = list_arrays(run.params)
+    metadata = weights_metadata(Weights(_without_paths(run.config), run.vocabulary, run.params))
     content = {
         "name": report.replace_controls(run.path.resolve().name),
         "facts": _facts(run),
