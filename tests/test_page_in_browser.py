@@ -21,6 +21,7 @@ from jaxrnn.data import text as texts
 from jaxrnn.data.vocabulary import encode, merge_rare, of_text
 from jaxrnn.runs.loaded import Run, load
 from jaxrnn.scoring import evaluation
+from jaxrnn.scoring.sampling import sample as draw
 from jaxrnn.storage.weights import list_arrays, read_weights
 from jaxrnn.training.drivers import copy_arrays, fast_driver
 from jaxrnn.training.learner import State
@@ -154,6 +155,14 @@ def test_every_cell_reads_and_learns_as_in_python(cell, variant, opening, tmp_pa
     np.testing.assert_allclose(losses, dynamic, atol=1e-4)
     for name, array in list_arrays(state.params).items():
         np.testing.assert_allclose(weights[name], array.ravel(), atol=1e-4)
+    greedy = """() => {
+        const { page, startCarry, step, write } = jaxrnn;
+        const { carry, logits } = step(page.live, startCarry(page.carries.writing), 3);
+        const written = write(page.live, carry, logits, 0, 1);
+        return Array.from({ length: 50 }, () => written.next().value.id);
+    }"""
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    assert opened.evaluate(greedy) == draw(run.model, run.params, np.array([3]), 50, key=key, temperature=0.0).tolist()
     assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (state.params, run.params)), strict=True)) > 0.02
     assert watched.is_quiet()
 
@@ -374,7 +383,7 @@ def test_forgetting_ends_a_comparison(course, opening):
     opened, watched = opening(course[1], "fr-FR")
     opened.fill("#yours", "Bonjour, bonjour, 😀 bonjour!")
     wait_until(opened, "jaxrnn.page.losses.length === 27")
-    assert opened.text_content("#learned-is").endswith("les saute : 😀")
+    assert opened.text_content("#learned-is").endswith("les saute\u00a0: 😀")
     opened.click("#compare")
     wait_until(opened, "document.getElementById('dynamic-title').textContent.startsWith('avec ce qu')")
     assert "Les deux lisent" in opened.text_content("#passage-notes")

@@ -19,7 +19,7 @@ export function format(number, digits = 3) {
 
 export const countOf = (n) => (n === 1 ? say("oneCharacter") : say("nCharacters", { n }));
 
-export const percent = (p) => `${p < 0.0005 ? "< " : ""}${format(Math.max(p, 0.001) * 100, 1)} %`;
+export const percent = (p) => `${p < 0.0005 ? "<\u00a0" : ""}${format(Math.max(p, 0.001) * 100, 1)}\u00a0%`;
 
 /** Fill all elements that name their words. */
 export function sayAll(values) {
