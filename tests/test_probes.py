@@ -79,6 +79,8 @@ def test_the_most_telling_units_come_first():
     assert ranked[0].correlation == pytest.approx(-1, abs=1e-6)
     expected = np.corrcoef(outputs[:, 0, 3], truth["b"])[0, 1]
     assert ranked[1].correlation == pytest.approx(expected, abs=1e-6)
+    assert ranked[2][:3] == (0, 1, "b")  # not the best for it, but it tells something
+    assert {each.probe for each in ranked[3:]} == {""}
     assert (ranked[-1].layer, ranked[-1].unit) == (1, 0)
     assert sorted(each[:2] for each in ranked) == [(layer, unit) for layer in range(2) for unit in range(4)]
 
