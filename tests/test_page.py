@@ -19,6 +19,7 @@ from jaxrnn.training.progress import FinalNumbers
 WEB = Path(web_page.__file__).parent.parent / "web"
 SOURCES = sorted(path.name for path in WEB.iterdir() if path.suffix != ".json")
 MOST_LINES = 1_200
+ROOT = WEB.parent.parent
 
 
 @pytest.fixture
@@ -170,6 +171,28 @@ def test_everything_is_said_in_both_languages():
     assert wanted <= set(words)
     assert all(key in wanted or re.search(rf"""["`']{key}["`']""", sources) for key in words)
     assert {key for key in asked if key in sources and f'say("{key}"' in sources} <= set(words)
+
+
+def test_modules_import_what_others_export_and_use_it():
+    """In the page nothing is imported, so that nobody would notice."""
+    sources = {name: (WEB / f"{name}.js").read_text("utf-8") for name in web_page.MODULES}
+    export = re.compile(r"^export (?:const|(?:async )?function\*?) (\w+)", re.MULTILINE)
+    exported = {name: set(export.findall(source)) for name, source in sources.items()}
+    for name, source in sources.items():
+        imports = re.findall(r'^import \{ ([^}]*) \} from "\./(\w+)\.js";$', source, re.MULTILINE)
+        imported = {each: module for names, module in imports for each in names.split(", ")}
+        assert all(each in exported[module] for each, module in imported.items()), name
+        body = web_page.IMPORT.sub("", source)
+        used = set(re.findall(r"(?<![\w.])\w+(?=\()", body)) & set().union(*exported.values()) - exported[name]
+        assert used <= set(imported), name
+        assert all(re.search(rf"\b{each}\b", body) for each in imported), name
+
+
+def test_the_live_page_is_made_of_the_sources_as_they_are():
+    """`experiments/page.py` makes it anew."""
+    live = (ROOT / "docs" / "live" / "comedy.html").read_text("utf-8")
+    data = r'(<script id="(?:data|weights)"[^>]*>).*?(</script>)'
+    assert re.sub(data, r"\1\2", live) == re.sub(data, r"\1\2", web_page.assemble_page({}, b""))
 
 
 def test_names_are_used_once_in_the_whole_script():

@@ -99,7 +99,7 @@ def test_before_a_text_there_can_be_nothing(readers, params, ids, size):
     """One character can be counted; that it was there changes what the counts say of the next ones."""
     known, new = (
         together.read_before(MODEL, COUNTS, ids[:size]),
-        together.make_reader(MODEL, None, COUNTS).begin(None, {}, jax.random.key(0), math.nan).memory,
+        together.make_reader(MODEL, None, COUNTS).begin(None, {}, jax.random.key(0), None).memory,
     )
     jax.tree.map(np.testing.assert_array_equal, known.memory.mixture, new.mixture)
     assert [int(counts.nodes[0, TOTAL]) for counts in known.memory.counts] == [size, size]
@@ -268,7 +268,8 @@ def test_of_another_text_counts_know_nothing_yet(tested):
 
 
 @pytest.mark.parametrize(("nats", "counts_nats", "least", "most"), [
-    (math.nan, 1.0, 0.5, 0.5), (1.2, 1.2, 0.5, 0.5), (1.0, 1.2, 0.7, 0.8), (1.2, 1.0, 0.2, 0.3), (3.5, 2.0, 0.0, 0.02),
+    (None, 1.0, 0.5, 0.5), (math.nan, 1.0, 0.5, 0.5),
+    (1.2, 1.2, 0.5, 0.5), (1.0, 1.2, 0.7, 0.8), (1.2, 1.0, 0.2, 0.3), (3.5, 2.0, 0.0, 0.02),
     (1.3, math.inf, 0.98, 1.0), (math.inf, 1.0, 0.0, 0.02), (1e9, 1.0, 0.0, 0.02),
 ])  # fmt: skip
 def test_network_and_counts_share_the_mixture_at_first_as_well_as_they_predict(nats, counts_nats, least, most):

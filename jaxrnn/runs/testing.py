@@ -112,7 +112,7 @@ def measure(
     most_mixed = _most(together.MOST_MIXED, MIX_SHARE * limits.seconds, MIXED_PER_SECOND)
     counted = together.read_before(model, counts, before, most_mixed, MIX_SHARE * limits.seconds)
     return_freed_memory()
-    read = together.read_on(reader, params, counted, heldout, key, _or_nan(expected_nats))
+    read = together.read_on(reader, params, counted, heldout, key, expected_nats)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
     return Result(mean_nats(train), len(train) * num_streams, len(before), together.mean_scores(of_heldout), how)
 
@@ -159,7 +159,7 @@ def score(
     counts = together.make_counts(characters, len(ids))
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
     key = build.make_keys(config.run.seed).evaluation
-    pieces = together.read_on(reader, params, None, ids, key, _or_nan(expected_nats))
+    pieces = together.read_on(reader, params, None, ids, key, expected_nats)
     read = yield from _read_until(pieces, math.inf, "text", len(ids) - 1)
     return together.mean_scores(read)
 
@@ -181,10 +181,6 @@ def _read_until(
         if time.perf_counter() > until and num_read >= least:
             break
     return read
-
-
-def _or_nan(nats: float | None) -> float:
-    return math.nan if nats is None else nats
 
 
 def _most(characters: int, seconds: float, per_second: int) -> int:

@@ -56,7 +56,7 @@ class Reader(NamedTuple):
     num_networks: int
     num_counts: int
     learner: Learner
-    begin: Callable[[Before | None, Params, RandomKey, float], State]  # see `read_on`
+    begin: Callable[[Before | None, Params, RandomKey, float | None], State]  # see `read_on`
 
 
 def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
@@ -86,7 +86,7 @@ def make_reader(
     networks = (None, *learning) if how else ()
     mixture = mixed.make_mixture(num_characters(model), len(networks), counts)
 
-    def begin(before: Before | None, params: Params, key: RandomKey, nats: float) -> State:
+    def begin(before: Before | None, params: Params, key: RandomKey, nats: float | None) -> State:
         before = before or read_before(model, counts, np.zeros(0, np.int32))
         share = _share_of_network(nats, min(before.nats, math.log(num_characters(model))))
         memory = before.memory._replace(mixture=jax.jit(mixture.join)(before.memory.mixture, jnp.float32(share)))
@@ -163,14 +163,14 @@ def read_on(
     before: Before | None,
     ids: Integer[np.ndarray, " scored"],
     key: RandomKey,
-    nats: float = math.nan,
+    nats: float | None = None,
 ) -> Iterator[Columns]:
     """Read a text once, and yield the nats of its next characters; the first one is scored by none.
 
     Args:
       before: what was counted in the text before it (`read_before`); used up. None = nothing.
       nats: of the network, per character of such a text: the better it is than the counts, the larger is its first share of the
-        mixture. NaN = not known.
+        mixture. None = not known.
     """
     state = _separate(reader.begin(before, params, key, nats))
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
@@ -217,9 +217,9 @@ def learn_to_mix(
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
 
 
-def _share_of_network(nats: float, counts_nats: float) -> float:
+def _share_of_network(nats: float | None, counts_nats: float) -> float:
     """Share the first weight between network and counts: half each if they predict equally well, or if nobody knows."""
-    if math.isnan(nats):
+    if nats is None or math.isnan(nats):
         return 0.5
     advantage = (counts_nats - nats) / NATS_TO_TRUST
     return 0.01 + 0.98 / (1 + math.exp(-max(-50.0, min(50.0, advantage))))

@@ -46,7 +46,7 @@ export function startLearning(page, writing) {
   const readOne = (y) => {
     const done = step(page.live, page.carry, page.last), loss = nats(page.live, done.logits, y);
     page.losses.push(loss);
-    if (!(mean(page.losses.slice(-RECENT)) < DIVERGED * page.guess)) return forget("diverged"); // or it is no number
+    if (!(mean(page.losses.slice(-RECENT)) < DIVERGED * page.guess)) return forget("diverged"); // or it is NaN
     if (on.checked && !page.tooLarge) {
       practise(page.live, page.memory, done, y, 10 ** Number(rate.value), Number(rehearsals.value));
       page.learnedFrom++;
