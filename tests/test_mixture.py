@@ -3,7 +3,6 @@
 import functools
 import io
 import math
-import re
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +10,9 @@ import numpy as np
 import pytest
 from mixture_witness import CODE, CONTEXTS, GROUPS, V, Witness
 from test_binary_code import shared
-from test_counts import comedy, compiled_reading, skewed
-from test_loop import primitives
 
-from jaxrnn.models import decisions, mixture
+from jaxrnn.models import mixture
 from jaxrnn.models.binary_code import make_code
-from jaxrnn.models.counts import count_model
 from jaxrnn.models.decisions import Known
 from jaxrnn.models.mixture import mixture_model
 from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options
@@ -239,55 +235,6 @@ def test_models_outside_a_group_change_nothing_in_it(other):
     jax.tree.map(np.testing.assert_array_equal, changed[1][0].worth, state.worth)  # of counts, whoever mixes them
 
 
-@pytest.fixture(scope="module")
-def of_counts():
-    """A mixture of counts alone that has read a text, and the same without networks in the text."""
-    model = mixture_model(CODE, CONTEXTS, np.ones((1, 2), bool))
-    known, y = some_known()
-    alone = known._replace(log_ps=known.log_ps[:, 2:])
-    return model, alone, learn_blocks(alone, y, 16, model.init(), jit(model.learn))
-
-
-def test_of_counts_alone_a_mixture_is_that_of_counts_among_others(of_counts):
-    known, y = some_known()
-    (state, nats), (alone, nats_alone) = learn_blocks(known, y), of_counts[2]
-    np.testing.assert_allclose(nats_alone[:, 0], nats[:, 1], rtol=1e-4)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), alone.worth, state.worth)
-
-
-@pytest.mark.parametrize("share", [0.5, 0.1])
-def test_networks_join_what_counts_have_learned(of_counts, share):
-    _, _, (learned, _) = of_counts
-    arrays, at_counts = jax.tree.map(jnp.asarray, learned), [0, *range(3, 15)]
-    joined, new = (jax.tree.map(np.asarray, each) for each in (MODEL.join(arrays, jnp.float32(share)), MODEL.init()))
-    jax.tree.map(np.testing.assert_array_equal, of_group(joined, 0), of_group(new, 0))
-    for old, rows in zip(learned.weights, joined.weights, strict=True):
-        np.testing.assert_array_equal(rows[:, 1, at_counts], old[:, 0])
-        np.testing.assert_array_equal(rows[:, 1, 1:3], 0)
-        np.testing.assert_allclose(rows[:, 2, at_counts], (1 - share) * old[:, 0], rtol=1e-6)
-        np.testing.assert_allclose(rows[:, 2, 1:3], share / 2, rtol=1e-6)
-    for g in (1, 2):
-        for old, rows in zip((learned.last_weights, *learned.refined), (joined.last_weights, *joined.refined), strict=True):
-            np.testing.assert_array_equal(rows[:, g], old[:, 0])
-    np.testing.assert_allclose(
-        np.exp(joined.log_trust[2]),
-        [(1 / 3) * each for each in (share, 1 - share, 1)] + [share / 6, share / 6, (1 - share) / 6, (1 - share) / 6],
-        rtol=1e-5,
-    )
-    jax.tree.map(np.testing.assert_array_equal, (joined.worth, joined.before), (learned.worth, learned.before))
-    assert any((old != fresh).any() for old, fresh in zip(learned.worth, new.worth, strict=True))
-
-
-def test_counts_alone_go_on_as_before_where_networks_join(of_counts):
-    model, _, (learned, _) = of_counts
-    known, y = some_known(seed=1)
-    arrays = jax.tree.map(jnp.asarray, learned)
-    now, characters = jax.tree.map(lambda each: jnp.asarray(each[0]), known), jnp.array([y[0], y[1]])
-    alone = model.predict(arrays, now._replace(log_ps=now.log_ps[2:]), characters)
-    joined = predict_jitted(MODEL.join(arrays, jnp.float32(0.5)), now, characters)
-    np.testing.assert_allclose(joined[1], alone[0], rtol=1e-5)
-
-
 def test_it_goes_on_from_a_file_with_the_same_bits():
     known, y = some_known()
     whole, nats = learn_blocks(known, y)
@@ -323,87 +270,3 @@ def test_small_vocabularies(vocab_size):
     log_p = jit(model.predict)(state, known_of(log_ps[0], times[0], last[0]), jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, atol=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state._replace(log_trust=state.log_trust[1])))
-
-
-def learn_long(groups, num_contexts, code):
-    """A program that reads a long text in blocks of 16, in a loop."""
-    model = mixture_model(code, num_contexts, groups)
-
-    def run(known, previous, y):
-        def one(loop):
-            i, state, nats = loop
-            block = jax.tree.map(lambda each: jax.lax.dynamic_slice_in_dim(each, i * 16, 16), (known, previous, y))
-            state, of_block = model.learn(state, *block)
-            return i + 1, state, jax.lax.dynamic_update_slice_in_dim(nats, of_block, i * 16, 0)
-
-        start = (jnp.int32(0), model.init(), jnp.zeros((len(y), len(groups)), jnp.float32))
-        return jax.lax.while_loop(lambda loop: loop[0] < len(y) // 16, one, start)[2]
-
-    return jit(run)
-
-
-LONG, CHARACTERS = 5_008, 80
-COUNTING = count_model(CHARACTERS, 3, 30_000)
-
-
-@pytest.fixture(scope="module")
-def long_texts():
-    """Texts, and what counts know of each of their characters."""
-    texts = {"skewed": skewed(LONG + 1, CHARACTERS), "comedy": np.minimum(comedy(LONG + 1)[0], CHARACTERS - 1)}
-    read, found = compiled_reading(COUNTING.read), {}
-    for name, ids in texts.items():
-        _, evidence = read(COUNTING.init(), jnp.asarray(ids), jnp.int32(len(ids)))
-        found[name] = ids, jax.tree.map(lambda each: np.asarray(each)[1:], evidence)
-    return found
-
-
-@pytest.fixture(scope="module")
-def mix_long():
-    return learn_long(np.ones((1, 3), bool), (COUNTING.num_contexts,), make_code(CHARACTERS))
-
-
-@pytest.mark.parametrize("members", ["far better", "useless", "surely wrong", "diverges", "the best diverges", "turns wrong"])
-@pytest.mark.parametrize("name", ["skewed", "comedy"])
-def test_a_mixture_is_hardly_worse_than_its_best_member(long_texts, mix_long, name, members):
-    ids, evidence = long_texts[name]
-    previous, y, rng, time = ids[:-1], ids[1:], np.random.default_rng(1), np.arange(LONG)
-    logits = rng.normal(0, 1, (LONG, 2, CHARACTERS))
-    logits[time, :, y] += [6.0, 1.0] if members == "far better" else [3.0, 2.9]
-    wrong = logits.copy()
-    wrong[time, :, (y + 1) % CHARACTERS] += 60
-    half = LONG // 2
-    if members == "useless":
-        logits[:, 1] = 0
-    elif members == "surely wrong":
-        logits[:, 1] = wrong[:, 1]
-    elif members == "diverges":
-        logits[half:, 1] = np.nan
-    elif members == "the best diverges":
-        logits[time[:half], 0, y[:half]] += 3
-        logits[half:, 0] = np.nan
-    elif members == "turns wrong":
-        logits[time[:half], 0, y[:half]] += 3
-        logits[half:, 0] = wrong[half:, 0]
-    of_networks = np.asarray(jax.nn.log_softmax(logits.astype(np.float32)))
-    log_ps = np.concatenate([of_networks, np.log(evidence.p)[:, None]], axis=1)
-    nats = np.asarray(mix_long(known_of(log_ps, evidence.agreeing, evidence.last), previous, y), np.float64)[:, 0]
-    of_each = -np.where(np.isnan(log_ps), -math.log(CHARACTERS), log_ps)[time, :, y].astype(np.float64)
-    for size in (500, 5_000):
-        assert nats[:size].mean() <= of_each[:size].mean(axis=0).min() + 0.01
-
-
-def test_there_is_no_scan_and_no_copy_of_a_large_array_in_the_loop(mix_long):
-    """A copy of f32[16384,1,33] for each block would take longer than learning from it."""
-    agreed, contexts = make_code(CHARACTERS).bits.shape[1] + 1, COUNTING.num_contexts
-    known = known_of(
-        np.zeros((64, 3, CHARACTERS), np.float32), np.zeros((64, contexts, agreed), np.int32), np.zeros((64, 4), np.int32)
-    )
-    given = known, np.zeros(64, np.int32), np.zeros(64, np.int32)
-    names = set(primitives(mix_long.trace(*given).jaxpr.jaxpr))
-    assert "while" in names
-    assert "scan" not in names
-    compiled = mix_long.lower(*given).compile().as_text() or ""
-    large = rf"f32\[(?:{decisions.NUM_PLACES},1,33|80,1,\d+|\d+,1,12)\]"
-    assert re.findall(rf"= {large}", compiled)
-    in_loop = compiled[: compiled.index("\nENTRY")]
-    assert not re.findall(rf"= {large}\S* copy\(", in_loop)

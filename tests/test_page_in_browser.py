@@ -1,33 +1,14 @@
-"""The page in a browser: its numbers against Python's, what one can do with it, and that it asks nobody for anything.
+"""What one can do with the page in a browser, and that it asks nobody for anything."""
 
-It needs `playwright` and a Chromium: Debian's `chromium`, or the one that CHROMIUM names.
-"""
-
-import dataclasses
-import os
-import shutil
-import time
-from pathlib import Path
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from in_browser import NEEDED, browser, course, opening, wait_until
 
-from jaxrnn import fit, generate, one_step, online, page, sample, show, train
-from jaxrnn.config import build, settings
-from jaxrnn.data import text as texts
-from jaxrnn.data.vocabulary import encode, merge_rare, of_text
-from jaxrnn.runs.loaded import Run, load
-from jaxrnn.scoring import evaluation
-from jaxrnn.scoring.sampling import sample as draw
+from jaxrnn import sample, show, train
+from jaxrnn.runs.loaded import load
 from jaxrnn.storage.weights import list_arrays, read_weights
-from jaxrnn.training.drivers import copy_arrays, fast_driver
-from jaxrnn.training.learner import State
-from jaxrnn.training.progress import Progress, Snapshot
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+__all__ = ["browser", "course", "opening"]  # fixtures
 RHYMES = {
     "fr": "Au clair de la lune,\nMon ami Pierrot,\nPrête-moi ta plume\nPour écrire un mot.\nMa chandelle est morte,\nJe n'ai "
     "plus de feu;\nOuvre-moi ta porte,\nPour l'amour de Dieu.\nAu clair de la lune,\nPierrot répondit:\nJe n'ai pas de plume,\n"
@@ -36,154 +17,8 @@ RHYMES = {
     "sky.\nWhen the blazing sun is gone,\nWhen he nothing shines upon,\nThen you show your little light,\nTwinkle, twinkle, "
     "all the night.\nThen the traveler in the dark\nThanks you for your tiny spark,\nHe could not see where to go,",
 }
-VARIANTS = {
-    "plain": {},
-    "layers": {"num_layers": 2, "embedding_size": 6},
-    "tied": {"embedding_size": 12, "tied_readout": True, "initialisation": "orthogonal"},
-    "no biases": {"initialisation": "mikolov"},
-}
-CELLS = ("elman", "leaky", "indrnn", "gru", "lstm", "lru")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-    pytest.mark.filterwarnings("default"),
-]
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
-class Watched:
-    """What a page has asked for, and what its console said."""
-
-    def __init__(self, opened, path):
-        self.requests, self.said = [], []
-        opened.on("request", lambda request: self.requests.append(request.url))
-        opened.on("console", lambda message: self.said.append(message.text))
-        opened.on("pageerror", lambda error: self.said.append(str(error)))
-        self.expected = [Path(path).resolve().as_uri()]
-
-    def is_quiet(self):
-        return self.said == [] and self.requests == self.expected
-
-
-def wait_until(opened, expression, seconds=60):
-    """Ask the page until it says yes; what waits inside of the page would break its own policy."""
-    until = time.monotonic() + seconds
-    while not opened.evaluate(expression):
-        assert time.monotonic() < until, expression
-        opened.wait_for_timeout(20)
-
-
-@pytest.fixture
-def opening(browser):
-    """A function that opens a page and waits until it has read its passage."""
-    contexts = []
-
-    def open_page(path, language="en-GB", width=1400, theme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, locale=language, color_scheme=theme)
-        contexts.append(context)
-        opened = context.new_page()
-        watched = Watched(opened, path)
-        opened.goto(Path(path).resolve().as_uri())
-        wait_until(opened, "globalThis.jaxrnn !== undefined")
-        return opened, watched
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """The course's run, and its page."""
-    folder = tmp_path_factory.mktemp("course")
-    run = fit(run_dir=str(folder / "run"), show=False)
-    page.main([str(folder / "run")])
-    return run, folder / "run" / "page.html"
-
-
-def make_run(cell, variant):
-    """A run of a small network that has learned nothing, without a folder; and the text of its characters."""
-    text = texts.read("comedie")[:1_001]
-    known = of_text(text)
-    known = merge_rare(known, encode(known, text), 3) if variant == "plain" else known
-    config = settings.Config(
-        model=settings.ModelConfig(cell=cell, hidden_size=12, **VARIANTS[variant]),
-        text=settings.TextConfig(text="gone"),
-        learning=settings.LearningConfig(learning_rate=0.1),
-    )
-    model = build.build_model(config, known)
-    params = model.init(jax.random.key(1))
-    snapshot = Snapshot(State(jnp.int32(0), params, (), (), ()), params, Progress(3.0))
-    return Run(Path("none"), config, known, model, snapshot, params, len(text), "", None, None), text
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_reads_and_learns_as_in_python(cell, variant, opening, tmp_path):
-    run, text = make_run(cell, variant)
-    ids, key = encode(run.vocabulary, text), build.make_keys(run.config.run.seed).evaluation
-    frozen = evaluation.frozen_evaluation(run.model)(run.params, ids, key)
-    learner = online(run.model, one_step(run.model), optax.sgd(0.1))
-    state, dynamic = fast_driver(learner, 200)(copy_arrays(learner.begin(run.params, key)), jnp.asarray(ids), 200)
-    path = tmp_path / "page.html"
-    path.write_text(show(run).html, "utf-8")
-    opened, watched = opening(path)
-    read = """([text, count, rate]) => {
-        const { page, copyNetwork, startCarry, step, nats, learn } = jaxrnn;
-        const network = copyNetwork(page.trained), ids = [...text].map(page.idOf), losses = [];
-        let carry = startCarry(page.carries.reading);
-        for (let t = 0; t < count; t++) {
-            const done = step(network, carry, ids[t]);
-            losses.push(nats(network, done.logits, ids[t + 1]));
-            if (rate) learn(network, done, ids[t + 1], rate);
-            carry = done.carry;
-        }
-        return [losses, Object.fromEntries(Object.entries(network.weights).map(([name, array]) => [name, [...array]]))];
-    }"""
-    losses, _ = opened.evaluate(read, [text, 1_000, 0])
-    np.testing.assert_allclose(losses, frozen, atol=1e-5)
-    losses, weights = opened.evaluate(read, [text, 200, 0.1])
-    np.testing.assert_allclose(losses, dynamic, atol=1e-4)
-    for name, array in list_arrays(state.params).items():
-        np.testing.assert_allclose(weights[name], array.ravel(), atol=1e-4)
-    greedy = """() => {
-        const { page, startCarry, step, write } = jaxrnn;
-        const { carry, logits } = step(page.live, startCarry(page.carries.writing), 3);
-        const written = write(page.live, carry, logits, 0, 1);
-        return Array.from({ length: 50 }, () => written.next().value.id);
-    }"""
-    key = jax.random.fold_in(jax.random.key(0), 0)
-    assert opened.evaluate(greedy) == draw(run.model, run.params, np.array([3]), 50, key=key, temperature=0.0).tolist()
-    assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (state.params, run.params)), strict=True)) > 0.02
-    assert watched.is_quiet()
-
-
-def test_the_passage_has_the_losses_of_the_test(course, opening):
-    """The course's held-out part is shorter than what a page reads."""
-    run, path = course
-    opened, watched = opening(path)
-    for which, nats in (("frozen", run.numbers.heldout_nats), ("dynamic", run.numbers.heldout_dynamic_nats)):
-        wait_until(opened, f"document.getElementById('{which}-title').textContent.includes('{nats:.3f}')")
-    assert watched.is_quiet()
-
-
-def test_a_greedy_page_writes_what_python_writes(course, opening):
-    run, path = course
-    opened, _ = opening(path)
-    opened.fill("#prompt", "Nicette")
-    opened.locator("#temperature").fill("0")
-    for _ in range(100):
-        opened.click("#one")
-    assert opened.text_content("#written") == generate(run, "Nicette", 100, temperature=0.0)
+pytestmark = NEEDED
 
 
 def longest_piece(text, of):
@@ -282,15 +117,6 @@ def test_a_network_that_diverges_gets_its_weights_back(bias, course, opening):
     opened.wait_for_timeout(300)
     assert opened.evaluate("Object.values(jaxrnn.page.live.weights).every((array) => array.every(Number.isFinite))")
     assert watched.is_quiet()
-
-
-def test_the_rate_suits_the_activation(opening, tmp_path):
-    run, _ = make_run("elman", "plain")
-    model = dataclasses.replace(run.config.model, activation="relu")
-    path = tmp_path / "page.html"
-    path.write_text(show(run._replace(config=dataclasses.replace(run.config, model=model))).html, "utf-8")
-    opened, _ = opening(path)
-    assert opened.text_content("#rate-is") == "0.01"
 
 
 def test_letters_that_are_put_together_are_learned_once(course, opening):
@@ -427,20 +253,4 @@ def test_it_fits_every_width_theme_and_language(width, language, theme, course, 
     assert set(same) <= {"nats"}
     opened.click("#theme")
     assert opened.evaluate("document.documentElement.style.colorScheme") == {"light": "dark", "dark": "light"}[theme]
-    assert watched.is_quiet()
-
-
-def test_a_network_that_is_too_large_only_reads_and_writes(opening, tmp_path):
-    run, text = make_run("gru", "no biases")
-    path = tmp_path / "page.html"
-    path.write_text(show(run).html.replace("const SLOWEST = 1 / 20", "const SLOWEST = -1"), "utf-8")  # as every network is then
-    opened, watched = opening(path)
-    assert opened.is_visible("#learning-too-large")
-    assert opened.is_disabled("#learn")
-    opened.click("summary")
-    opened.fill("#pasted", text[:100])
-    opened.click("#read-it")
-    opened.wait_for_selector("#frozen .at")
-    assert opened.locator("#frozen-bars li").count() >= 10
-    assert opened.locator("#dynamic-bars li").count() == 0
     assert watched.is_quiet()
