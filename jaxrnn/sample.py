@@ -19,7 +19,6 @@ from jaxtyping import Int
 from jaxrnn.array_types import ModelParams, RandomKey
 from jaxrnn.config import build
 from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
-from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report
 from jaxrnn.console.program_flags import RunOrFile, SkipUnknown, WhichWeights
@@ -96,7 +95,6 @@ def main(arguments: list[str] | None = None) -> None:
         path = paths.expand_home(config.run or checkpoint.newest_run())
         saved = (_load_file if _is_file(path) else _load_run)(path, config)
         known, (model, params) = saved.vocabulary, saved.writer
-        devices.set_precision(saved.settings.device)
         prompt = default_prompt(known) if config.prompt is None else config.prompt
         prompt_ids = encode_prompt(known, prompt, config.skip_unknown)
         if config.run is None:
@@ -110,7 +108,6 @@ def main(arguments: list[str] | None = None) -> None:
 class Saved(NamedTuple):
     """What was loaded to write with."""
 
-    settings: Config
     vocabulary: Vocabulary
     writer: tuple[Model, ModelParams]
 
@@ -126,6 +123,7 @@ def _load_run(path: Path, config: SampleConfig) -> Saved:
     with report.show_status(report.make_screen()):
         run = checkpoint.load_run(path, trust=trusted(config.trust))
     report.warn_of_rejected(run.rejected)
+    devices.set_precision(run.config.device)  # before the network reads, with --mixed
     params = checkpoint.select_params(run, config.weights)
     writer = (run.model, params)
     if config.mixed and run.config.learning.counts:
@@ -136,7 +134,7 @@ def _load_run(path: Path, config: SampleConfig) -> Saved:
         with report.show_status(report.make_screen(), "counting"):
             data = load_own_data(run.config, run.vocabulary, sha256, remedy, changed)
             writer = mix_with_counts(run, params, data)
-    return Saved(run.config, run.vocabulary, writer)
+    return Saved(run.vocabulary, writer)
 
 
 def _load_file(path: Path, config: SampleConfig) -> Saved:
@@ -145,7 +143,8 @@ def _load_file(path: Path, config: SampleConfig) -> Saved:
         flag = "--mixed" if config.mixed else f"--weights {config.weights}"
         raise InputError(f"{flag} needs the folder of a run; {str(path)!r} is a file of weights: leave {flag} out")
     weights = read_weights(path, trusted(config.trust))
-    return Saved(weights.config, weights.vocabulary, (build.build_model(weights.config, weights.vocabulary), weights.params))
+    devices.set_precision(weights.config.device)
+    return Saved(weights.vocabulary, (build.build_model(weights.config, weights.vocabulary), weights.params))
 
 
 def _print_sample(
