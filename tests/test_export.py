@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 from test_cli_errors import error_of
 
-from jaxrnn import export
+from jaxrnn import export, sample
 from jaxrnn.errors import InputError
 from jaxrnn.storage import checkpoint, weights
 from jaxrnn.storage.weights import Weights
@@ -113,3 +113,15 @@ def test_the_reader_in_the_guide_samples_what_the_model_holds_likely(run, file, 
         h, logits = names["step"](h, i)
         carry, expected = jax.jit(run.model.step)(run.snapshot.state.params, carry, jnp.int32(i))
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_of_weights_writes_what_its_run_writes(run, file, capsys):
+    written = []
+    for source in (run.path, file):
+        capsys.readouterr()
+        sample.main([str(source), "--prompt", "BARB", "--length", "40", "--seed", "3"])
+        written.append(capsys.readouterr().out)
+    assert written[0] == written[1]
+    assert len(written[0]) == 45
+    for flags, said in ((["--mixed"], "--mixed"), (["--weights", "best"], "--weights best")):
+        assert f"{said} needs the folder of a run" in error_of(capsys, sample.main, [str(file), *flags])
