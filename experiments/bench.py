@@ -5,7 +5,8 @@
 Takes four minutes. Every row is measured in turn with its peers, several times, and the shortest time of each counts, because
 everything else that the machine does only adds to it. PyTorch computes with one and with all threads, and the better one
 counts; jaxrnn on as many devices as `python -m jaxrnn.train` would use. The ratios are what carries over to another machine.
-What must come out stands in the rows below. Writes results/bench.json, and results/bench.md for docs/performance.md.
+What must come out stands in the rows below. Writes results/bench.json, and results/bench.md for docs/performance.md; on a GPU,
+where PyTorch computes there as well, both in float32, other rows and results/bench_gpu.*.
 
 `--only REGEX` measures the rows whose name fits, and writes nothing. C is left out where there is no gcc.
 """
@@ -83,6 +84,11 @@ ROWS = [
     *[Row("lstm", hidden, 32, 50, 1.3) for hidden in (128, 256, 512)],
     Row("lstm", 128, 1, 32, 2.5),
 ]
+GPU_ROWS = [
+    *[Row("elman", hidden, streams, 1, 0.0) for hidden, streams in ((512, 1), (512, 32), (512, 512), (2048, 1))],
+    *[Row(cell, hidden, 32, 50, 0.0) for cell in ("gru", "lstm") for hidden in (256, 512, 1024)],
+    *[Row(cell, hidden, 256, 50, 0.0) for cell in ("gru", "lstm") for hidden in (256, 1024)],
+]
 COURSE = "Elman 128, one stream, an update after each character"
 DRAWING = "Elman 128, drawing a text"
 START = "a fresh process: the course's ten epochs"
@@ -91,10 +97,13 @@ START = "a fresh process: the course's ten epochs"
 def main(only: str = "") -> None:
     """Measures all rows, or those whose name fits."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
+    jax.config.update("jax_default_matmul_precision", "float32")
+    torch_peers.use_float32()
     devices.make_core_devices("bptt", 0)
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
     ids = vocabulary.encode(known, characters)
+    on_gpu = jax.default_backend() == "gpu"
     wanted = re.compile(only, re.IGNORECASE)
     rows = []
 
@@ -106,10 +115,10 @@ def main(only: str = "") -> None:
         if wanted.search(name):
             for measured in measure(name, least, ids, len(known.characters)):
                 add(measured)
-    for row in ROWS:
+    for row in GPU_ROWS if on_gpu else ROWS:
         if wanted.search(row.name):
-            add(measure_row(row, ids, len(known.characters)))
-    if wanted.search(START):
+            add(measure_row(row, np.tile(ids, 20) if on_gpu else ids, len(known.characters)))
+    if wanted.search(START) and not on_gpu:
         add(fresh_process(rows))
     if not only:
         write(rows)
@@ -132,7 +141,7 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
     }
     for peer, threads in peers.items():
         runs[peer] = lambda n, threads=threads: torch_peers.one_step(start, stream, RATE, n, threads)()
-    if shutil.which("gcc"):
+    if shutil.which("gcc") and jax.default_backend() == "cpu":
         program = floor(start)
         losses[FLOOR] = program(ids, CHECKED)
         runs[FLOOR] = lambda n: program(ids, n)
@@ -200,7 +209,9 @@ def in_torch(row: Row, start: State, stream: np.ndarray, vocab_size: int, num_up
 
 
 def numbers_of_threads() -> list[int]:
-    """Of PyTorch."""
+    """Of PyTorch; a GPU is fed by one."""
+    if jax.default_backend() != "cpu":
+        return [1]
     return sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
 
 
@@ -292,13 +303,15 @@ def write(rows: list[Measured]) -> None:
     """The JSON, and the table."""
     cores = numbers_of_threads()[-1]
     versions = {"Python": platform.python_version(), "jax": jax.__version__, "PyTorch": torch_peers.torch.__version__}
-    machine = f"{platform.machine()}, {cores} cores, {jax.devices()[0].device_kind}"
+    device = jax.devices()[0]
+    machine = device.device_kind if device.platform == "gpu" else f"{platform.machine()}, {cores} cores, {device.device_kind}"
+    name = "bench_gpu" if device.platform == "gpu" else "bench"
     RESULTS.mkdir(exist_ok=True)
     about = {"machine": machine, **versions}
-    (RESULTS / "bench.json").write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=1) + "\n")
     head = "| | times as fast | wanted | µs a character (PyTorch's threads) | built in s |\n|---|---|---|---|---|\n"
-    title = ", ".join([machine, *[f"{name} {version}" for name, version in versions.items()]])
-    (RESULTS / "bench.md").write_text(f"{title}\n\n{head}" + "".join(f"{in_words(row)}\n" for row in rows), "utf-8")
+    title = ", ".join([machine, *[f"{package} {version}" for package, version in versions.items()]])
+    (RESULTS / f"{name}.md").write_text(f"{title}\n\n{head}" + "".join(f"{in_words(row)}\n" for row in rows), "utf-8")
 
 
 if __name__ == "__main__":

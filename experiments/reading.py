@@ -75,7 +75,7 @@ from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.model import network
 from jaxrnn.scoring import together
 from jaxrnn.storage.logs import read_events
-from jaxrnn.training.drivers import cpu_compiler_options
+from jaxrnn.training.drivers import compiler_options
 
 MINUTES, REPLAY = (1.5, 10.0), 8
 NOTHING = Row(OURS, {}, {})
@@ -187,7 +187,7 @@ def count_characters(model: CountModel, ids: np.ndarray, start: int) -> float:
         nothing = (jnp.int32(0), counts, jnp.zeros(text.shape, jnp.float32))
         return jax.lax.while_loop(lambda loop: loop[0] < len(text), learn, nothing)[1:]
 
-    program = jax.jit(read, donate_argnums=0, compiler_options=cpu_compiler_options())
+    program = jax.jit(read, donate_argnums=0, compiler_options=compiler_options())
     _, losses = program(model.init(), jnp.asarray(ids))
     return float(np.asarray(losses)[start + 1 :].mean(dtype=np.float64))
 

@@ -27,7 +27,7 @@ from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import count_updates, to_streams
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, make_rule
-from jaxrnn.training.drivers import cpu_compiler_options, update_many
+from jaxrnn.training.drivers import compiler_options, update_many
 from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import make_optimizer, with_learning_rate
 
@@ -79,7 +79,7 @@ def timed(train: Callable[..., Losses], *how: object) -> tuple[Losses, float]:
 def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
     """One model after the other, by the same compiled function."""
     updates = count_updates(stream, learner.length) * epochs
-    train, begin = jax.jit(update_many(learner, updates), compiler_options=cpu_compiler_options()), jax.jit(learner.init)
+    train, begin = jax.jit(update_many(learner, updates), compiler_options=compiler_options()), jax.jit(learner.init)
     found = [
         [train(at_rate(begin(jax.random.key(seed)), rate), stream, jnp.int32(updates))[1] for seed in range(seeds)]
         for rate in rates

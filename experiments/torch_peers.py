@@ -12,6 +12,13 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from jaxrnn import State
 
 Read = Callable[[], list[float]]
+DEVICE = "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
+def use_float32() -> None:
+    """Let no product round its factors, which cuDNN does on a GPU unless it is told not to."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 class Elman(nn.Module):
@@ -37,14 +44,15 @@ class Elman(nn.Module):
             network.hidden.bias.copy_(_tensor(cell["bias"]))
             network.readout.weight.copy_(_tensor(readout["kernel"]))
             network.readout.bias.copy_(_tensor(readout["bias"]))
-        return network, _tensor(state.carry)
+        return network.to(DEVICE), _tensor(state.carry).to(DEVICE)
 
 
 def one_step(state: State, stream: np.ndarray, rate: float, num_updates: int, num_threads: int) -> Read:
     """Reads so many characters of each stream, SGD after each of them; gives their losses."""
     network, h = Elman.like(state)
     optimizer = torch.optim.SGD(network.parameters(), lr=rate)
-    one_hot, y = torch.eye(network.readout.out_features)[torch.tensor(stream)], torch.tensor(stream, dtype=torch.long)
+    y = torch.tensor(stream, dtype=torch.long, device=DEVICE)
+    one_hot = torch.eye(network.readout.out_features, device=DEVICE)[y]
 
     def read() -> list[float]:
         nonlocal h
@@ -56,8 +64,8 @@ def one_step(state: State, stream: np.ndarray, rate: float, num_updates: int, nu
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(loss.item())
-        return losses
+            losses.append(loss.detach())  # fetched at the end: fetching each would make a GPU wait
+        return torch.stack(losses).tolist()
 
     return read
 
@@ -80,9 +88,9 @@ def blocks(
     cell: str, vocab_size: int, hidden_size: int, stream: np.ndarray, length: int, num_updates: int, num_threads: int
 ) -> Read:
     """Reads so many blocks, Adam with clipping after each of them; gives their losses."""
-    network = Gated(cell, vocab_size, hidden_size)
+    network = Gated(cell, vocab_size, hidden_size).to(DEVICE)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long)
+    ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long, device=DEVICE)
 
     def read() -> list[float]:
         torch.set_num_threads(num_threads)
@@ -95,8 +103,8 @@ def blocks(
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            losses.append(loss.item())
-        return losses
+            losses.append(loss.detach())  # fetched at the end: fetching each would make a GPU wait
+        return torch.stack(losses).tolist()
 
     return read
 
@@ -104,7 +112,7 @@ def blocks(
 def sample(state: State, length: int, num_threads: int) -> Read:
     """Draws so many characters, one after the other."""
     network, h = Elman.like(state)
-    eye = torch.eye(network.readout.out_features)
+    eye = torch.eye(network.readout.out_features, device=DEVICE)
 
     def draw() -> list[float]:
         torch.set_num_threads(num_threads)

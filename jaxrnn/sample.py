@@ -27,6 +27,7 @@ from jaxrnn.data import text as texts
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
 from jaxrnn.models.model import Model
+from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.runs.own_text import load_own_data, mix_as_learned, mix_with_counts
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
@@ -92,6 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
         check_options(config)
         devices.start_backend()
         inside.enter_context(keep_programs(config.compilation_cache))
+        if config.mixed:
+            inside.enter_context(on_host())
         path = paths.expand_home(config.run or checkpoint.newest_run())
         saved = (_load_file if _is_file(path) else _load_run)(path, config)
         known, (model, params) = saved.vocabulary, saved.writer

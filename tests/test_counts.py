@@ -16,7 +16,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import count_model
 from jaxrnn.scoring.together import make_counter
-from jaxrnn.training.drivers import cpu_compiler_options
+from jaxrnn.training.drivers import compiler_options
 
 V = 5
 DISCOUNTS = (0.9, 1.4, 2.0)
@@ -110,7 +110,7 @@ def reading(step):
 
 @functools.cache
 def compiled_reading(step):
-    return jax.jit(reading(step), donate_argnums=0, compiler_options=cpu_compiler_options())
+    return jax.jit(reading(step), donate_argnums=0, compiler_options=compiler_options())
 
 
 def read_all(step, state, ids):

@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxrnn import elman, fast_driver, one_step, online, plain_driver
 from jaxrnn.data.streams import to_streams
 from jaxrnn.scoring.sampling import read_prompt, write_block
 from jaxrnn.training import drivers
-from jaxrnn.training.drivers import UPDATES_PER_FETCH, copy_arrays, cpu_compiler_options, make_driver, update_many, update_once
+from jaxrnn.training.drivers import UPDATES_PER_FETCH, compiler_options, copy_arrays, make_driver, update_many, update_once
 from jaxrnn.training.learner import reader
 
 RATE = 0.1
@@ -66,24 +67,23 @@ def test_the_plain_driver_may_be_called_for_any_number_of_updates(model, ids):
 
 
 def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
-    assert cpu_compiler_options() == {"xla_cpu_copy_insertion_use_region_analysis": True}
+    assert compiler_options() == {"xla_cpu_copy_insertion_use_region_analysis": True}
     learner, stream, runs = learner_of(model), jnp.asarray(ids), []
-    for options in (cpu_compiler_options(), {}):
-        monkeypatch.setattr(drivers, "cpu_compiler_options", lambda options=options: options)
+    for options in (compiler_options(), {}):
+        monkeypatch.setattr(drivers, "compiler_options", lambda options=options: options)
         runs.append([build(learner)(start(learner), stream, 300) for build in BOTH])
     jax.tree.map(np.testing.assert_array_equal, *runs)
 
 
-@pytest.mark.parametrize("backend", ["gpu", "tpu"])
-def test_there_are_options_for_a_cpu_only(backend, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert cpu_compiler_options.__wrapped__() == {}
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_there_are_options_for_a_cpu_only(platform, monkeypatch):
+    monkeypatch.setattr(drivers, "first_device", lambda: SimpleNamespace(platform=platform))
+    assert compiler_options() == {}
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
-    jit = jax.jit
-    monkeypatch.setattr(jax, "jit", lambda function, compiler_options: jit(function, compiler_options={"no_such_option": True}))
-    assert cpu_compiler_options.__wrapped__() == {}
+    monkeypatch.setattr(drivers, "CPU_OPTIONS", {"no_such_option": True})
+    assert drivers._known_cpu_options.__wrapped__() == {}
 
 
 def test_readout_weights_are_not_copied_in_the_loop(ids):
@@ -95,7 +95,7 @@ def test_readout_weights_are_not_copied_in_the_loop(ids):
         compiled = jax.jit(program, donate_argnums=0, compiler_options=options).lower(*arguments).compile().as_text() or ""
         return len(re.findall(r"= f32\[9,12\]\S* copy\(", compiled))
 
-    assert copies(cpu_compiler_options()) < copies({})
+    assert copies(compiler_options()) < copies({})
 
 
 @pytest.mark.parametrize("build", BOTH)

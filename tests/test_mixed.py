@@ -17,7 +17,7 @@ from jaxrnn.models.counts import count_model
 from jaxrnn.models.decisions import NUM_PLACES, Known
 from jaxrnn.models.mixed_model import MixedCarry, MixedParams, mixed_model
 from jaxrnn.scoring.evaluation import DynamicSettings, frozen_evaluation, rate_evaluation
-from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options, fast_driver, update_many
+from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver, update_many
 from jaxrnn.training.mixed import columns, make_mixture, mixed
 from jaxrnn.training.optimizers import make_optimizer
 
@@ -69,7 +69,7 @@ def mix_counts_alone(ids, models=COUNTS, size=None):
     of_counts = make_mixture(V, 0, models)
     learned, nats = of_counts.init(), np.zeros((0, 1))
     if size:
-        options = cpu_compiler_options()
+        options = compiler_options()
         learned, nats = jax.jit(of_counts.learn, compiler_options=options)(learned, known, x, y)
     return states, -log_ps[np.arange(size), :, y], learned, np.asarray(nats)[:, 0]
 
@@ -195,7 +195,7 @@ def test_there_is_no_scan_and_no_copy_of_a_large_array(model, params, ids, lengt
     names = set(primitives(jax.make_jaxpr(program)(*given).jaxpr))
     assert "while" in names
     assert "scan" not in names
-    run = jax.jit(program, donate_argnums=0, compiler_options=cpu_compiler_options())
+    run = jax.jit(program, donate_argnums=0, compiler_options=compiler_options())
     compiled = run.lower(*given).compile().as_text() or ""
     assert "s32[777,8]" in compiled
     assert "s32[888,8]" in compiled

@@ -15,11 +15,11 @@ from jaxrnn.models import mixture
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.decisions import Known
 from jaxrnn.models.mixture import mixture_model
-from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options
+from jaxrnn.training.drivers import compiler_options, copy_arrays
 
 MODEL = mixture_model(CODE, CONTEXTS, GROUPS)
 TIME = 240
-jit = functools.partial(jax.jit, compiler_options=cpu_compiler_options())  # without them, each decision copies the weights
+jit = functools.partial(jax.jit, compiler_options=compiler_options())  # without them, each decision copies the weights
 learn_jitted, predict_jitted = jit(MODEL.learn), jit(MODEL.predict)
 learn_in_place = jit(MODEL.learn, donate_argnums=0)
 

@@ -15,7 +15,7 @@ from jaxrnn.config.settings import PRESETS
 from jaxrnn.runs import loop
 from jaxrnn.storage import checkpoint
 from jaxrnn.training import mixed
-from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options
+from jaxrnn.training.drivers import compiler_options, copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 from jaxrnn.training.replay import PASSAGE, Replay, remember, replay_loss, start_past
 
@@ -39,7 +39,7 @@ def test_its_result_is_the_online_loss_of_the_mixture(read):
     learner = mixed.online_with_counts(model, 16, build_optimizer(run.config), counts)
     state = learner.restart(learner.init(build.make_keys(0).init), jax.random.fold_in(build.make_keys(0).epochs, 0))
     state = copy_arrays(state)
-    losses, update = [], jax.jit(learner.update, donate_argnums=0, compiler_options=cpu_compiler_options())
+    losses, update = [], jax.jit(learner.update, donate_argnums=0, compiler_options=compiler_options())
     for start in range(0, 2_992, 16):
         ids = jnp.asarray(data.train[start : start + 17].astype(np.int32))
         state, nats = update(state, ids[:-1], ids[1:])

@@ -9,7 +9,7 @@ contexts, not characters ("update exclusion", which gives the counts of Kneser &
 
 The counts themselves say more than these probabilities (`Evidence`): `mixture` learns what each context's counts are worth.
 
-Compile with `training.drivers.cpu_compiler_options`: without these options XLA copies the tree (`count_tree`) at each
+Compile with `training.drivers.compiler_options`: without these options XLA copies the tree (`count_tree`) at each
 character, which takes a thousand times longer.
 """
 

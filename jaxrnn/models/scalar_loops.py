@@ -1,12 +1,18 @@
-"""Loops over single numbers, which XLA on a CPU compiles to one piece of machine code instead of a call per operation."""
+"""Loops over single numbers, which XLA on a CPU compiles to one piece of machine code instead of a call per operation.
 
-from collections.abc import Callable
-from typing import Any
+A GPU would launch a kernel for each of these operations, a thousand times slower, so programs run such loops on the host.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Int
+
+Tree = TypeVar("Tree")  # of arrays
 
 
 def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,12 +26,41 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = jax.jit(function)
 
     def call(*arguments: Any) -> Any:
-        if jax.default_backend() != "cpu":
+        if first_device().platform != "cpu":
             return function(*arguments)
         with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
             return compiled(*arguments)
 
     return call
+
+
+@contextlib.contextmanager
+def on_host() -> Iterator[None]:
+    """Compute on the CPU inside, if the machine's first device is another one; arrays must be brought there by `to_host`."""
+    if first_device().platform == "cpu":
+        yield
+        return
+    with jax.default_device(host_device()):
+        yield
+
+
+def to_host(tree: Tree) -> Tree:
+    """Bring arrays to the CPU; on a machine without another device they stay where they are."""
+    return tree if jax.default_backend() == "cpu" else jax.device_put(tree, host_device())
+
+
+def host_device() -> jax.Device:
+    """Return the CPU; the first device if JAX was told to use no CPU."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return first_device()
+
+
+def first_device() -> jax.Device:
+    """Return the device on which JAX computes by default."""
+    chosen = jax.config.jax_default_device
+    return chosen if isinstance(chosen, jax.Device) else jax.devices(chosen)[0]
 
 
 def get_row(rows: Array, *at: Int[Array, ""]) -> Array:

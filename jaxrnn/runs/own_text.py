@@ -11,6 +11,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
+from jaxrnn.models.scalar_loops import to_host
 from jaxrnn.scoring import together
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.training.mixed import make_mixture
@@ -43,7 +44,8 @@ def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:
     memory, characters = run.snapshot.state.memory, run.vocabulary.characters
     counts = build.build_counts(run.config, characters, run.about["text"]["characters"])
     mixture = make_mixture(len(characters), 1, counts)
-    return mixed_model(run.model, counts, mixture), MixedParams(params, memory.counts, memory.mixture)
+    params = MixedParams(params, memory.counts, memory.mixture)
+    return mixed_model(run.model, counts, mixture), to_host(params)
 
 
 def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, MixedParams]:
@@ -61,4 +63,4 @@ def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, M
     before = together.read_before(run.model, counts, counted[-together.MOST_COUNTED :])
     memory = together.learn_to_mix(run.model, params, counts, before, mixed, key)
     mixture = make_mixture(len(run.vocabulary.characters), 1, counts)
-    return mixed_model(run.model, counts, mixture), MixedParams(params, memory.counts, memory.mixture)
+    return mixed_model(run.model, counts, mixture), MixedParams(to_host(params), memory.counts, memory.mixture)

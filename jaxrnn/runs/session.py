@@ -14,6 +14,7 @@ from jaxrnn.config.trust import trusted_by
 from jaxrnn.config.validate import check_config
 from jaxrnn.console import cli, report
 from jaxrnn.errors import InputError, pluralize
+from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.runs import resume
 from jaxrnn.runs.advance import is_finished
 from jaxrnn.runs.describe import describe_position, list_facts
@@ -71,6 +72,8 @@ def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
     if missing and not config.device.num_devices:  # else it is an error
         screen.print(missing)
     with contextlib.ExitStack() as inside:
+        if begun.learning.counts:
+            inside.enter_context(on_host())
         with report.show_status(screen, STARTING):
             inside.enter_context(compilation_cache.keep_programs(config.run.compilation_cache))
         yield

@@ -21,6 +21,7 @@ from jaxrnn.array_types import Stream
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, Config, DeviceConfig
 from jaxrnn.errors import InputError, check_value, pluralize
+from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.runtime.restored import has_devices
 from jaxrnn.training.learner import State
 
@@ -184,7 +185,7 @@ def _put(leaf: Any, sharding: Sharding) -> Any:
 def restore_sharding() -> Sharding:
     """Return the sharding of arrays restored from disk: one device, or replicated over the devices of all processes."""
     if jax.process_count() == 1:
-        return SingleDeviceSharding(jax.devices()[0])
+        return SingleDeviceSharding(first_device())
     return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
 
 
@@ -256,7 +257,7 @@ def set_precision(settings: DeviceConfig) -> None:
 
 def describe_devices(config: Config) -> str:
     """Describe the devices and how many streams each has."""
-    device, number, num_streams = jax.devices()[0], max(1, config.device.num_devices), config.learning.num_streams
+    device, number, num_streams = first_device(), max(1, config.device.num_devices), config.learning.num_streams
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     precision = "" if config.device.precision == "float32" else f", {config.device.precision} products"

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import Carry, Params, RandomKey
 from jaxrnn.models.model import Model, split_carry
-from jaxrnn.training.drivers import cpu_compiler_options
+from jaxrnn.training.drivers import compiler_options
 
 VOWELS = frozenset("aeiouyàâäéèêëîïôöùûüœæ")
 OPENING, CLOSING = "«“(", "»”)"
@@ -87,7 +87,7 @@ def read_units(
         return jax.lax.while_loop(lambda loop: loop[0] < len(ids), one, start)[2]
 
     carry = model.initial_carry(carry_key, ())
-    return np.asarray(jax.jit(read, compiler_options=cpu_compiler_options())(params, carry, jnp.asarray(ids, jnp.int32)))
+    return np.asarray(jax.jit(read, compiler_options=compiler_options())(params, carry, jnp.asarray(ids, jnp.int32)))
 
 
 def rank_units(

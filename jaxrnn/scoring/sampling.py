@@ -13,7 +13,7 @@ from jaxrnn.array_types import Logits, ModelCarry, ModelParams, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model
-from jaxrnn.training.drivers import cpu_compiler_options
+from jaxrnn.training.drivers import compiler_options
 
 BLOCK = 64  # characters per call
 TEMPERATURE = 0.7  # of displayed samples: readable but not repetitive
@@ -161,7 +161,7 @@ def write_block(model: Model, restricted: bool) -> Callable[..., tuple[ModelCarr
 @functools.lru_cache(maxsize=16)
 def _jitted_programs(model: Model, restricted: bool) -> tuple[Callable, Callable]:
     """Jit both programs once per model, so that the sample after each epoch does not compile them again."""
-    return jax.jit(read_prompt(model)), jax.jit(write_block(model, restricted), compiler_options=cpu_compiler_options())
+    return jax.jit(read_prompt(model)), jax.jit(write_block(model, restricted), compiler_options=compiler_options())
 
 
 def default_prompt(known: Vocabulary) -> str:

@@ -1,4 +1,7 @@
-"""Read a text with network and counts together: how well each of them predicts it, and their mixtures."""
+"""Read a text with network and counts together: how well each of them predicts it, and their mixtures.
+
+All of this runs on the host's CPU, on a machine with a GPU, too: see `models.scalar_loops`.
+"""
 
 import math
 import time
@@ -13,9 +16,10 @@ from jaxtyping import Array, Float, Integer
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.models.counts import CountModel, Counts, count_model
 from jaxrnn.models.model import Model, num_characters
+from jaxrnn.models.scalar_loops import host_device, on_host, to_host
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
 from jaxrnn.training import mixed, optimizers
-from jaxrnn.training.drivers import copy_arrays, cpu_compiler_options, fast_driver
+from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver
 from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.mixed import Columns, Together
 from jaxrnn.training.optimizers import OptimizerKind
@@ -90,7 +94,7 @@ def make_reader(
         before = before or read_before(model, counts, np.zeros(0, np.int32))
         share = _share_of_network(nats, min(before.nats, math.log(num_characters(model))))
         memory = before.memory._replace(mixture=jax.jit(mixture.join)(before.memory.mixture, jnp.float32(share)))
-        return mixed.begin_with(model, networks, memory, params, key)
+        return mixed.begin_with(model, networks, memory, to_host(params), to_host(key))
 
     return Reader(
         num_networks=len(networks),
@@ -100,6 +104,7 @@ def make_reader(
     )
 
 
+@on_host()
 def read_before(
     model: Model,
     counts: tuple[CountModel, ...],
@@ -144,7 +149,7 @@ def make_counter(
         return jax.lax.while_loop(lambda loop: loop[0] < length, learn, (jnp.int32(0), state))[1]
 
     programs = [
-        jax.jit(lambda *given, model=model: count(model, *given), donate_argnums=0, compiler_options=cpu_compiler_options())
+        jax.jit(lambda *given, model=model: count(model, *given), donate_argnums=0, compiler_options=compiler_options())
         for model in models
     ]
 
@@ -172,12 +177,14 @@ def read_on(
       nats: of the network, per character of such a text: the better it is than the counts, the larger is its first share of the
         mixture. None = not known.
     """
-    state = _separate(reader.begin(before, params, key, nats))
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
-    drive = fast_driver(reader.learner, updates)
+    with on_host():
+        state = _separate(reader.begin(before, params, key, nats))
+        drive = fast_driver(reader.learner, updates)
     for start in range(0, len(ids) - 1, updates * length):
-        state, losses = read_padded(drive, state, ids[start : start + updates * length + 1], updates, length)
+        with on_host():  # not while whoever reads this goes on with something else
+            state, losses = read_padded(drive, state, ids[start : start + updates * length + 1], updates, length)
         yield mixed.columns(losses, *members)
 
 
@@ -198,6 +205,7 @@ def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerK
     return evaluate
 
 
+@on_host()
 def learn_to_mix(
     model: Model,
     params: Params,
@@ -213,7 +221,8 @@ def learn_to_mix(
     """
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
     learner = mixed.mixed(model, 1, (None,), counts)
-    state = _separate(mixed.begin_with(model, (None,), before.memory._replace(mixture=mixture), params, key))
+    memory = before.memory._replace(mixture=mixture)
+    state = _separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
 
 
@@ -233,9 +242,8 @@ def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
 def _separate(state: State) -> State:
     """Give each network its own weights, which a driver overwrites; the trees, too large to be copied, stay as they are."""
     own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
-    # All on the device of the weights: what is bound to no device at first would be after a call, and be compiled for anew.
-    (device,) = jax.tree.leaves(own)[0].devices()
-    return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), device)
+    # All on one device: what is bound to no device at first would be after a call, and be compiled for anew.
+    return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), host_device())
 
 
 def mean_scores(pieces: list[Columns]) -> Scores:

@@ -17,10 +17,14 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import LossColumns, Stream
 from jaxrnn.data.streams import read_block
+from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read ..."]]]
 Tree = TypeVar("Tree")  # of arrays
+# For the compiler: overwrite weights in place although the backward pass still reads them. XLA else copies the readout's
+# weights at each character, which takes a third of the time.
+CPU_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
 UPDATES_PER_FETCH = 1_000  # of the plain driver's losses: fetching at each update would stall the device
 
 
@@ -63,7 +67,7 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     Returns:
       (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
     """
-    call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=cpu_compiler_options())
+    call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
     def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
         return call(state, stream, jnp.int32(num_updates))
@@ -128,21 +132,19 @@ def continue_loop(learner: Learner) -> Callable[[Loop, Stream], Loop]:
     return advance_loop
 
 
-@functools.cache
-def cpu_compiler_options() -> dict[str, bool]:
-    """Return compiler options that let XLA overwrite weights in place although the backward pass still reads them.
+def compiler_options() -> dict[str, bool]:
+    """Return the compiler options for the device on which JAX computes. No number depends on them."""
+    return _known_cpu_options() if first_device().platform == "cpu" else {}
 
-    Without them, XLA on a CPU copies the readout's weights at each character, which takes a third of the time. Not every
-    version of XLA has the option, so it is tried first. No number depends on it.
-    """
-    options = {"xla_cpu_copy_insertion_use_region_analysis": True}
-    if jax.default_backend() != "cpu":
-        return {}
+
+@functools.cache
+def _known_cpu_options() -> dict[str, bool]:
+    """Try the options: not every version of XLA has them."""
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
     except jax.errors.JaxRuntimeError:  # this version has no such option
         return {}
-    return options
+    return CPU_OPTIONS
 
 
 def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
@@ -151,7 +153,7 @@ def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any)
     def call(leaves: list, stream: Stream) -> list:
         return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
 
-    return jax.jit(call, donate_argnums=0, compiler_options=cpu_compiler_options())
+    return jax.jit(call, donate_argnums=0, compiler_options=compiler_options())
 
 
 def _drive_in_pieces(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
