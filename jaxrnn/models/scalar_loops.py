@@ -49,7 +49,7 @@ def to_host(tree: Tree) -> Tree:
     return tree if jax.default_backend() == "cpu" else jax.device_put(tree, host_device())
 
 
-def host_device() -> jax.Device:
+def host_device() -> Any:
     """Return the CPU; the first device if JAX was told to use no CPU."""
     try:
         return jax.local_devices(backend="cpu")[0]
@@ -57,10 +57,10 @@ def host_device() -> jax.Device:
         return first_device()
 
 
-def first_device() -> jax.Device:
+def first_device() -> Any:
     """Return the device on which JAX computes by default."""
-    chosen = jax.config.jax_default_device
-    return chosen if isinstance(chosen, jax.Device) else jax.devices(chosen)[0]
+    chosen = getattr(jax.config, "jax_default_device", None)  # a device, or the name of a platform
+    return jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen
 
 
 def get_row(rows: Array, *at: Int[Array, ""]) -> Array:
