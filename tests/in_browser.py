@@ -21,6 +21,8 @@ from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Progress, Snapshot
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+# What the page draws by chance is the same in each test.
+SEEDED = "let drawn = 1; Math.random = () => (drawn = (drawn * 48271) % 2147483647) / 2147483647;"
 VARIANTS = {
     "plain": {},
     "layers": {"num_layers": 2, "embedding_size": 6},
@@ -73,6 +75,7 @@ def opening(browser):
     def open_page(path, language="en-GB", width=1400, theme="light"):
         context = browser.new_context(viewport={"width": width, "height": 900}, locale=language, color_scheme=theme)
         contexts.append(context)
+        context.add_init_script(SEEDED)
         opened = context.new_page()
         watched = Watched(opened, path)
         opened.goto(Path(path).resolve().as_uri())
