@@ -20,19 +20,11 @@ export function inserted(before, after) {
   return now.slice(start, now.length - end).join("");
 }
 
-/** A fraction that looks random and is the same for the same number: the same typing teaches the same each time. */
-function scatter(number) {
-  let bits = Math.imul(number + 1, 0x9e3779b1);
-  bits = Math.imul(bits ^ (bits >>> 15), 0x85ebca6b);
-  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
-  return ((bits ^ (bits >>> 16)) >>> 0) / 2 ** 32;
-}
-
-/** Learn from what was read: one step on this character, then some on earlier ones. `turn` counts the characters read before. */
-export function practise(network, memory, done, y, rate, rehearsals, turn) {
+/** Learn from what was read: one step on this character, then some on earlier ones. */
+export function practise(network, memory, done, y, rate, rehearsals) {
   learn(network, done, y, rate);
   for (let k = 0; k < rehearsals && memory.length; k++) {
-    const { carry, x, y: came } = memory[Math.floor(scatter(turn * rehearsals + k) * memory.length)];
+    const { carry, x, y: came } = memory[Math.floor(Math.random() * memory.length)];
     learn(network, step(network, carry, x), came, rate);
   }
 }
@@ -56,7 +48,7 @@ export function startLearning(page, writing) {
     page.losses.push(loss);
     if (!(mean(page.losses.slice(-RECENT)) < DIVERGED * page.guess)) return forget("diverged"); // or it is NaN
     if (on.checked && !page.tooLarge) {
-      practise(page.live, page.memory, done, y, 10 ** Number(rate.value), Number(rehearsals.value), page.losses.length);
+      practise(page.live, page.memory, done, y, 10 ** Number(rate.value), Number(rehearsals.value));
       page.learnedFrom++;
     }
     page.memory.push({ carry: page.carry, x: page.last, y });
