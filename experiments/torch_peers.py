@@ -12,7 +12,11 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from jaxrnn import State
 
 Read = Callable[[], list[float]]
-DEVICE = "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
+def device() -> str:
+    """Where JAX computes, by PyTorch's name. Call it once JAX's devices are made: asking makes them."""
+    return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 def use_float32() -> None:
@@ -44,15 +48,15 @@ class Elman(nn.Module):
             network.hidden.bias.copy_(_tensor(cell["bias"]))
             network.readout.weight.copy_(_tensor(readout["kernel"]))
             network.readout.bias.copy_(_tensor(readout["bias"]))
-        return network.to(DEVICE), _tensor(state.carry).to(DEVICE)
+        return network.to(device()), _tensor(state.carry).to(device())
 
 
 def one_step(state: State, stream: np.ndarray, rate: float, num_updates: int, num_threads: int) -> Read:
     """Reads so many characters of each stream, SGD after each of them; gives their losses."""
     network, h = Elman.like(state)
     optimizer = torch.optim.SGD(network.parameters(), lr=rate)
-    y = torch.tensor(stream, dtype=torch.long, device=DEVICE)
-    one_hot = torch.eye(network.readout.out_features, device=DEVICE)[y]
+    y = torch.tensor(stream, dtype=torch.long, device=device())
+    one_hot = torch.eye(network.readout.out_features, device=device())[y]
 
     def read() -> list[float]:
         nonlocal h
@@ -88,9 +92,9 @@ def blocks(
     cell: str, vocab_size: int, hidden_size: int, stream: np.ndarray, length: int, num_updates: int, num_threads: int
 ) -> Read:
     """Reads so many blocks, Adam with clipping after each of them; gives their losses."""
-    network = Gated(cell, vocab_size, hidden_size).to(DEVICE)
+    network = Gated(cell, vocab_size, hidden_size).to(device())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long, device=DEVICE)
+    ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long, device=device())
 
     def read() -> list[float]:
         torch.set_num_threads(num_threads)
@@ -112,7 +116,7 @@ def blocks(
 def sample(state: State, length: int, num_threads: int) -> Read:
     """Draws so many characters, one after the other."""
     network, h = Elman.like(state)
-    eye = torch.eye(network.readout.out_features, device=DEVICE)
+    eye = torch.eye(network.readout.out_features, device=device())
 
     def draw() -> list[float]:
         torch.set_num_threads(num_threads)

@@ -15,8 +15,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backen
 os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
 if version("jaxlib").startswith("0.10."):  # later ones end the process at an option that they no longer have
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
-# On another device: JAXRNN_TEST_PLATFORMS=cuda,cpu python -m pytest
-os.environ["JAX_PLATFORMS"] = os.environ.get("JAXRNN_TEST_PLATFORMS", "cpu")
+os.environ["JAX_PLATFORMS"] = "cpu"
 # What one test has compiled, the others and the processes that they start need not compile again.
 compiled = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled.name)
