@@ -16,10 +16,10 @@ from jaxrnn.runs.page import MOST_SAMPLES, _samples
 from jaxrnn.scoring.probes import make_probes
 from jaxrnn.training.progress import FinalNumbers
 
-WEB = Path(web_page.__file__).parent.parent / "web"
+WEB = Path(web_page.__file__).parent / "web"
 SOURCES = sorted(path.name for path in WEB.iterdir() if path.suffix != ".json")
 MOST_LINES = 1_200
-ROOT = WEB.parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ ROOMS = (  # from the ground up, those of one line on one floor
     ("config",),
     ("runtime",),
     ("storage",),
-    ("web",),  # read by the console, and no Python
     ("console",),
     ("runs",),
     ("__main__",),
@@ -29,7 +28,7 @@ ROOMS = (  # from the ground up, those of one line on one floor
 )
 LIBRARY = [name for floor in ROOMS[:6] for name in floor]
 SHELL_ONLY = {"tyro", "rich", "matplotlib", "orbax", "safetensors", "tensorstore", "filelock"}
-ENTRIES = 22
+ENTRIES = 21
 
 
 class Import(NamedTuple):

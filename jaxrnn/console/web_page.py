@@ -1,4 +1,4 @@
-"""Assemble a page: one HTML file that works offline, from the parts in `jaxrnn/web/` and the data of a run."""
+"""Assemble a page: one HTML file that works offline, from the parts in `web/` and the data of a run."""
 
 import base64
 import contextlib
@@ -51,8 +51,8 @@ def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
 
 
 def read_part(name: str) -> str:
-    """Read a file of `jaxrnn/web/`."""
-    return resources.files("jaxrnn").joinpath("web", name).read_text("utf-8")
+    """Read a file of `web/`."""
+    return resources.files("jaxrnn.console").joinpath("web", name).read_text("utf-8")
 
 
 def _to_json(data: Any) -> str:
