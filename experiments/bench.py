@@ -12,9 +12,7 @@ where PyTorch computes there as well, both in float32, other rows and results/be
 """
 
 import ctypes
-import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -29,6 +27,7 @@ import jax
 import numpy as np
 import torch_peers
 import tyro
+from bench_tables import Measured, in_words, write
 
 from jaxrnn import State, fast_driver, online, plain_driver
 from jaxrnn.config import build
@@ -46,7 +45,6 @@ REPEATS, SECONDS = 7, 0.4  # of each repeat, about
 RATE, CHECKED = 0.1, 2_000
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
 PLAIN, FAST, FLOOR, TORCH = "plain driver", "fast driver", "C", "PyTorch"
-RESULTS = Path(__file__).with_name("results")
 
 Run = Callable[[int], Any]  # so many updates
 
@@ -65,16 +63,6 @@ class Row(NamedTuple):
         streams = "one stream" if self.streams == 1 else f"{self.streams} streams"
         block = "an update after each character" if self.length == 1 else f"blocks of {self.length}"
         return f"{'Elman' if self.cell == 'elman' else self.cell.upper()} {self.hidden}, {streams}, {block}"
-
-
-class Measured(NamedTuple):
-    """A row of the table."""
-
-    name: str
-    microseconds: dict[str, float]  # a character, by contestant
-    build_seconds: float  # until the program was compiled
-    times_as_fast: float  # as the best of the peers
-    least: float
 
 
 ROWS = [
@@ -121,7 +109,7 @@ def main(only: str = "") -> None:
     if wanted.search(START) and not on_gpu:
         add(fresh_process(rows))
     if not only:
-        write(rows)
+        write(rows, numbers_of_threads()[-1], torch_peers.torch.__version__)
 
 
 def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Measured]:
@@ -288,30 +276,6 @@ def fresh_process(rows: list[Measured]) -> Measured:
     ratio = min(peer) / microseconds["cold"] if peer else float("nan")
     print(", ".join(f"{name} {each:.1f} s" for name, each in seconds.items()))
     return Measured(START, microseconds, 0.0, ratio, 0.0)
-
-
-def in_words(measured: Measured) -> str:
-    """A row of the table in Markdown."""
-    times = ", ".join(f"{name} {float(f'{each:.3g}'):,g}" for name, each in measured.microseconds.items())
-    short = "" if measured.times_as_fast >= measured.least else " (short of it)"
-    least = f"{measured.least:.2g}{short}" if measured.least else ""
-    built = f"{measured.build_seconds:.1f}" if measured.build_seconds else ""
-    return f"| {measured.name} | **{measured.times_as_fast:.2f}** | {least} | {times} | {built} |"
-
-
-def write(rows: list[Measured]) -> None:
-    """The JSON, and the table."""
-    cores = numbers_of_threads()[-1]
-    versions = {"Python": platform.python_version(), "jax": jax.__version__, "PyTorch": torch_peers.torch.__version__}
-    device = jax.devices()[0]
-    machine = device.device_kind if device.platform == "gpu" else f"{platform.machine()}, {cores} cores, {device.device_kind}"
-    name = "bench_gpu" if device.platform == "gpu" else "bench"
-    RESULTS.mkdir(exist_ok=True)
-    about = {"machine": machine, **versions}
-    (RESULTS / f"{name}.json").write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=1) + "\n")
-    head = "| | times as fast | wanted | µs a character (PyTorch's threads) | built in s |\n|---|---|---|---|---|\n"
-    title = ", ".join([machine, *[f"{package} {version}" for package, version in versions.items()]])
-    (RESULTS / f"{name}.md").write_text(f"{title}\n\n{head}" + "".join(f"{in_words(row)}\n" for row in rows), "utf-8")
 
 
 if __name__ == "__main__":

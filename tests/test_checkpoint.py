@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,52 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import task_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from saved_checkpoints import copied, metadata_of, saved, snapshot_of, task
 
 from jaxrnn.config import build
 from jaxrnn.config import settings as config
 from jaxrnn.errors import InputError
 from jaxrnn.runs import testing
-from jaxrnn.runs.advance import advance
-from jaxrnn.runs.start import first_snapshot
-from jaxrnn.storage import checkpoint, failures, store, verify
+from jaxrnn.storage import checkpoint, failures, store
 from jaxrnn.storage.manifest import hash_arrays
 from jaxrnn.training.learner import State
 from jaxrnn.training.progress import Snapshot
 
+__all__ = ["copied", "saved", "task"]  # fixtures
 FORMAT_2 = Path(__file__).parent / "format_2"  # a run as it was saved before the files of the package were moved
-
-
-@pytest.fixture(scope="module")
-def task():
-    return task_of("mikolov2010", streams=2, epochs=2)
-
-
-@pytest.fixture(scope="module")
-def saved(task, tmp_path_factory):
-    """A run folder with two checkpoints, and the snapshots in them."""
-    run_dir, snapshots = tmp_path_factory.mktemp("run"), []
-    snapshot = first_snapshot(task)
-    for _ in range(2):
-        snapshot = advance(task, snapshot, 300).snapshot
-        checkpoint.save_checkpoint(run_dir, task.config, task.data, snapshot, {"metrics.jsonl": 7, "samples.txt": 8})
-        snapshots.append(jax.tree.map(jnp.copy, (snapshot.state, snapshot.best_params)))
-    return run_dir, snapshots, snapshot.progress
-
-
-@pytest.fixture
-def copied(saved, tmp_path):
-    """A copy that a test may damage."""
-    return shutil.copytree(saved[0], tmp_path / "copy")
-
-
-def snapshot_of(saved, number):
-    """One of the two snapshots that were saved."""
-    state, best_params = saved[1][number]
-    return Snapshot(state, best_params, saved[2])
 
 
 def assert_same(run, arrays):
@@ -96,11 +65,6 @@ def test_any_state_survives(tmp_path_factory, carry, memory, seed):
         again = store.read_arrays(saved, state, here)
     assert jax.tree.structure(again) == jax.tree.structure(state)
     assert hash_arrays(again, {}) == hash_arrays(state, {})
-
-
-def metadata_of(run_dir):
-    """The file that holds the newest checkpoint's metadata."""
-    return run_dir / "checkpoints" / "2" / "about" / "metadata"
 
 
 def test_changed_metadata_is_damage(copied, saved):
@@ -217,61 +181,6 @@ def test_a_missing_run_is_reported(tmp_path):
         checkpoint.load_run(tmp_path)
     with pytest.raises(InputError, match="train one first"):
         checkpoint.newest_run(tmp_path / "none")
-
-
-def test_the_newest_run_is_the_one_written_last(tmp_path):
-    (tmp_path / "unfinished" / "checkpoints" / "7.orbax-checkpoint-tmp").mkdir(parents=True)  # the newest, but of no use
-    for age, name in enumerate(["b", "c", "a"]):
-        (tmp_path / name / "checkpoints" / "7").mkdir(parents=True)
-        os.utime(tmp_path / name / "checkpoints", (1_000 - age, 1_000 - age))
-    assert checkpoint.newest_run(tmp_path) == tmp_path / "b"
-
-
-def test_as_many_as_are_wanted_are_kept_the_newest_ones(saved, copied, task):
-    progress = saved[2]
-    for step in range(1, 6):
-        snapshot = Snapshot(saved[1][0][0]._replace(step=np.int32(step)), saved[1][0][1], progress)
-        checkpoint.save_checkpoint(copied, task.config, task.data, snapshot)
-    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["5", "6", "7"]
-    assert checkpoint.load_run(copied).snapshot.state.step == 5
-
-
-def test_what_a_killed_save_has_left_is_removed_by_the_next(saved, copied, task):
-    left = [copied / "checkpoints" / name for name in ("3.orbax-checkpoint-tmp", "trash/1")]
-    for path in left:
-        path.mkdir(parents=True)
-        (path / "file").write_text("half")
-    assert checkpoint.load_run(copied).number == 2
-    checkpoint.save_checkpoint(copied, task.config, task.data, snapshot_of(saved, 0))
-    assert sorted(path.name for path in (copied / "checkpoints").iterdir()) == ["1", "2", "3"]
-
-
-def test_an_old_checkpoint_leaves_its_place_whole_before_it_is_removed(saved, copied, task, monkeypatch):
-    """Killed while its files are removed one after the other, it must not look like a damaged one."""
-    monkeypatch.setattr(store, "remove_leftovers", lambda run_dir: None)
-    for _ in range(2):
-        checkpoint.save_checkpoint(copied, task.config, task.data, snapshot_of(saved, 0))
-    assert store.list_numbers(copied) == [2, 3, 4]
-    assert len(list((copied / "checkpoints" / "trash").rglob("metadata"))) == 1
-
-
-def test_checkpoints_that_a_live_run_removes_meanwhile_are_not_damaged(saved, copied, monkeypatch):
-    found = [[7]]  # the newest at the first look; then it is gone
-    numbers = store.list_numbers
-    monkeypatch.setattr(store, "list_numbers", lambda run_dir: found.pop() if found else numbers(run_dir))
-    run = checkpoint.load_run(copied)
-    assert (run.number, run.rejected) == (2, ())
-    found.append([1, 2, 7])
-    assert [(each.number, each.run is not None) for each in verify.verify_run(copied)] == [(1, True), (2, True)]
-
-
-def test_damaged_checkpoints_are_set_aside_and_do_not_count(saved, copied, task):
-    metadata_of(copied).unlink()
-    store.set_aside(copied, checkpoint.load_run(copied).rejected)
-    assert store.list_numbers(copied) == [1]
-    assert (copied / "damaged" / "2").is_dir()
-    checkpoint.save_checkpoint(copied, task.config, task.data, snapshot_of(saved, 1))
-    assert checkpoint.load_run(copied).rejected == ()
 
 
 def test_a_state_on_several_devices_comes_back_on_one_and_the_other_way_round(saved, copied, task):
