@@ -5,7 +5,7 @@
 Takes four minutes. Every row is measured in turn with its peers, several times, and the shortest time of each counts, because
 everything else that the machine does only adds to it. PyTorch computes with one and with all threads, and the better one
 counts; jaxrnn on as many devices as `python -m jaxrnn.train` would use. The ratios are what carries over to another machine.
-What must come out stands in the rows below. Writes results/bench.json, and results/bench.md for docs/performance.md; on a GPU,
+What must come out stands in the rows below. Writes results/bench.json, and results/bench.md for docs/reference/performance.md; on a GPU,
 where PyTorch computes there as well, both in float32, other rows and results/bench_gpu.*.
 
 `--only REGEX` measures the rows whose name fits, and writes nothing. C is left out where there is no gcc.

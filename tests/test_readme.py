@@ -46,30 +46,30 @@ SHORTENED = {
         ("Once", "COLAS"),
     ],
     ("README.md", 1): [("range(5)", "range(1)"), ("len(ids) - 1)", "20_000)")],
-    ("docs/guide/library.md", 0): [
+    ("docs/how-to/python.md", 0): [
         ("my_novel.txt", "comedie"),
         ('preset="gru", minutes=1.5', FITTED.replace("fitted", "fitted_too")),
         ("Once", "COLAS"),
     ],
-    ("docs/guide/library.md", 2): [
+    ("docs/how-to/python.md", 2): [
         ("my_novel.txt", "comedie"),
         ("runs/novel", "novel"),
         ("epochs=1", f"epochs=1, {QUICK}"),
     ],
-    ("docs/guide/library.md", 5): [("range(2_000)", "range(20)")],
-    ("docs/rules/index.md", 0): [("100_0", "3_0")],
+    ("docs/how-to/python.md", 5): [("range(2_000)", "range(20)")],
+    ("docs/explanation/rules.md", 0): [("100_0", "3_0")],
 }
 PRINTED = {
     ("README.md", 0): r".*held-out text, weights frozen\n.*\nRun\('fitted': .* nats\)\nCOLAS.{300}\n",
     ("README.md", 1): r"epoch 1: 3\.0\d{3} nats per character\n",
-    ("docs/guide/export.md", 0): r".{200,}",
-    ("docs/guide/library.md", 0): r".*\nRun\('fitted_too': .* nats\)\nCOLAS.{300}\n",
-    ("docs/guide/library.md", 1): r"no setting 'hiden_size'; did you mean hidden_size\?\n",
-    ("docs/guide/library.md", 2): r".*\nresumed +epoch 2, character 0 of .*",
-    ("docs/guide/library.md", 3): r"\d+ hidden units, \d+ characters\n",
-    ("docs/guide/library.md", 4): r"\(15,\) \(15,\)\n",
-    ("docs/guide/library.md", 5): r"\(3, 1\)\nCOLAS\..{30}\n",
-    ("docs/rules/index.md", 0): r"0\.[0-6]\d{3} nats above the source itself, whose rate is 0\.4043\n",
+    ("docs/how-to/export.md", 0): r".{200,}",
+    ("docs/how-to/python.md", 0): r".*\nRun\('fitted_too': .* nats\)\nCOLAS.{300}\n",
+    ("docs/how-to/python.md", 1): r"no setting 'hiden_size'; did you mean hidden_size\?\n",
+    ("docs/how-to/python.md", 2): r".*\nresumed +epoch 2, character 0 of .*",
+    ("docs/how-to/python.md", 3): r"\d+ hidden units, \d+ characters\n",
+    ("docs/how-to/python.md", 4): r"\(15,\) \(15,\)\n",
+    ("docs/how-to/python.md", 5): r"\(3, 1\)\nCOLAS\..{30}\n",
+    ("docs/explanation/rules.md", 0): r"0\.[0-6]\d{3} nats above the source itself, whose rate is 0\.4043\n",
 }
 
 
@@ -184,7 +184,7 @@ def test_the_readme_lists_the_package():
 
 def test_the_layout_lists_every_file_of_every_room():
     listed, room = {}, ""
-    for first, names in re.findall(r"^\|([^|]*)\|([^|]*)\|[^|]*\|$", PAGES["docs/development.md"], re.MULTILINE):
+    for first, names in re.findall(r"^\|([^|]*)\|([^|]*)\|[^|]*\|$", PAGES["docs/reference/development.md"], re.MULTILINE):
         room = first.strip(" `") or room
         listed.setdefault(room, set()).update(re.findall(r"`(\w+)`", names))
     for path in PACKAGE:
