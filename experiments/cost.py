@@ -20,11 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from pictures import GREY, add_legend, cell_look, draw_picture, new_figure
 
 from jaxrnn import fast_driver, online
 from jaxrnn.config.settings import Config, LearningConfig
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.runtime import devices
@@ -94,7 +98,7 @@ def main() -> None:
         flops = {number: max(best, best_product(number)) for number, best in flops.items()}
     found = {what: costs_of(what, seconds[what], vocab_size, flops, speed) for what in GROWING}
     write(found)
-    draw(found)
+    draw_picture("cost", picture)
 
 
 def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, float], speed: dict[int, float]) -> list[Cost]:
@@ -219,21 +223,37 @@ def write(found: dict[str, list[Cost]]) -> None:
     (RESULTS / "cost.md").write_text(table, "utf-8")
 
 
-def draw(found: dict[str, list[Cost]]) -> None:
-    """The picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    for axes, (what, costs) in zip(figure.subplots(2, 3).flat, found.items(), strict=True):
+def picture(found: dict[str, list[dict]]) -> Figure:
+    """Draw time and roofline against what grows, a panel for each."""
+    last, first = ([rows[end]["microseconds"] / rows[end]["roofline"] for rows in found.values()] for end in (-1, 0))
+    figure = new_figure(
+        5.4,
+        f"At the largest sizes the time is {min(last):.1f} to {max(last):.1f} times the roofline,\n"
+        f"at the smallest {min(first):.1f} to {max(first):.1f} times",
+    )
+    panels = figure.subplots(2, 3)
+    for axes, (what, rows) in zip(panels.flat, found.items(), strict=True):
         works = GROWING[what]
         changing = next(name for name in Work._fields[1:] if getattr(works[0], name) != getattr(works[1], name))
-        grown = [getattr(work, changing) for work in works]
-        axes.loglog(grown, [cost.microseconds for cost in costs], ".-", label="measured")
-        axes.loglog(grown, [cost.roofline for cost in costs], "--", label="roofline")
-        axes.set(title=what, ylabel="µs", xticks=grown, xticklabels=[f"{each:,}" for each in grown])
+        grown, cell = [getattr(work, changing) for work in works], works[0].cell
+        axes.loglog(grown, [row["microseconds"] for row in rows], **cell_look(cell), label=f"measured, {CELLS[cell].title}")
+        axes.loglog(grown, [row["roofline"] for row in rows], "--", color=GREY, label="roofline")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.yaxis.set_major_formatter(lambda microseconds, place: shorten(microseconds))
+        axes.set(xlabel=what, xticks=grown, xticklabels=map(shorten, grown))
         axes.minorticks_off()
-        axes.legend()
-    figure.savefig(RESULTS / "cost.png", dpi=120)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("µs (log scale)")
+    add_legend(figure, list(panels.flat), 3)
+    return figure
+
+
+def shorten(number: float) -> str:
+    """Write 1,000 as 1k and 1,000,000 as 1M."""
+    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= unit and number % unit == 0:
+            return f"{number / unit:g}{letter}"
+    return f"{number:g}"
 
 
 if __name__ == "__main__":

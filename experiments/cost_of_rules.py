@@ -22,9 +22,12 @@ import jax
 import jax.numpy as jnp
 import tyro
 from claims import SNAP_NOTE, expect
+from matplotlib.figure import Figure
+from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, _influence, make_rule
 from jaxrnn.training.drivers import copy_arrays
@@ -71,7 +74,7 @@ def main(cells: tuple[str, ...] = tuple(COMPARED)) -> None:
             print(in_words(of_rule), flush=True)
     if cells == tuple(COMPARED):  # a part of it leaves the whole table as it is
         write(found)
-        draw(found)
+        draw_picture("cost_of_rules", picture)
     check(found)
 
 
@@ -137,23 +140,34 @@ def write(found: Sequence[Sequence[Cost]]) -> None:
     (RESULTS / "cost_of_rules.md").write_text(table, "utf-8")
 
 
-def draw(found: Sequence[Sequence[Cost]]) -> None:
-    """Microseconds of an update against the units, a panel for each cell."""
-    from matplotlib.figure import Figure
-
-    cells = list(dict.fromkeys(costs[0].cell for costs in found))
-    figure = Figure(figsize=(4 * len(cells), 4), layout="constrained")
-    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
-    for axes, cell in zip(panels, cells, strict=True):
-        of_cell = [costs for costs in found if costs[0].cell == cell]
-        axes.loglog(SIZES, [min(costs[i].one_step for costs in of_cell) for i in range(len(SIZES))], "k.-", label="one_step")
-        for costs in of_cell:
-            axes.loglog(SIZES, [cost.microseconds for cost in costs], ".-", label=costs[0].rule)
-        axes.set(title=cell, xlabel="hidden units", xticks=SIZES, xticklabels=SIZES)
+def picture(rows: list[dict]) -> Figure:
+    """Draw microseconds of an update against the units, a panel for each cell."""
+    costs = [Cost(**row) for row in rows]
+    largest = [cost for cost in costs if cost.hidden == SIZES[-1]]
+    costly, others = (
+        [cost.ratio for cost in largest if (ORDERS[cost.rule.split()[0]] == "H^2 P") == is_costly]
+        for is_costly in (True, False)
+    )
+    least, most = round(min(costly), -2), round(max(costly), -2)
+    figure = new_figure(
+        5.4,
+        f"At {SIZES[-1]} units rtrl and snap_n take {least:,.0f} to {most:,.0f} times as long as one_step,\n"
+        f"all other rules at most {max(others):.0f} times",
+    )
+    panels = figure.subplots(2, 3, sharey=True)
+    for axes, cell in zip(panels.flat, COMPARED, strict=False):
+        of_cell = [cost for cost in costs if cost.cell == cell]
+        base = [min(cost.one_step for cost in of_cell if cost.hidden == hidden) for hidden in SIZES]
+        axes.loglog(SIZES, base, **rule_look("one_step"), label="one_step")
+        for rule in dict.fromkeys(cost.rule for cost in of_cell):
+            times = [cost.microseconds for cost in of_cell if cost.rule == rule]
+            axes.loglog(SIZES, times, **rule_look(rule), label=rule)
+        axes.set(title=CELLS[cell].title, xlabel="hidden units", xticks=SIZES, xticklabels=SIZES)
         axes.minorticks_off()
-        axes.legend()
-    panels[0].set_ylabel("µs for each character")
-    figure.savefig(RESULTS / "cost_of_rules.png", dpi=120)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("µs per character (log scale)")
+    add_legend(figure, list(panels.flat), 1, empty=panels[-1, -1])  # five cells, six places
+    return figure
 
 
 def check(found: Sequence[Sequence[Cost]]) -> None:

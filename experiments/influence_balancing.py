@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from claims import expect
+from matplotlib.figure import Figure
+from pictures import GREY, RULE_COLOURS, add_legend, draw_picture, new_figure
 
 from jaxrnn import Model, Rule, fast_driver, online
 from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
@@ -53,6 +55,17 @@ CASES = {f"TBPTT({k})": Case(lambda model, k=k: tbptt_sliding(model, k), k > 10,
     "UORO": Case(uoro, True, None, RATE_OF_UORO),
 }
 
+WINDOW = RULE_COLOURS["tbptt_sliding"]
+LOOKS = {  # colour, line style and width in the picture: three of the lines lie on each other
+    "TBPTT(1)": (WINDOW, ":", 1.5),
+    "TBPTT(10)": (WINDOW, "-.", 1.5),
+    "TBPTT(50)": (WINDOW, "--", 1.5),
+    "TBPTT(100)": (f"{WINDOW}50", "-", 8),
+    "TBPTT(200)": (WINDOW, "-", 4),
+    "RTRL": (RULE_COLOURS["rtrl"], "-", 1.5),
+    "UORO": (RULE_COLOURS["uoro"], "-", 1.2),
+}
+
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
@@ -63,7 +76,7 @@ def main() -> None:
         end = thetas[name][-1]
         print(f"| {name} | {case.rate:g} | {influence_within(case.window):.2f} | {end:.6g} | {end / GOAL:.6g} |")
     write(thetas)
-    draw(thetas)
+    draw_picture("influence_balancing", picture)
     for name, case in CASES.items():
         distance = abs(thetas[name][-1] / GOAL - 1)
         expect(f"the distance from -1/6 with {name}", distance, *((0, 0.01) if case.reaches else (100, np.inf)))
@@ -128,26 +141,31 @@ def write(thetas: dict[str, list[float]]) -> None:
     """The numbers."""
     RESULTS.mkdir(exist_ok=True)
     rows = [
-        {"rule": name, "rate": case.rate, "influence": influence_within(case.window), "theta": thetas[name][-1]}
+        {
+            "rule": name,
+            "rate": case.rate,
+            "influence": influence_within(case.window),
+            "theta": thetas[name][-1],
+            "curve": [float(f"{theta:.6g}") for theta in thetas[name]],
+        }
         for name, case in CASES.items()
     ]
     found = {"goal": GOAL, "start": START, "steps": NUM_STEPS, "rows": rows}
-    (RESULTS / "influence_balancing.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "influence_balancing.json").write_text(json.dumps(found) + "\n")
 
 
-def draw(thetas: dict[str, list[float]]) -> None:
-    """The picture."""
-    from matplotlib.figure import Figure
-
-    axes = (figure := Figure(figsize=(8, 5), layout="constrained")).subplots()
-    steps = STEPS_PER_POINT * np.arange(1 + NUM_STEPS // STEPS_PER_POINT)
-    for (name, case), width in zip(CASES.items(), (2, 2, 2, 7, 4, 1.5, 1.5), strict=True):  # three of them are one line
-        axes.plot(steps[1:], thetas[name][1:], "-" if case.window else "--", label=name, linewidth=width)
-    axes.axhline(GOAL, color="black", linewidth=0.8, linestyle=":", label="-1/6")
-    title = "Influence balancing: who sees too few steps goes the wrong way"
-    axes.set(xlabel="steps", ylabel="theta", xscale="log", ylim=(-0.2, 0.1), title=title)
-    axes.legend(ncols=2)
-    figure.savefig(RESULTS / "influence_balancing.png", dpi=120)
+def picture(found: dict) -> Figure:
+    """Draw theta along the run; lines that lie on each other have different widths."""
+    title = "Windows of 1 and 10 steps drive the weight the wrong way;\nwindows of 50 and more, RTRL and UORO find −1/6"
+    axes = (figure := new_figure(4.4, title)).subplots()
+    for row in found["rows"]:
+        colour, linestyle, width = LOOKS[row["rule"]]
+        steps = STEPS_PER_POINT * np.arange(1, len(row["curve"]))
+        axes.plot(steps, row["curve"][1:], linestyle, color=colour, linewidth=width, label=row["rule"])
+    axes.axhline(found["goal"], color=GREY, linewidth=0.8, linestyle=":", label="−1/6")
+    axes.set(xlabel="steps (log scale)", ylabel="theta", xscale="log", ylim=(-0.2, 0.1))
+    add_legend(figure, [axes], 4)
+    return figure
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
+from matplotlib.figure import Figure
+from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import automaton, synthetic, vocabulary
@@ -96,6 +98,12 @@ TASKS = (
     ),
 )
 
+SEEN = {  # titles of the picture; `check` sees to it that they are true
+    "add": "rtrl and a window of 12\nreach the floor",
+    "embedded-reber": "snap1 and rflo reach it,\na window of 12 loses it again",
+    "copy": "snap1 loses more\nthan one_step",
+}
+
 
 def main(seeds: int = len(SEEDS)) -> None:
     """Runs all of it."""
@@ -110,7 +118,7 @@ def main(seeds: int = len(SEEDS)) -> None:
             print(in_words(runs[-seeds:]), flush=True)
     if seeds == len(SEEDS):  # fewer leave the whole table as it is
         write(runs)
-        draw(runs)
+        draw_picture("online_rules", picture)
     check(runs)
 
 
@@ -159,20 +167,21 @@ def write(runs: list[Run]) -> None:
     )
 
 
-def draw(runs: list[Run]) -> None:
-    """The regret of each rule along each stream; the floor is the lower edge."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 5), layout="constrained")
-    for axes, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
-        rules = dict.fromkeys(run.rule for run in runs if run.task == task.source)
-        for rule in rules:
-            curves = np.array([run.curve for run in runs if (run.task, run.rule) == (task.source, rule)])
+def picture(runs: list[dict]) -> Figure:
+    """Draw the regret of each rule along each stream, a panel for each stream."""
+    figure = new_figure(4.2, "No rule is the best on every stream: what each loses above the floor, mean of the seeds")
+    panels = figure.subplots(1, len(TASKS))
+    for axes, task in zip(panels, TASKS, strict=True):
+        of_task = [run for run in runs if run["task"] == task.source]
+        for place, rule in enumerate(dict.fromkeys(run["rule"] for run in of_task)):
+            curves = np.array([run["curve"] for run in of_task if run["rule"] == rule])
             at = (np.arange(NUM_POINTS) + 0.5) * task.characters / NUM_POINTS / 1000
-            axes.plot(at, curves.mean(axis=0), label=rule)
-        axes.set(title=task.source, xlabel="thousand characters", ylabel="regret, nats per character", ylim=(0, None))
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
-    figure.savefig(RESULTS / "online_rules.png", dpi=120)
+            look = rule_look(rule) | ({"linestyle": ":"} if rule == "tbptt_sliding 4" else {})
+            axes.plot(at, curves.mean(axis=0), **look, markevery=(3 * place, 20), label=rule)
+        axes.set(title=f"{task.source}\n{SEEN[task.source]}", xlabel="thousand characters", ylim=(0, None))
+    panels[0].set_ylabel("regret, nats per character")
+    add_legend(figure, panels, 4)
+    return figure
 
 
 def check(runs: list[Run]) -> None:

@@ -39,6 +39,8 @@ import numpy as np
 import tyro
 from claims import expect
 from jaxtyping import Float
+from matplotlib.figure import Figure
+from pictures import CELL_COLOURS, INK, add_legend, draw_picture, new_figure
 
 from jaxrnn.config import auto, build
 from jaxrnn.config.build import Data
@@ -54,6 +56,7 @@ ORDERS = range(2, 11)  # of n-grams that are tried
 OF_NETWORKS = 0.75  # in a mixture with the n-gram
 RATE, HIGH_RATE = 0.1, 0.3  # while it is tested
 TESTED = ("static", "dynamic", "0.7 static + 0.3 dynamic", "static + dynamic at rate 0.3")  # the last one of equal weights
+LOOKS = dict(zip(TESTED, (("o", False), ("o", True), ("D", True), ("s", True)), strict=True))  # marker, filled or not
 EXPECTED = {"static": (1.57, 1.82, 1.61, 1.67, 1.56), "dynamic": (1.61, 1.45, 1.53, 1.42)}
 RESULTS = Path(__file__).with_name("results")
 NAME = "paper"  # of the files with the results of these settings, and no others:
@@ -101,7 +104,7 @@ def main(
             for how, of_characters in losses.items():
                 of_row.setdefault(how, []).append(float(of_characters.mean()))
     write(name, rows, trained)
-    draw(name, rows)
+    draw_picture(name, picture)
     if name == NAME:
         check(rows)
 
@@ -209,23 +212,30 @@ def write(name: str, rows: dict[str, dict[str, list[float]]], trained: list[Trai
     (RESULTS / f"{name}.md").write_text(table, "utf-8")
 
 
-def draw(name: str, rows: dict[str, dict[str, list[float]]]) -> None:
-    """The picture: a group of bars for each mixture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes, height = figure.subplots(), 0.19
-    for number, how in enumerate(TESTED):
-        places = [place for place, tested in enumerate(rows.values()) if how in tested]
-        means = [float(np.mean(tested[how])) for tested in rows.values() if how in tested]
-        offsets = [place + (0 if len(list(rows.values())[place]) == 1 else (number - 1.5) * height) for place in places]
-        bars = axes.barh(offsets, means, height * 0.9, label=how, color=f"C{number}")
-        axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+def picture(found: dict) -> Figure:
+    """Draw the losses of each mixture, a row for each way to test it."""
+    rows: dict[str, dict[str, list[float]]] = found["heldout_nats"]
+    figure = new_figure(
+        5.2,
+        "Networks that go on learning while they are tested predict better;\nso do mixtures, and the n-gram helps each of them",
+    )
+    axes = figure.subplots()
+    for how, (marker, face) in LOOKS.items():
+        for place, (what, tested) in enumerate(rows.items()):
+            if how not in tested:
+                continue
+            at = place + (0 if len(tested) == 1 else 0.2 * (list(LOOKS).index(how) - 1.5))
+            colour, mean = CELL_COLOURS["elman"] if "network" in what or "mixture" in what else INK, float(np.mean(tested[how]))
+            axes.plot([min(tested[how]), max(tested[how])], [at, at], color=colour, alpha=0.35, linewidth=4)
+            axes.plot(mean, at, marker, color=colour, markerfacecolor=colour if face else "white", label=how if place else None)
+            axes.annotate(f"{mean:.3f}", (max(tested[how]), at), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
-    axes.set(xlabel="nats per held-out character, mean of the seeds", xlim=(0, 2.2))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.12), ncols=2, fontsize=8, frameon=False)
-    figure.savefig(RESULTS / f"{name}.png", dpi=120)
+    axes.margins(x=0.1)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("nats per held-out character: mean and range of the seeds")
+    add_legend(figure, [axes], 2)
+    return figure
 
 
 def check(rows: dict[str, dict[str, list[float]]]) -> None:

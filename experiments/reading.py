@@ -51,20 +51,19 @@ import numpy as np
 import tyro
 from claims import expect, write_table
 from compressors import Compressor, find_compressors
-from reading_picture import draw
+from pictures import draw_picture
 from reading_tables import (
     FIRST,
     HELDOUT,
     NUM_FIRST,
     OURS,
     PEER,
-    RESULTS,
     WHOLE,
     Row,
     joined,
     keep_rows,
     kept_rows,
-    panels,
+    picture,
     tables,
 )
 
@@ -123,7 +122,7 @@ def main(minutes: tuple[float, ...] = MINUTES) -> None:
     for line in missing:
         print(line)
     write_table("reading", tables(rows))
-    draw(panels(rows), RESULTS / "reading.png")
+    draw_picture("reading", picture)
     check(rows)
 
 

@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from reading_picture import Panel, Point
+from matplotlib.figure import Figure
+from reading_picture import Panel, Point, make_figure
 
 RESULTS = Path(__file__).with_name("results")
 NUM_FIRST = 300_000
@@ -82,6 +83,11 @@ def cells(row: Row, part: str) -> str:
     return f"{nats:.3f} | {nats / math.log(2):.3f} | {'about ' if row.kind == CITED else ''}{shown}"
 
 
+def picture(found: dict[str, dict]) -> Figure:
+    """Draw bits against seconds."""
+    return make_figure(panels({name: Row(**row) for name, row in found.items()}))
+
+
 def panels(rows: dict[str, Row]) -> list[Panel]:
     """Collect the points of each panel."""
     titles = {HELDOUT: "held-out last tenth, after all before it", WHOLE: "one reading of all 1.7 million characters"}
@@ -92,5 +98,5 @@ def panels(rows: dict[str, Row]) -> list[Panel]:
 def point(name: str, row: Row, part: str) -> Point:
     """Place a row in the picture."""
     cited = " (cited)" if row.kind == CITED else ""
-    name = name.replace(" min, all together", " min, all")
+    name = name.replace("all together", "with counts")
     return Point(name + cited, row.kind, row.seconds[part], row.nats[part] / math.log(2))

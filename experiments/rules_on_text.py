@@ -20,9 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
+from matplotlib.figure import Figure
+from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring import evaluation
@@ -71,7 +74,7 @@ def main(seconds: float = SECONDS) -> None:
         print(in_words(runs[-1]), flush=True)
     if seconds == SECONDS:  # another time leaves the table as it is
         write(runs)
-        draw(runs)
+        draw_picture("rules_on_text", picture)
     check(runs)
 
 
@@ -119,20 +122,23 @@ def write(runs: list[Run]) -> None:
     )
 
 
-def draw(runs: list[Run]) -> None:
-    """The loss while learning against the time, a panel for each cell."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    for axes, cell in zip(figure.subplots(1, len(RATES), sharey=True), RATES, strict=True):
+def picture(runs: list[dict]) -> Figure:
+    """Draw the loss while learning against the time, a panel for each cell."""
+    figure = new_figure(4.0, "Rules that look back learn more from one reading (first mark), but read more slowly")
+    panels = figure.subplots(1, len(RATES), sharex=True, sharey=True)
+    for axes, cell in zip(panels, RATES, strict=True):
         for run in runs:
-            if run.cell == cell:
-                at, nats = np.array(run.curve).T
+            if run["cell"] == cell:
+                at, nats = np.array(run["curve"]).T
                 width = min(NUM_TRAIN // PER_CALL, len(nats))  # means over a reading: parts of a text differ
-                axes.plot(at[width - 1 :], np.convolve(nats, np.full(width, 1 / width), "valid"), label=run.rule)
-        axes.set(title=cell, xlabel="seconds", ylabel="nats per character, of the last reading")
-        axes.legend()
-    figure.savefig(RESULTS / "rules_on_text.png", dpi=120)
+                means = np.convolve(nats, np.full(width, 1 / width), "valid")
+                axes.semilogx(at[width - 1 :], means, **rule_look(run["rule"]), markevery=[0], label=run["rule"])
+        axes.set(title=CELLS[cell].title, xlabel="seconds (log scale)")
+        axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        axes.minorticks_off()
+    panels[0].set_ylabel("nats per character over the last reading")
+    add_legend(figure, panels, 5)
+    return figure
 
 
 def check(runs: list[Run]) -> None:

@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
+from pictures import CELL_COLOURS, INK, add_legend, draw_picture, new_figure
 
 from jaxrnn import State, online
 from jaxrnn.data import text, vocabulary
@@ -68,6 +70,7 @@ def main(
     of_last = losses[..., -(losses.shape[-1] // epochs) :].mean(-1, dtype=np.float64)
     show(rates, of_last)
     write(rates, of_last, f"{cell} {hidden_size} on {text_name}, {rule}, {optimizer_name}")
+    draw_picture("sweep", picture)
 
 
 def timed(train: Callable[..., Losses], *how: object) -> tuple[Losses, float]:
@@ -112,20 +115,33 @@ def show(rates: tuple[float, ...], nats: np.ndarray) -> None:
 
 
 def write(rates: tuple[float, ...], nats: np.ndarray, title: str) -> None:
-    """The numbers and the picture."""
-    from matplotlib.figure import Figure
-
+    """Write the numbers."""
     RESULTS.mkdir(exist_ok=True)
     rows = [
         {"rate": rate, "online_nats": [each if math.isfinite(each) else None for each in row]}
         for rate, row in zip(rates, nats.tolist(), strict=True)
     ]
     (RESULTS / "sweep.json").write_text(json.dumps({"what": title, "rows": rows}, indent=1) + "\n")
-    axes = (figure := Figure(figsize=(6, 4), layout="constrained")).subplots()
-    axes.semilogx(rates, nats, ".", color="tab:blue")
-    axes.semilogx(rates, nats.mean(axis=1), color="tab:blue")
-    axes.set(xlabel="learning rate", ylabel="nats per character while learning, last epoch", title=title)
-    figure.savefig(RESULTS / "sweep.png", dpi=120)
+
+
+def picture(found: dict) -> Figure:
+    """Draw the loss at each learning rate: each seed, and their mean."""
+    rates = [row["rate"] for row in found["rows"]]
+    nats = np.array([row["online_nats"] for row in found["rows"]], np.float64)  # None becomes NaN
+    means = nats.mean(axis=1)
+    best = int(np.argmin(np.where(np.isfinite(means), means, np.inf)))
+    figure = new_figure(
+        3.8, f"Rate {rates[best]:g} is the best of {len(rates)}: {means[best]:.2f} nats per character in the last epoch"
+    )
+    axes, cell = figure.subplots(), found["what"].split()[0]
+    colour = CELL_COLOURS.get(cell, INK)
+    axes.semilogx(rates, means, color=colour, label="mean of the seeds")
+    axes.semilogx(rates, nats, "o", color=colour, markerfacecolor="none", label=["a seed", *[None] * (nats.shape[1] - 1)])
+    axes.set(xlabel="learning rate (log scale)", ylabel="online nats per character, last epoch", title=found["what"])
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.minorticks_off()
+    add_legend(figure, [axes], 2)
+    return figure
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from claims import expect
+from matplotlib.figure import Figure
+from pictures import CELL_COLOURS, add_legend, cell_look, draw_picture, new_figure
 
 from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, online
 from jaxrnn.array_types import Params
@@ -85,7 +87,7 @@ def main() -> None:
     sources = {lag: copy_text(lag) for lag in COPY_LAGS}
     missed = {rule: {name: missed_by(name, rule, sources) for name in KINDS} for rule in RULES}
     write(reaches, missed)
-    draw(reaches, missed)
+    draw_picture("vanishing_gradient", picture)
     check(reaches, missed)
 
 
@@ -213,26 +215,29 @@ def copy_table(missed: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(reaches: dict[str, Reach], missed: dict[str, dict[str, list[float]]]) -> None:
-    """The picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, name in enumerate(KINDS):
-        left.semilogy(reaches[name].trained, "-", color=f"C{number}", label=name)
-        left.semilogy(reaches[name].at_first, "--", color=f"C{number}")
-        right.plot(COPY_LAGS, missed["blocks"][name], ".-", color=f"C{number}")
-        right.plot(COPY_LAGS, missed["one_step"][name], ".--", color=f"C{number}")
-    left.semilogy(reaches[COURSE].trained, ":", color="C0")
-    left.set(xlabel="lag in characters", ylabel="influence on the loss, relative to lag 0", ylim=(1e-8, 2))
-    left.set_title("How far back the gradient reaches\nsolid: trained by blocks, dotted: by one step, dashed: at first")
-    right.set(xlabel="lag in letters", ylabel="part that is not copied", xscale="log", ylim=(-0.05, 1.25))
-    right.set_xticks(COPY_LAGS, [str(lag) for lag in COPY_LAGS])
-    right.minorticks_off()
-    right.set_title("How far back a cell learns to copy\nsolid: trained by blocks, dashed: by one step")
-    figure.legend(loc="outside lower center", ncols=len(KINDS))
-    figure.savefig(RESULTS / "vanishing_gradient.png", dpi=120)
+def picture(found: dict) -> Figure:
+    """Draw how far back influence and copying reach, before and after training, by blocks and by one step."""
+    figure = new_figure(
+        6.6, f"Blocks of {BLOCK} teach the LRU to copy over 16 letters;\none step teaches no cell to copy over 8"
+    )
+    panels = figure.subplots(2, 2, sharey="row", sharex="row")
+    for name, kind in KINDS.items():
+        look = cell_look(kind.cell) | ({"linestyle": "--", "zorder": 3} if kind.activation == "tanh" else {})
+        for axes, when in zip(panels[0], Reach._fields, strict=True):
+            axes.semilogy(found["influence"][name][when], **look, markevery=(4, 10), label=name)
+        for axes, rule in zip(panels[1], ("one_step", "blocks"), strict=True):
+            axes.semilogx(found["copy_lags"], found["not_copied"][rule][name], **look, label=name)
+    panels[0, 1].semilogy(found["influence"][COURSE]["trained"], ":", color=CELL_COLOURS["elman"], label=COURSE)
+    panels[0, 0].set(title="Influence before training", ylabel="influence on the loss, lag 0 = 1", ylim=(1e-8, 2))
+    panels[0, 1].set_title(f"Influence after training by blocks of {BLOCK}")
+    panels[1, 0].set(title="Copying, trained by one step", ylabel="part that is not copied", ylim=(-0.05, 1.1))
+    panels[1, 1].set_title(f"Copying, trained by blocks of {BLOCK}")
+    for top, bottom in panels.T:
+        top.set_xlabel("lag in characters")
+        bottom.set(xlabel="lag in letters", xticks=found["copy_lags"], xticklabels=found["copy_lags"])
+        bottom.minorticks_off()
+    add_legend(figure, list(panels.flat), 3)
+    return figure
 
 
 def check(reaches: dict[str, Reach], missed: dict[str, dict[str, list[float]]]) -> None:
