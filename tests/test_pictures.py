@@ -132,9 +132,9 @@ def test_a_title_says_what_is_seen(figure):
 
 def test_the_users_settings_change_no_picture_and_are_restored(tmp_path):
     drawn = []
-    for width in (1, 7):
-        with mpl.rc_context({"lines.linewidth": width}):
+    for colour in ("white", "black"):
+        with mpl.rc_context({"figure.facecolor": colour}):
             pictures.draw_picture("dynamic_rates", draw.PICTURES["dynamic_rates"], folder=tmp_path)
-            assert mpl.rcParams["lines.linewidth"] == width
+            assert mpl.rcParams["figure.facecolor"] == colour
         drawn.append((tmp_path / "dynamic_rates.png").read_bytes())
     assert drawn[0] == drawn[1]

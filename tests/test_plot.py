@@ -73,7 +73,9 @@ def test_the_legend_covers_nothing_and_no_two_lines_look_alike():
     drawn = plot.figure(LINE, {"train_nats": 1.4, "heldout_nats": 1.5, "heldout_dynamic_nats": 1.45}, 1_000, "a run")
     (axes,), (legend,) = drawn.axes, drawn.legends
     drawn.draw_without_rendering()
-    assert not legend.get_window_extent().overlaps(axes.get_tightbbox())
+    around = axes.get_tightbbox()
+    assert around is not None
+    assert not legend.get_window_extent().overlaps(around)
     looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines]
     assert len(set(looks)) == len(axes.lines) == 6
     assert len({dashes for _, dashes, _ in looks[3:]}) == 3
