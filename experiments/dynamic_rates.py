@@ -1,12 +1,12 @@
-"""Dynamic evaluation against its rate: how fast a network should go on learning while it is tested.
+"""Loss against the rate of dynamic evaluation: how fast a network should go on learning while it is tested.
 
     python experiments/dynamic_rates.py
 
 Takes half a minute; downloads 1.7 MB once. The course's network reads the first 180,000 characters of Molière five times; then
-the next 20,000 are read, each character scored before the network learns from it, at one rate after the other. Expected: a
-rate near that of training is best, 0.2 nats below the frozen network; rates far above it destroy what was learned. The mixture
-of all, whose weights follow the losses, is better than the best rate without knowing it. Writes results/dynamic_rates.json and
-results/dynamic_rates.png.
+the next 20,000 are read, each character scored before the network learns from it, at one rate after another. Expected: a rate
+near that of training is best, 0.2 nats below the frozen network; rates far above it destroy what was learned. The mixture of
+all, whose weights follow the losses, is better than the best rate, without knowing which that is. Writes
+results/dynamic_rates.json and results/dynamic_rates.png.
 """
 
 import json
@@ -32,7 +32,7 @@ RATES = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def main() -> None:
-    """Trains once, and tests at every rate."""
+    """Train once, and test at every rate."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     used = text.read("moliere")[:NUM_CHARACTERS]
     known = vocabulary.of_text(used)

@@ -1,10 +1,10 @@
-"""Influence balancing: a network that short memory drives the wrong way, and every rule that sees far enough brings home.
+"""Influence balancing: rules that look back too few steps diverge; rules that look back far enough find the optimum.
 
     python experiments/influence_balancing.py
 
-Takes 15 seconds. n = 23 units, s' = A s + theta b with A = (I + upper shift) / 2, and one weight theta: b is +1 on the first
-p = 10 units and -1 on the others. The loss is (s_1 - 1)^2 / 2. At once theta raises s_1, in the long run it lowers it six
-times as much, s_1 = 2 (2 p - n) theta: whoever sees too few steps back goes up the hill instead of down, for ever.
+Takes 15 seconds. n = 23 units, s' = A s + theta b with A = (I + upper shift) / 2, and one weight theta: b is +1 on the first p
+= 10 units and -1 on the others. The loss is (s_1 - 1)^2 / 2. At first theta raises s_1; in the long run it lowers it six times
+as much, s_1 = 2 (2 p - n) theta. A rule that looks back too few steps climbs the loss instead of descending it.
 
 The influence that a window of k steps sees, the sum of e_1^T A^j b over j < k, is 1 for k = 1, 10 for k = 10, below 0 only
 from k = 41 on, and in the end -6. Expected: windows of 1 and 10 steps diverge; windows of 50, 100 and 200, RTRL and UORO end
@@ -42,11 +42,11 @@ RESULTS = Path(__file__).with_name("results")
 
 
 class Case(NamedTuple):
-    """A rule, and what is expected of it."""
+    """A rule, and what should become of it."""
 
     rule: Callable[[Model], Rule]
-    reaches: bool  # the goal; if not, it diverges
-    window: int | None  # steps that it sees; None = all
+    reaches: bool  # the optimum; otherwise it diverges
+    window: int | None  # steps that it looks back; None = all
     rate: float = RATE
 
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def network() -> Model:
-    """The linear network as a model whose cross entropy is the squared error: see `read_out`. Nothing that it reads matters."""
+    """Make the linear network a model whose cross entropy is the squared error (see `read_out`). It ignores its input."""
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
         del key
@@ -106,17 +106,17 @@ def network() -> Model:
 
 
 def read_out(params: Params, s: Carry) -> Logits:
-    """Log probabilities of two characters: the first one's is minus the loss, -(s_1 - 1)^2 / 2 - LEAST_NATS.
+    """Return log probabilities of two characters; the first is minus the loss, -(s_1 - 1)^2 / 2 - LEAST_NATS.
 
     They are normalised, so that the cross entropy of a text of first characters is the loss to the last digit.
     """
-    del params  # theta moves the state alone
+    del params  # theta acts on the state alone
     log_q = -((s[..., 0] - 1) ** 2) / 2 - LEAST_NATS
     return jnp.stack([log_q, jnp.log(-jnp.expm1(log_q))], axis=-1)
 
 
 def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int = NUM_STEPS, seed: int = 0) -> list[float]:
-    """Theta at the start, and after every `STEPS_PER_POINT` steps of gradient descent; in double precision if that is on."""
+    """Return theta at the start and after every `STEPS_PER_POINT` steps of gradient descent; float64 if x64 is enabled."""
     model = network()
     learner = online(model, rule(model), make_optimizer("sgd", rate))
     drive, state = fast_driver(learner, STEPS_PER_POINT), learner.init(jax.random.key(seed))
@@ -128,7 +128,7 @@ def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int 
 
 
 def influence_within(window: int | None) -> float:
-    """ds_1 / dtheta through so many steps: the sum of e_1^T A^j b over j < window; None = over all."""
+    """Compute ds_1 / dtheta through a window of steps: the sum of e_1^T A^j b over j < window; None = over all."""
     if window is None:
         return float(np.linalg.solve(np.eye(NUM_UNITS) - A, B)[0])
     total, row = 0.0, np.eye(NUM_UNITS)[0]
@@ -138,7 +138,7 @@ def influence_within(window: int | None) -> float:
 
 
 def write(thetas: dict[str, list[float]]) -> None:
-    """The numbers."""
+    """Write the numbers and the curves."""
     RESULTS.mkdir(exist_ok=True)
     rows = [
         {

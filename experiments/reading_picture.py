@@ -1,4 +1,4 @@
-"""The picture of `reading.py`: bits against seconds, every point with its name beside it and no name on another."""
+"""The picture of `reading.py`: bits against seconds, each point with its name beside it, and no two names overlapping."""
 
 import itertools
 from typing import NamedTuple
@@ -16,7 +16,7 @@ COLOURS = {
     "compressors": GREY,
     "cited, not measured here": GREY,
 }
-# Where a name may stand beside its point: alignment, and the distance in points. The first that is free is taken.
+# Places for a name beside its point: alignment, and distance in points. The first free one is taken.
 PLACES = [
     *(("left", 7, 0), ("right", -7, 0), ("center", 0, 11), ("center", 0, -11)),
     *((align, right, up) for up in (8, -8, 14, -14, 20, -20) for align, right in (("left", 5), ("right", -5))),
@@ -25,7 +25,7 @@ PLACES = [
 
 
 class Point(NamedTuple):
-    """What is drawn of a row."""
+    """A row, as it is drawn."""
 
     name: str
     kind: str
@@ -65,7 +65,7 @@ def make_figure(panels: list[Panel]) -> Figure:
     all_axes[0].set_xlim(min(seconds) / 2, max(seconds) * 24)  # room for the names on the right
     all_axes[-1].set_xlabel("seconds for the whole text (log scale)")
     add_legend(figure, all_axes, 3)
-    figure.draw_without_rendering()  # now it is known where points are
+    figure.draw_without_rendering()  # fixes where points are
     for axes, panel in zip(all_axes, panels, strict=True):
         place_names(axes, panel.points)
     return figure

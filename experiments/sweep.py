@@ -1,14 +1,14 @@
-"""Several seeds at several learning rates, and a picture of what comes of them.
+"""The loss at several learning rates, with several seeds each.
 
     python experiments/sweep.py --rates 0.01 0.03 0.1 0.3 --seeds 3
 
-Takes a minute. Expected, for the course's network over 20,000 characters read twice (`--characters 20000`): 3.23,
-2.80, 2.44 and 2.27 nats, the higher the rate the better in so short a time, and seeds that differ by 0.02. Writes
-results/sweep.json and results/sweep.png.
+Takes a minute. Expected, for the course's network over 20,000 characters read twice (`--characters 20000`): 3.23, 2.80, 2.44
+and 2.27 nats (in so short a time, the higher the rate the better), and seeds that differ by 0.02. Writes results/sweep.json and
+results/sweep.png.
 
-All of it is one compiled function. On a GPU or TPU, where a small network leaves most of the device idle, the models train
-side by side (`jax.vmap`); on a CPU, where that gains nothing, one after the other: `--side-by-side` and
-`--no-side-by-side` say which. `--compare` does both and shows that the losses are the same, and which was faster.
+One compiled function trains all models. On a GPU or TPU, where a small network leaves most of the device idle, they train side
+by side (`jax.vmap`); on a CPU, where that gains nothing, one after another; `--side-by-side` and `--no-side-by-side` choose.
+`--compare` does both, checks that the losses are the same, and shows which was faster.
 """
 
 import json
@@ -52,7 +52,7 @@ def main(
     side_by_side: bool | None = None,
     compare: bool = False,
 ) -> None:
-    """Trains them all."""
+    """Train all models."""
     used = text.read(text_name)[: characters + 1]
     known = vocabulary.of_text(used)
     stream = jnp.asarray(to_streams(vocabulary.encode(known, used), num_streams))
@@ -74,13 +74,13 @@ def main(
 
 
 def timed(train: Callable[..., Losses], *how: object) -> tuple[Losses, float]:
-    """What comes of it, and in how many seconds, the compilation counted."""
+    """Train. Returns the losses, and the seconds, compilation included."""
     started = time.perf_counter()
     return train(*how), time.perf_counter() - started
 
 
 def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
-    """One model after the other, by the same compiled function."""
+    """Train one model after another, by the same compiled function."""
     updates = count_updates(stream, learner.length) * epochs
     train, begin = jax.jit(update_many(learner, updates), compiler_options=compiler_options()), jax.jit(learner.init)
     found = [
@@ -91,7 +91,7 @@ def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds
 
 
 def at_once(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
-    """All models side by side, each an element of one more axis."""
+    """Train all models side by side, along two more axes."""
     updates = count_updates(stream, learner.length) * epochs
 
     def train(seed: jax.Array, rate: jax.Array) -> jax.Array:
@@ -102,12 +102,12 @@ def at_once(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds
 
 
 def at_rate(state: State, rate: float | jax.Array) -> State:
-    """The same state, its learning rate set."""
+    """Return the state with its learning rate set."""
     return state._replace(opt_state=with_learning_rate(state.opt_state, rate))
 
 
 def show(rates: tuple[float, ...], nats: np.ndarray) -> None:
-    """A table in Markdown: nats per character while learning, in the last epoch."""
+    """Print a table in Markdown: online nats per character in the last epoch."""
     print("| rate | mean | " + " | ".join(f"seed {seed}" for seed in range(nats.shape[1])) + " |")
     print("|---" * (2 + nats.shape[1]) + "|")
     for rate, row in zip(rates, nats, strict=True):
