@@ -1,9 +1,9 @@
-"""All experiments on online rules and the 2010 paper: their tables, JSON results and pictures.
+"""Run all experiments on online rules and the 2010 paper, and write their tables, JSON results and pictures.
 
     python -m experiments.all
 
-Takes 15 minutes on two cores: those that measure no time run two at a time. Each checks its own numbers; at the end stands
-which ones came out as their headers say.
+Takes 15 minutes on two cores: experiments that measure no time run two at a time. Each checks its own numbers; a table at the
+end says which ones came out as their headers say.
 """
 
 import os
@@ -19,7 +19,7 @@ ALONE = ("rules_on_text", "cost_of_rules")
 
 
 class Outcome(NamedTuple):
-    """Of one script."""
+    """The outcome of one script."""
 
     name: str
     good: bool
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
-    """Runs them; exit code 1 if a number is not where it should be."""
+    """Run every experiment; exit with code 1 if a number is out of its range."""
     with ThreadPoolExecutor(2, initializer=pin, initargs=(cores(),)) as pool:
         outcomes = [*pool.map(outcome_of, TOGETHER)]
     outcomes += [outcome_of(name) for name in ALONE]
@@ -38,18 +38,18 @@ def main() -> None:
 
 
 def cores() -> list[int]:
-    """Those that this process may use; none where the system does not say."""
+    """List the cores that this process may use; empty where the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def pin(free: list[int]) -> None:
-    """Gives this thread and the scripts that it starts a core of their own: two that share both take half as long again."""
+    """Pin this thread and the scripts that it starts to one core: two scripts that share two cores take half as long again."""
     if free:
         os.sched_setaffinity(0, {free.pop()})
 
 
 def outcome_of(name: str) -> Outcome:
-    """Runs a script, then shows what it said."""
+    """Run a script, then print its output."""
     started = time.perf_counter()
     script = Path(__file__).with_name(f"{name}.py")
     result = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

@@ -1,10 +1,10 @@
-"""A long text in English for other experiments: Jane Austen's novels, from a package of Debian.
+"""A long English text for other experiments: novels by Jane Austen, from a Debian package.
 
     python experiments/austen.py NOVELS.txt
 
-Takes a few seconds; needs Debian or one of its children, whose `apt-get` downloads 1.6 MB (no rights and no R are needed).
-Writes the first 1,600,000 characters of Sense and Sensibility, Pride and Prejudice and Mansfield Park, in the order in which
-they were published. The held-out last tenth begins in Mansfield Park, some chapters after its first page.
+Takes a few seconds; needs Debian or a derivative, whose `apt-get` downloads 1.6 MB (root and R are not needed). Writes the
+first 1,600,000 characters of Sense and Sensibility, Pride and Prejudice and Mansfield Park, in the order of publication. The
+held-out last tenth begins in Mansfield Park, some chapters after its first page.
 """
 
 import subprocess

@@ -1,14 +1,14 @@
-"""jaxrnn beside PyTorch, and beside hand-written C: how many times as fast it is.
+"""How many times as fast as PyTorch, and as hand-written C, jaxrnn is.
 
     pip install -e ".[bench]" && python experiments/bench.py
 
-Takes four minutes. Every row is measured in turn with its peers, several times, and the shortest time of each counts, because
-everything else that the machine does only adds to it. PyTorch computes with one and with all threads, and the better one
-counts; jaxrnn on as many devices as `python -m jaxrnn.train` would use. The ratios are what carries over to another machine.
-What must come out stands in the rows below. Writes results/bench.json, and results/bench.md for docs/reference/performance.md; on a GPU,
-where PyTorch computes there as well, both in float32, other rows and results/bench_gpu.*.
+Takes four minutes. jaxrnn and its peers take turns on every row, several times, and the shortest time of each counts, because
+whatever else the machine does only adds to it. PyTorch runs with one thread and with all, and the better one counts; jaxrnn
+uses as many devices as `python -m jaxrnn.train` would. The ratios are what carries over to another machine; the rows below hold
+the goals. Writes results/bench.json, and results/bench.md for docs/reference/performance.md. On a GPU, PyTorch runs there as
+well, both in float32, and the script measures other rows and writes results/bench_gpu.*.
 
-`--only REGEX` measures the rows whose name fits, and writes nothing. C is left out where there is no gcc.
+`--only REGEX` measures the rows whose name matches, and writes nothing. C is skipped where there is no gcc.
 """
 
 import ctypes
@@ -41,16 +41,16 @@ from jaxrnn.scoring.sampling import sample
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
-REPEATS, SECONDS = 7, 0.4  # of each repeat, about
+REPEATS, SECONDS = 7, 0.4  # approximate length of a repeat
 RATE, CHECKED = 0.1, 2_000
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
 PLAIN, FAST, FLOOR, TORCH = "plain driver", "fast driver", "C", "PyTorch"
 
-Run = Callable[[int], Any]  # so many updates
+Run = Callable[[int], Any]  # runs a number of updates
 
 
 class Row(NamedTuple):
-    """What is measured, and how many times as fast as PyTorch it must be."""
+    """One measurement, and how many times as fast as PyTorch it must be."""
 
     cell: str
     hidden: int
@@ -83,7 +83,7 @@ START = "a fresh process: the course's ten epochs"
 
 
 def main(only: str = "") -> None:
-    """Measures all rows, or those whose name fits."""
+    """Measure all rows, or those whose name matches."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     jax.config.update("jax_default_matmul_precision", "float32")
     torch_peers.use_float32()
@@ -113,7 +113,7 @@ def main(only: str = "") -> None:
 
 
 def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Measured]:
-    """The course's network: both drivers beside PyTorch and C, from the same weights, with the same losses."""
+    """Time the course's network: both drivers, PyTorch and C, from the same weights, with the same losses."""
     del least
     model, stream = network("elman", vocab_size), to_streams(ids)
     learner = online(model, one_step(model), make_optimizer("sgd", RATE))
@@ -149,7 +149,7 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
 
 
 def drawing(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Measured]:
-    """Sampling, character by character."""
+    """Time sampling, character by character."""
     model = network("elman", vocab_size)
     learner = online(model, one_step(model), make_optimizer("sgd", RATE))
     start = jax.jit(learner.init)(build.make_keys(0).init)
@@ -161,7 +161,7 @@ def drawing(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[M
 
 
 def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
-    """One row beside PyTorch."""
+    """Time one row beside PyTorch."""
     model = network(row.cell, vocab_size, row.hidden, embedding_size=0 if row.cell == "elman" else row.hidden)
     learner = learner_of(row, model)
     stream = to_streams(ids, row.streams)
@@ -176,7 +176,7 @@ def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
 
 
 def learner_of(row: Row, model: Model) -> Any:
-    """As the course learns from characters, and as `--rule bptt` does from blocks."""
+    """Make a learner: for single characters the course's, for blocks that of `--rule bptt`."""
     streams = () if row.streams == 1 else (row.streams,)
     if row.length == 1:
         return online(model, one_step(model), make_optimizer("sgd", RATE), streams)
@@ -184,27 +184,27 @@ def learner_of(row: Row, model: Model) -> Any:
 
 
 def settings_of(row: Row) -> Config:
-    """From which the number of devices follows."""
+    """Make the settings that decide the number of devices."""
     learning = LearningConfig(rule="one_step" if row.length == 1 else "bptt", num_streams=row.streams)
     return Config(model=ModelConfig(hidden_size=row.hidden), learning=learning)
 
 
 def in_torch(row: Row, start: State, stream: np.ndarray, vocab_size: int, num_updates: int, threads: int) -> Callable[[], Any]:
-    """The same there."""
+    """Train the same row in PyTorch."""
     if row.length == 1:
         return torch_peers.one_step(start, stream, RATE, num_updates, threads)
     return torch_peers.blocks(row.cell, vocab_size, row.hidden, stream, row.length, num_updates, threads)
 
 
 def numbers_of_threads() -> list[int]:
-    """Of PyTorch; a GPU is fed by one."""
+    """List the numbers of threads to try in PyTorch; one suffices to feed a GPU."""
     if jax.default_backend() != "cpu":
         return [1]
     return sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
 
 
 def floor(start: State) -> Callable[[np.ndarray, int], np.ndarray]:
-    """The course's network by `floor.c`, which is compiled for these sizes; it starts from these weights at each call."""
+    """Compile `floor.c`, the course's network, for these sizes; each call starts from these weights."""
     cell, readout = start.params["cell"], start.params["readout"]
     vocab_size, hidden = cell["input_kernel"].shape
     with tempfile.TemporaryDirectory() as folder:
@@ -232,7 +232,7 @@ def floor(start: State) -> Callable[[np.ndarray, int], np.ndarray]:
 
 
 def interleaved(runs: dict[str, Run], most: int) -> tuple[dict[str, float], float]:
-    """Seconds that an update takes at least, by contestant; and until the first of them had made its first one."""
+    """Measure each contestant's shortest time of an update, and the time until the first one had made its first update."""
     started = time.perf_counter()
     next(iter(runs.values()))(1)
     build_seconds, counts, shortest = time.perf_counter() - started, {}, dict.fromkeys(runs, float("inf"))
@@ -251,14 +251,14 @@ def interleaved(runs: dict[str, Run], most: int) -> tuple[dict[str, float], floa
 
 
 def measured_of(name: str, seconds: dict[str, float], build_seconds: float, characters: int, least: float) -> Measured:
-    """jaxrnn beside the best of its peers."""
+    """Compare jaxrnn with the best of its peers."""
     peer = min(each for contestant, each in seconds.items() if contestant != "jaxrnn")
     microseconds = {contestant: 1e6 * each / characters for contestant, each in seconds.items()}
     return Measured(name, microseconds, build_seconds, peer / seconds["jaxrnn"], least)
 
 
 def fresh_process(rows: list[Measured]) -> Measured:
-    """The whole command, without and with programs compiled before, beside PyTorch's loop alone over as many characters."""
+    """Time the whole command, with a cold and a warm compilation cache, beside PyTorch's bare loop over as many characters."""
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "XDG_CACHE_HOME": folder}

@@ -14,14 +14,14 @@ class Measured(NamedTuple):
     """A row of the table."""
 
     name: str
-    microseconds: dict[str, float]  # a character, by contestant
-    build_seconds: float  # until the program was compiled
-    times_as_fast: float  # as the best of the peers
+    microseconds: dict[str, float]  # per character, by contestant
+    build_seconds: float  # up to the compiled program
+    times_as_fast: float  # relative to the best peer
     least: float
 
 
 def in_words(measured: Measured) -> str:
-    """A row of the table in Markdown."""
+    """Format a row of the table in Markdown."""
     times = ", ".join(f"{name} {float(f'{each:.3g}'):,g}" for name, each in measured.microseconds.items())
     short = "" if measured.times_as_fast >= measured.least else " (short of it)"
     least = f"{measured.least:.2g}{short}" if measured.least else ""
@@ -30,7 +30,7 @@ def in_words(measured: Measured) -> str:
 
 
 def write(rows: list[Measured], cores: int, torch_version: str) -> None:
-    """The JSON, and the table, of this machine with so many cores."""
+    """Write the JSON and the table, with the name of this machine and its number of cores."""
     versions = {"Python": platform.python_version(), "jax": jax.__version__, "PyTorch": torch_version}
     device = jax.devices()[0]
     machine = device.device_kind if device.platform == "gpu" else f"{platform.machine()}, {cores} cores, {device.device_kind}"

@@ -1,4 +1,4 @@
-"""What the experiments share: a run by its flags, and a number that must lie where the documentation says."""
+"""What the experiments share: a run by its flags, and the check that a number lies where the documentation says."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxrnn import train
 from jaxrnn.storage.logs import read_events
 
-# Under each table that names them.
+# Printed under each table that names these rules.
 SNAP_NOTE = """
 `snap1` and `snap_n` take one exact step back before the mask: g + J~_{t-1}^T delta, with delta = dL_t/dh_{t-1} through all of
 D_t. They are not SnAp-1 and SnAp-n of Menick et al. (2020), whose gradient is dL_t/dh_t . J~_t.
@@ -16,7 +16,7 @@ D_t. They are not SnAp-1 and SnAp-n of Menick et al. (2020), whose gradient is d
 
 
 def run(*flags: str) -> list[dict]:
-    """What `python -m jaxrnn.train FLAGS` writes of each epoch, and its final numbers."""
+    """Run `python -m jaxrnn.train FLAGS`. Returns its epoch events and its final event."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         train.main([*flags, "--sample-length", "0", "--test-characters", "0", "--run-dir", folder])  # however slow it is here
         return [event for event in read_events(Path(folder)) if event["event"] in ("epoch", "final")]
@@ -30,7 +30,7 @@ def write_table(name: str, lines: list[str]) -> None:
 
 
 def four_numbers(final: dict) -> list[str]:
-    """Lines of a table with a run's four final numbers."""
+    """Format a run's four final numbers as the lines of a table."""
     names = ("online_nats", "train_nats", "heldout_nats", "heldout_dynamic_nats")
     return [
         "| online | training, frozen | held-out, frozen | held-out, dynamic |",
@@ -40,6 +40,6 @@ def four_numbers(final: dict) -> list[str]:
 
 
 def expect(name: str, value: float, lowest: float, highest: float) -> None:
-    """Ends the script unless the value lies between the two."""
+    """End the script unless the value lies between the two bounds."""
     if not lowest <= value <= highest:
         raise SystemExit(f"{name} is {value:.4f}, which is not between {lowest:.4f} and {highest:.4f}")

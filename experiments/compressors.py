@@ -1,4 +1,4 @@
-"""The compressors that `reading.py` measures: how many bytes each of them makes of a text."""
+"""The compressors that `reading.py` measures: the size of a text after each of them."""
 
 import bz2
 import lzma
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-PPMD_ORDER, PPMD_BYTES = 8, 256 << 20  # characters in the longest context; of memory
-FILE, ARCHIVE = "text", "archive"  # in a command: what is compressed, and what is written
+PPMD_ORDER, PPMD_BYTES = 8, 256 << 20  # characters in the longest context; memory
+FILE, ARCHIVE = "text", "archive"  # stand in a command for the input and the output
 COMMANDS = {
     "zpaq -m5": ("zpaq", "a", ARCHIVE, FILE, "-m5", "-t1"),
     "paq8px -8": ("paq8px", "-8", FILE, ARCHIVE),
@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 class Compressor(NamedTuple):
-    """A name with options, and the function from a text to the number of bytes that are left of it."""
+    """A name with options, and a function from a text to its compressed size in bytes."""
 
     name: str
     size: Callable[[bytes], int]

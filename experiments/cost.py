@@ -1,11 +1,11 @@
-"""How the time of an update grows with the work: hidden units, streams, characters in a block, layers, length of the text.
+"""How the time of an update grows with hidden units, streams, characters in a block, layers and length of the text.
 
     python experiments/cost.py
 
-Takes three minutes. Beside each time stands a roofline: the time that the products of the update would take at the rate of
-this machine's best product, or the time to read and write the weights as fast as it can, whichever is longer. The exponents
-are those of the time and of the roofline from one row to the next: 1 = grows as the quantity that is varied does. Expected:
-where there is much to do, the time grows as the roofline; few streams and small networks are far from it, and so grow less.
+Takes three minutes. Each time is compared with a roofline: the time that the update's matrix products would take at this
+machine's best rate, or the time to read and write the weights at full speed, whichever is longer. Time and roofline each have
+an exponent from one row to the next: 1 = grows in proportion to the quantity varied. Expected: where there is much to do, the
+time grows like the roofline; with few streams and in small networks it is far above the roofline, and so grows less.
 Writes results/cost.json, results/cost.md and results/cost.png.
 """
 
@@ -20,11 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from pictures import GREY, add_legend, cell_look, draw_picture, new_figure
 
 from jaxrnn import fast_driver, online
 from jaxrnn.config.settings import Config, LearningConfig
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.runtime import devices
@@ -32,19 +36,19 @@ from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import make_optimizer
 
-REPEATS, SECONDS = 9, 0.2  # of each repeat, about
+REPEATS, SECONDS = 9, 0.2  # approximate length of a repeat
 RESULTS = Path(__file__).with_name("results")
 
 
 class Work(NamedTuple):
-    """One update, and how often it is made."""
+    """One update, or a text to read by updates."""
 
     cell: str = "gru"
     hidden: int = 256
     streams: int = 32
     length: int = 50  # characters in a block
     layers: int = 1
-    characters: int = 0  # of each stream that are read in one call; 0 = as many as take the time of a repeat
+    characters: int = 0  # to read from each stream in a call; 0 = as many as fill a repeat
 
     def __str__(self) -> str:
         name = "Elman" if self.cell == "elman" else self.cell.upper()
@@ -54,13 +58,13 @@ class Work(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What was measured."""
+    """A measured time beside its roofline."""
 
     num_devices: int
-    microseconds: float  # an update, or the whole text
+    microseconds: float  # per update, or for the whole text
     roofline: float  # microseconds
-    exponent: float | None  # of the time, from the row before
-    expected: float | None  # that of the roofline
+    exponent: float | None  # growth of the time since the previous row
+    expected: float | None  # growth of the roofline
 
 
 COURSE = Work("elman", 128, 1, 1)
@@ -75,7 +79,7 @@ GROWING: dict[str, list[Work]] = {
 
 
 def main() -> None:
-    """Measures all of it."""
+    """Measure, print and write everything."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     devices.make_core_devices("bptt", 0)
     characters = text.read("comedie")
@@ -88,17 +92,15 @@ def main() -> None:
         for work in works:
             seconds[what].append(seconds_of(work, ids, vocab_size))
             size = sum(num_weights(work, vocab_size))
-            speed[size] = max(
-                speed.get(size, 0.0), best_change(size)
-            )  # the best of several times: what else runs slows it, too
+            speed[size] = max(speed.get(size, 0.0), best_change(size))  # best of several: other processes slow it down, too
         flops = {number: max(best, best_product(number)) for number, best in flops.items()}
     found = {what: costs_of(what, seconds[what], vocab_size, flops, speed) for what in GROWING}
     write(found)
-    draw(found)
+    draw_picture("cost", picture)
 
 
 def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, float], speed: dict[int, float]) -> list[Cost]:
-    """Each row beside its roofline and the row before."""
+    """Compare each row with its roofline and the previous row."""
     found = []
     for work, taken in zip(GROWING[what], seconds, strict=True):
         num_devices = devices.resolve_num_devices(settings_of(work)).device.num_devices
@@ -114,12 +116,12 @@ def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, 
 
 
 def settings_of(work: Work) -> Config:
-    """From which the number of devices follows."""
+    """Make the settings that decide the number of devices."""
     return Config(learning=LearningConfig(rule="one_step" if work.length == 1 else "bptt", num_streams=work.streams))
 
 
 def seconds_of(work: Work, ids: np.ndarray, vocab_size: int) -> float:
-    """Of an update; or, where it says how many characters, of reading those."""
+    """Time an update, or reading `work.characters` characters where that is set."""
     learner, mesh = learner_of(work, vocab_size), devices.make_mesh(devices.resolve_num_devices(settings_of(work)))
     stream = devices.shard_stream(to_streams(ids, work.streams), mesh)
     start = devices.shard_state(jax.jit(learner.init)(jax.random.key(0)), mesh)
@@ -137,7 +139,7 @@ def seconds_of(work: Work, ids: np.ndarray, vocab_size: int) -> float:
 
 
 def learner_of(work: Work, vocab_size: int) -> Learner:
-    """SGD after each character, Adam after blocks."""
+    """Make a learner: SGD after each character, Adam after each block."""
     model, streams = network(work.cell, vocab_size, work.hidden, num_layers=work.layers), (work.streams,)
     if work.length == 1:
         return online(model, one_step(model), make_optimizer("sgd", 0.01), () if work.streams == 1 else streams)
@@ -145,7 +147,7 @@ def learner_of(work: Work, vocab_size: int) -> Learner:
 
 
 def shortest(run: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Seconds, the least of several times, after one that counts for nothing."""
+    """Return the least of several times in seconds, after a warm-up."""
     run()
     found = math.inf
     for _ in range(repeats):
@@ -156,17 +158,17 @@ def shortest(run: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def num_weights(work: Work, vocab_size: int) -> tuple[int, int, int]:
-    """Those of products within the recurrences, from layer to layer, and of the readout: a one-hot input is a row's gather."""
+    """Count the weights in products: recurrent, between layers, readout. A one-hot input is a row gather, not a product."""
     of_layer = {"elman": 1, "gru": 3, "lstm": 4}[work.cell] * work.hidden**2
     return work.layers * of_layer, (work.layers - 1) * of_layer, vocab_size * work.hidden
 
 
 def roofline(work: Work, vocab_size: int, flops: float, speed: float) -> float:
-    """Seconds, if only its products, or its weights, took time.
+    """Return the seconds if nothing but matrix products, or memory traffic of the weights, took time.
 
-    A weight takes part in three products of two operations each, forward, and backward for itself and for what it was
-    multiplied by; those of the recurrence in two if the gradient stops before the character. It is read forward, and read
-    and written by the update; in blocks those of the recurrence are read for each character, forward and backward.
+    A weight takes part in three products of two operations each: one forward, and two backward, for itself and for its
+    input. A recurrent weight takes part in two if the gradient stops before the character. A weight is read in the forward
+    pass, and read and written by the update; in blocks recurrent weights are read for each character, forward and backward.
     """
     recurrent, between, readout = num_weights(work, vocab_size)
     every, characters = recurrent + between + readout, work.characters or work.length
@@ -177,7 +179,7 @@ def roofline(work: Work, vocab_size: int, flops: float, speed: float) -> float:
 
 
 def best_product(number: int) -> float:
-    """Floating-point operations a second, of a large product of matrices on each of so many devices at the same time."""
+    """Measure floating-point operations per second: a large matrix product on each of `number` devices at the same time."""
     side = 1024
     mesh = jax.make_mesh((number,), ("devices",), devices=jax.devices()[:number])
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
@@ -188,7 +190,7 @@ def best_product(number: int) -> float:
 
 
 def best_change(size: int) -> float:
-    """Bytes a second that are read and written when an array of so many numbers is changed in place."""
+    """Measure bytes per second read and written while an array of `size` numbers is changed in place."""
     rounds = 200
 
     def one(loop: tuple) -> tuple:
@@ -200,14 +202,14 @@ def best_change(size: int) -> float:
 
 
 def in_words(work: Work, cost: Cost) -> str:
-    """A row of the table in Markdown."""
+    """Format a row of the table in Markdown."""
     powers = " | ".join("" if each is None else f"{each:.2f}" for each in (cost.exponent, cost.expected))
     times = f"{cost.microseconds:,.1f} | {cost.roofline:,.1f} | {cost.roofline / cost.microseconds:.0%}"
     return f"| {work} | {cost.num_devices} | {times} | {powers} |"
 
 
 def write(found: dict[str, list[Cost]]) -> None:
-    """The numbers and the table."""
+    """Write the numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     rows = {what: [{"work": str(work), **cost._asdict()} for work, cost in zip(GROWING[what], costs, strict=True)]
             for what, costs in found.items()}  # fmt: skip
@@ -219,21 +221,37 @@ def write(found: dict[str, list[Cost]]) -> None:
     (RESULTS / "cost.md").write_text(table, "utf-8")
 
 
-def draw(found: dict[str, list[Cost]]) -> None:
-    """The picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    for axes, (what, costs) in zip(figure.subplots(2, 3).flat, found.items(), strict=True):
+def picture(found: dict[str, list[dict]]) -> Figure:
+    """Draw time and roofline against what grows, a panel for each."""
+    last, first = ([rows[end]["microseconds"] / rows[end]["roofline"] for rows in found.values()] for end in (-1, 0))
+    figure = new_figure(
+        5.4,
+        f"At the largest sizes the time is {min(last):.1f} to {max(last):.1f} times the roofline,\n"
+        f"at the smallest {min(first):.1f} to {max(first):.1f} times",
+    )
+    panels = figure.subplots(2, 3)
+    for axes, (what, rows) in zip(panels.flat, found.items(), strict=True):
         works = GROWING[what]
         changing = next(name for name in Work._fields[1:] if getattr(works[0], name) != getattr(works[1], name))
-        grown = [getattr(work, changing) for work in works]
-        axes.loglog(grown, [cost.microseconds for cost in costs], ".-", label="measured")
-        axes.loglog(grown, [cost.roofline for cost in costs], "--", label="roofline")
-        axes.set(title=what, ylabel="µs", xticks=grown, xticklabels=[f"{each:,}" for each in grown])
+        grown, cell = [getattr(work, changing) for work in works], works[0].cell
+        axes.loglog(grown, [row["microseconds"] for row in rows], **cell_look(cell), label=f"measured, {CELLS[cell].title}")
+        axes.loglog(grown, [row["roofline"] for row in rows], "--", color=GREY, label="roofline")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.yaxis.set_major_formatter(lambda microseconds, place: shorten(microseconds))
+        axes.set(xlabel=what, xticks=grown, xticklabels=map(shorten, grown))
         axes.minorticks_off()
-        axes.legend()
-    figure.savefig(RESULTS / "cost.png", dpi=120)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("µs (log scale)")
+    add_legend(figure, list(panels.flat), 3)
+    return figure
+
+
+def shorten(number: float) -> str:
+    """Write 1,000 as 1k and 1,000,000 as 1M."""
+    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= unit and number % unit == 0:
+            return f"{number / unit:g}{letter}"
+    return f"{number:g}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What each online rule costs: the time of an update beside that of `one_step`, and the bytes of its memory.
+"""What each online rule costs: the time of an update relative to `one_step`, and the bytes of its memory.
 
     python experiments/cost_of_rules.py
 
-Takes six minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` are
-measured in turn, the shortest of several repeats counts. Beside the ratios stand the exponents from 64 to 128 units, and the
-order that theory gives, H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k,
-H^2 P for rtrl. P grows as H^2 by the recurrent weights and as H by the others. Expected at 128 units: snap1 at most 6 times
+Takes six minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` take
+turns, and the shortest of several repeats counts. The table also has the exponents from 64 to 128 units, and the order in
+theory for H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k, H^2 P for
+rtrl. P grows as H^2 through the recurrent weights and as H through the others. Expected at 128 units: snap1 at most 6 times
 one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
 snap1 and snap_n are not SnAp-1 and SnAp-n of Menick et al. (2020); see their files in `jaxrnn/rules/`.
 Writes results/cost_of_rules.json, results/cost_of_rules.md and results/cost_of_rules.png.
@@ -22,9 +22,12 @@ import jax
 import jax.numpy as jnp
 import tyro
 from claims import SNAP_NOTE, expect
+from matplotlib.figure import Figure
+from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, _influence, make_rule
 from jaxrnn.training.drivers import copy_arrays
@@ -32,7 +35,7 @@ from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 SIZES = (16, 32, 64, 128)
-REPEATS, SECONDS = 5, 0.1  # of each repeat, about
+REPEATS, SECONDS = 5, 0.1  # approximate length of a repeat
 MOST_CHARACTERS = 20_000
 ORDERS = {"one_step": "P", "tbptt_sliding": "k P", "rflo": "P", "snap1": "P", "uoro": "P", "rtrl": "H^2 P", "snap_n": "H^2 P",
           "rtrl_diagonal": "P"}  # fmt: skip
@@ -42,23 +45,23 @@ COMPARED = {"elman": DENSE, "gru": DENSE, "lstm": DENSE, "indrnn": DIAGONAL, "lr
 
 
 class Cost(NamedTuple):
-    """Of a rule with a cell of so many units."""
+    """The cost of a rule with a cell of some size."""
 
     cell: str
     rule: str
     hidden: int
-    microseconds: float  # an update
-    one_step: float  # microseconds, measured in turn with it
+    microseconds: float  # per update
+    one_step: float  # microseconds, measured in turns with the rule
     memory: int  # bytes
 
     @property
     def ratio(self) -> float:
-        """Times one_step."""
+        """The time relative to one_step."""
         return self.microseconds / self.one_step
 
 
 def main(cells: tuple[str, ...] = tuple(COMPARED)) -> None:
-    """Measures all of it."""
+    """Measure, print and write everything."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     characters = text.read("comedie")[: MOST_CHARACTERS + 1]
     known = vocabulary.of_text(characters)
@@ -69,14 +72,14 @@ def main(cells: tuple[str, ...] = tuple(COMPARED)) -> None:
         for of_rule in zip(*of_sizes, strict=True):
             found.append(of_rule)
             print(in_words(of_rule), flush=True)
-    if cells == tuple(COMPARED):  # a part of it leaves the whole table as it is
+    if cells == tuple(COMPARED):  # some cells alone do not overwrite the table
         write(found)
-        draw(found)
+        draw_picture("cost_of_rules", picture)
     check(found)
 
 
 def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list[Cost]:
-    """All rules of the cell and `one_step`, in turn."""
+    """Time all rules of the cell and `one_step` in turns."""
     model = network(cell, vocab_size, hidden, initialisation="orthogonal")
     rules = (("one_step", 1), *COMPARED[cell])
     learners = [online(model, make_rule(RULES[rule], model, length), make_optimizer("sgd", 1e-3)) for rule, length in rules]
@@ -90,7 +93,7 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
         return time.perf_counter() - started
 
     def count(which: int) -> int:
-        """Characters that take the time of a repeat."""
+        """Choose how many characters fill a repeat."""
         characters = 2
         seconds(which, characters)  # compiles
         for _ in range(2):
@@ -110,14 +113,14 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
 
 
 def exponents(costs: Sequence[Cost]) -> tuple[float, float]:
-    """Of the time and of the memory, from the last size but one to the last."""
+    """Return the exponents of time and memory, from the last size but one to the last."""
     before, after = costs[-2:]
     grown = after.hidden / before.hidden
     return math.log(after.microseconds / before.microseconds, grown), math.log(after.memory / max(1, before.memory), grown)
 
 
 def in_words(costs: Sequence[Cost]) -> str:
-    """A row of the table in Markdown."""
+    """Format a row of the table in Markdown."""
     cell = {"elman": "Elman", "indrnn": "IndRNN"}.get(costs[0].cell, costs[0].cell.upper())
     ratios = " | ".join(f"{cost.ratio:.1f}" for cost in costs)
     of_time, of_memory = exponents(costs)
@@ -127,7 +130,7 @@ def in_words(costs: Sequence[Cost]) -> str:
 
 
 def write(found: Sequence[Sequence[Cost]]) -> None:
-    """The numbers and the table."""
+    """Write the numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     rows = [cost._asdict() for costs in found for cost in costs]
     (RESULTS / "cost_of_rules.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -137,27 +140,38 @@ def write(found: Sequence[Sequence[Cost]]) -> None:
     (RESULTS / "cost_of_rules.md").write_text(table, "utf-8")
 
 
-def draw(found: Sequence[Sequence[Cost]]) -> None:
-    """Microseconds of an update against the units, a panel for each cell."""
-    from matplotlib.figure import Figure
-
-    cells = list(dict.fromkeys(costs[0].cell for costs in found))
-    figure = Figure(figsize=(4 * len(cells), 4), layout="constrained")
-    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
-    for axes, cell in zip(panels, cells, strict=True):
-        of_cell = [costs for costs in found if costs[0].cell == cell]
-        axes.loglog(SIZES, [min(costs[i].one_step for costs in of_cell) for i in range(len(SIZES))], "k.-", label="one_step")
-        for costs in of_cell:
-            axes.loglog(SIZES, [cost.microseconds for cost in costs], ".-", label=costs[0].rule)
-        axes.set(title=cell, xlabel="hidden units", xticks=SIZES, xticklabels=SIZES)
+def picture(rows: list[dict]) -> Figure:
+    """Draw microseconds of an update against the units, a panel for each cell."""
+    costs = [Cost(**row) for row in rows]
+    largest = [cost for cost in costs if cost.hidden == SIZES[-1]]
+    costly, others = (
+        [cost.ratio for cost in largest if (ORDERS[cost.rule.split()[0]] == "H^2 P") == is_costly]
+        for is_costly in (True, False)
+    )
+    least, most = round(min(costly), -2), round(max(costly), -2)
+    figure = new_figure(
+        5.4,
+        f"At {SIZES[-1]} units rtrl and snap_n take {least:,.0f} to {most:,.0f} times as long as one_step,\n"
+        f"all other rules at most {max(others):.0f} times",
+    )
+    panels = figure.subplots(2, 3, sharey=True)
+    for axes, cell in zip(panels.flat, COMPARED, strict=False):
+        of_cell = [cost for cost in costs if cost.cell == cell]
+        base = [min(cost.one_step for cost in of_cell if cost.hidden == hidden) for hidden in SIZES]
+        axes.loglog(SIZES, base, **rule_look("one_step"), label="one_step")
+        for rule in dict.fromkeys(cost.rule for cost in of_cell):
+            times = [cost.microseconds for cost in of_cell if cost.rule == rule]
+            axes.loglog(SIZES, times, **rule_look(rule), label=rule)
+        axes.set(title=CELLS[cell].title, xlabel="hidden units", xticks=SIZES, xticklabels=SIZES)
         axes.minorticks_off()
-        axes.legend()
-    panels[0].set_ylabel("µs for each character")
-    figure.savefig(RESULTS / "cost_of_rules.png", dpi=120)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("µs per character (log scale)")
+    add_legend(figure, list(panels.flat), 1, empty=panels[-1, -1])  # five cells, six places
+    return figure
 
 
 def check(found: Sequence[Sequence[Cost]]) -> None:
-    """What is wanted."""
+    """Check the ratios that the header expects."""
     ratio = {(costs[-1].cell, costs[-1].rule): costs[-1].ratio for costs in found}
     most = {("elman", "snap1"): 6, ("gru", "snap1"): 6, ("elman", "uoro"): 15, ("gru", "uoro"): 15, ("lstm", "uoro"): 15,
             ("lru", "rtrl_diagonal"): 3}  # fmt: skip

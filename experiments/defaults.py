@@ -1,4 +1,4 @@
-"""Rate, dropout, weight decay, streams and number of epochs of `gru` and `lstm` on three texts, judged by text not trained on.
+"""Learning rate, dropout, weight decay, streams and epochs of `gru` and `lstm` on three texts, judged by unseen text.
 
     python experiments/austen.py novels.txt
     python experiments/defaults.py --third novels.txt
@@ -78,7 +78,7 @@ MOLIERE, NOVELS, COMEDIE = "moliere", "novels", "comedie"
 RATES = (0.005, 0.01, 0.02, 0.04)
 TITLES = {MOLIERE: "Molière", NOVELS: "Austen", COMEDIE: "comedie"}
 FORGETFUL, MUON = "defaults:forgetful_adam", "optax.contrib:muon"
-NUM_STREAMS = 8  # in which later works are read
+NUM_STREAMS = 8  # parallel streams that read the later works
 SHORT, LONG = 4, 9  # epochs of the runs that are judged by later works
 
 
@@ -89,7 +89,7 @@ class Point(NamedTuple):
     epochs: int
     preset: str = "gru"
     changes: tuple[tuple[str, Any], ...] = ()
-    to_later: bool = False  # of the first nine tenths of the text, whose last tenth is scored
+    to_later: bool = False  # use nine tenths of the text, and score the last tenth of them
 
 
 def point(text: str, epochs: int, preset: str = "gru", to_later: bool = False, **changes: Any) -> Point:
@@ -103,7 +103,7 @@ def later(text: str, epochs: int, preset: str = "gru", **changes: Any) -> Point:
 
 
 def unchanged(text: str) -> dict[str, float]:
-    """What a run has if nothing else is said."""
+    """Return the settings of a run that changes nothing."""
     return {"dropout": 0.4 if text == COMEDIE else 0.1, "weight_decay": 0.0}
 
 
@@ -171,18 +171,18 @@ def main(third: str) -> None:
 
 
 def forgetful_adam(learning_rate: float) -> optax.GradientTransformation:
-    """Adam whose mean of squared gradients is over 100 updates instead of 1,000."""
+    """Adam that averages squared gradients over 100 updates instead of 1,000."""
     return optax.adam(learning_rate, b2=0.99)
 
 
 def name_of(each: Point) -> str:
-    """The name of a point in the results."""
+    """Name a point in the results."""
     part = " (first nine tenths)" if each.to_later else ""
     return f"{each.text}{part} | {each.epochs} epochs | {each.preset} | {row_of(each)}"
 
 
 def row_of(each: Point) -> str:
-    """What is set, in words."""
+    """Describe the changed settings in words."""
     words = {
         "learning_rate": "rate",
         "num_streams": "streams",
@@ -194,7 +194,7 @@ def row_of(each: Point) -> str:
 
 
 def table(found: dict[str, Any]) -> list[str]:
-    """Lowest validation losses: a row for each text and number of epochs, a column for each rate; then all other settings."""
+    """Format the lowest validation losses: a row per text and epochs, a column per rate; then all other settings."""
     known = {key: cell(value) for key, value in found.items()} | measured_before()
     lines = [
         "| preset, text, epochs | " + " | ".join(f"rate {rate:g}" for rate in RATES) + " |",
@@ -225,17 +225,17 @@ def table(found: dict[str, Any]) -> list[str]:
 
 
 def cell(result: dict[str, Any]) -> str:
-    """The lowest validation loss of a run, or that it diverged."""
+    """Format the lowest validation loss of a run, or `diverged`."""
     return "diverged" if "diverged" in result else f"{min(result['validation']):.3f}"
 
 
 def lowest(found: dict[str, Any], text: str, epochs: int, rate: float) -> float:
-    """The lowest validation loss of a run of `gru` at a rate."""
+    """Return the lowest validation loss of a run of `gru` at a rate."""
     return min(found[name_of(point(text, epochs, learning_rate=rate))]["validation"])
 
 
 def measured_before() -> dict[str, str]:
-    """The losses at a rate of 0.01 in 3 epochs, from `experiments/validation.py`: one for each seed."""
+    """Read the losses at a rate of 0.01 in 3 epochs from the results of `experiments/validation.py`, one per seed."""
     before = json.loads((FOLDER / "validation.json").read_text())
     seeds = {
         text: [
@@ -249,7 +249,7 @@ def measured_before() -> dict[str, str]:
 
 
 def settings(each: Point, third: str) -> Config:
-    """The preset with the changes, all of the text or its first nine tenths, and for a number of epochs."""
+    """Make the settings of a point: the preset with its changes, text and number of epochs."""
     preset, text = PRESETS[each.preset], third if each.text == NOVELS else each.text
     changes: dict[str, Any] = {"text": text, "epochs": each.epochs, **unchanged(each.text), **dict(each.changes)}
     if each.to_later:
@@ -286,7 +286,7 @@ def measure(each: Point, third: str) -> dict[str, Any]:
 
 
 def score_later(task: Task, params: Any) -> float:
-    """The frozen loss of the last tenth of what is used of the text."""
+    """Compute the frozen loss of the last tenth of the text that is used."""
     losses = evaluation.frozen_evaluation(task.model, NUM_STREAMS)(params, task.data.heldout, jax.random.key(1))
     return round(evaluation.mean_nats(losses), 4)
 

@@ -1,10 +1,10 @@
-"""Influence balancing: a network that short memory drives the wrong way, and every rule that sees far enough brings home.
+"""Influence balancing: rules that look back too few steps diverge; rules that look back far enough find the optimum.
 
     python experiments/influence_balancing.py
 
-Takes 15 seconds. n = 23 units, s' = A s + theta b with A = (I + upper shift) / 2, and one weight theta: b is +1 on the first
-p = 10 units and -1 on the others. The loss is (s_1 - 1)^2 / 2. At once theta raises s_1, in the long run it lowers it six
-times as much, s_1 = 2 (2 p - n) theta: whoever sees too few steps back goes up the hill instead of down, for ever.
+Takes 15 seconds. n = 23 units, s' = A s + theta b with A = (I + upper shift) / 2, and one weight theta: b is +1 on the first p
+= 10 units and -1 on the others. The loss is (s_1 - 1)^2 / 2. At first theta raises s_1; in the long run it lowers it six times
+as much, s_1 = 2 (2 p - n) theta. A rule that looks back too few steps climbs the loss instead of descending it.
 
 The influence that a window of k steps sees, the sum of e_1^T A^j b over j < k, is 1 for k = 1, 10 for k = 10, below 0 only
 from k = 41 on, and in the end -6. Expected: windows of 1 and 10 steps diverge; windows of 50, 100 and 200, RTRL and UORO end
@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from claims import expect
+from matplotlib.figure import Figure
+from pictures import GREY, RULE_COLOURS, add_legend, draw_picture, new_figure
 
 from jaxrnn import Model, Rule, fast_driver, online
 from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
@@ -40,17 +42,28 @@ RESULTS = Path(__file__).with_name("results")
 
 
 class Case(NamedTuple):
-    """A rule, and what is expected of it."""
+    """A rule, and what should become of it."""
 
     rule: Callable[[Model], Rule]
-    reaches: bool  # the goal; if not, it diverges
-    window: int | None  # steps that it sees; None = all
+    reaches: bool  # the optimum; otherwise it diverges
+    window: int | None  # steps that it looks back; None = all
     rate: float = RATE
 
 
 CASES = {f"TBPTT({k})": Case(lambda model, k=k: tbptt_sliding(model, k), k > 10, k) for k in (1, 10, 50, 100, 200)} | {
     "RTRL": Case(rtrl, True, None),
     "UORO": Case(uoro, True, None, RATE_OF_UORO),
+}
+
+WINDOW = RULE_COLOURS["tbptt_sliding"]
+LOOKS = {  # colour, line style and width in the picture: three of the lines lie on each other
+    "TBPTT(1)": (WINDOW, ":", 1.5),
+    "TBPTT(10)": (WINDOW, "-.", 1.5),
+    "TBPTT(50)": (WINDOW, "--", 1.5),
+    "TBPTT(100)": (f"{WINDOW}50", "-", 8),
+    "TBPTT(200)": (WINDOW, "-", 4),
+    "RTRL": (RULE_COLOURS["rtrl"], "-", 1.5),
+    "UORO": (RULE_COLOURS["uoro"], "-", 1.2),
 }
 
 
@@ -63,14 +76,14 @@ def main() -> None:
         end = thetas[name][-1]
         print(f"| {name} | {case.rate:g} | {influence_within(case.window):.2f} | {end:.6g} | {end / GOAL:.6g} |")
     write(thetas)
-    draw(thetas)
+    draw_picture("influence_balancing", picture)
     for name, case in CASES.items():
         distance = abs(thetas[name][-1] / GOAL - 1)
         expect(f"the distance from -1/6 with {name}", distance, *((0, 0.01) if case.reaches else (100, np.inf)))
 
 
 def network() -> Model:
-    """The linear network as a model whose cross entropy is the squared error: see `read_out`. Nothing that it reads matters."""
+    """Make the linear network a model whose cross entropy is the squared error (see `read_out`). It ignores its input."""
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
         del key
@@ -93,17 +106,17 @@ def network() -> Model:
 
 
 def read_out(params: Params, s: Carry) -> Logits:
-    """Log probabilities of two characters: the first one's is minus the loss, -(s_1 - 1)^2 / 2 - LEAST_NATS.
+    """Return log probabilities of two characters; the first is minus the loss, -(s_1 - 1)^2 / 2 - LEAST_NATS.
 
     They are normalised, so that the cross entropy of a text of first characters is the loss to the last digit.
     """
-    del params  # theta moves the state alone
+    del params  # theta acts on the state alone
     log_q = -((s[..., 0] - 1) ** 2) / 2 - LEAST_NATS
     return jnp.stack([log_q, jnp.log(-jnp.expm1(log_q))], axis=-1)
 
 
 def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int = NUM_STEPS, seed: int = 0) -> list[float]:
-    """Theta at the start, and after every `STEPS_PER_POINT` steps of gradient descent; in double precision if that is on."""
+    """Return theta at the start and after every `STEPS_PER_POINT` steps of gradient descent; float64 if x64 is enabled."""
     model = network()
     learner = online(model, rule(model), make_optimizer("sgd", rate))
     drive, state = fast_driver(learner, STEPS_PER_POINT), learner.init(jax.random.key(seed))
@@ -115,7 +128,7 @@ def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int 
 
 
 def influence_within(window: int | None) -> float:
-    """ds_1 / dtheta through so many steps: the sum of e_1^T A^j b over j < window; None = over all."""
+    """Compute ds_1 / dtheta through a window of steps: the sum of e_1^T A^j b over j < window; None = over all."""
     if window is None:
         return float(np.linalg.solve(np.eye(NUM_UNITS) - A, B)[0])
     total, row = 0.0, np.eye(NUM_UNITS)[0]
@@ -125,29 +138,34 @@ def influence_within(window: int | None) -> float:
 
 
 def write(thetas: dict[str, list[float]]) -> None:
-    """The numbers."""
+    """Write the numbers and the curves."""
     RESULTS.mkdir(exist_ok=True)
     rows = [
-        {"rule": name, "rate": case.rate, "influence": influence_within(case.window), "theta": thetas[name][-1]}
+        {
+            "rule": name,
+            "rate": case.rate,
+            "influence": influence_within(case.window),
+            "theta": thetas[name][-1],
+            "curve": [float(f"{theta:.6g}") for theta in thetas[name]],
+        }
         for name, case in CASES.items()
     ]
     found = {"goal": GOAL, "start": START, "steps": NUM_STEPS, "rows": rows}
-    (RESULTS / "influence_balancing.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "influence_balancing.json").write_text(json.dumps(found) + "\n")
 
 
-def draw(thetas: dict[str, list[float]]) -> None:
-    """The picture."""
-    from matplotlib.figure import Figure
-
-    axes = (figure := Figure(figsize=(8, 5), layout="constrained")).subplots()
-    steps = STEPS_PER_POINT * np.arange(1 + NUM_STEPS // STEPS_PER_POINT)
-    for (name, case), width in zip(CASES.items(), (2, 2, 2, 7, 4, 1.5, 1.5), strict=True):  # three of them are one line
-        axes.plot(steps[1:], thetas[name][1:], "-" if case.window else "--", label=name, linewidth=width)
-    axes.axhline(GOAL, color="black", linewidth=0.8, linestyle=":", label="-1/6")
-    title = "Influence balancing: who sees too few steps goes the wrong way"
-    axes.set(xlabel="steps", ylabel="theta", xscale="log", ylim=(-0.2, 0.1), title=title)
-    axes.legend(ncols=2)
-    figure.savefig(RESULTS / "influence_balancing.png", dpi=120)
+def picture(found: dict) -> Figure:
+    """Draw theta along the run; lines that lie on each other have different widths."""
+    title = "Windows of 1 and 10 steps drive the weight the wrong way;\nwindows of 50 and more, RTRL and UORO find −1/6"
+    axes = (figure := new_figure(4.4, title)).subplots()
+    for row in found["rows"]:
+        colour, linestyle, width = LOOKS[row["rule"]]
+        steps = STEPS_PER_POINT * np.arange(1, len(row["curve"]))
+        axes.plot(steps, row["curve"][1:], linestyle, color=colour, linewidth=width, label=row["rule"])
+    axes.axhline(found["goal"], color=GREY, linewidth=0.8, linestyle=":", label="−1/6")
+    axes.set(xlabel="steps (log scale)", ylabel="theta", xscale="log", ylim=(-0.2, 0.1))
+    add_legend(figure, [axes], 4)
+    return figure
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python experiments/mikolov2010.py
 
-Takes ten seconds; downloads 1.7 MB once. Expected: it stops by itself; the last 5 % of the text cost at most 1.90 nats per
-character with frozen weights, and less when the network goes on learning at rate 0.1.
+Takes ten seconds; downloads 1.7 MB once. Expected: training stops by itself; the last 5 % of the text cost at most 1.90 nats
+per character with frozen weights, and less when the network goes on learning at rate 0.1.
 
 Writes results/mikolov2010.md.
 """

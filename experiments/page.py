@@ -1,4 +1,4 @@
-"""The live page of the documentation, and the pictures of it.
+"""Make the live page of the documentation, and take the pictures of it.
 
     pip install -e '.[dev]' && python experiments/page.py
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def learn(opened: Page) -> tuple[float, float]:
-    """Let it read a rhyme several times; return the mean loss of the first and of the last reading."""
+    """Let the page read a rhyme several times. Returns the mean loss of the first and of the last reading."""
     opened.fill("#yours", RHYME)
     for number in range(1, READINGS + 1):
         while opened.evaluate("jaxrnn.page.losses.length") < number * len(RHYME):

@@ -1,4 +1,4 @@
-"""The ordering of the paper's table on Molière: n-gram, one network, mixtures, and those that go on learning while tested.
+"""The ordering of the paper's table on Molière: n-gram, one network, and mixtures, frozen and learning on during the test.
 
     python experiments/paper.py
 
@@ -39,6 +39,8 @@ import numpy as np
 import tyro
 from claims import expect
 from jaxtyping import Float
+from matplotlib.figure import Figure
+from pictures import CELL_COLOURS, INK, add_legend, draw_picture, new_figure
 
 from jaxrnn.config import auto, build
 from jaxrnn.config.build import Data
@@ -50,26 +52,27 @@ from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.task import Task, prepare
 from jaxrnn.scoring import evaluation
 
-ORDERS = range(2, 11)  # of n-grams that are tried
-OF_NETWORKS = 0.75  # in a mixture with the n-gram
-RATE, HIGH_RATE = 0.1, 0.3  # while it is tested
-TESTED = ("static", "dynamic", "0.7 static + 0.3 dynamic", "static + dynamic at rate 0.3")  # the last one of equal weights
+ORDERS = range(2, 11)  # n-grams to try
+OF_NETWORKS = 0.75  # weight of the networks in a mixture with the n-gram
+RATE, HIGH_RATE = 0.1, 0.3  # learning rates during the test
+TESTED = ("static", "dynamic", "0.7 static + 0.3 dynamic", "static + dynamic at rate 0.3")  # the last with equal weights
+LOOKS = dict(zip(TESTED, (("o", False), ("o", True), ("D", True), ("s", True)), strict=True))  # marker, filled or not
 EXPECTED = {"static": (1.57, 1.82, 1.61, 1.67, 1.56), "dynamic": (1.61, 1.45, 1.53, 1.42)}
 RESULTS = Path(__file__).with_name("results")
-NAME = "paper"  # of the files with the results of these settings, and no others:
+NAME = "paper"  # of the result files, which are for these settings only:
 SIZES, SEEDS, NUM_CHARACTERS, WINDOW = (128, 160, 192), (0, 1, 2), 200_000, 1
 
 Losses = Float[np.ndarray, " read"]  # nats at each held-out character but the first
 
 
 class Trained(NamedTuple):
-    """What came of one network."""
+    """A trained network's results."""
 
     hidden_size: int
     seed: int
     epochs: int
     validation_nats: float
-    heldout: dict[str, Losses]  # by how it was tested
+    heldout: dict[str, Losses]  # by the way of testing
 
 
 def main(
@@ -79,12 +82,12 @@ def main(
     window: int = WINDOW,
     name: str = NAME,
 ) -> None:
-    """Trains them all, then mixes.
+    """Train all networks, then mix them.
 
     Args:
       sizes: hidden units of the networks in a mixture.
-      window: characters that a gradient looks back at; 1 = the paper's.
-      name: of the files that are written.
+      window: characters that a gradient looks back; 1 as in the paper.
+      name: name of the result files.
     """
     if name == NAME and (sizes, seeds, characters, window) != (SIZES, SEEDS, NUM_CHARACTERS, WINDOW):
         raise SystemExit(f"other settings would overwrite the results that {NAME}.md shows: give them another --name")
@@ -101,13 +104,13 @@ def main(
             for how, of_characters in losses.items():
                 of_row.setdefault(how, []).append(float(of_characters.mean()))
     write(name, rows, trained)
-    draw(name, rows)
+    draw_picture(name, picture)
     if name == NAME:
         check(rows)
 
 
 def settings(characters: int, window: int) -> Config:
-    """The paper's recipe."""
+    """Make the settings of the paper's recipe."""
     preset = PRESETS["mikolov2010"]
     text = dataclasses.replace(preset.text, text="moliere", max_characters=characters, heldout_fraction=0.1)
     back = {} if window == 1 else {"rule": "tbptt_sliding", "rule_length": window}
@@ -115,7 +118,7 @@ def settings(characters: int, window: int) -> Config:
 
 
 def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple[int, ...]) -> list[Trained]:
-    """Two at a time: a network this small keeps one core busy, and no more."""
+    """Train two networks at a time: one this small cannot use more than one core."""
     tests = {}
     for size in sizes:
         model = dataclasses.replace(config.model, hidden_size=size)
@@ -140,12 +143,12 @@ def all_trained(config: Config, data: Data, sizes: tuple[int, ...], seeds: tuple
 
 
 def with_seed(task: Task, seed: int) -> Task:
-    """The same task, from other weights."""
+    """Return the same task with other initial weights."""
     return task._replace(config=dataclasses.replace(task.config, run=dataclasses.replace(task.config.run, seed=seed)))
 
 
 def read_to_the_end(task: Task) -> tuple:
-    """The best weights, the number of epochs, and the validation loss."""
+    """Train to the end. Returns the best weights, the number of epochs, and the validation loss."""
     snapshot = first_snapshot(task)
     while not is_finished(task, snapshot):
         snapshot = advance(task, snapshot, 10**9).snapshot
@@ -153,7 +156,7 @@ def read_to_the_end(task: Task) -> tuple:
 
 
 def best_ngram(data: Data) -> tuple[int, Losses]:
-    """The order that is best on the validation part, and the losses on the held-out part."""
+    """Choose the order that is best on the validation part. Returns it, and its losses on the held-out part."""
     vocab_size = len(data.vocabulary.characters)
     models = {order: ngram.count_ngrams(data.train, vocab_size, order) for order in ORDERS}
     order = min(ORDERS, key=lambda order: ngram.ngram_losses(models[order], data.validation).mean())
@@ -161,7 +164,7 @@ def best_ngram(data: Data) -> tuple[int, Losses]:
 
 
 def mixtures(networks: list[Trained], of_ngram: Losses) -> dict[str, dict[str, Losses]]:
-    """Of the networks of one seed: by what is mixed, and by how it is tested."""
+    """Mix the networks of one seed. Returns losses by mixture and by way of testing."""
     best = min(networks, key=lambda network: network.validation_nats)
     found = {}
     for what, members in (("one network", [best]), (f"mixture of {len(networks)}", networks)):
@@ -174,22 +177,22 @@ def mixtures(networks: list[Trained], of_ngram: Losses) -> dict[str, dict[str, L
 
 
 def even(members: list[Losses]) -> Losses:
-    """The losses of a mixture of equal weights."""
+    """Compute the losses of a mixture with equal weights."""
     return interpolate(np.stack(members), np.full(len(members), 1 / len(members)))
 
 
 def weighted(both: list[Losses], of_first: float) -> Losses:
-    """The losses of a mixture of two."""
+    """Compute the losses of a mixture of two."""
     return interpolate(np.stack(both), np.array([of_first, 1 - of_first]))
 
 
 def in_words(losses: dict[str, Losses]) -> str:
-    """Their means."""
+    """Format mean losses."""
     return ", ".join(f"{how} {evaluation.mean_nats(each):.4f}" for how, each in losses.items())
 
 
 def write(name: str, rows: dict[str, dict[str, list[float]]], trained: list[Trained]) -> None:
-    """The numbers and the table."""
+    """Write the numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     networks = [
         {**each._asdict(), "heldout": {how: evaluation.mean_nats(nats) for how, nats in each.heldout.items()}}
@@ -209,27 +212,34 @@ def write(name: str, rows: dict[str, dict[str, list[float]]], trained: list[Trai
     (RESULTS / f"{name}.md").write_text(table, "utf-8")
 
 
-def draw(name: str, rows: dict[str, dict[str, list[float]]]) -> None:
-    """The picture: a group of bars for each mixture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes, height = figure.subplots(), 0.19
-    for number, how in enumerate(TESTED):
-        places = [place for place, tested in enumerate(rows.values()) if how in tested]
-        means = [float(np.mean(tested[how])) for tested in rows.values() if how in tested]
-        offsets = [place + (0 if len(list(rows.values())[place]) == 1 else (number - 1.5) * height) for place in places]
-        bars = axes.barh(offsets, means, height * 0.9, label=how, color=f"C{number}")
-        axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+def picture(found: dict) -> Figure:
+    """Draw the losses of each mixture, a row for each way to test it."""
+    rows: dict[str, dict[str, list[float]]] = found["heldout_nats"]
+    figure = new_figure(
+        5.2,
+        "Networks that go on learning while they are tested predict better;\nso do mixtures, and the n-gram helps each of them",
+    )
+    axes = figure.subplots()
+    for how, (marker, face) in LOOKS.items():
+        for place, (what, tested) in enumerate(rows.items()):
+            if how not in tested:
+                continue
+            at = place + (0 if len(tested) == 1 else 0.2 * (list(LOOKS).index(how) - 1.5))
+            colour, mean = CELL_COLOURS["elman"] if "network" in what or "mixture" in what else INK, float(np.mean(tested[how]))
+            axes.plot([min(tested[how]), max(tested[how])], [at, at], color=colour, alpha=0.35, linewidth=4)
+            axes.plot(mean, at, marker, color=colour, markerfacecolor=colour if face else "white", label=how if place else None)
+            axes.annotate(f"{mean:.3f}", (max(tested[how]), at), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
-    axes.set(xlabel="nats per held-out character, mean of the seeds", xlim=(0, 2.2))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.12), ncols=2, fontsize=8, frameon=False)
-    figure.savefig(RESULTS / f"{name}.png", dpi=120)
+    axes.margins(x=0.1)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("nats per held-out character: mean and range of the seeds")
+    add_legend(figure, [axes], 2)
+    return figure
 
 
 def check(rows: dict[str, dict[str, list[float]]]) -> None:
-    """What holds for each seed."""
+    """Check what must hold for each seed."""
     for seed in range(len(next(iter(rows.values()))["static"])):
         of_seed = {what: {how: nats[seed] for how, nats in tested.items()} for what, tested in rows.items()}
         of_ngram, one, one_with, several, several_with = of_seed.values()

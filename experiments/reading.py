@@ -16,9 +16,9 @@ A compressor that goes on reading is a model that learns as it reads, and its si
   files (with them 1.370 and 1.181). A program that has to describe a text in bytes does not know which characters there are;
   jaxrnn knows them before it reads, which is worth 0.002 nats of 300,000 characters at most.
 
-jaxrnn scores all characters but the first, each before anything learns from it. Seconds are for all that is read: of counts
-with compiling, of a network for `train`, and for `evaluate` if `train` had no time to test all of the held-out part. Expected,
-in nats (held out, first 300,000, all):
+jaxrnn scores all characters but the first, each before anything learns from it. Seconds are for all that is read: for counts
+with compilation, for a network with `train`, and with `evaluate` if `train` had no time to test all of the held-out part.
+Expected, in nats (held out, first 300,000, all):
 
     xz -9e                          1.466  1.788  1.580
     bz2 -9                          1.366  1.578  1.449
@@ -30,9 +30,9 @@ in nats (held out, first 300,000, all):
     reader --replay 8                      1.296
     paq8px -8                       0.960  1.236  1.055
 
-Of a network: frozen more than dynamic, dynamic more than all together, which is less than counts, and less than zpaq from 1.5
-minutes on. Of a reader: less than counts, mixed. Exit code 1 if one of these fails. Writes results/reading.json,
-results/reading.md and results/reading.png.
+For a network: frozen above dynamic, dynamic above all together, which is below counts, and below zpaq from 1.5 minutes on. For
+a reader: below counts, mixed. Exit code 1 if one of these fails. Writes results/reading.json, results/reading.md and
+results/reading.png.
 """
 
 import json
@@ -51,20 +51,19 @@ import numpy as np
 import tyro
 from claims import expect, write_table
 from compressors import Compressor, find_compressors
-from reading_picture import draw
+from pictures import draw_picture
 from reading_tables import (
     FIRST,
     HELDOUT,
     NUM_FIRST,
     OURS,
     PEER,
-    RESULTS,
     WHOLE,
     Row,
     joined,
     keep_rows,
     kept_rows,
-    panels,
+    picture,
     tables,
 )
 
@@ -80,7 +79,7 @@ from jaxrnn.training.drivers import compiler_options
 MINUTES, REPLAY = (1.5, 10.0), 8
 NOTHING = Row(OURS, {}, {})
 CHARACTERS, MIXED, ZPAQ, READER = "counts of characters", "counts, mixed", "zpaq -m5", "reader"
-# What a run says of the held-out part, in the words of its last table.
+# A run's numbers for the held-out part, as its last table names them.
 TESTED = {"frozen": "heldout", "dynamic": "heldout_dynamic", "counts": "heldout_counts", "all together": "heldout_mixed"}
 EXPECTED = {
     "xz -9e": (1.466, 1.788, 1.580),
@@ -93,17 +92,17 @@ EXPECTED = {
 
 
 class Texts(NamedTuple):
-    """A text, and what of it is read before the held-out part."""
+    """A text, and the part of it before the held-out part."""
 
     whole: str
     before: str
 
 
 def main(minutes: tuple[float, ...] = MINUTES) -> None:
-    """Measures all that is installed.
+    """Measure everything that is installed.
 
     Args:
-      minutes: of `train gru`, a run for each; none = no network.
+      minutes: lengths of the runs of `train gru`; none = no network.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     of, rows = split(texts.read("moliere")), kept_rows()
@@ -123,7 +122,7 @@ def main(minutes: tuple[float, ...] = MINUTES) -> None:
     for line in missing:
         print(line)
     write_table("reading", tables(rows))
-    draw(panels(rows), RESULTS / "reading.png")
+    draw_picture("reading", picture)
     check(rows)
 
 
@@ -134,7 +133,7 @@ def split(whole: str) -> Texts:
 
 
 def nats_per_character(num_bytes: int, num_characters: int) -> float:
-    """Compute the loss of a model that compresses so many characters to so many bytes."""
+    """Compute the loss of a model that compresses `num_characters` to `num_bytes`."""
     return 8 * math.log(2) * num_bytes / num_characters
 
 
@@ -194,7 +193,7 @@ def count_characters(model: CountModel, ids: np.ndarray, start: int) -> float:
 
 def count_all(models: tuple[CountModel, ...], ids: np.ndarray, start: int) -> float:
     """Read a text once with characters and words mixed, as a run does. Returns its loss from `start` on, but for the first."""
-    of_vocabulary = network("elman", int(ids.max()) + 1, hidden_size=1)  # takes no part
+    of_vocabulary = network("elman", int(ids.max()) + 1, hidden_size=1)  # only for its vocabulary
     reader = together.make_reader(of_vocabulary, None, models)
     before = together.read_before(of_vocabulary, models, ids[:start], start) if start else None
     pieces = together.read_on(reader, {}, before, ids[start:], jax.random.key(0))
@@ -218,7 +217,7 @@ def measure_gru(minutes: float, of: Texts) -> dict[str, Row]:
 
 
 def measure_reader(most: int, replay: int) -> dict[str, Row]:
-    """Read once by the program, network and counts learning all the while: the first so many characters, 0 = all."""
+    """Read the first `most` characters once (0 = all) by the program, network and counts learning throughout."""
     part = FIRST if most else WHOLE
     with tempfile.TemporaryDirectory() as folder:
         run, started = Path(folder, "run"), time.perf_counter()

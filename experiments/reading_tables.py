@@ -1,30 +1,31 @@
-"""The rows of `reading.py`: those that are kept, their tables, and their points in the picture."""
+"""The rows of `reading.py`: how they are kept, shown as tables and placed in the picture."""
 
 import json
 import math
 from pathlib import Path
 from typing import NamedTuple
 
-from reading_picture import Panel, Point
+from matplotlib.figure import Figure
+from reading_picture import Panel, Point, make_figure
 
 RESULTS = Path(__file__).with_name("results")
 NUM_FIRST = 300_000
-HELDOUT, FIRST, WHOLE = "heldout", "first", "whole"  # what is predicted
+HELDOUT, FIRST, WHOLE = "heldout", "first", "whole"  # the parts of the text to predict
 PEER, CITED, OURS = "peer", "cited", "ours"
-# Ends of names of rows that are not drawn: what a run says of counts, which have a row of their own, and weights that do not go
-# on learning, as all others do.
+# Endings of the names of rows that are not drawn: a run's counts, which have rows of their own, and frozen weights, since all
+# other rows go on learning.
 NOT_DRAWN = (", counts", ", frozen")
 
 
 class Row(NamedTuple):
-    """How well, and how fast, something predicts each part of the text that it was tried on."""
+    """How well, and how fast, a model predicts each part of the text that it was tried on."""
 
     kind: str
     nats: dict[str, float]  # per character
     seconds: dict[str, float]
 
 
-# Of programs that may be missing: an earlier measurement, on one core.
+# Earlier measurements, on one core, of programs that may be missing.
 CITED_ROWS = {
     "paq8px -8": Row(CITED, {HELDOUT: 0.960, FIRST: 1.236, WHOLE: 1.055}, {HELDOUT: 300.0, FIRST: 58.0, WHOLE: 300.0}),
     "lstm-compress": Row(CITED, {FIRST: 1.805}, {FIRST: 42.0}),
@@ -32,7 +33,7 @@ CITED_ROWS = {
 
 
 def kept_rows(path: Path = RESULTS / "reading.json") -> dict[str, Row]:
-    """Read the rows of earlier measurements; those of programs that were never measured are cited."""
+    """Read the rows of earlier measurements; programs never measured here are cited."""
     rows = {name: Row(**row) for name, row in json.loads(path.read_text("utf-8")).items()} if path.exists() else {}
     return CITED_ROWS | {name: row for name, row in rows.items() if row.kind != CITED}
 
@@ -43,7 +44,7 @@ def keep_rows(rows: dict[str, Row], path: Path = RESULTS / "reading.json") -> No
 
 
 def joined(row: Row, other: Row) -> Row:
-    """Join two rows of the same, tried on different parts."""
+    """Join two rows of the same model, tried on different parts."""
     return Row(row.kind, row.nats | other.nats, row.seconds | other.seconds)
 
 
@@ -82,6 +83,11 @@ def cells(row: Row, part: str) -> str:
     return f"{nats:.3f} | {nats / math.log(2):.3f} | {'about ' if row.kind == CITED else ''}{shown}"
 
 
+def picture(found: dict[str, dict]) -> Figure:
+    """Draw bits against seconds."""
+    return make_figure(panels({name: Row(**row) for name, row in found.items()}))
+
+
 def panels(rows: dict[str, Row]) -> list[Panel]:
     """Collect the points of each panel."""
     titles = {HELDOUT: "held-out last tenth, after all before it", WHOLE: "one reading of all 1.7 million characters"}
@@ -92,5 +98,5 @@ def panels(rows: dict[str, Row]) -> list[Panel]:
 def point(name: str, row: Row, part: str) -> Point:
     """Place a row in the picture."""
     cited = " (cited)" if row.kind == CITED else ""
-    name = name.replace(" min, all together", " min, all")
+    name = name.replace("all together", "with counts")
     return Point(name + cited, row.kind, row.seconds[part], row.nats[part] / math.log(2))

@@ -3,11 +3,11 @@
     python experiments/rules_on_text.py
 
 Takes three minutes; downloads 1.7 MB once. Networks of 128 units read the first 180,000 characters once by SGD, and then again
-and again until each rule has had 10 seconds. Expected: at equal characters every rule that looks back is better than one_step
-with the same cell; snap1, at a quarter of the time of a window of 8 characters, gains about as much. What comes of equal time
-depends on the machine, and by 0.1 nats on the place in the text where it is over; seen twice: snap1 best with Elman and GRU.
-snap1 is one exact step back, then each unit by itself, and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`.
-Writes results/rules_on_text.json, results/rules_on_text.md and results/rules_on_text.png.
+and again until each rule has had 10 seconds. Expected: after equal characters every rule that looks back is better than
+one_step with the same cell; snap1 gains about as much as a window of 8 characters, in a quarter of its time. Results after
+equal time depend on the machine, and vary by 0.1 nats with the place in the text where time runs out; seen twice: snap1 best
+with Elman and GRU. snap1 is one exact step back, then each unit by itself, and not SnAp-1 of Menick et al. (2020); see
+`jaxrnn/rules/snap1.py`. Writes results/rules_on_text.json, results/rules_on_text.md and results/rules_on_text.png.
 """
 
 import json
@@ -20,9 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from claims import SNAP_NOTE, expect
+from matplotlib.figure import Figure
+from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring import evaluation
@@ -48,19 +51,19 @@ COMPARED = (
 
 
 class Run(NamedTuple):
-    """What a rule made of it, in nats per character."""
+    """The result of a rule with a cell, in nats per character."""
 
     cell: str
     rule: str
     once_online: float  # while the text was read for the first time
     once_heldout: float  # frozen, after that
-    heldout: float  # frozen, when the time was over
-    epochs: float  # that were read in that time
+    heldout: float  # frozen, when time was up
+    epochs: float  # read in that time
     curve: list[tuple[float, float]]  # seconds, nats while learning
 
 
 def main(seconds: float = SECONDS) -> None:
-    """Runs all of it."""
+    """Run every rule with every cell."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     used = text.read("moliere")[:NUM_CHARACTERS]
     known = vocabulary.of_text(used)
@@ -69,14 +72,14 @@ def main(seconds: float = SECONDS) -> None:
     for compared in COMPARED:
         runs.append(run_of(*compared, ids, len(known.characters), seconds))
         print(in_words(runs[-1]), flush=True)
-    if seconds == SECONDS:  # another time leaves the table as it is
+    if seconds == SECONDS:  # another time does not overwrite the table
         write(runs)
-        draw(runs)
+        draw_picture("rules_on_text", picture)
     check(runs)
 
 
 def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, seconds: float) -> Run:
-    """Reads the text once, notes how good it is, and reads on until the time is over; only learning counts."""
+    """Read the text once, test, and read on until time is up; only learning counts towards the time."""
     model = network(cell, vocab_size, 128, initialisation="pytorch")
     learner = online(model, make_rule(RULES[rule], model, length), make_optimizer("sgd", RATES[cell]))
     drive, train, frozen = (
@@ -104,13 +107,13 @@ def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, 
 
 
 def in_words(run: Run) -> str:
-    """A row of the table in Markdown."""
+    """Format a row of the table in Markdown."""
     once = f"{run.once_online:.4f} | {run.once_heldout:.4f}"
     return f"| {run.cell} | {run.rule} | {once} | {run.heldout:.4f} | {run.epochs:.1f} |"
 
 
 def write(runs: list[Run]) -> None:
-    """The numbers and the table."""
+    """Write the numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "rules_on_text.json").write_text(json.dumps([run._asdict() for run in runs]) + "\n")
     head = "| cell | rule | read once: online | held out, frozen | after equal time: held out, frozen | readings |\n"
@@ -119,24 +122,27 @@ def write(runs: list[Run]) -> None:
     )
 
 
-def draw(runs: list[Run]) -> None:
-    """The loss while learning against the time, a panel for each cell."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    for axes, cell in zip(figure.subplots(1, len(RATES), sharey=True), RATES, strict=True):
+def picture(runs: list[dict]) -> Figure:
+    """Draw the loss while learning against the time, a panel for each cell."""
+    figure = new_figure(4.0, "Rules that look back learn more from one reading (first mark), but read more slowly")
+    panels = figure.subplots(1, len(RATES), sharex=True, sharey=True)
+    for axes, cell in zip(panels, RATES, strict=True):
         for run in runs:
-            if run.cell == cell:
-                at, nats = np.array(run.curve).T
+            if run["cell"] == cell:
+                at, nats = np.array(run["curve"]).T
                 width = min(NUM_TRAIN // PER_CALL, len(nats))  # means over a reading: parts of a text differ
-                axes.plot(at[width - 1 :], np.convolve(nats, np.full(width, 1 / width), "valid"), label=run.rule)
-        axes.set(title=cell, xlabel="seconds", ylabel="nats per character, of the last reading")
-        axes.legend()
-    figure.savefig(RESULTS / "rules_on_text.png", dpi=120)
+                means = np.convolve(nats, np.full(width, 1 / width), "valid")
+                axes.semilogx(at[width - 1 :], means, **rule_look(run["rule"]), markevery=[0], label=run["rule"])
+        axes.set(title=CELLS[cell].title, xlabel="seconds (log scale)")
+        axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        axes.minorticks_off()
+    panels[0].set_ylabel("nats per character over the last reading")
+    add_legend(figure, panels, 5)
+    return figure
 
 
 def check(runs: list[Run]) -> None:
-    """What the header says of equal characters; times depend on the machine."""
+    """Check what the header says about equal characters; times depend on the machine."""
     base = {run.cell: run.once_online for run in runs if run.rule == "one_step"}
     for run in runs:
         if run.rule != "one_step":

@@ -1,4 +1,4 @@
-"""What saving costs: the part of a run's time that goes into checkpoints.
+"""What saving costs: the share of a run's time that goes into checkpoints.
 
     python experiments/saving.py
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def timed(save: Callable, durations: list[float]) -> Callable:
-    """The same function, which notes how long it takes."""
+    """Wrap a function so that it notes how long each call takes."""
 
     def timed_save(*arguments: object) -> None:
         started = time.perf_counter()

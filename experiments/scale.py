@@ -2,12 +2,12 @@
 
     python experiments/scale.py
 
-Takes two minutes and a gigabyte in the folder for temporary files; `--largest 100` measures up to 100 MB in one. The texts
-are shuffled paragraphs of Molière. Each is read by a process of its own, which prepares `train gru --max-characters 0` and
-trains for some seconds; its end, the test, is not part of it. Dropout is fixed, which otherwise depends on the length.
-Expected: reading grows in proportion and takes at most 20 s a GB; memory is 3 bytes a character at most, and 600 MB, give or
-take a tenth, for JAX and its compiler; the time of an update does not grow. Exit code 1 if one of the first two fails. Writes
-results/scale.json and results/scale.md.
+Takes two minutes and a gigabyte in the folder for temporary files; `--largest 100` measures up to 100 MB in one. The texts are
+shuffled paragraphs of Molière. Each is read by a process of its own, which prepares `train gru --max-characters 0` and trains
+for some seconds, without the final test. Dropout, which otherwise depends on the length, is fixed. Expected: reading grows in
+proportion and takes at most 20 s a GB; memory is 3 bytes a character at most, and 600 MB, give or take a tenth, for JAX and its
+compiler; the time of an update does not grow. Exit code 1 if one of the first two fails. Writes results/scale.json and
+results/scale.md.
 """
 
 import dataclasses
@@ -35,25 +35,25 @@ from jaxrnn.runs.task import prepare
 from jaxrnn.runtime import devices
 
 SIZES = (1, 10, 100, 1000)  # MB
-UPDATES, REPEATS = 10, 7  # fewer together than the shortest text has
-MOST_SECONDS, MOST_BYTES, BASE_BYTES = 20.0, 3.0, 600e6  # a GB; a character; beside those
+UPDATES, REPEATS = 10, 7  # together fewer updates than the shortest text has
+MOST_SECONDS, MOST_BYTES, BASE_BYTES = 20.0, 3.0, 600e6  # per GB; per character; besides those
 RESULTS = Path(__file__).with_name("results")
 
 
 class Measured(NamedTuple):
-    """What a process found."""
+    """The measurements of one process."""
 
     characters: int
-    read_seconds: float  # the file, as ids in parts
-    start_seconds: float  # from before the file is read to the end of the first update, which is compiled meanwhile
-    peak_bytes: int  # of the process, in physical memory
-    microseconds: float  # an update
+    read_seconds: float  # the file, in parts, as ids
+    start_seconds: float  # from before reading the file to the end of the first update, compilation included
+    peak_bytes: int  # physical memory of the process
+    microseconds: float  # per update
 
 
 def main(
     largest: int = SIZES[-1], measure: Annotated[Path | None, tyro.conf.arg(help="measure one file, and print JSON")] = None
 ) -> None:
-    """Measures texts of up to `largest` MB, each in a process of its own."""
+    """Measure texts of up to `largest` MB, each in a process of its own."""
     if measure is not None:
         print(json.dumps(measure_file(measure)._asdict()))
         return
@@ -73,7 +73,7 @@ def main(
 
 
 def write_text(path: Path, size: int) -> None:
-    """Writes paragraphs of Molière, all of them in another order again and again, until there are so many bytes."""
+    """Write the paragraphs of Molière over and over, in a new order each time, up to `size` bytes."""
     paragraphs, draw, left = text.read("moliere").split("\n\n"), random.Random(0), size
     with path.open("wb") as file:
         while left > 0:
@@ -83,7 +83,7 @@ def write_text(path: Path, size: int) -> None:
 
 
 def measure_file(path: Path) -> Measured:
-    """As `train gru` does, up to its test."""
+    """Train as `train gru` does, without the test."""
     config = settings_of(path)
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     devices.make_core_devices(config.learning.rule, 0)
@@ -103,7 +103,7 @@ def measure_file(path: Path) -> Measured:
 
 
 def settings_of(path: Path) -> Config:
-    """The preset's, with the same work at any length of text."""
+    """Make the preset's settings, with the same work at any length of text."""
     gru = PRESETS["gru"]
     return dataclasses.replace(
         gru,
@@ -114,13 +114,13 @@ def settings_of(path: Path) -> Config:
 
 
 def holds(row: Measured) -> bool:
-    """Whether reading and memory are within their bounds; what the compiler takes varies by a tenth."""
+    """Return whether reading and memory are within bounds; the compiler's memory varies by a tenth."""
     in_time = row.read_seconds <= 1 + MOST_SECONDS * row.characters / 1e9
     return in_time and row.peak_bytes <= 1.1 * BASE_BYTES + MOST_BYTES * row.characters
 
 
 def table_of(found: list[Measured]) -> list[str]:
-    """A row for each length, and the exponents fitted to all of them."""
+    """Format a row for each length, and the exponents fitted to all of them."""
     lines = [
         "| characters | reading, s | start-up, s | peak memory, MB | 600 MB + 3 bytes a character | an update, ms |",
         "|---|---|---|---|---|---|",
@@ -137,7 +137,7 @@ def table_of(found: list[Measured]) -> list[str]:
 
 
 def exponent(found: list[Measured], name: str) -> float:
-    """Of the power of the length that fits best, by least squares of logarithms: 1 = grows in proportion."""
+    """Fit the exponent of the length by least squares of logarithms: 1 = grows in proportion."""
     x, y = (np.log([getattr(row, which) for row in found]) for which in ("characters", name))
     return float(np.polyfit(x, y, 1)[0])
 

@@ -1,14 +1,13 @@
-"""What each rule makes of several layers: its gradient beside that of full backpropagation through time.
+"""How close each rule's gradient is to that of full backpropagation through time, in one layer and in several.
 
     python experiments/stacked.py
 
 Takes a minute and a half for GRU (`--cells elman lru` for others). Networks with random weights read 40 characters of the
-comedy at fixed weights; the gradients of all characters, summed, are compared with the gradient of the summed loss, in
-float64: the cosine of the angle between the two, the mean of five draws of the weights. Expected: rtrl 1.0000 whatever the
-number of layers; snap1 and rflo lose some with each layer, as they leave out what a layer does to the states of those above;
-one_step loses most. The mean of uoro is rtrl, but a single draw is mostly noise. snap1 is one exact
-step back, then each unit by itself, and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`. Writes
-results/stacked.json and results/stacked.md.
+comedy at fixed weights; the gradients of all characters, summed, are compared with the gradient of the summed loss, in float64:
+the cosine of the angle between the two, the mean of five draws of the weights. Expected: rtrl 1.0000 whatever the number of
+layers; snap1 and rflo lose some with each layer, as they leave out what a layer does to the states of those above; one_step
+loses most. The mean of uoro is rtrl, but a single draw is mostly noise. snap1 is one exact step back, then each unit by itself,
+and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`. Writes results/stacked.json and results/stacked.md.
 """
 
 import functools
@@ -44,7 +43,7 @@ class Draw(NamedTuple):
 
 
 def main(cells: tuple[str, ...] = ("gru",)) -> None:
-    """Compares all of them."""
+    """Compare all rules with all cells and numbers of layers."""
     characters = text.read("comedie")[1000 : 1000 + NUM_CHARACTERS + 1]
     known = vocabulary.of_text(characters)
     ids = jnp.asarray(vocabulary.encode(known, characters))
@@ -64,7 +63,7 @@ def main(cells: tuple[str, ...] = ("gru",)) -> None:
 
 
 def drawn(model: Model, ids: jax.Array, seed: int) -> Draw:
-    """Weights and a carry, in float64, and the true gradient."""
+    """Draw weights and a carry in float64, and compute the true gradient."""
     with jax.enable_x64(False):
         start = jax.jit(lambda k: (model.init(k), model.initial_carry(k, ())))(jax.random.key(seed))
     with jax.enable_x64(True):
@@ -74,7 +73,7 @@ def drawn(model: Model, ids: jax.Array, seed: int) -> Draw:
 
 
 def cosines_of(model: Model, rule: str, length: int, ids: jax.Array, draws: list[Draw]) -> list[float]:
-    """Of the angle between the rule's gradient and the true one, for each draw."""
+    """Compute the cosine of the angle between the rule's gradient and the true one, for each draw."""
     online, found = make_rule(RULES[rule], model, length), []
     step = compiled(online)
     for seed, (params, carry, true) in enumerate(draws):
@@ -88,18 +87,18 @@ def cosines_of(model: Model, rule: str, length: int, ids: jax.Array, draws: list
 
 
 def flat(grads: Params) -> jax.Array:
-    """The gradient of the weights that reach the carry: that of the readout is the same for all rules."""
+    """Flatten the gradient of all weights but the readout's, whose gradient is the same for all rules."""
     leaves = [leaf.ravel() for name, of_name in grads.items() if name != "readout" for leaf in jax.tree.leaves(of_name)]
     return jnp.concatenate(leaves)
 
 
 def in_words(row: dict) -> str:
-    """A row of the table in Markdown."""
+    """Format a row of the table in Markdown."""
     return f"| {row['cell']} | {row['rule']} | " + " | ".join(f"{cosine:.4f}" for cosine in row["cosines"]) + " |"
 
 
 def write(rows: list[dict]) -> None:
-    """The numbers and the table."""
+    """Write the numbers and the table."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "stacked.json").write_text(json.dumps(rows, indent=1) + "\n")
     head = "| cell | rule | " + " | ".join(f"{n} layers" if n > 1 else "1 layer" for n in LAYERS) + " |\n"

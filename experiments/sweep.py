@@ -1,14 +1,14 @@
-"""Several seeds at several learning rates, and a picture of what comes of them.
+"""The loss at several learning rates, with several seeds each.
 
     python experiments/sweep.py --rates 0.01 0.03 0.1 0.3 --seeds 3
 
-Takes a minute. Expected, for the course's network over 20,000 characters read twice (`--characters 20000`): 3.23,
-2.80, 2.44 and 2.27 nats, the higher the rate the better in so short a time, and seeds that differ by 0.02. Writes
-results/sweep.json and results/sweep.png.
+Takes a minute. Expected, for the course's network over 20,000 characters read twice (`--characters 20000`): 3.23, 2.80, 2.44
+and 2.27 nats (in so short a time, the higher the rate the better), and seeds that differ by 0.02. Writes results/sweep.json and
+results/sweep.png.
 
-All of it is one compiled function. On a GPU or TPU, where a small network leaves most of the device idle, the models train
-side by side (`jax.vmap`); on a CPU, where that gains nothing, one after the other: `--side-by-side` and
-`--no-side-by-side` say which. `--compare` does both and shows that the losses are the same, and which was faster.
+One compiled function trains all models. On a GPU or TPU, where a small network leaves most of the device idle, they train side
+by side (`jax.vmap`); on a CPU, where that gains nothing, one after another; `--side-by-side` and `--no-side-by-side` choose.
+`--compare` does both, checks that the losses are the same, and shows which was faster.
 """
 
 import json
@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
+from pictures import CELL_COLOURS, INK, add_legend, draw_picture, new_figure
 
 from jaxrnn import State, online
 from jaxrnn.data import text, vocabulary
@@ -50,7 +52,7 @@ def main(
     side_by_side: bool | None = None,
     compare: bool = False,
 ) -> None:
-    """Trains them all."""
+    """Train all models."""
     used = text.read(text_name)[: characters + 1]
     known = vocabulary.of_text(used)
     stream = jnp.asarray(to_streams(vocabulary.encode(known, used), num_streams))
@@ -68,16 +70,17 @@ def main(
     of_last = losses[..., -(losses.shape[-1] // epochs) :].mean(-1, dtype=np.float64)
     show(rates, of_last)
     write(rates, of_last, f"{cell} {hidden_size} on {text_name}, {rule}, {optimizer_name}")
+    draw_picture("sweep", picture)
 
 
 def timed(train: Callable[..., Losses], *how: object) -> tuple[Losses, float]:
-    """What comes of it, and in how many seconds, the compilation counted."""
+    """Train. Returns the losses, and the seconds, compilation included."""
     started = time.perf_counter()
     return train(*how), time.perf_counter() - started
 
 
 def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
-    """One model after the other, by the same compiled function."""
+    """Train one model after another, by the same compiled function."""
     updates = count_updates(stream, learner.length) * epochs
     train, begin = jax.jit(update_many(learner, updates), compiler_options=compiler_options()), jax.jit(learner.init)
     found = [
@@ -88,7 +91,7 @@ def in_turn(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds
 
 
 def at_once(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds: int, epochs: int) -> Losses:
-    """All models side by side, each an element of one more axis."""
+    """Train all models side by side, along two more axes."""
     updates = count_updates(stream, learner.length) * epochs
 
     def train(seed: jax.Array, rate: jax.Array) -> jax.Array:
@@ -99,12 +102,12 @@ def at_once(learner: Learner, stream: jax.Array, rates: tuple[float, ...], seeds
 
 
 def at_rate(state: State, rate: float | jax.Array) -> State:
-    """The same state, its learning rate set."""
+    """Return the state with its learning rate set."""
     return state._replace(opt_state=with_learning_rate(state.opt_state, rate))
 
 
 def show(rates: tuple[float, ...], nats: np.ndarray) -> None:
-    """A table in Markdown: nats per character while learning, in the last epoch."""
+    """Print a table in Markdown: online nats per character in the last epoch."""
     print("| rate | mean | " + " | ".join(f"seed {seed}" for seed in range(nats.shape[1])) + " |")
     print("|---" * (2 + nats.shape[1]) + "|")
     for rate, row in zip(rates, nats, strict=True):
@@ -112,20 +115,33 @@ def show(rates: tuple[float, ...], nats: np.ndarray) -> None:
 
 
 def write(rates: tuple[float, ...], nats: np.ndarray, title: str) -> None:
-    """The numbers and the picture."""
-    from matplotlib.figure import Figure
-
+    """Write the numbers."""
     RESULTS.mkdir(exist_ok=True)
     rows = [
         {"rate": rate, "online_nats": [each if math.isfinite(each) else None for each in row]}
         for rate, row in zip(rates, nats.tolist(), strict=True)
     ]
     (RESULTS / "sweep.json").write_text(json.dumps({"what": title, "rows": rows}, indent=1) + "\n")
-    axes = (figure := Figure(figsize=(6, 4), layout="constrained")).subplots()
-    axes.semilogx(rates, nats, ".", color="tab:blue")
-    axes.semilogx(rates, nats.mean(axis=1), color="tab:blue")
-    axes.set(xlabel="learning rate", ylabel="nats per character while learning, last epoch", title=title)
-    figure.savefig(RESULTS / "sweep.png", dpi=120)
+
+
+def picture(found: dict) -> Figure:
+    """Draw the loss at each learning rate: each seed, and their mean."""
+    rates = [row["rate"] for row in found["rows"]]
+    nats = np.array([row["online_nats"] for row in found["rows"]], np.float64)  # None becomes NaN
+    means = nats.mean(axis=1)
+    best = int(np.argmin(np.where(np.isfinite(means), means, np.inf)))
+    figure = new_figure(
+        3.8, f"Rate {rates[best]:g} is the best of {len(rates)}: {means[best]:.2f} nats per character in the last epoch"
+    )
+    axes, cell = figure.subplots(), found["what"].split()[0]
+    colour = CELL_COLOURS.get(cell, INK)
+    axes.semilogx(rates, means, color=colour, label="mean of the seeds")
+    axes.semilogx(rates, nats, "o", color=colour, markerfacecolor="none", label=["a seed", *[None] * (nats.shape[1] - 1)])
+    axes.set(xlabel="learning rate (log scale)", ylabel="online nats per character, last epoch", title=found["what"])
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.minorticks_off()
+    add_legend(figure, [axes], 2)
+    return figure
 
 
 if __name__ == "__main__":

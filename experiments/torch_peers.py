@@ -1,4 +1,4 @@
-"""What `bench.py` measures in PyTorch: the same networks, written as one writes them there."""
+"""The networks of `bench.py` in PyTorch, written as PyTorch users write them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,18 +15,18 @@ Read = Callable[[], list[float]]
 
 
 def device() -> str:
-    """Where JAX computes, by PyTorch's name. Call it once JAX's devices are made: asking makes them."""
+    """Return PyTorch's name of the device that JAX uses. Call it once JAX's devices are made: asking makes them."""
     return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 def use_float32() -> None:
-    """Let no product round its factors, which cuDNN does on a GPU unless it is told not to."""
+    """Compute products in full float32; cuDNN rounds their factors on a GPU by default."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
 class Elman(nn.Module):
-    """The course's network: one-hot characters beside the state, two linear layers."""
+    """The course's network: one-hot characters concatenated with the state, two linear layers."""
 
     def __init__(self, vocab_size: int, hidden_size: int):
         super().__init__()
@@ -39,7 +39,7 @@ class Elman(nn.Module):
 
     @classmethod
     def like(cls, state: State) -> tuple["Elman", torch.Tensor]:
-        """The network with these weights, and its hidden state."""
+        """Make the network with these weights. Returns it and its hidden state."""
         cell, readout = state.params["cell"], state.params["readout"]
         vocab_size, hidden_size = cell["input_kernel"].shape
         network = cls(vocab_size, hidden_size)
@@ -52,7 +52,7 @@ class Elman(nn.Module):
 
 
 def one_step(state: State, stream: np.ndarray, rate: float, num_updates: int, num_threads: int) -> Read:
-    """Reads so many characters of each stream, SGD after each of them; gives their losses."""
+    """Read characters of each stream, with an SGD update after each. Returns their losses."""
     network, h = Elman.like(state)
     optimizer = torch.optim.SGD(network.parameters(), lr=rate)
     y = torch.tensor(stream, dtype=torch.long, device=device())
@@ -91,7 +91,7 @@ class Gated(nn.Module):
 def blocks(
     cell: str, vocab_size: int, hidden_size: int, stream: np.ndarray, length: int, num_updates: int, num_threads: int
 ) -> Read:
-    """Reads so many blocks, Adam with clipping after each of them; gives their losses."""
+    """Read blocks, with a clipped Adam update after each. Returns their losses."""
     network = Gated(cell, vocab_size, hidden_size).to(device())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long, device=device())
@@ -114,7 +114,7 @@ def blocks(
 
 
 def sample(state: State, length: int, num_threads: int) -> Read:
-    """Draws so many characters, one after the other."""
+    """Sample characters, one after another."""
     network, h = Elman.like(state)
     eye = torch.eye(network.readout.out_features, device=device())
 

@@ -65,30 +65,30 @@ from jaxrnn.training.optimizers import make_optimizer, with_learning_rate
 RESULTS = Path(__file__).with_name("results") / "validation.json"
 BEFORE, EARLIER, PIECES, NONE = "before the held-out part", "300,000 characters earlier", "6 pieces", "none"
 WAYS = (BEFORE, EARLIER, PIECES, NONE)
-HELDOUT = 0.1  # of the text
-RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4)  # of reading on, with Adam
-RECENT, LENGTH = 30_000, 64  # characters that are read on, and in a block of them
+HELDOUT = 0.1  # share of the text
+RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4)  # for reading on, with Adam
+RECENT, LENGTH = 30_000, 64  # characters to read on, and per block
 TRIALS = 3  # validation pieces on which the rate of reading on is chosen, each after the text before it
-DYNAMIC = 60_000  # characters of dynamic evaluation, at most
-SHARES = (0.05, 0.1, 0.2, 0.3)  # of the updates, at the end, whose weights are averaged
+DYNAMIC = 60_000  # at most, for dynamic evaluation
+SHARES = (0.05, 0.1, 0.2, 0.3)  # of the last updates, over which weights are averaged
 KEY = jax.random.key(1)
 
 
 class Text(NamedTuple):
-    """A text, and how it is read."""
+    """A text, and the settings to read it with."""
 
     name: str
     epochs: int
-    num_streams: int  # in which the held-out part is read
-    dropout: float  # and no weight decay: what `gru` had when this was measured
+    num_streams: int  # parallel streams that read the held-out part
+    dropout: float  # with no weight decay, as `gru` was when this was measured
 
 
 class Split(NamedTuple):
-    """A text with its validation part at some place."""
+    """A text whose validation part is split off in some way."""
 
     data: Data
-    before: np.ndarray  # ids of all that stands before the held-out part
-    pieces: list[tuple[int, int]]  # of the validation part there: start, end
+    before: np.ndarray  # ids of everything before the held-out part
+    pieces: list[tuple[int, int]]  # of the validation part in `before`: start, end
 
 
 def main(third: str, seeds: int = 1) -> None:
@@ -117,7 +117,7 @@ def main(third: str, seeds: int = 1) -> None:
 
 
 def table(found: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """The frozen losses of the held-out parts, one for each seed."""
+    """Format the frozen losses of the held-out parts, one for each seed."""
     lines = ["| validation part | Molière | comedie | Austen |", "|---|---|---|---|"]
     for way in WAYS:
         of_texts = [[found[key]["frozen"] for key in sorted(found) if key.startswith(f"{name} | {way} | ")] for name in names]
@@ -126,7 +126,7 @@ def table(found: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 def measure(text: Text, way: str, seed: int) -> dict[str, Any]:
-    """Train with the validation part at one place, and test."""
+    """Train with the validation part in one place, and test."""
     started, parts = time.perf_counter(), split(text.name, way)
     task = prepare(settings(text, parts.data, seed), parts.data)
     frozen = evaluation.frozen_evaluation(task.model, text.num_streams)
@@ -154,7 +154,7 @@ def measure(text: Text, way: str, seed: int) -> dict[str, Any]:
 
 
 def split(name: str, way: str) -> Split:
-    """Read a text, and take the validation part out of it."""
+    """Read a text, and split off its validation part."""
     characters = texts.read(name)
     known = vocabulary.of_text(characters)
     ids = np.asarray(vocabulary.encode(known, characters))
@@ -169,7 +169,7 @@ def split(name: str, way: str) -> Split:
 
 
 def place(num_before: int, num_validation: int, way: str) -> list[tuple[int, int]]:
-    """The pieces of the validation part: start and end of each."""
+    """Return the start and end of each piece of the validation part."""
     if way == NONE:
         return []
     if way == EARLIER:
@@ -180,7 +180,7 @@ def place(num_before: int, num_validation: int, way: str) -> list[tuple[int, int
 
 
 def settings(text: Text, data: Data, seed: int) -> Config:
-    """The preset `gru`, for a number of epochs."""
+    """Make the settings: preset `gru`, for the text's number of epochs."""
     preset = PRESETS["gru"]
     config = dataclasses.replace(
         preset,
@@ -213,7 +213,7 @@ def train(task: Task, score: Callable[[Any], float] | None) -> tuple[dict[str, A
 
 
 def reading_on(model: Model) -> Callable[[Any, np.ndarray, float], Any]:
-    """Make a function (params, ids, rate) -> weights after the ids were read once, in one stream, by Adam begun anew."""
+    """Make a function (params, ids, rate) -> weights after reading the ids once, in one stream, with a fresh Adam state."""
     learner = online(model, bptt(model, LENGTH), make_optimizer("adam", RATES[0], clip_norm=1.0))
     drive, begin = fast_driver(learner, RECENT // LENGTH), jax.jit(learner.begin)
 
@@ -227,9 +227,10 @@ def reading_on(model: Model) -> Callable[[Any, np.ndarray, float], Any]:
 
 
 def trials(model: Model, params: Any, parts: Split, read: Callable[..., Any]) -> dict[str, dict[str, float]]:
-    """Losses by the rate of reading on, from the text before the held-out part alone.
+    """Compute losses by the rate of reading on, from the text before the held-out part alone.
 
-    On the second half of the validation part after the first was read; on pieces of it, each after the text before it.
+    They are those of the second half of the validation part after reading the first, and of pieces, each after the text
+    before it.
     """
     frozen, validation = evaluation.frozen_evaluation(model), parts.data.validation
     half, last = len(validation) // 2, parts.pieces[-TRIALS:]
@@ -249,8 +250,9 @@ def trials(model: Model, params: Any, parts: Split, read: Callable[..., Any]) ->
 
 
 def dynamic(model: Model, params: Any, after: Any, data: Data) -> dict[str, Any]:
-    """Dynamic losses of the first held-out characters with the settings chosen on the validation part, before and after
-    reading on.
+    """Compute dynamic losses of the first held-out characters before and after reading on.
+
+    The settings of dynamic evaluation are chosen on the validation part.
     """
     heldout, how = data.heldout[:DYNAMIC], DynamicSettings("adam", (1e-4, 3e-4, 1e-3), 16)
     if data.validation.size:

@@ -5,21 +5,20 @@
 Takes two minutes.
 
 Influence. How much the loss at one character moves with the character read `lag` steps before: the norm of its derivative with
-respect to that one-hot vector, in the mean over 256 places of the text, relative to lag 0. At first weights, and after four
-readings of 50,000 characters of the comedy. Expected at lag 10, at first: Elman 3e-10 (sigmoid) and 4e-4 (tanh), GRU 4e-3,
-LSTM 0.1, LRU 0.2. Training moves both Elman networks and the GRU up, to 3e-3, 3e-2 and 2e-2, and LSTM and LRU down, to 8e-3
-and 5e-2: what comes next in this text is said mostly by the last few characters. At lag 60 only the LRU is left, with 4e-3.
+respect to that one-hot vector, averaged over 256 places of the text, relative to lag 0: with initial weights, and after four
+readings of 50,000 characters of the comedy. Expected at lag 10, at first: Elman 3e-10 (sigmoid) and 4e-4 (tanh), GRU 4e-3, LSTM
+0.1, LRU 0.2. Training moves both Elman networks and the GRU up, to 3e-3, 3e-2 and 2e-2, and LSTM and LRU down, to 8e-3 and
+5e-2: what comes next in this text is said mostly by the last few characters. At lag 60 only the LRU is left, with 4e-3.
 
-Copy. Each letter is the one `lag` before, but for noise. What is not copied, as a part of what there is to copy: 1 = as without
-memory, 0 = as good as the source itself (`automaton.source_losses`). In 300,000 letters, blocks of 32 letters teach all cells
-to copy over 4 letters, all but the sigmoid's over 8, and the LRU over 16. One step leaves 0.6 to 0.9 of 8 letters in every
-cell, and half of 4 letters in GRU, LSTM and LRU; the Elman network with tanh copies over 4: its state keeps enough without
-being taught.
+Copy. Each letter is the one `lag` before, except for noise. The part that is not copied: 1 = as without memory, 0 = as good as
+the source itself (`automaton.source_losses`). In 300,000 letters, blocks of 32 letters teach all cells to copy over 4 letters,
+all but the sigmoid's over 8, and the LRU over 16. One step leaves 0.6 to 0.9 of 8 letters in every cell, and half of 4 letters
+in GRU, LSTM and LRU; the Elman network with tanh copies over 4: its state keeps enough without being taught.
 
-What one learns from it: a sigmoid's derivative is at most 1/4, so that at first each step back in the course's network takes
-nine tenths of the gradient away; tanh, gates and linear units let more of it pass. The course's gradient of one step does not
-go back at all: such a network uses what its state happens to keep, and is never taught to keep what matters. A gradient
-that goes back further than the dependency teaches the same cells to keep it, as far as they let the gradient through.
+What follows: a sigmoid's derivative is at most 1/4, so that at first each step back in the course's network takes nine tenths
+of the gradient away; tanh, gates and linear units let more of it pass. The course's gradient of one step does not go back at
+all: such a network uses what its state happens to keep, and is never taught to keep what matters. A gradient that goes back
+further than the dependency teaches the same cells to keep it, as far as they let the gradient through.
 
 Writes results/vanishing_gradient.json, results/vanishing_gradient.md and results/vanishing_gradient.png.
 """
@@ -33,6 +32,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from claims import expect
+from matplotlib.figure import Figure
+from pictures import CELL_COLOURS, add_legend, cell_look, draw_picture, new_figure
 
 from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, online
 from jaxrnn.array_types import Params
@@ -45,8 +46,8 @@ from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
-BLOCK, STREAMS = 32, 4  # of bptt, with Adam
-HIDDEN, CHARACTERS, EPOCHS, RATE = 128, 50_000, 4, 3e-3  # of the influence
+BLOCK, STREAMS = 32, 4  # for bptt, with Adam
+HIDDEN, CHARACTERS, EPOCHS, RATE = 128, 50_000, 4, 3e-3  # for the influence
 MOST_LAG, WARM, PLACES = 60, 100, 256  # characters read before the first that counts; places in the text
 COPY_HIDDEN, COPY_LETTERS, COPY_NOISE, COPY_RATE = 32, 300_000, 0.1, 5e-3
 COPY_LAGS = (1, 2, 4, 8, 16)
@@ -85,24 +86,24 @@ def main() -> None:
     sources = {lag: copy_text(lag) for lag in COPY_LAGS}
     missed = {rule: {name: missed_by(name, rule, sources) for name in KINDS} for rule in RULES}
     write(reaches, missed)
-    draw(reaches, missed)
+    draw_picture("vanishing_gradient", picture)
     check(reaches, missed)
 
 
 def learner_of(model: Model, kind: Kind, rule: str, rate: float) -> Learner:
-    """Of blocks with Adam at this rate, or of one step as in the course."""
+    """Make a learner: blocks with Adam at this rate, or one step as in the course."""
     if rule == "one_step":
         return online(model, one_step(model), make_optimizer("sgd", kind.rate))
     return online(model, bptt(model, BLOCK), make_optimizer("adam", rate), (STREAMS,))
 
 
 def streams_of(learner: Learner, characters: np.ndarray) -> np.ndarray:
-    """One text for one step, several side by side for blocks."""
+    """Make one stream for one step, several parallel streams for blocks."""
     return to_streams(characters, 1 if learner.length == 1 else STREAMS)
 
 
 def reach_of(name: str, rule: str) -> Reach:
-    """Of the kind with this name, trained on the comedy."""
+    """Measure the influence in a cell before and after training on the comedy."""
     kind = KINDS[name]
     used = text.read("comedie")[: CHARACTERS + 1]
     known = vocabulary.of_text(used)
@@ -119,7 +120,7 @@ def reach_of(name: str, rule: str) -> Reach:
 
 
 def influence(model: Model, params: Params, ids: np.ndarray) -> np.ndarray:
-    """Mean norm of dloss_t / dx_(t - lag), x one-hot, over places t, relative to lag 0: f64[lags]."""
+    """Compute the mean norm of dloss_t / dx_(t - lag), x one-hot, over places t, relative to lag 0: f64[lags]."""
     (layer,) = model.layers
     weights, run = params[layer.name], unroll_layer(layer)
     t = np.random.default_rng(0).integers(WARM + MOST_LAG, len(ids) - 1, PLACES)
@@ -136,14 +137,14 @@ def influence(model: Model, params: Params, ids: np.ndarray) -> np.ndarray:
 
 
 def copy_text(lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the noisy copy, and what its source loses at each of them."""
+    """Return the ids of the noisy copy, and the loss of its source at each of them."""
     source = synthetic.noisy_copy(lag, num_letters=2, noise=COPY_NOISE)
     letters = automaton.write_text(source, COPY_LETTERS + 1, seed=0)
     return vocabulary.encode(vocabulary.of_text(letters), letters), automaton.source_losses(source, letters)
 
 
 def missed_by(name: str, rule: str, sources: dict[int, tuple[np.ndarray, np.ndarray]]) -> list[float]:
-    """The part of what there is to copy that is not copied, for each lag."""
+    """Measure, for each lag, the part of the copy that is not learned."""
     kind = KINDS[name]
     model = network(kind.cell, 2, COPY_HIDDEN, activation=kind.activation)
     learner = learner_of(model, kind, rule, COPY_RATE)
@@ -154,7 +155,7 @@ def missed_by(name: str, rule: str, sources: dict[int, tuple[np.ndarray, np.ndar
 
 
 def missed_part(learner: Learner, drive: Driver, ids: np.ndarray, floor: np.ndarray) -> float:
-    """Regret over the last quarter, while learning, divided by that of a predictor without memory."""
+    """Compute the online regret over the last quarter, relative to that of a predictor without memory."""
     stream, lowest = streams_of(learner, ids), streams_of(learner, floor)[1:]
     updates = count_updates(stream, learner.length)
     _, losses = drive(learner.init(jax.random.key(0)), jnp.asarray(stream), updates)
@@ -164,18 +165,18 @@ def missed_part(learner: Learner, drive: Driver, ids: np.ndarray, floor: np.ndar
 
 
 def first_lag_under(part: float, influences: np.ndarray) -> str:
-    """In characters."""
+    """Format the first lag at which the influence is below a part, in characters."""
     under = np.flatnonzero(influences < part)
     return str(under[0]) if under.size else f"> {MOST_LAG}"
 
 
 def e_folding(influences: np.ndarray) -> float:
-    """Characters in which it falls by the factor e, between lags 10 and 20."""
+    """Compute in how many characters the influence falls by the factor e, between lags 10 and 20."""
     return float(10 / np.log(influences[10] / influences[20]))
 
 
 def write(reaches: dict[str, Reach], missed: dict[str, dict[str, list[float]]]) -> None:
-    """The numbers and the tables."""
+    """Write the numbers and the tables."""
     RESULTS.mkdir(exist_ok=True)
     influences = {name: {when: rounded(row) for when, row in reach._asdict().items()} for name, reach in reaches.items()}
     found = {"influence": influences, "copy_lags": COPY_LAGS, "not_copied": missed}
@@ -190,12 +191,12 @@ def rounded(numbers: np.ndarray) -> list[float]:
 
 
 def influence_table(reaches: dict[str, Reach]) -> str:
-    """A row for each cell before, and one after training."""
+    """Format a row for each cell before training, and one after."""
     lags = " | ".join(f"lag {lag}" for lag in SHOWN_LAGS)
     lines = [f"| influence of a character | {lags} | under 1/2 | under 1 % | e-folding |", "|---" * (4 + len(SHOWN_LAGS)) + "|"]
     for name, reach in reaches.items():
         for when, row in reach._asdict().items():
-            if name == COURSE and when == "at_first":  # the same weights as those that blocks train
+            if name == COURSE and when == "at_first":  # the weights that blocks start from, too
                 continue
             numbers = " | ".join(f"{row[lag]:.1e}" for lag in SHOWN_LAGS)
             firsts = " | ".join(first_lag_under(part, row) for part in (0.5, 0.01))
@@ -204,7 +205,7 @@ def influence_table(reaches: dict[str, Reach]) -> str:
 
 
 def copy_table(missed: dict[str, dict[str, list[float]]]) -> str:
-    """A row for each cell and rule."""
+    """Format a row for each cell and rule."""
     lines = ["| not copied | " + " | ".join(f"lag {lag}" for lag in COPY_LAGS) + " |", "|---" * (1 + len(COPY_LAGS)) + "|"]
     for rule, rows in missed.items():
         lines += [
@@ -213,30 +214,33 @@ def copy_table(missed: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(reaches: dict[str, Reach], missed: dict[str, dict[str, list[float]]]) -> None:
-    """The picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, name in enumerate(KINDS):
-        left.semilogy(reaches[name].trained, "-", color=f"C{number}", label=name)
-        left.semilogy(reaches[name].at_first, "--", color=f"C{number}")
-        right.plot(COPY_LAGS, missed["blocks"][name], ".-", color=f"C{number}")
-        right.plot(COPY_LAGS, missed["one_step"][name], ".--", color=f"C{number}")
-    left.semilogy(reaches[COURSE].trained, ":", color="C0")
-    left.set(xlabel="lag in characters", ylabel="influence on the loss, relative to lag 0", ylim=(1e-8, 2))
-    left.set_title("How far back the gradient reaches\nsolid: trained by blocks, dotted: by one step, dashed: at first")
-    right.set(xlabel="lag in letters", ylabel="part that is not copied", xscale="log", ylim=(-0.05, 1.25))
-    right.set_xticks(COPY_LAGS, [str(lag) for lag in COPY_LAGS])
-    right.minorticks_off()
-    right.set_title("How far back a cell learns to copy\nsolid: trained by blocks, dashed: by one step")
-    figure.legend(loc="outside lower center", ncols=len(KINDS))
-    figure.savefig(RESULTS / "vanishing_gradient.png", dpi=120)
+def picture(found: dict) -> Figure:
+    """Draw how far back influence and copying reach, before and after training, by blocks and by one step."""
+    figure = new_figure(
+        6.6, f"Blocks of {BLOCK} teach the LRU to copy over 16 letters;\none step teaches no cell to copy over 8"
+    )
+    panels = figure.subplots(2, 2, sharey="row", sharex="row")
+    for name, kind in KINDS.items():
+        look = cell_look(kind.cell) | ({"linestyle": "--", "zorder": 3} if kind.activation == "tanh" else {})
+        for axes, when in zip(panels[0], Reach._fields, strict=True):
+            axes.semilogy(found["influence"][name][when], **look, markevery=(4, 10), label=name)
+        for axes, rule in zip(panels[1], ("one_step", "blocks"), strict=True):
+            axes.semilogx(found["copy_lags"], found["not_copied"][rule][name], **look, label=name)
+    panels[0, 1].semilogy(found["influence"][COURSE]["trained"], ":", color=CELL_COLOURS["elman"], label=COURSE)
+    panels[0, 0].set(title="Influence before training", ylabel="influence on the loss, lag 0 = 1", ylim=(1e-8, 2))
+    panels[0, 1].set_title(f"Influence after training by blocks of {BLOCK}")
+    panels[1, 0].set(title="Copying, trained by one step", ylabel="part that is not copied", ylim=(-0.05, 1.1))
+    panels[1, 1].set_title(f"Copying, trained by blocks of {BLOCK}")
+    for top, bottom in panels.T:
+        top.set_xlabel("lag in characters")
+        bottom.set(xlabel="lag in letters", xticks=found["copy_lags"], xticklabels=found["copy_lags"])
+        bottom.minorticks_off()
+    add_legend(figure, list(panels.flat), 3)
+    return figure
 
 
 def check(reaches: dict[str, Reach], missed: dict[str, dict[str, list[float]]]) -> None:
-    """What must hold of any machine and seed, with wide margins."""
+    """Check what must hold on any machine and with any seed, with wide margins."""
     for name, lowest, highest in (
         ("Elman, sigmoid", 0, 1e-6),
         ("Elman, tanh", 1e-6, 1e-2),

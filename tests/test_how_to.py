@@ -30,7 +30,7 @@ SHORTENED = {
     "extend": [
         ("--text own_parts:weather\n", f"--text own_parts:weather {SMALL}\n"),
         ("--minutes 1.5", GATED),
-        ("runs/theirs", "runs/notebook-own_parts-weather-0"),
+        ("runs/theirs", "runs/notebook-own_parts_weather-0"),
     ],
 }
 NOT_RUN = {

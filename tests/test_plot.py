@@ -69,6 +69,23 @@ def test_a_figure_has_the_losses_and_keeps_the_style_that_is_set():
     assert [line.get_ydata() for line in axes.lines[:3]] == [[2.0], [2.0], [1.9]]
 
 
+def test_the_legend_covers_nothing_and_no_two_lines_look_alike():
+    drawn = plot.figure(LINE, {"train_nats": 1.4, "heldout_nats": 1.5, "heldout_dynamic_nats": 1.45}, 1_000, "a run")
+    (axes,), (legend,) = drawn.axes, drawn.legends
+    drawn.draw_without_rendering()
+    around = axes.get_tightbbox()
+    assert around is not None
+    assert not legend.get_window_extent().overlaps(around)
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines]
+    assert len(set(looks)) == len(axes.lines) == 6
+    assert len({dashes for _, dashes, _ in looks[3:]}) == 3
+
+
+def test_what_is_not_drawn_does_not_widen_the_axes():
+    numbers = {"train_nats": 1.4, "heldout_counts_nats": 0.1}
+    assert plot.figure(LINE, numbers, 1_000, "a run").axes[0].get_ylim() == pytest.approx((1.15, 2.5))
+
+
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_no_setting_of_matplotlib_reaches_the_picture(tmp_path, monkeypatch, capfd, backend):
     """Not that of a notebook, of a file of settings that cannot even be read, nor a folder that cannot be written."""

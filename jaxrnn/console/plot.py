@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SECONDS = 300.0  # at most; a user's first plot takes long, because matplotlib searches for fonts
+# Colors that color-blind readers tell apart, too (Tol's "vibrant" scheme), on a white ground as on a black one.
+EPOCHS, VALIDATION = "#0077bb", "#ee3377"
 LEVELS = {  # a number -> its label, color and dashes
-    "train_nats": ("training text, frozen", "C2", "--"),
-    "heldout_nats": ("held-out, frozen", "C3", "--"),
-    "heldout_dynamic_nats": ("held-out, dynamic", "C1", ":"),
+    "train_nats": ("training text, frozen", "#ee7733", "--"),
+    "heldout_nats": ("held-out, frozen", "#cc3311", "-."),
+    "heldout_dynamic_nats": ("held-out, dynamic", "#009988", ":"),
 }
 # With the import paths of this process, which may run from a checkout, or a notebook that has added some.
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn.console import plot; plot.main()"
@@ -87,19 +89,21 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
             self.savefig(picture, dpi=100, format="png")
             return picture.getvalue()
 
-    drawn = Picture(figsize=(9, 5), layout="constrained")
+    drawn = Picture(figsize=(9, 5.5), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
     axes.plot(*_split_points(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
-    axes.plot(*_split_points(curves.epochs), "o-", color="C0", label="online, mean of the epoch")
+    axes.plot(*_split_points(curves.epochs), "o-", color=EPOCHS, label="online, mean of the epoch")
     if curves.validation:
-        axes.plot(*_split_points(curves.validation), "s-", color="C4", label="validation")
-    for name in [name for name in LEVELS if name in numbers]:
+        axes.plot(*_split_points(curves.validation), "s-", color=VALIDATION, label="validation")
+    levels = {name: numbers[name] for name in LEVELS if name in numbers}
+    for name, level in levels.items():
         words, color, dashes = LEVELS[name]
-        axes.axhline(numbers[name], color=color, linestyle=dashes, linewidth=1.5, label=f"{words}: {numbers[name]:.3f}")
-    shown = [nats for nats in (*numbers.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
+        axes.axhline(level, color=color, linestyle=dashes, linewidth=2, label=f"{words}: {level:.3f}")
+    shown = [nats for nats in (*levels.values(), *(nats for _, nats in curves.epochs)) if math.isfinite(nats)]
     axes.set(xlim=(0, curves.end or 1), ylim=(min(shown, default=0.0) - 0.25, max(shown, default=1.0) + 0.5))
     _label_axes(axes, title)
+    drawn.legend(loc="outside lower center", ncols=2, frameon=False)  # where it covers nothing
     return drawn
 
 
@@ -166,7 +170,6 @@ def _label_axes(axes: Any, title: str) -> None:
     axes.set(xlabel="epochs", ylabel="nats per character")
     right = axes.secondary_yaxis("right", functions=(lambda nats: nats / np.log(2), lambda bits: bits * np.log(2)))
     right.set_ylabel("bits per character")
-    axes.legend(frameon=False)
     axes.grid(alpha=0.2)
 
 
