@@ -1,6 +1,6 @@
 """Recurrent language models that learn as they read: one character in, one update out, the state carried on.
 
-Axis names in signatures: time, streams, vocab, hidden; `*streams` is no axis for one stream and one axis for B of them.
+Axis names in signatures: time, streams, vocab, hidden. ``*streams`` means no axis for one stream, and one axis for B streams.
 Losses are in nats per character (natural logarithm); bits per character (nats / ln 2) appear only in output.
 """
 
