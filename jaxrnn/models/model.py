@@ -74,7 +74,7 @@ def network(
     initialisation: str = "pytorch",
     tied_readout: bool = False,
 ) -> Model:
-    """Make a network of stacked cells with a linear readout.
+    """Make a network of stacked cells with a linear readout; its logits are ``f32[*streams, vocab_size]``.
 
     Args:
       cell: elman, leaky, indrnn, gru, lstm or lru; or the entry of another cell (`cells.cell_kind`).
@@ -84,8 +84,6 @@ def network(
       leak: fraction of its state that a leaky unit replaces at each character.
       initialisation: pytorch, mikolov or orthogonal (`base.INITIALISATIONS`).
       tied_readout: the readout shares the embedding's weights, which must be as wide as the hidden layer.
-    Returns:
-      A Model whose logits are ``f32[*streams, vocab_size]``.
     Raises:
       InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
     """
@@ -96,9 +94,8 @@ def network(
         0 < leak <= 1,
     )
     if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not all(known):
-        what = f"hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}, leak={leak}"
-        names = f"cell={cell!r}, activation={activation!r}, initialisation={initialisation!r}"
-        raise InputError(f"no network can be made with vocab_size={vocab_size}, {what}, {names}")
+        sizes = f"vocab_size={vocab_size}, hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}"
+        raise InputError(f"no network can be made with {sizes}, leak={leak}, {cell!r}, {activation!r} and {initialisation!r}")
     if tied_readout and embedding_size != hidden_size:
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
     kind = cell if isinstance(cell, CellKind) else CELLS[cell]
