@@ -10,7 +10,7 @@ from jaxrnn.rules.base import Rule, influence_rule
 def rtrl(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Exact gradient by real-time recurrent learning, for any cell and any number of layers.
 
-    J <- dcarry'/dtheta + (dcarry'/dcarry) J; grads = g + J^T delta. At fixed weights the gradients sum to those of full
+    ``J <- dcarry'/dtheta + (dcarry'/dcarry) J``; ``grads = g + J^T delta``. At fixed weights the gradients sum to those of full
     backpropagation through time; while the weights change, J lags slightly behind them.
 
     Args:
