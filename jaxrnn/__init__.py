@@ -8,7 +8,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all else here
+TYPE_CHECKING = False  # like `typing.TYPE_CHECKING`; importing `typing` would take longer than everything else here
 
 if TYPE_CHECKING:
     from typing import Any
