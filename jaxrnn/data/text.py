@@ -54,18 +54,20 @@ TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOU
 
 
 class Parts(NamedTuple):
-    """Parts of a text as ids, each in its order; `validation` may be empty."""
+    """Parts of a text as ids, each in text order."""
 
-    train: Integer[np.ndarray, " train_characters"]
-    validation: Integer[np.ndarray, " validation_characters"]
-    heldout: Integer[np.ndarray, " heldout_characters"]
+    train: Integer[np.ndarray, " train_characters"]  #: to train on
+    validation: Integer[np.ndarray, " validation_characters"]  #: to choose weights and rates on; may be empty
+    heldout: Integer[np.ndarray, " heldout_characters"]  #: for the final test; may be empty
 
 
 def read(name_or_path: str) -> str:
     """Read a known text by name, or any UTF-8 file by path, and normalise it.
 
-    The text of a synthetic source is always the same million characters.
-
+    Args:
+      name_or_path: comedie, moliere, shakespeare, synthetic:NAME (always the same million characters), or the path of a file.
+    Returns:
+      The text without a byte-order mark, with newlines as line ends.
     Raises:
       InputError: no such text; not a regular file; empty; not UTF-8; a download failed or has the wrong SHA-256.
     """
@@ -117,7 +119,13 @@ def has_floor(name: str) -> bool:
 
 
 def normalise(data: bytes, name: str) -> str:
-    """Decode UTF-8, drop a byte-order mark and turn CR LF and CR into newlines."""
+    """Decode UTF-8, drop a byte-order mark and turn CR LF and CR into newlines.
+
+    Args:
+      name: what to call the text in errors.
+    Raises:
+      InputError: the text is empty or not UTF-8.
+    """
     try:
         text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -175,7 +183,11 @@ def split(
 ) -> Parts:
     """Split a text into a training part, a validation part in `num_pieces` and, at the end, a held-out part.
 
-    With one piece the parts are views. With more they are copies, so that the whole text need not stay in memory.
+    Args:
+      validation_fraction, heldout_fraction: fractions of the whole text.
+      num_pieces: number of pieces of the validation part (`place_validation`).
+    Returns:
+      The parts. With one piece they are views; with more they are copies, so that the whole text need not stay in memory.
     """
     lengths = split_lengths(len(ids), validation_fraction, heldout_fraction)
     pieces, end = place_validation(lengths, num_pieces), len(ids) - lengths.heldout

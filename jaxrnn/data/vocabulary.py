@@ -72,6 +72,9 @@ def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], thresh
     """Merge the characters that occur fewer than `threshold` times among these ids into one class.
 
     A single rare character is left alone.
+
+    Returns:
+      The vocabulary with these characters in `rare`.
     """
     counts = np.zeros(len(vocabulary.characters), np.int64)
     for start in range(0, len(ids), COUNTED):
@@ -81,7 +84,7 @@ def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], thresh
 
 
 def class_ids(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
-    """Compute the class of each character, i32: single characters first, in order, then the class of rare ones."""
+    """Compute the class of each character, i32: single characters get the first numbers, in order, rare ones share the last."""
     is_rare = np.array([character in vocabulary.rare for character in vocabulary.characters])
     return np.where(is_rare, np.count_nonzero(~is_rare), np.cumsum(~is_rare) - 1).astype(np.int32)
 

@@ -139,5 +139,5 @@ class Cell(nn.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """Return 0: an id has no feature axis."""
+        """Return 0, because an id has no feature axis."""
         return 0

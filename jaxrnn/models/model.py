@@ -44,7 +44,7 @@ class Model(NamedTuple):
     """
 
     init: Callable[[RandomKey], Params]  #: (key) -> random weights
-    initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  #: (key, streams) -> carry; streams: () for one, (B,) for B
+    initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  #: (key, streams) -> carry; () for one stream, (B,) for B
     step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  #: (params, carry, ids) -> next carry, logits; one character
     embed: Callable[[Params, Ids], Inputs] = _raise_no_layers  #: (params, ids) -> the input of the first cell
     layers: tuple[Layer, ...] = ()  #: the functions of each cell; () for foreign cells
@@ -78,7 +78,8 @@ def network(
 
     Args:
       cell: elman, leaky, indrnn, gru, lstm or lru; or the entry of another cell (`cells.cell_kind`).
-      vocab_size, hidden_size: number of characters, and of hidden units per layer.
+      vocab_size: number of characters.
+      hidden_size: number of hidden units per layer.
       embedding_size: size of the learned character vectors; 0 = one-hot characters.
       activation: sigmoid, tanh or relu, for elman, leaky and indrnn.
       leak: fraction of its state that a leaky unit replaces at each character.
@@ -87,13 +88,8 @@ def network(
     Raises:
       InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
     """
-    known = (
-        isinstance(cell, CellKind) or cell in CELLS,
-        activation in ACTIVATIONS,
-        initialisation in INITIALISATIONS,
-        0 < leak <= 1,
-    )
-    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not all(known):
+    is_cell, known = isinstance(cell, CellKind) or cell in CELLS, (activation in ACTIVATIONS, initialisation in INITIALISATIONS)
+    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not (is_cell and all(known) and 0 < leak <= 1):
         sizes = f"vocab_size={vocab_size}, hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}"
         raise InputError(f"no network can be made with {sizes}, leak={leak}, {cell!r}, {activation!r} and {initialisation!r}")
     if tied_readout and embedding_size != hidden_size:
@@ -142,7 +138,8 @@ def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialis
 
     Args:
       cell: for example `flax.linen.GRUCell(features=128)`.
-      vocab_size, hidden_size: number of characters, and width of the cell's output.
+      vocab_size: number of characters.
+      hidden_size: width of the cell's output.
       initialisation: of the readout, as in `network`.
     """
     return _assemble((cell,), [vocab_size], Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
@@ -153,7 +150,8 @@ def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initiali
 
     Args:
       cell: called as `cell(vocab_size, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
-      vocab_size, hidden_size: number of characters, and of hidden units.
+      vocab_size: number of characters.
+      hidden_size: number of hidden units.
       initialisation: of the readout, as in `network`.
     """
     return with_cell(nnx_cell(cell, vocab_size, hidden_size), vocab_size, hidden_size, initialisation)
@@ -163,7 +161,8 @@ def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
     """Compute the cross entropy of the next characters, in nats per character, averaged over streams.
 
     Args:
-      logits, y: ``f32[*streams, vocab]``, and the ids of the characters, ``i32[*streams]``.
+      logits: ``f32[*streams, vocab]``.
+      y: ids, ``i32[*streams]``.
     """
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 

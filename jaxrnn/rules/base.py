@@ -22,13 +22,13 @@ class Gradient(NamedTuple):
     grads: Params  #: gradient of the mean loss, averaged over streams
     carry: Carry  #: after these characters
     memory: Memory  #: after these characters
-    losses: Losses  #: ``f32[length]``, nats per character: each is scored before the update
+    losses: Losses  #: ``f32[length]``, nats per character, each scored before the update
 
 
 class Rule(NamedTuple):
     """An online gradient rule: how many characters it reads per update, and two pure functions."""
 
-    length: int  #: characters per update: 1 for every rule but bptt
+    length: int  #: characters per update, 1 for every rule but bptt
     init: Callable[[Params, Carry, RandomKey], Memory]  #: (params, carry, key) -> new memory, also whenever the carry is reset
     #: (params, memory, carry, x, y) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``
     gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]

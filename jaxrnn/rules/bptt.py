@@ -38,7 +38,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
       dropout: fraction of the hidden units to drop between layers and before the readout, drawn anew for each character;
         the others are scaled up to keep the mean.
     Returns:
-      A Rule. Memory: () without dropout, else a key and a count.
+      A Rule. Its memory is () without dropout, else a key and a count.
     Raises:
       InputError: `length` is under 1, `dropout` is outside [0, 1), or the model is of foreign cells and has dropout.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h') with h = h' = k; Zaremba et al. (2014; dropout).

@@ -25,8 +25,8 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit and P weights of the layers that reach
-      their carry; time O(S^2 P).
+      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit and P weights of the layers that
+      reach their carry; time O(S^2 P).
     Raises:
       InputError: a foreign cell, whose gates and recurrence cannot be separated; or, from its `init`, if E would take more
         than `max_bytes`.

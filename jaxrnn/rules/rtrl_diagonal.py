@@ -15,8 +15,8 @@ def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) ->
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states per unit (2 for an LRU, else 1) and P weights that
-      reach the carry; time O(S^2 P).
+      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit (2 for an LRU, else 1) and P weights
+      that reach the carry; time O(S^2 P).
     Raises:
       InputError: another cell, several layers or a learned embedding, for which it would not be exact; or, from its `init`, if
         E would take more than `max_bytes`.

@@ -23,8 +23,8 @@ def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states per unit (2 for an LSTM or LRU, else 1), P weights
-      of the layers that reach their carry; time O(S^2 P).
+      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit (2 for an LSTM or LRU, else 1) and P
+      weights of the layers that reach their carry; time O(S^2 P).
     Raises:
       InputError: a foreign cell with a weight that drives several units; or, from its `init`, if E would take more than
         `max_bytes`.

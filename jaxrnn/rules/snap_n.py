@@ -30,7 +30,7 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYT
       length: the number of steps, n.
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: J, 4 B U P bytes as in `rtrl`, and the mask as a constant of the program. Time as in `rtrl`.
+      A Rule of length 1. Its memory is J, 4 B U P bytes, and the mask, a constant of the program. Time as in `rtrl`.
     Raises:
       InputError: `length` is under 1; J would take more than `max_bytes` for one stream or, from its `init`, for all streams.
     Source: the mask is that of Menick et al. (2020), arXiv:2006.07232.

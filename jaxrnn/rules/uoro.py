@@ -43,8 +43,8 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
       signs: (key, num_read, shape) -> +1 and -1; a test enumerates them.
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: 4 B (U + P) bytes, a key and a count, for B streams, U numbers in the carry and P weights that
-      reach it; time a small multiple of that of `one_step`.
+      A Rule of length 1. Its memory is 4 B (U + P) bytes, a key and a count, for B streams, U numbers in the carry and P
+      weights that reach it; time a small multiple of that of `one_step`.
     Raises:
       InputError: from its `init`, if the memory would take more than `max_bytes`.
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.

@@ -23,7 +23,7 @@ class State(NamedTuple):
     step: Int[Array, ""]  #: updates so far, i32; the position in the text follows from it
     params: Params  #: weights
     opt_state: optax.OptState  #: the optimizer's state, with the learning rate
-    carry: Carry  #: recurrent state: arrays of ``[*streams, ...]``
+    carry: Carry  #: recurrent state, in arrays of ``[*streams, ...]``
     memory: Memory  #: what the rule carries between updates; () for none
 
 
@@ -33,8 +33,8 @@ class Learner(NamedTuple):
     length: int  #: characters per update
     init: Callable[[RandomKey], State]  #: (key) -> a state with new weights
     begin: Callable[[Params, RandomKey], State]  #: (params, key) -> a state with these weights and everything else new
-    restart: Callable[[State, RandomKey], State]  #: (state, key) -> a new pass over the text: carry and memory are new
-    update: Update  #: (state, x, y) -> (state, losses); x, y: ``i32[length, *streams]``; jit it, and donate the state
+    restart: Callable[[State, RandomKey], State]  #: (state, key) -> a state with new carry and memory, for a new pass
+    update: Update  #: (state, x, y) -> (state, losses); x, y are ``i32[length, *streams]``; jit it, and donate the state
     test_params: Callable[[State], Params] = operator.attrgetter("params")  #: (state) -> the weights to test with
 
 
@@ -78,7 +78,7 @@ def online(
 
 
 def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
-    """Make a learner with frozen weights: only its carry changes.
+    """Make a learner with frozen weights: its update changes only the carry.
 
     With the same key it starts from the same carry as `online`.
     """
