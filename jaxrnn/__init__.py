@@ -1,6 +1,6 @@
 """Recurrent language models that learn as they read: one character in, one update out, the state carried on.
 
-Axis names in signatures: time, streams, vocab, hidden; `*streams` is no axis for one stream and one axis for B of them.
+Axis names in signatures: time, streams, vocab, hidden. ``*streams`` means no axis for one stream, and one axis for B streams.
 Losses are in nats per character (natural logarithm); bits per character (nats / ln 2) appear only in output.
 """
 
@@ -8,7 +8,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all else here
+TYPE_CHECKING = False  # like `typing.TYPE_CHECKING`; importing `typing` would take longer than everything else here
 
 if TYPE_CHECKING:
     from typing import Any

@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that `--version` is quick and Ctrl-C during a
 
 import sys
 
-# Run as a script (`python jaxrnn/train.py`), a program's folder comes first on the path, and its `inspect.py` before Python's.
+# If a program is run as a script (`python jaxrnn/train.py`), its folder comes first on the path and hides Python's `inspect`.
 sys.path[:] = [entry for entry in sys.path if entry != __file__.rpartition("__main__")[0].rstrip("/\\")]
 
 import importlib
@@ -14,7 +14,7 @@ from jaxrnn import __version__
 from jaxrnn.console import starting
 from jaxrnn.runtime import signals
 
-TYPE_CHECKING = False  # as in `typing`, which takes long to import
+TYPE_CHECKING = False  # like `typing.TYPE_CHECKING`; importing `typing` takes a while
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _load_program(name: str) -> "Any":
-    """Import a program; if memory, threads or a JAX variable do not permit that, say so in one line."""
+    """Import a program; if memory, threads or a JAX variable prevent that, say so in one line."""
     try:
         return importlib.import_module(f"jaxrnn.{name}")
     except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Type aliases in the words of the field, so that signatures read like prose.
 
-Axis names used in every signature: `time`, `streams`, `vocab`, `hidden`. `*streams` stands for no axis at all (ONE stream,
-which is the fast case) or for one axis of parallel streams.
+Axis names used in every signature: `time`, `streams`, `vocab`, `hidden`. ``*streams`` stands for no axis at all (ONE stream,
+the fast case) or for one axis of parallel streams.
 """
 
 from typing import TypeAlias
@@ -14,11 +14,11 @@ Block: TypeAlias = Int[Array, " length *streams"]  # characters of one update
 Stream: TypeAlias = Integer[Array, " time *streams"]  # a whole text, in the smallest type that holds its ids
 Logits: TypeAlias = Float[Array, "*streams vocab"]
 Losses: TypeAlias = Float[Array, " length"]  # nats per character, averaged over streams
-LossColumns: TypeAlias = Float[Array, "length ..."]  # the same, or a column for each of several that read together
+LossColumns: TypeAlias = Float[Array, "length ..."]  # the same, or a column for each model that reads along
 RandomKey: TypeAlias = Key[Array, ""]
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
-# What a model's step takes and carries on: weights and a recurrent state, or also counts and places in them.
+# What the step of a model takes and carries on: weights and a recurrent state, or for a mixture also counts and positions.
 ModelParams: TypeAlias = PyTree[Array]
 ModelCarry: TypeAlias = PyTree[Array]
 Carry: TypeAlias = PyTree[Float[Array, "..."]]  # each array is [*streams, ...]

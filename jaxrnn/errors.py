@@ -14,7 +14,7 @@ class NotSaved(Exception):
 
 
 class OutOfMemory(Exception):
-    """A run that has started does not fit into the memory of its device."""
+    """A run that has started does not fit in the memory of its device."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -35,7 +35,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def describe_kind(thing: object) -> str:
-    """Say what kind of thing something is: `an int`, `a Model`, `nothing`."""
+    """Name the type of an object, with its article: `an int`, `a Model`; `nothing` for None."""
     kind = type(thing).__name__
     return "nothing" if thing is None else f"{'an' if kind[0] in 'aeiouAEIO' else 'a'} {kind}"
 
@@ -47,7 +47,7 @@ def pluralize(number: int, noun: str) -> str:
 
 def check_rate(flag: str, rate: float) -> None:
     """Raise `InputError` unless the rate is a positive finite number."""
-    check_value(flag, rate, 1e-30 < rate < 1e30, "a finite number over 0, within what float32 can hold")
+    check_value(flag, rate, 1e-30 < rate < 1e30, "over 0, and a number that float32 can hold")
 
 
 def check_seed(seed: int) -> None:

@@ -1,6 +1,6 @@
 """Measure how well a model predicts a text: with frozen weights, with dynamic evaluation (learning goes on), and with counts.
 
-By default that is the run's own text, training and held-out part.
+By default that is the run's own text: its training part and its held-out part.
 """
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
@@ -42,10 +42,11 @@ class EvaluateConfig:
     text: Annotated[str, Flag("NAME|FILE|MODULE:NAME", default="the parts of the run's own text")] = ""
     """Another text to evaluate on."""
     dynamic: Annotated[float | Literal["auto"] | None, Flag("FLOAT|auto", default="as in the run")] = None
-    """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that do best on the validation
+    """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that does best on the validation
     part of the run's own text."""
     test_characters: int = 0
-    """Characters to read of the held-out part, or of the other text, from the beginning, and of the training part; 0 = all."""
+    """Number of characters to read of the held-out part (or the other text), from its beginning, and of the training part; 0 =
+    all."""
     weights: WhichWeights = "auto"
     skip_unknown: SkipUnknown = False
     json: AsJson = False
@@ -120,7 +121,7 @@ def _own_text(
     names = ("train_nats", "heldout_nats", "heldout_dynamic_nats", "heldout_counts_nats", "heldout_mixed_nats")
     numbers = dict(zip(names, (found.train_nats, *found.scores[1:]), strict=True))
     floor = source_nats(data, found.scores.num_characters)
-    of_source = f"held-out text, its source itself: none is better on average{of_parts.get('heldout_nats', '')}"
+    of_source = f"held-out text, the source itself: no model is better on average{of_parts.get('heldout_nats', '')}"
     least = {} if floor is None else {"source_nats": (floor, of_source)}
     shown = {name: (value, report.MEANINGS[name] + of_parts.get(name, "")) for name, value in numbers.items()}
     return shown | least, testing.describe_extent(found)

@@ -27,7 +27,7 @@ from jaxrnn.training.optimizers import learning_rate
 
 
 def describe_settings(config: Config) -> dict[str, str]:
-    """The settings that have a value."""
+    """Return the settings that have a value."""
     return {
         name.replace("_", "-"): str(value)
         for part in dataclasses.fields(config)
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _settings_shown(options: InspectConfig) -> Iterator[None]:
-    """Show the settings also of a run that names code which is not trusted: its checkpoints can then not be verified."""
+    """Show the settings even of a run that names untrusted code, whose checkpoints cannot be verified."""
     try:
         yield
     except Untrusted as error:

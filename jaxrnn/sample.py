@@ -54,7 +54,7 @@ class SampleConfig:
     """Sample from the smallest set of characters with at least this total probability; 1 = from all."""
     weights: WhichWeights = "auto"
     mixed: bool = False
-    """Let network and counts write together: the run's text is read and counted first, which takes some seconds."""
+    """Let network and counts write together: the run's text is read and counted first, which takes a few seconds."""
     seed: Seed = 0
     num_samples: int = 1
     """Number of samples, each with its own random numbers."""
@@ -74,12 +74,12 @@ def check_options(config: SampleConfig) -> None:
 
 
 def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, " prompt"]:
-    """Encode a prompt, with newlines normalised; unknown characters are skipped, or an `InputError`."""
+    """Encode a prompt, with newlines normalised; unknown characters are skipped, or raise `InputError`."""
     prompt = texts.normalise_newlines(prompt)
     if skip_unknown:
         prompt = vocabulary.drop_unknown(known, prompt)
         if not prompt:
-            raise InputError("--prompt has no character in the run's vocabulary")
+            raise InputError("--prompt has no character that is in the run's vocabulary")
     try:
         return vocabulary.encode(known, prompt)
     except InputError as error:
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class Saved(NamedTuple):
-    """What was loaded to write with."""
+    """What was loaded for writing."""
 
     vocabulary: Vocabulary
     writer: tuple[Model, ModelParams]
@@ -141,7 +141,7 @@ def _load_run(path: Path, config: SampleConfig) -> Saved:
 
 
 def _load_file(path: Path, config: SampleConfig) -> Saved:
-    """Load a file of weights, which knows no text and no epochs."""
+    """Load a file of weights, which says nothing about a text or epochs."""
     if config.mixed or config.weights != "auto":
         flag = "--mixed" if config.mixed else f"--weights {config.weights}"
         raise InputError(f"{flag} needs the folder of a run; {str(path)!r} is a file of weights: leave {flag} out")

@@ -1,10 +1,10 @@
 """Train a character-level language model online.
 
-A preset is a set of values for the flags below, whose defaults are those of the preset; a flag overrides its value:
+A preset sets the defaults of the flags below; a flag on the command line overrides it:
   notebook     the course's model (the default): 128 Elman units, one update per character
   mikolov2010  the recipe of Mikolov et al. (2010): no biases, rate halved by validation loss
   gru, lstm    for your own text: gated cells, AdamW, 32 streams, blocks of 64 characters
-  reader       reads a text once: an LSTM and a table of counts, mixed, that learn all the while
+  reader       reads a text once: an LSTM mixed with a table of counts, both learning as they read
 
 `--resume RUN` continues a stopped run with its own settings. MODULE:NAME imports a cell, rule, optimizer or text of your own.
 """
@@ -27,12 +27,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the program."""
     with cli.exit_on_error():
         given = parse(sys.argv[1:] if arguments is None else arguments)
-        terminal.tolerate_closed_output()  # what is learned is worth more than what is shown
+        terminal.tolerate_closed_output()  # a closed terminal must not end the training
         train(given, report.make_screen())
 
 
 def parse(arguments: list[str]) -> Given:
-    """Parse the preset, which is the first argument unless that is a flag, and the values of the flags that follow."""
+    """Parse the preset, which is the first argument unless that is a flag, and the flags that follow."""
     named = bool(arguments) and not arguments[0].startswith("-")
     preset, flags = (arguments[0], arguments[1:]) if named else (None, arguments)
     check_preset(preset)

@@ -99,7 +99,7 @@ def test_a_refused_setting_leaves_no_text_behind(folder):
         jaxrnn.fit("a text\nof two lines", epochs=0, run_dir="~/mine")
     with pytest.raises(InputError, match="is too short"):
         jaxrnn.fit("a text\n", max_characters=3_000, hidden_size=8, epochs=1)
-    with pytest.raises(InputError, match="a text itself must hold a line break"):
+    with pytest.raises(InputError, match="a text itself must contain a line break"):
         jaxrnn.fit("a text of one line")
     with pytest.raises(InputError, match="is not UTF-8"):
         jaxrnn.fit("a text\nwith half a character \ud800")

@@ -103,13 +103,13 @@ def test_a_timed_run_is_planned_and_ends_on_time(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--rule-length", "8"], "--rule-length goes with --rule bptt"),
-        (["--dropout", "0.5"], "--dropout goes with --rule bptt"),
+        (["--rule-length", "8"], "--rule-length works only with --rule bptt"),
+        (["--dropout", "0.5"], "--dropout works only with --rule bptt"),
         (["--rule", "bptt", "--dropout", "1"], "--dropout is 1.0; it must be"),
         (["--rule", "bptt", "--dropout", "some"], "dropout"),
         (["--learning-rate", "fast"], "learning-rate"),
-        (["--weight-decay", "0.1"], "--weight-decay goes with --optimizer adamw"),
-        (["--cell", "gru", "--activation", "tanh"], "--activation goes with --cell elman or leaky or indrnn"),
+        (["--weight-decay", "0.1"], "--weight-decay works only with --optimizer adamw"),
+        (["--cell", "gru", "--activation", "tanh"], "--activation works only with --cell elman or leaky or indrnn"),
         (["--tied-readout"], "set --embedding-size to 128"),
         (["--dynamic", "auto"], "--dynamic auto needs a validation part"),
         (["--minutes", "-1"], "--minutes is -1.0"),

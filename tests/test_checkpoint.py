@@ -165,9 +165,9 @@ def test_no_place_for_temporary_files_is_an_error_and_no_damage(tmp_path, saved,
     checkpoint.save_checkpoint(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 0))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     monkeypatch.setattr(store, "OTHER_PLACES", ())
-    with pytest.raises(InputError, match=r"no temporary folder is writable, set TMPDIR .*\[x\]"):
+    with pytest.raises(InputError, match=r"no temporary folder is writable; set TMPDIR .*\[x\]"):
         checkpoint.load_run(tmp_path / "[x]")
-    with pytest.raises(failures.NotWritten, match="no temporary folder is writable, set TMPDIR"):
+    with pytest.raises(failures.NotWritten, match="no temporary folder is writable; set TMPDIR"):
         checkpoint.save_checkpoint(tmp_path / "[x]", task.config, task.data, snapshot_of(saved, 1))
     monkeypatch.undo()
     assert (store.list_numbers(tmp_path / "[x]"), checkpoint.load_run(tmp_path / "[x]").rejected) == ([1], ())

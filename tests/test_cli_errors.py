@@ -52,7 +52,7 @@ def files(folder):
     [
         (["--text", "empty.txt"], "is empty"),
         (["--text", "one.txt"], "two characters or more are needed"),
-        (["--max-characters", "1"], "two characters or more are needed"),
+        (["--max-characters", "1"], "--max-characters is 1; it must be 0 (all), or 2 or more"),
         (["--hiden-size", "3"], "no flag --hiden-size; did you mean --hidden-size?"),
         (["--hidden-size", "abc"], "--hidden-size takes a whole number or auto, not 'abc'"),
         (["--activatio", "tanh"], "no flag --activatio; did you mean --activation?"),
@@ -60,7 +60,7 @@ def files(folder):
         (["--activation", "gelu"], "--activation takes sigmoid, tanh or relu, not 'gelu'"),
         (["--epochs", "1", "notebook"], "a preset comes before the flags"),
         (["--epochs"], "--epochs"),
-        (["--text", "same.txt"], "one distinct character"),
+        (["--text", "same.txt"], "repeats one character"),
         (["--text", "short.txt"], "too short"),
         (["--text", "latin.txt"], "offset 0"),
         (["--text", "none.txt"], "none.txt"),

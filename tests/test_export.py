@@ -63,7 +63,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(file):
 
 
 def test_what_does_not_fit_is_an_error(run, file, tmp_path, capsys):
-    assert "exists already" in error_of(capsys, export.main, [str(run.path), str(file)])
+    assert "already exists" in error_of(capsys, export.main, [str(run.path), str(file)])
     assert "cannot be written" in error_of(capsys, export.main, [str(run.path), str(tmp_path / "none" / "x")])
     assert "no run in" in error_of(capsys, export.main, [str(tmp_path), str(tmp_path / "x")])
     safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "foreign")
@@ -78,13 +78,13 @@ def test_what_does_not_fit_is_an_error(run, file, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("-", "FILE is '-'; weights need a file"),
+        ("-", "FILE is '-', but weights cannot go to the screen"),
         ("weights.npz", "name it 'weights.safetensors'"),
         ("weights.pt", "name it 'weights.safetensors'"),
         ("none/weights", "there is no folder 'none'"),
         ("file/weights", "there is no folder 'file'"),
-        ("folder", "exists already"),
-        ("link", "exists already"),
+        ("folder", "already exists"),
+        ("link", "already exists"),
         ("x" * 300, "File name too long"),
     ],
 )

@@ -120,7 +120,7 @@ class Foreign(nn.RNNCellBase):
 @pytest.mark.parametrize("rule", [snap1, rtrl_diagonal])
 @pytest.mark.parametrize("way", ["mixed", "normalised", "reversed", "of no unit", "a scalar"])
 def test_weights_of_more_than_one_unit_are_refused(rule, way):
-    said = f"{rule.__name__} needs weights that each drive one unit, and those of 'cell/.*' drive several; try rtrl"
+    said = f"{rule.__name__} needs weights that each drive one unit; those of 'cell/.*' drive several; try rtrl"
     with pytest.raises(InputError, match=said):
         rule(with_cell(Foreign(way), VOCAB, HIDDEN))
 
@@ -146,7 +146,7 @@ def test_a_model_made_by_hand_is_followed_by_its_own_names():
 
 
 def test_units_that_cannot_be_told_from_the_carry_are_refused():
-    with pytest.raises(InputError, match=r"snap1 needs carry arrays of equal width, and these are \[7, 8\]"):
+    with pytest.raises(InputError, match=r"snap1 needs carry arrays of equal width; these are \[7, 8\]"):
         snap1(by_hand(VOCAB, 8))
 
 

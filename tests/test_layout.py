@@ -81,7 +81,7 @@ ROW = Epoch(
 )  # fmt: skip
 SAMPLE = "Que pour hout anside à juine lut des marquis, monsieur Colas, venez ici avec Bichon.\n\n" * 3
 FACTS = {"text": "comedie, the first 30,000 of 73,879 characters (--max-characters)", "learning": PROSE, "x" * 19: "0.1"}
-LOSSES = {"held-out text, its source itself: none is better on average": 1.5, "training text, weights frozen": 2.5}
+LOSSES = {"held-out text, the source itself: no model is better on average": 1.5, "training text, weights frozen": 2.5}
 ROWS = [
     {**inspect.checkpoint_row(verify.Verified(1, 23_000, None, "its SHA-256 differs from when it was saved", damaged=True))},
     {

@@ -185,5 +185,5 @@ def test_a_run_resumes_and_is_tested_exactly(run_dir, tmp_path, capsys):
 def test_what_cannot_be_merged_is_an_error(run_dir, folder, capsys):
     assert "--rare-threshold 10000 merges all characters" in error_of(capsys, train.main, [*SMALL, "--rare-threshold", "10000"])
     flags = ["--rare-threshold", "5", "--init-from", str(run_dir)]
-    assert "--rare-threshold does not go with --init-from" in error_of(capsys, train.main, flags)
+    assert "--rare-threshold does not work with --init-from" in error_of(capsys, train.main, flags)
     assert "--rare-threshold is 3" in error_of(capsys, train.main, ["--resume", str(run_dir), "--rare-threshold", "3"])

@@ -86,5 +86,5 @@ def test_the_course_draws_the_carry_anew_for_each_key(model):
 
 @pytest.mark.parametrize("wrong", [{"hidden_size": 0}, {"activation": "gelu"}, {"initialisation": "zeros"}])
 def test_a_network_that_there_is_not_is_an_error(wrong):
-    with pytest.raises(InputError, match="no network of 7 characters"):
+    with pytest.raises(InputError, match="no network can be made with vocab_size=7"):
         elman(VOCAB, **{"hidden_size": HIDDEN, **wrong})

@@ -190,8 +190,8 @@ def test_the_text_is_unchanged():
     [
         ([0, 1], 0, "the order of an n-gram is 0; it must be 1 or more"),
         ([], 2, "this one is empty"),
-        ([0, 3, 1], 2, "id 3 at position 1 is not one of a vocabulary of 3"),
-        ([0, 1, -1], 2, "id -1 at position 2 is not one of a vocabulary of 3"),
+        ([0, 3, 1], 2, "id 3 at position 1 is not in a vocabulary of 3"),
+        ([0, 1, -1], 2, "id -1 at position 2 is not in a vocabulary of 3"),
     ],
 )
 def test_what_cannot_be_counted_is_a_one_line_error(ids, order, said):

@@ -123,7 +123,7 @@ def test_a_preset_with_dropout_takes_a_cell_that_has_none(own, capsys):
     assert checkpoint.load_run(own / "run", trust=TRUSTED).config.learning.dropout == 0
     with pytest.raises(SystemExit):
         train.main([*preset, "--dropout", "0.5"])
-    assert "--dropout goes with the cells of jaxrnn" in capsys.readouterr().err
+    assert "--dropout works only with jaxrnn's own cells" in capsys.readouterr().err
 
 
 def test_what_is_typed_needs_no_trust(own, capsys):

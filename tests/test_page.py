@@ -101,7 +101,7 @@ def test_what_no_page_wrote_is_never_overwritten(run_dir, capsys):
         Path(name).write_text(content, "utf-8")
         assert "so it is not overwritten" in error_of(capsys, page.main, [str(run_dir), "--output", name])
         assert Path(name).read_text("utf-8") == content
-    for name, words in (("-", "not the screen"), (".", "is a folder"), ("none/page.html", "there is no folder")):
+    for name, words in (("-", "cannot go to the screen"), (".", "is a folder"), ("none/page.html", "there is no folder")):
         assert words in error_of(capsys, page.main, [str(run_dir), "--output", name])
     (run_dir / "page.html").write_text("mine", "utf-8")
     assert "so it is not overwritten" in error_of(capsys, page.main, [str(run_dir)])

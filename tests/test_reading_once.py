@@ -126,8 +126,8 @@ def test_it_writes_with_what_it_has_counted(read, capsys):
         (["--minutes", "1"], "set --minutes to 0"),
         (["--num-streams", "2"], "set --num-streams to 1"),
         (["--dropout", "0.1"], "set --dropout to 0"),
-        (["--rule", "rtrl", "--rule-length", "1"], "--counts goes with --rule one_step or bptt; --rule is rtrl"),
-        (["--no-counts", "--replay", "2"], "--replay goes with --counts"),
+        (["--rule", "rtrl", "--rule-length", "1"], "--counts works only with --rule one_step or bptt; --rule is rtrl"),
+        (["--no-counts", "--replay", "2"], "--replay works only with --counts"),
         (["--replay", "-1"], "--replay is -1; it must be 0 (none) to 10000"),
     ],
 )

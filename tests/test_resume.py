@@ -151,7 +151,7 @@ def test_a_run_whose_schedule_has_ended_says_so_and_takes_no_more_epochs(trained
 def test_a_run_stopped_before_it_saved_anything_is_begun_again(run_dir, capsys):
     before = metrics(run_dir)
     shutil.rmtree(run_dir / "checkpoints")
-    assert "are missing, though it has learned" in error_of(capsys, train.main, ["--resume", str(run_dir)])
+    assert "has trained, but its checkpoints are missing" in error_of(capsys, train.main, ["--resume", str(run_dir)])
     assert metrics(run_dir) == before
     (run_dir / "metrics.jsonl").unlink()
     train.main(["--resume", str(run_dir)])

@@ -165,7 +165,7 @@ def test_a_loss_that_goes_on_exploding_ends_the_run(tmp_path, capsys):
     assert exit_code(arguments) == 3
     out, err = capsys.readouterr()
     assert out.count("of at most 5 times)") == 5
-    assert " in epoch 1, after 5 returns to a checkpoint at half the rate each: rate 31250 is too high" in err
+    assert " in epoch 1, after 5 rollbacks, each at half the rate: rate 31250 is too high" in err
     assert err.count("\n") == 1
     run = checkpoint.load_run(tmp_path / "run")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.snapshot.state.params, run.snapshot.best_params)))
@@ -188,7 +188,7 @@ def test_without_a_checkpoint_to_go_back_to_the_run_ends(tmp_path, capsys, monke
     monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
     arguments = [*SMALL, "--activation", "relu", "--learning-rate", "1e6", "--run-dir", str(tmp_path / "run")]
     assert exit_code(arguments) == 3
-    assert "there is no way back: no run in" in capsys.readouterr().err
+    assert "no rollback is possible: no run in" in capsys.readouterr().err
 
 
 def test_a_signal_while_testing_tells_how_to_see_the_numbers(tmp_path, monkeypatch, capsys):

@@ -78,7 +78,7 @@ def test_a_run_starts_from_a_run_and_its_vocabulary_grows(trained, folder, capsy
     )
     assert int(first.snapshot.state.step) == 0
     assert (run.config.model, run.config.learning.schedule) == (old.config.model, "halving")
-    assert "settings    learning and evaluation as there, since no preset is named" in out
+    assert "settings    those of learning and evaluation are inherited, since no preset is named" in out
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_the_axis_of_streams_is_that_of_the_model():
 
 def test_a_rule_that_follows_units_refuses_a_matrix_in_one_line():
     for rule in (rules.snap1, rules.rtrl_diagonal):
-        with pytest.raises(InputError, match=r"needs a carry of vectors, .* and there are \(3, 3\), \(3,\); try rtrl"):
+        with pytest.raises(InputError, match=r"needs a carry of vectors, .*; its arrays are \(3, 3\), \(3,\); try rtrl"):
             rule(MODEL)
 
 

@@ -16,7 +16,7 @@ from jaxrnn.storage import checkpoint, failures, seal, store
 from jaxrnn.storage.failures import Damaged
 
 CAUSES = [
-    (OSError(errno.EMFILE, "Too many open files"), "too many open files; raise their number with ulimit -n"),
+    (OSError(errno.EMFILE, "Too many open files"), "too many open files; raise the limit with ulimit -n"),
     (OSError(errno.EIO, "Input/output error"), "input/output error"),
     (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
     (MemoryError(), "not enough memory"),
@@ -104,7 +104,7 @@ def test_without_a_list_of_files_only_proofs_count(run_dir, monkeypatch):
     (store.checkpoint_path(run_dir, number) / seal.NAME).unlink()
     for error, proved in [
         (ValueError("DATA_LOSS: checksum"), "the checksum of its arrays differs from when it was saved"),
-        (FileNotFoundError(errno.ENOENT, "No such file"), "a file of it is missing"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "one of its files is missing"),
         (json.JSONDecodeError("no value", "", 0), "its metadata is not JSON"),
     ]:
         monkeypatch.setattr(store, "_manager", failing_with(error))

@@ -1,1 +1,1 @@
-"""From flags to objects."""
+"""From flags to objects: settings, their checks, and what is built from them."""

@@ -8,20 +8,20 @@ from jaxrnn.models.cells import TANH_RELU_RATES, takes_dropout
 from jaxrnn.rules import takes_parameter
 
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
-# Of an adaptive optimizer with an update per block, for a text that is read once, in one stream: LSTM and GRU of 256 units on
-# the first 300,000 characters of Molière; 0.004 is 0.01 nats worse.
+# For an adaptive optimizer with an update per block, where a text is read once, in one stream. Measured with an LSTM and a GRU
+# of 256 units on the first 300,000 characters of Molière; 0.004 is 0.01 nats worse.
 READING_RATE = 2e-3
 HIDDEN_SIZES = (256, 384)
 MUCH_TEXT = 500_000  # characters
 MUCH_TIME = 5.0  # minutes
 SHORT_TEXT_DROPOUT = 0.4
-CHARACTERS_PER_DECAY = 2_048  # of an update: for so many the weight decay of an optimizer is meant
+CHARACTERS_PER_DECAY = 2_048  # the size of the updates for which an optimizer's weight decay is meant
 MAX_VALIDATION = 30_000  # characters, if chosen automatically
-MOST_PIECES, LEAST_IN_PIECE = 6, 500  # of the validation part, and characters, if chosen automatically
+MOST_PIECES, LEAST_IN_PIECE = 6, 500  # pieces of the validation part, and characters in each, if chosen automatically
 
 
 def resolve_auto(config: Config, num_characters: int) -> Config:
-    """Replace every `auto` by a value.
+    """Replace every `auto` with a value.
 
     Args:
       num_characters: length of the text in use.
@@ -42,7 +42,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
 
 
 def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
-    """Replace `auto` in a resumed run: keep saved values that `auto` may have given; choose the rate if it is another."""
+    """Replace `auto` in a resumed run: keep each saved value that `auto` may have given, and choose anew otherwise."""
     text, model, learning = settings.text, settings.model, settings.learning
     validation, hidden_size = text.validation_fraction, model.hidden_size
     if hidden_size == AUTO and begun.model.hidden_size in HIDDEN_SIZES:
@@ -65,7 +65,8 @@ def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
 
 
 def resolve_validation_fraction(config: Config, num_characters: int) -> float:
-    """Resolve the validation fraction: as set, or enough text to tell hundredths of a nat apart and no more.
+    """Resolve the validation fraction: as set, or just enough text to distinguish hundredths of a nat.
+
     With 84,000 instead of 34,000 of Molière's characters, the held-out loss was 0.03 nats higher.
     """
     wanted = config.text.validation_fraction
@@ -75,8 +76,8 @@ def resolve_validation_fraction(config: Config, num_characters: int) -> float:
 def resolve_validation_pieces(config: Config, num_characters: int) -> int:
     """Resolve the number of validation pieces: as set, or several that are long enough to read.
 
-    One piece just before the held-out part, which was never learned from, cost 0.07 nats on novels, where the held-out part
-    begins inside one; six pieces among the training part cost nothing there (`experiments/validation.py`).
+    On novels, a single piece just before the held-out part, which begins inside a novel, cost 0.07 nats, because the network
+    never learned from it; six pieces spread over the training part cost nothing (`experiments/validation.py`).
     """
     wanted = config.text.validation_pieces
     if not isinstance(wanted, str):
@@ -86,12 +87,12 @@ def resolve_validation_pieces(config: Config, num_characters: int) -> int:
 
 
 def choose_rate(config: Config) -> float:
-    """Choose a learning rate; for the course's network, the course's.
+    """Choose a learning rate; for the course's network, that of the course.
 
     Tested for every cell and optimizer, with updates of one character and of 16 in four streams (`tests/test_suitable.py`).
-    Those of AdamW in blocks are of a GRU on Molière, Austen's novels and the comedy (`experiments/defaults.py`). With weight
-    decay, 0.01 is as good as 0.02 in 2,600 updates and better than 0.005 in 6,000. Without, 0.02 diverges in 2,100, and 0.005
-    is better in 6,000.
+    The rate of AdamW in blocks was measured with a GRU on Molière, Austen's novels and the comedy (`experiments/defaults.py`).
+    With weight decay, 0.01 is as good as 0.02 in 2,600 updates and better than 0.005 in 6,000. Without it, 0.02 diverges in
+    2,100, and 0.005 is better in 6,000.
     """
     model, learning = config.model, config.learning
     optimizer, rule = parts.find_optimizer(learning.optimizer), parts.find_rule(learning.rule)
@@ -105,7 +106,7 @@ def choose_rate(config: Config) -> float:
 
 
 def choose_weight_decay(config: Config) -> float:
-    """Choose a weight decay: that of the optimizer, less for updates of fewer characters, which are as many more."""
+    """Choose a weight decay: that of the optimizer, less for updates of fewer characters, because there are more of them."""
     learning = config.learning
     characters = parts.block_length(config) * learning.num_streams
     return parts.find_optimizer(learning.optimizer).weight_decay * min(1.0, characters / CHARACTERS_PER_DECAY)
@@ -114,8 +115,8 @@ def choose_weight_decay(config: Config) -> float:
 def choose_hidden_size(minutes: float, num_characters: int) -> int:
     """Choose a hidden size: wider with more time and text.
 
-    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose in 1.5.
-    No other text was tried.
+    On Molière's 1.7 million characters and two cores, 384 units beat 256 in 10 minutes and lose to them in 1.5. No other text
+    was tried.
     """
     narrow, wide = HIDDEN_SIZES
     return wide if minutes >= MUCH_TIME and num_characters >= MUCH_TEXT else narrow
@@ -124,7 +125,7 @@ def choose_hidden_size(minutes: float, num_characters: int) -> int:
 def choose_dropout(num_characters: int) -> float:
     """Choose a dropout: none with much text, where weight decay is enough.
 
-    The best on the comedy's 74,000 characters: 0.4 of 0.2, 0.4 and 0.5. On Molière and Austen's novels none is 0.02 nats better
-    than 0.1, once weights decay (`experiments/defaults.py`).
+    On the comedy's 74,000 characters 0.4 is the best of 0.2, 0.4 and 0.5. On Molière and Austen's novels, with weight decay, no
+    dropout is 0.02 nats better than 0.1 (`experiments/defaults.py`).
     """
     return SHORT_TEXT_DROPOUT if num_characters < MUCH_TEXT else 0.0

@@ -33,7 +33,7 @@ MAX_UPDATES = 2**31 - 1  # the step number is an i32
 
 
 class Keys(NamedTuple):
-    """One root key for each use of random numbers; draws follow from it and a number, such as the epoch."""
+    """One root key for each use of random numbers; each draw folds in a number, such as the epoch."""
 
     init: RandomKey
     epochs: RandomKey
@@ -45,13 +45,13 @@ class UsedText(NamedTuple):
     """The characters of a text that are in use."""
 
     coded: CodedText
-    count_all: Callable[[], int]  # the characters of the whole text, which may have to be read for it
-    characters: str | None = None  # kept if their source is known
+    count_all: Callable[[], int]  # counts the characters of the whole text, which may mean reading it
+    characters: str | None = None  # the text itself, kept if its source is known
     source: Source | None = None
 
 
 class Data(NamedTuple):
-    """The parts of a text as ids of the smallest type of `reading.smallest_type`: widen them before arithmetic."""
+    """The parts of a text as ids in the type that `reading.smallest_type` chooses: widen them before arithmetic."""
 
     vocabulary: Vocabulary
     train: Integer[np.ndarray, " train_characters"]
@@ -78,7 +78,7 @@ def read_used_text(config: Config, known: Vocabulary | None = None) -> UsedText:
     """Read as much of the text as is in use; raise `InputError` as `data.text.read` does.
 
     Args:
-      known: its characters get ids, too.
+      known: a vocabulary whose characters get ids even if the text does not contain them.
     """
     name = config.text.text
     if parts.is_own_text(name) or texts.has_floor(name):
@@ -89,7 +89,7 @@ def read_used_text(config: Config, known: Vocabulary | None = None) -> UsedText:
 
 
 def use_text(config: Config, text: parts.Text, known: Vocabulary | None = None) -> UsedText:
-    """Turn what is in use of a text into ids, as `read_used_text` does."""
+    """Turn the part of a text that is in use into ids, as `read_used_text` does."""
     whole, most = text.characters, config.text.max_characters
     coded = reading.code_parts(reading.cut_parts(whole), len(whole), most, known.characters if known else "")
     kept = whole[: len(coded.ids)] if text.source else None
@@ -97,22 +97,22 @@ def use_text(config: Config, text: parts.Text, known: Vocabulary | None = None) 
 
 
 def split_data(config: Config, used: UsedText, known: Vocabulary | None = None) -> Data:
-    """Split a text that was read.
+    """Split a text that was read into its parts.
 
     Args:
-      known: the vocabulary that `used` was read with, whose rare characters stay merged; None = merge the characters that are
-        rare in the training part if the settings say so.
+      known: the vocabulary with which `used` was read, whose rare characters stay merged; None = merge characters that are rare
+        in the training part, if the settings say so.
     Raises:
-      InputError: a text that is too short for its parts and streams, has one distinct character, or would have all characters
+      InputError: the text is too short for its parts and streams, has one distinct character, or would have all characters
         merged.
     """
     settings, (ids, characters, sha256, num_characters) = config.text, used.coded
     if num_characters is None or len(ids) < num_characters:
-        check_value("max-characters", len(ids), len(ids) >= 2, "0 (all) or more than 1: two characters or more are needed")
+        check_value("max-characters", len(ids), len(ids) >= 2, "0 (all), or 2 or more")
     texts.check_length(settings.text, len(ids))
     if len(characters) < 2:
         raise InputError(
-            f"text {settings.text!r} is one distinct character, {characters!r}, {len(ids)} times: nothing to learn"
+            f"text {settings.text!r} repeats one character, {characters!r}, {len(ids)} times: there is nothing to learn"
         )
     validation, pieces = auto.resolve_validation_fraction(config, len(ids)), auto.resolve_validation_pieces(config, len(ids))
     split = texts.split(ids, validation, settings.heldout_fraction, pieces)
@@ -136,15 +136,15 @@ def build_model(config: Config, vocabulary: Vocabulary) -> Model:
 
 
 def build_counts(config: Config, characters: str, num_characters: int) -> tuple[CountModel, ...]:
-    """Build the models that count beside the network, for a vocabulary and a number of characters to read; () for none."""
+    """Build the models that count alongside the network, for a vocabulary and a number of characters to read; () for none."""
     return make_counts(characters, num_characters) if config.learning.counts else ()
 
 
 def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] = (), num_characters: int = 0) -> Learner:
-    """Build the learner: model, rule and optimizer, and what counts beside.
+    """Build the learner from the model, the rule and optimizer of the settings, and the models that count alongside.
 
     Args:
-      num_characters: of the text, which are kept if they are replayed.
+      num_characters: length of the text, which is kept if passages of it are replayed.
     """
     settings = config.learning
     kind = parts.find_optimizer(settings.optimizer)
@@ -162,12 +162,14 @@ def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] =
         rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
-        raise InputError(f"--schedule halving restores weights, which {settings.optimizer} cannot: it tests with their average")
+        raise InputError(
+            f"--schedule halving restores earlier weights, but --optimizer {settings.optimizer} tests with an average of them"
+        )
     return learner
 
 
 def try_update(config: Config, learner: Learner) -> None:
-    """Trace an update if parts of your own take part in it; raise `InputError` if that fails. Nothing is computed."""
+    """Trace an update if it uses your own parts; raise `InputError` if that fails. Nothing is computed."""
     named = imports_of(config)
     if not named:
         return

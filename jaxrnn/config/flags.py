@@ -18,11 +18,11 @@ Trust: TypeAlias = Annotated[
     Flag(
         "PACKAGE[,PACKAGE]",
         default="none",
-        text="Packages whose code a saved run may import, where it was made with your own cell, rule, optimizer or text "
-        "(MODULE:NAME). Code that you do not trust can do anything.",
+        text="Packages whose code a saved run may import, if it uses your own cell, rule, optimizer or text (MODULE:NAME). "
+        "Imported code can do anything: name only packages that you trust.",
     ),
 ]
-# On by default, so that its text is that of `--no-compilation-cache`.
+# On by default, so the help shows this text under `--no-compilation-cache`.
 CompilationCache: TypeAlias = Annotated[
     bool, Flag(text="Disable the on-disk cache of compiled programs, which makes the next start quick.")
 ]

@@ -11,16 +11,16 @@ from jaxrnn.data.text import split_lengths
 from jaxrnn.errors import InputError
 
 PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
-FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # to suggest
-MAX_CHARACTERS = 10**12  # at most, to ask of a text
+FRACTIONS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # those to suggest
+MAX_CHARACTERS = 10**12  # the longest text to suggest
 
 
 def check_lengths(config: Config, num_used: int, count_all: Callable[[], int]) -> None:
-    """Raise `InputError` for a text that is too short, with flags each of which would make it fit.
+    """Raise `InputError` for a text that is too short, and suggest flags, each of which would make it fit.
 
     Args:
-      num_used: characters in use.
-      count_all: gives the length of the whole text, before --max-characters; called only if there is something to explain.
+      num_used: number of characters in use.
+      count_all: returns the length of the whole text, before --max-characters; called only if the text is too short.
     """
     part = find_too_short(config, num_used)
     if part:
@@ -44,7 +44,7 @@ def find_too_short(config: Config, num_characters: int) -> str:
 
 
 def count_used(config: Config, num_characters: int) -> int:
-    """Count the characters in use of a text of that length."""
+    """Compute how many characters of a text of this length are in use."""
     return min(num_characters, config.text.max_characters or num_characters)
 
 
@@ -86,7 +86,7 @@ def _two_flags(config: Config, num_characters: int) -> Iterator[str]:
 
 
 def _blocks(config: Config) -> tuple[str, ...]:
-    """Return the settings that multiply the characters of an update."""
+    """Return the settings whose product is the number of characters of an update."""
     return ("num_streams", "rule_length") if parts.reads_blocks(config) else ("num_streams",)
 
 
@@ -134,7 +134,7 @@ def _with(config: Config, part: str, **values: Any) -> Config:
 
 
 def _lowest(fits: Callable[[int], bool], highest: int) -> int | None:
-    """Find a number from 1 that fits while the one before does not; None if `highest` does not fit."""
+    """Find by bisection a number from 1 that fits while the one before does not; None if `highest` does not fit."""
     if highest < 1 or not fits(highest):
         return None
     low, high = 0, highest

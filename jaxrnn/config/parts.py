@@ -14,7 +14,7 @@ from jaxrnn.training.optimizers import OPTIMIZERS, OptimizerKind, optimizer_kind
 
 RULE_FORMS = "a function (model) -> Rule, which may take `length` and `dropout`, or a RuleKind"
 OPTIMIZER_FORMS = "a function (learning_rate) -> optax.GradientTransformation, or an OptimizerKind"
-TEXT_FORMS = "a string, a function without arguments that gives one, or an automaton.Source"
+TEXT_FORMS = "a string, a function without arguments that returns one, or an automaton.Source"
 
 
 class Text(NamedTuple):
@@ -52,7 +52,7 @@ def is_own_text(name_or_path: str) -> bool:
 
 
 def block_length(config: Config) -> int:
-    """Return the characters per stream and update: the rule's `Rule.length`, before there is a model."""
+    """Return the number of characters per stream and update, which is `Rule.length`, before there is a model."""
     return rule_length(find_rule(config.learning.rule), config.learning.rule_length)
 
 
@@ -63,7 +63,7 @@ def reads_blocks(config: Config) -> bool:
 
 
 def may_read_blocks(rule_name: str) -> bool:
-    """Return whether a rule may read blocks, as far as this is known before JAX starts, without making the rule."""
+    """Return whether a rule may read blocks, as far as is known without making it, before JAX starts."""
     kind = find_rule(rule_name)
     return takes_parameter(kind.make, "length") if kind.in_blocks is None else kind.in_blocks
 

@@ -1,4 +1,4 @@
-"""Import your own parts, which settings name as `package.module:name`."""
+"""Import your own parts, named in settings as `package.module:name`."""
 
 import contextlib
 import difflib
@@ -14,7 +14,7 @@ from jaxrnn.errors import InputError, describe_kind
 
 Entry = TypeVar("Entry")
 FORM = "package.module:name"
-PREFIXES = ("synthetic",)  # before the colon in our own names
+PREFIXES = ("synthetic",)  # what comes before the colon in our own names
 
 
 def is_import_string(value: str) -> bool:
@@ -23,7 +23,7 @@ def is_import_string(value: str) -> bool:
 
 
 def has_import_form(value: str) -> bool:
-    """Return whether a value has that form; a file may have this name, too."""
+    """Return whether a value has the form of an import string; a file may have such a name, too."""
     module, colon, name = value.partition(":")
     parts = (name, *module.split("."))
     return bool(colon) and all(part.isidentifier() for part in parts) and len(module) > 1 and module not in PREFIXES
@@ -38,9 +38,9 @@ def load_part(flag: str, value: str, known: Mapping[str, Entry], entry_of: Calla
     """Find the part that a setting names: a known one, or an imported one.
 
     Args:
-      flag: of the setting, for messages.
+      flag: the setting's flag, for messages.
       entry_of: makes a registry entry of an imported object; None if it is of the wrong kind.
-      wanted: the right kind, in words.
+      wanted: describes the right kind.
     Raises:
       InputError: unknown name; missing module or name; failed import; wrong kind of object.
     """
@@ -87,14 +87,14 @@ def describe_object(thing: Any) -> str:
 
 @contextlib.contextmanager
 def explain_failures(named: Mapping[str, str]) -> Iterator[None]:
-    """Turn what parts of your own raise into an `InputError` of one line that names them.
+    """Turn whatever your own parts raise into a one-line `InputError` that names them.
 
     Args:
-      named: import strings, by their setting; without any, nothing is caught.
+      named: import strings, by their setting; if there are none, nothing is caught.
     """
     try:
         yield
-    except (Exception, SystemExit) as error:  # whatever the code of somebody else raises
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         flags = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items())
         if not named or (isinstance(error, InputError) and str(error).startswith("--")):
             raise
@@ -112,7 +112,7 @@ def _import_module(flag: str, value: str, name: str) -> ModuleType:
         raise InputError(
             f"--{flag} {value}: there is no module {error.name}{_suggest(error.name, _modules_beside(name))}"
         ) from None
-    except (Exception, SystemExit) as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise _import_error(flag, value, name, error) from None
 
 
@@ -127,7 +127,7 @@ def _describe_error(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _current_folder_importable() -> Iterator[None]:
-    """Search the current folder last, so that it hides nothing; `python -m` does, the command `jaxrnn` does not."""
+    """Also search the current folder, last, so that it hides nothing: unlike `python -m`, the command `jaxrnn` does not."""
     importlib.invalidate_caches()  # a file may just have been written
     here = str(Path.cwd())
     added = "" not in sys.path and here not in sys.path
@@ -141,7 +141,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 def _modules_beside(name: str) -> list[str]:
-    """List modules for a suggestion: in the named package, or in the current folder."""
+    """List modules to suggest: those in the named package, or in the current folder."""
     package = name.rpartition(".")[0]
     if not package:
         return [found.name for found in pkgutil.iter_modules([str(Path.cwd())])]

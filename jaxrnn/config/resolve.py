@@ -1,4 +1,4 @@
-"""Resolve the settings of a run from flags, a preset, and the run resumed or its origin; no disk access."""
+"""Resolve the settings of a run from flags, a preset, and the run that it resumes or starts from; no disk access."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ Settings = TypeVar("Settings")
 class Given(NamedTuple):
     """The preset and flags that a user gave."""
 
-    preset: str | None = None  # None: none was named
+    preset: str | None = None  # None if none was named
     values: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -24,7 +24,7 @@ class Given(NamedTuple):
 
 
 def check_preset(preset: str | None) -> None:
-    """Raise `InputError` unless there is such a preset; None is the default one."""
+    """Raise `InputError` unless there is a preset of this name; None means the default."""
     if preset is not None and preset not in PRESETS:
         similar = difflib.get_close_matches(preset, PRESETS, 1)
         meant = f"; did you mean {similar[0]}?" if similar else ""
@@ -35,9 +35,9 @@ def resolve(given: Given, saved: Config | None = None, origin: Config | None = N
     """Combine the settings of a run: given values override those of the saved run, or of its origin and the preset.
 
     Args:
-      saved: settings of the run that is resumed. Without a preset, and unless `--resume auto` looks for the run, they are the
-        defaults; `auto` becomes the saved value if `auto` may have given it.
-      origin: settings of the run or file whose weights a new run starts from; if it is gone, `saved` replaces it.
+      saved: settings of the run that is resumed. They are the defaults, unless a preset is named or `--resume auto` found the
+        run; `auto` becomes the saved value if `auto` may have given it.
+      origin: settings of the run or file whose weights a new run starts from; if it no longer exists, `saved` replaces it.
     Returns:
       The settings. In a new run some may be `auto`, until `auto.resolve_auto` knows the size of the text.
     """
@@ -57,15 +57,15 @@ def resolve(given: Given, saved: Config | None = None, origin: Config | None = N
 def inherited_settings(origin: Config, preset: str | None) -> Config:
     """Return the default settings of a run that starts from the weights of `origin`.
 
-    With a preset, they are the preset's with the origin's network. Without one, the run learns and is tested like the origin,
-    with `auto` for rate, dropout and validation; text, --minutes, devices and folders are not inherited.
+    With a preset, they are those of the preset with the origin's network. Without one, the run learns and is tested like the
+    origin, with `auto` for rate, dropout and validation; text, --minutes, devices and folders are not inherited.
     """
     if preset is not None:
         return dataclasses.replace(PRESETS[preset], model=origin.model)
     text, learning, default = origin.text, origin.learning, Config()
     validation = AUTO if text.validation_fraction else 0.0
     pieces = AUTO if text.validation_pieces != 1 else 1
-    dropout = AUTO if learning.dropout or learning.weight_decay else 0.0  # none in a run on a long text, whose weights decay
+    dropout = AUTO if learning.dropout or learning.weight_decay else 0.0  # 0: on a long text, where the weights decay instead
     return dataclasses.replace(
         default,
         text=dataclasses.replace(
@@ -78,7 +78,7 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Replace values by name, also in nested groups; no two groups share a name."""
+    """Replace values by name, even in nested groups; no two groups share a name."""
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(typing.cast(Any, settings)):
         value = getattr(settings, field.name)

@@ -17,7 +17,7 @@ from jaxrnn.errors import InputError
 
 AUTO = "auto"  # a value that is chosen when the run begins
 AUTO_VALIDATION = 0.05  # of the text, at most
-NAMED = "NAME|MODULE:NAME"  # a known part, or one of one's own, which is imported
+NAMED = "NAME|MODULE:NAME"  # a known part, or your own, which is imported
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class TextConfig:
     validation_fraction: float | Literal["auto"] = 0.0
     """Fraction of the text for validation, which is never trained on; auto = 0.05, at most 30,000 characters."""
     validation_pieces: int | Literal["auto"] = 1
-    """Number of pieces of the validation part, spread evenly over the text before the held-out part; 1 = one piece, just before
-    the held-out part; auto = 6, fewer in a short text, so that the network is trained on what stands just before the test."""
+    """Number of pieces of the validation part, spread evenly over the text before the held-out part, so that the network also
+    trains on what comes just before the test; 1 = one piece, just before the held-out part; auto = 6, fewer in a short text."""
     heldout_fraction: float = 0.1
     """Fraction at the end of the text for the final test; never used for training or model selection. 0 = no test."""
     rare_threshold: int = 0
@@ -88,21 +88,21 @@ class LearningConfig:
     """Learning rate; auto = one that suits the optimizer, the cell and the rule (0.1 for notebook)."""
     weight_decay: float | Literal["auto"] = 0.0
     """Weight decay of adamw: each update shrinks the weights by this times the learning rate; auto = 0.1 for updates of 2,048
-    characters or more, in proportion less for smaller ones."""
+    characters or more, proportionally less for smaller ones."""
     dropout: float | Literal["auto"] = 0.0
     """Fraction of hidden units to drop, drawn anew for each character; auto = 0.4 for a text of under 500,000 characters, 0 for
     a longer one."""
     schedule: Literal["constant", "halving", "cosine"] = "constant"
     """Learning-rate schedule. halving: from the first epoch that improves the validation loss by less than 0.3 %, halve the
-    rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end, which
-    comes early after three epochs without a lower validation loss."""
+    rate after each epoch; stop at the second such epoch. cosine: warm up for 100 updates, then decay to zero at the end of the
+    run, which comes early after three epochs without a lower validation loss."""
     num_streams: int = 1
     """Parallel text streams (batch size). Gradients are averaged, so there are N times fewer updates."""
     counts: bool = False
-    """Count beside the network which characters follow each context, and mix both as they read: the online loss is that of the
-    mixture. For one reading of the text (--epochs 1) by one stream."""
+    """Also count which characters follow each context, and mix counts and network as they read; the online loss is that of the
+    mixture. Only for a text that is read once (--epochs 1), in one stream (--num-streams 1)."""
     replay: int = 0
-    """With --counts: passages of 64 characters, drawn from what was read so far, from which each update learns, too."""
+    """With --counts: number of earlier passages, of 64 characters each, from which each update also learns; 0 = none."""
     clip_norm: float = 0.0
     """Clip gradients to this norm; 0 = no clipping. At one character per update, a norm of 1 is too low and raises the loss."""
 
@@ -112,18 +112,18 @@ class EvaluationConfig:
     """Evaluation: learning during the final test."""
 
     dynamic: Literal["fixed", "auto"] = "fixed"
-    """Dynamic evaluation: learning goes on during the test. fixed: with the next three settings. auto: with the optimizer and
-    rate, or mixture of rates, that do best on the validation part: SGD at four rates, Adam at three."""
+    """Dynamic evaluation: learning goes on during the test. fixed: with the next three settings. auto: with what does best on
+    the validation part: SGD at one of four rates, Adam at one of three, or a mixture of all rates of either."""
     dynamic_optimizer: Annotated[str, Flag(NAMED)] = "sgd"
-    """Optimizer of dynamic evaluation, one of those of --optimizer."""
+    """Optimizer of dynamic evaluation; the choices are those of --optimizer."""
     dynamic_rate: float = 0.1
     """Learning rate of dynamic evaluation."""
     dynamic_length: int = 1
     """Characters per block of dynamic evaluation; each block is scored, then learned from."""
     test_characters: int | Literal["auto"] = AUTO
-    """Characters that the final test reads of the held-out part, from its beginning, and of the training part; 0 = all. auto =
-    as many as fit into a quarter of --minutes, or into a tenth of the time of training, at least 10 seconds. The rows of the
-    table say how many if not all."""
+    """Number of characters that the final test reads of the held-out part, from its beginning, and of the training part; 0 =
+    all. auto = as many as fit into a quarter of --minutes or, without --minutes, into a tenth of the training time (at least
+    10 seconds). The table of results says how many were read, if not all."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ class DeviceConfig:
     """Devices: where the run is computed."""
 
     num_devices: int = 0
-    """Total devices (GPUs, TPU cores, CPU cores) across processes, among which the streams are shared; 0 = as many as speed up
-    training."""
+    """Total number of devices (GPUs, TPU cores, CPU cores) of all processes, over which the streams are split evenly; 0 = as
+    many as speed up training."""
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """Precision of matrix products on a GPU or TPU; fewer bits are faster. A CPU always uses float32."""
     coordinator: Annotated[str, Flag("HOST:PORT|auto", default="a single process")] = ""
-    """Address of the first of several processes; auto = as the cluster's environment says."""
-    num_processes: Annotated[int, Flag(default="as the cluster's environment says")] = 0
+    """Address of the first of several processes; auto = found in the cluster's environment."""
+    num_processes: Annotated[int, Flag(default="found in the cluster's environment")] = 0
     """Number of processes; needed with --coordinator HOST:PORT."""
-    process_id: Annotated[int, Flag(default="as the cluster's environment says")] = -1
+    process_id: Annotated[int, Flag(default="found in the cluster's environment")] = -1
     """Index of this process, from 0; needed with --coordinator HOST:PORT."""
 
 
@@ -148,12 +148,12 @@ class RunConfig:
     """Run: where it starts, is saved and shown."""
 
     run_dir: Annotated[str, Flag("FOLDER", default="runs/PRESET-TEXT-SEED")] = ""
-    """Folder of the new run, which must not hold one yet; a number is added to the default name if that is taken."""
+    """Folder of the new run, which must not hold a run yet; if the default name is taken, a number is added to it."""
     resume: Annotated[str, Flag("RUN|auto", default="a new run")] = ""
     """Resume this run exactly where it stopped; auto = the run with these settings and this text, or a new one."""
     init_from: Annotated[str, Flag("RUN|FILE", default="random weights")] = ""
     """Start a new run from the weights of a run, or of a file made by jaxrnn.export. Without a preset the new run also takes
-    over learning and evaluation settings, except --minutes; a suitable learning rate is chosen anew."""
+    over learning and evaluation settings, except --minutes and the learning rate, which is chosen again."""
     trust: Trust = ""
     seed: Seed = 0
     updates_per_call: int = 10_000
@@ -182,7 +182,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
 
-# The practical choice for a text of one's own: gates, blocks, many streams, and regularised by the size of the text.
+# The practical choice for your own text: gates, blocks, many streams, and regularisation that depends on the text's size.
 GATED = Config(
     text=TextConfig(max_characters=0, validation_fraction=AUTO, validation_pieces=AUTO),
     model=ModelConfig(cell="gru", hidden_size=AUTO, embedding_size=64, initialisation="orthogonal"),
@@ -194,11 +194,11 @@ GATED = Config(
         schedule="cosine",
         num_streams=32,
         dropout=AUTO,
-        clip_norm=1.0,  # of a whole block: it costs no calibration there
+        clip_norm=1.0,  # no tuning needed: the gradient is that of a whole block
     ),
     evaluation=EvaluationConfig(dynamic="auto", dynamic_length=16),
 )
-# For a text that is read once: network and counts learn all the while, and the online loss is the result.
+# For a text that is read once: network and counts learn all the time, and the online loss is the result.
 READER = Config(
     text=TextConfig(max_characters=0, heldout_fraction=0.0),
     model=ModelConfig(cell="lstm", hidden_size=AUTO, embedding_size=64, initialisation="orthogonal"),
@@ -259,19 +259,20 @@ def resolved(value: int | float | str) -> Any:
 
 
 def config_to_json(config: Config) -> dict[str, dict[str, Any]]:
-    """Convert settings to plain dicts, which `config_from_json` reads; what one user trusts is not saved."""
+    """Convert settings to plain dicts, which `config_from_json` reads; what the user trusts is not saved."""
     settings = dataclasses.asdict(config)
     del settings["run"]["trust"]
     return settings
 
 
 def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[str] = ()) -> Config:
-    """Read the settings of a saved run. A setting that it lacks gets its default, which keeps the old behaviour.
+    """Read the settings of a saved run. A setting that it lacks gets its default, which stands for the old behaviour.
 
     Args:
       trust: packages whose code the settings may name; nothing is imported here.
     Raises:
-      InputError: a setting is unknown to this version. Untrusted: code is named that is not trusted.
+      InputError: a setting is unknown to this version.
+      Untrusted: a setting names code that is not trusted.
     """
     parts = {
         "text": TextConfig,
@@ -288,7 +289,7 @@ def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[
     config = Config(**{name: part(**settings.get(name, {})) for name, part in parts.items()})
     for name, value in naming_code(config).items():
         if not isinstance(value, str):
-            raise InputError(f"its setting {name!r} is {value!r}, and must be a name")
+            raise InputError(f"its setting {name!r} is {value!r}; it must be a name")
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, trust=""))
     check_trust(config, trust)
     return config

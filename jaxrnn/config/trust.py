@@ -1,6 +1,6 @@
-"""Whose code may be imported: nothing that a saved run names, unless its package is trusted.
+"""Decide whose code may be imported: none that a saved run names, unless its package is trusted.
 
-The check is made where settings come off a disk. What a user types in the same command needs no trust.
+Settings are checked when they are read from disk. What a user types in the same command needs no trust.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ NAMING_CODE = {"text": ("text",), "model": ("cell",), "learning": ("rule", "opti
 
 
 class Untrusted(InputError):
-    """Settings name code that is not trusted. The settings themselves can be read."""
+    """Settings name code that is not trusted. The settings themselves are in `settings`."""
 
     def __init__(self, message: str, settings: Any):
         super().__init__(message)
@@ -32,7 +32,7 @@ def naming_code(settings: Any) -> dict[str, Any]:
 
 
 def check_trust(settings: Any, trust: Sequence[str]) -> None:
-    """Raise `Untrusted`, with what would be imported and what to type, unless all of it is trusted.
+    """Raise `Untrusted`, which says what would be imported and what to type, unless all of it is trusted.
 
     Args:
       settings: a `Config` as it was saved.
@@ -52,12 +52,12 @@ def check_trust(settings: Any, trust: Sequence[str]) -> None:
 
 
 def is_trusted(value: str, trust: Iterable[str]) -> bool:
-    """Return whether an import string is one of these, or in one of these packages or modules."""
+    """Return whether an import string is in `trust`, or in a package or module that is."""
     return any(value == each or f"{module_name(value)}.".startswith(f"{each}.") for each in trust)
 
 
 def trusted(packages: str | Sequence[str]) -> tuple[str, ...]:
-    """List the packages that are trusted, from the value of --trust or a sequence."""
+    """List the trusted packages, from the value of --trust or from a sequence."""
     listed = packages.split(",") if isinstance(packages, str) else packages
     return tuple(each.strip() for each in listed if each.strip())
 

@@ -20,7 +20,7 @@ from jaxrnn.rules import RULES, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS
 
 MOST_PIECES = 1_000  # of the validation part
-READING_RULES = ("one_step", "bptt")  # that go with counts
+READING_RULES = ("one_step", "bptt")  # the rules that work with counts
 
 
 def check_config(config: Config) -> None:
@@ -30,7 +30,9 @@ def check_config(config: Config) -> None:
     _check_learning(config.learning, config.text)
     dropout = config.learning.dropout
     if dropout not in (0, AUTO) and not takes_dropout(parts.find_cell(config.model.cell)):
-        raise InputError(f"--dropout goes with the cells of jaxrnn and those derived from them; {config.model.cell} is none")
+        raise InputError(
+            f"--dropout works only with jaxrnn's own cells and those derived from them; --cell is {config.model.cell}"
+        )
     _check_evaluation(config.evaluation, config.text)
     _check_run(config.run)
 
@@ -46,7 +48,7 @@ def _check_text(text: TextConfig, run: RunConfig) -> None:
     check_value("validation-fraction + --heldout-fraction", fractions, fractions < 1, "under 1 together")
     check_value("rare-threshold", text.rare_threshold, text.rare_threshold >= 0, "0 (merge none) or more")
     if text.rare_threshold and run.init_from:
-        raise InputError("--rare-threshold does not go with --init-from: the weights determine which characters are merged")
+        raise InputError("--rare-threshold does not work with --init-from: the weights determine which characters are merged")
 
 
 def _check_network(model: ModelConfig) -> None:
@@ -56,10 +58,10 @@ def _check_network(model: ModelConfig) -> None:
     check_value("embedding-size", model.embedding_size, 0 <= model.embedding_size <= 100_000, "0 (one-hot) to 100000")
     cell = parts.find_cell(model.cell)
     if "activation" not in cell.choices and model.activation != "sigmoid":
-        raise InputError(f"--activation goes with --cell {_cells_with('activation')}; {model.cell} has a fixed one")
+        raise InputError(f"--activation works only with --cell {_cells_with('activation')}; {model.cell} has a fixed one")
     check_value("leak", model.leak, 0 < model.leak <= 1, "over 0 and at most 1")
     if "leak" not in cell.choices and model.leak != ModelConfig().leak:
-        raise InputError(f"--leak goes with --cell {_cells_with('leak')}; {model.cell} has none")
+        raise InputError(f"--leak works only with --cell {_cells_with('leak')}; {model.cell} has none")
     if cell.has_complex_units and model.hidden_size != AUTO:
         even = model.hidden_size % 2 == 0
         check_value("hidden-size", model.hidden_size, even, f"even for --cell {model.cell} (two reals per complex unit)")
@@ -76,16 +78,16 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     check_value("rule-length", learning.rule_length, 1 <= learning.rule_length <= 100_000, "1 to 100000")
     rule, optimizer = parts.find_rule(learning.rule), parts.find_optimizer(learning.optimizer)
     if learning.rule_length > 1 and not takes_parameter(rule.make, "length"):
-        raise InputError(f"--rule-length goes with --rule {_that_take(RULES, 'length')}; {learning.rule} has none")
+        raise InputError(f"--rule-length works only with --rule {_that_take(RULES, 'length')}; {learning.rule} has none")
     if learning.dropout != AUTO:
         check_value("dropout", learning.dropout, 0 <= learning.dropout < 1, "at least 0 and under 1")
     if learning.dropout not in (0, AUTO) and not takes_parameter(rule.make, "dropout"):
-        raise InputError(f"--dropout goes with --rule {_that_take(RULES, 'dropout')}; {learning.rule} has none")
+        raise InputError(f"--dropout works only with --rule {_that_take(RULES, 'dropout')}; {learning.rule} has none")
     if learning.weight_decay != AUTO:
         check_value("weight-decay", learning.weight_decay, 0 <= learning.weight_decay < 1e30, "0 or more, and finite")
     if learning.weight_decay not in (0, AUTO) and not takes_parameter(optimizer.make, "weight_decay"):
         known = _that_take(OPTIMIZERS, "weight_decay")
-        raise InputError(f"--weight-decay goes with --optimizer {known}; {learning.optimizer} has none")
+        raise InputError(f"--weight-decay works only with --optimizer {known}; {learning.optimizer} has none")
     check_value("num-streams", learning.num_streams, learning.num_streams >= 1, "1 or more")
     if learning.schedule == "halving" and not text.validation_fraction:
         raise InputError("--schedule halving needs a validation part: set --validation-fraction, for example to 0.05")
@@ -93,18 +95,18 @@ def _check_learning(learning: LearningConfig, text: TextConfig) -> None:
     if learning.counts:
         _check_reading(learning)
     elif learning.replay:
-        raise InputError("--replay goes with --counts, for a text that is read once")
+        raise InputError("--replay works only with --counts, for a text that is read once")
     check_value("clip-norm", learning.clip_norm, 0 <= learning.clip_norm < 1e30, "0 (none) or more, and finite")
 
 
 def _check_reading(learning: LearningConfig) -> None:
-    """Check what is read once, with counts: what was counted in a first reading would give a second one away."""
+    """Check that a text with counts is read once: at a second reading, the counts would already know it."""
     for name, wanted in (("epochs", 1), ("minutes", 0), ("num_streams", 1), ("dropout", 0)):
         if getattr(learning, name) != wanted:
             flag = name.replace("_", "-")
             raise InputError(f"--counts reads the text once, in one stream, without dropout: set --{flag} to {wanted}")
     if learning.rule not in READING_RULES:
-        raise InputError(f"--counts goes with --rule {' or '.join(READING_RULES)}; --rule is {learning.rule}")
+        raise InputError(f"--counts works only with --rule {' or '.join(READING_RULES)}; --rule is {learning.rule}")
 
 
 def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:

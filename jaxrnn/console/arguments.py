@@ -1,7 +1,7 @@
-"""Command-line arguments: from what was typed to the values of settings, by name.
+"""Parse command-line arguments into values of settings, by name.
 
-A library's parser would have to be led around its rules: here each flag is given once, its value may begin with a dash, a
-switch may repeat what stands, and an error is one line. What was not typed is not in the result: a preset or a run gives that.
+A library's parser would have to be worked around: here each flag is given once, its value may begin with a dash, a switch may
+repeat the default, and an error is one line. Only what was typed is in the result: a preset or a saved run gives the rest.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from jaxrnn.data import paths
 from jaxrnn.errors import InputError
 
 Settings = TypeVar("Settings")
-TEXT_PATHS = ("text", "run_dir", "resume", "init_from")  # strings that may be paths; a known name does not begin with `~`
-QUESTIONS = {"-h": "help", "--help": "help", "--version": "version"}  # to their names among the values
+TEXT_PATHS = ("text", "run_dir", "resume", "init_from")  # strings that may be paths; no known name begins with `~`
+QUESTIONS = {"-h": "help", "--help": "help", "--version": "version"}  # the names that they get among the values
 
 
 class Setting(NamedTuple):
@@ -26,14 +26,14 @@ class Setting(NamedTuple):
 
     name: str
     kind: Any  # its type, without annotations
-    default: Any  # None where there is none
+    default: Any  # None if there is none
     is_required: bool
     flag: Flag
     owner: type  # the dataclass that it is a field of
 
 
 def list_settings(settings: Any) -> Iterator[Setting]:
-    """Yield each setting, those of dataclasses inside the dataclass included.
+    """Yield each setting, including those of nested dataclasses.
 
     Args:
       settings: the dataclass, or an instance whose values are the defaults.
@@ -53,15 +53,15 @@ def list_settings(settings: Any) -> Iterator[Setting]:
 
 
 def parse_values(settings: Any, arguments: Sequence[str]) -> dict[str, Any]:
-    """Parse the values that were typed, by the names of the settings; `help` or `version` among them was asked for.
+    """Parse the values that were typed, by the names of the settings; `help` or `version` is among them if asked for.
 
     Raises:
-      InputError: a flag that does not exist, is given twice, or has no value or a wrong one; a switch with a value; an
-        argument that is missing, empty or one too many; a null character, which only a caller from Python can give.
+      InputError: a flag does not exist, is given twice, or has no value or an invalid one; a switch has a value; an argument
+        is missing, empty or one too many; there is a null character, which only a Python caller can pass.
     """
     for argument in arguments:
         if "\0" in argument:
-            raise InputError(f"{argument!r} holds a null character, which no name or value may")
+            raise InputError(f"{argument!r} contains a null character, which is not allowed")
     found = list(list_settings(settings))
     flags = {name: setting for setting in found if not setting.flag.is_positional for name in _names(setting)}
     positionals = [setting for setting in found if setting.flag.is_positional]
@@ -84,17 +84,17 @@ def parse_values(settings: Any, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def switch_of(name: str, value: bool) -> str:
-    """Return the switch that gives a setting this value."""
+    """Return the switch that sets a setting to this value."""
     return f"--{'' if value else 'no-'}{name.replace('_', '-')}"
 
 
 def _names(setting: Setting) -> list[str]:
-    """The flags of a setting; a switch has two."""
+    """Return the flags of a setting; a switch has two."""
     return [switch_of(setting.name, value) for value in ((True, False) if setting.kind is bool else (True,))]
 
 
 def _flag_value(argument: str, rest: Iterator[str], flags: Mapping[str, Setting]) -> tuple[Setting, Any]:
-    """Find the setting of a flag, and its value, which may be the next argument."""
+    """Return the setting of a flag and its value, which may be the next argument."""
     typed, equals, value = argument.partition("=")
     name = typed.replace("_", "-")
     if name not in flags:
@@ -124,7 +124,7 @@ def _checked_word(word: str, are_expected: bool) -> str:
 
 
 def _match_words(words: Sequence[str], positionals: Sequence[Setting]) -> dict[str, Any]:
-    """Give the positional arguments their values, in order."""
+    """Assign words to the positional arguments, in order."""
     if len(words) > len(positionals):
         raise InputError(f"unexpected argument {words[len(positionals)]!r}; see --help")
     for missing in positionals[len(words) :]:
@@ -138,7 +138,7 @@ def _convert(name: str, typed: str, setting: Setting) -> Any:
     """Convert a value to the type of its setting, with `~` expanded if it may be a path.
 
     Raises:
-      InputError: it is of another kind, or the path of a home folder that does not exist.
+      InputError: it has another type, or names a home folder that does not exist.
     """
     is_union = typing.get_origin(setting.kind) in (typing.Union, types.UnionType)
     kinds = [kind for kind in (typing.get_args(setting.kind) if is_union else [setting.kind]) if kind is not types.NoneType]

@@ -1,4 +1,4 @@
-"""What all programs share: flags from a dataclass, errors on one line."""
+"""Common parts of all programs: flags from a dataclass, errors on one line."""
 
 import contextlib
 import importlib
@@ -23,16 +23,16 @@ EXIT_CODES = {NotSaved: 1, OutOfMemory: 1, InputError: 2, Diverged: 3, DamageFou
 
 
 def parse(settings: type[Settings], program: str, description: str | None, arguments: list[str] | None) -> Settings:
-    """Parse a program's flags; `--help` and `--version` print theirs and end the program.
+    """Parse a program's flags; `--help` and `--version` print and end the program.
 
     Raises:
-      InputError: a flag that does not exist or is given twice, a value that it does not take, or a missing argument.
+      InputError: a flag does not exist, is given twice or has an invalid value, or an argument is missing.
     """
     return settings(**parse_given(settings, program, description, arguments))
 
 
 def parse_given(settings: Any, program: str, description: str | None, arguments: list[str] | None) -> dict[str, Any]:
-    """Parse the flags as `parse` does, to the values that were typed, by the names of the settings.
+    """Parse the flags as `parse` does, but return only the values that were typed, by the names of the settings.
 
     Args:
       settings: the dataclass of flags, or an instance whose values are the defaults that `--help` shows.
@@ -49,9 +49,9 @@ def parse_given(settings: Any, program: str, description: str | None, arguments:
 
 @contextlib.contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Exit with a one-line message on stderr and the error's exit code; after a signal, with 128 + its number.
+    """On an error, exit with a one-line message on stderr and the error's exit code; after a signal, with 128 + its number.
 
-    Everything that the program changes in its process is restored: a notebook or a test may have called it.
+    Everything that the program changed in its process is restored, because a notebook or a test may have called it.
     """
     with (
         restore_settings(),
@@ -84,14 +84,14 @@ def _exit_with_message() -> Iterator[None]:
 
 
 def import_in_background(*modules: str) -> threading.Thread:
-    """Import modules in a thread while this one waits for XLA; an `import` of one of them waits until it is done."""
+    """Import modules in a thread while this one waits for XLA; importing one of them here waits for that thread."""
 
     def load() -> None:
         with contextlib.suppress(Exception):  # the import that needs it will raise it
             for module in modules:
                 importlib.import_module(module)
 
-    # Not a daemon: Python must not tear itself down while this thread imports.
+    # Not a daemon: Python must not shut down while this thread imports.
     thread = threading.Thread(target=load)
     thread.start()
     return thread

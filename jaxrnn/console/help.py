@@ -1,4 +1,4 @@
-"""`--help` of a program, from the dataclass of its flags: grouped by concern, each flag with its text and default."""
+"""Print a program's `--help` from the dataclass of its flags, grouped by subject, each flag with its text and default."""
 
 import ast
 import functools
@@ -18,15 +18,15 @@ from jaxrnn.console.layout import LEAST_ROOM, hang_text, wrap_words
 MOST_COLUMNS = 100  # longer lines are hard to read
 NAME_COLUMNS, NARROW_COLUMNS = 28, 6  # of a flag and its value; a longer one gets a line of its own
 VALUES = {int: "INT", float: "FLOAT", str: "TEXT"}
-ITEM = re.compile(r"  (\S+(?: \S+)*)  +(\S.*)")  # of a list in a description: a name and what it means
+ITEM = re.compile(r"  (\S+(?: \S+)*)  +(\S.*)")  # a line of a list in a description: a name and what it means
 OTHER_FLAGS = {"-h, --help": "Show this help and exit.", "--version": "Print the version and exit."}
 
 
 def print_help(program: str, description: str, settings: Any) -> None:
-    """Print the help, broken between words to fit the terminal.
+    """Print the help, wrapped to fit the terminal.
 
     Args:
-      program: how it is started, as `python -m jaxrnn.train [PRESET]`.
+      program: how it is started, such as `python -m jaxrnn.train [PRESET]`.
       description: paragraphs, and lists of lines `  NAME  text`.
       settings: the dataclass of flags, or an instance whose values are the defaults.
     """
@@ -69,7 +69,7 @@ def read_texts(settings: type) -> dict[str, str]:
 
 
 def _section(title: str, members: Iterable[tuple[str, str]], columns: int) -> Iterator[Text]:
-    """Lay out flags and their texts below a heading; without any there is no section."""
+    """Lay out flags and their texts below a heading; nothing if there are no flags."""
     width = NAME_COLUMNS if columns >= NAME_COLUMNS + LEAST_ROOM else NARROW_COLUMNS
     for number, (name, text) in enumerate(members):
         if number == 0:
@@ -81,7 +81,7 @@ def _section(title: str, members: Iterable[tuple[str, str]], columns: int) -> It
 
 
 def _name_and_text(setting: Setting) -> tuple[str, str]:
-    """What is typed for a setting, and what it means; of a switch, the one that changes the default of its dataclass."""
+    """Return what is typed for a setting, and what it means; for a switch, the one that changes the dataclass's default."""
     text = setting.flag.text or read_texts(setting.owner).get(setting.name, "")
     if setting.kind is bool:
         is_changed = setting.default is not _class_default(setting)
@@ -92,7 +92,7 @@ def _name_and_text(setting: Setting) -> tuple[str, str]:
 
 
 def _default_name(setting: Setting) -> str:
-    """The default as it would be typed, or in words where it is that of the dataclass and says nothing."""
+    """Return the default as it would be typed, or in words where the dataclass's own default would say nothing."""
     default = setting.default
     if setting.flag.default and default == _class_default(setting):
         return setting.flag.default
@@ -100,12 +100,12 @@ def _default_name(setting: Setting) -> str:
 
 
 def _class_default(setting: Setting) -> Any:
-    """The default of the dataclass, whose texts its switches have, whatever the values of an instance are."""
+    """Return the default in the dataclass, which the text of a switch assumes, whatever the instance's value is."""
     return getattr(setting.owner, setting.name, None)
 
 
 def _value_name(setting: Setting) -> str:
-    """What stands for a value: `INT`, `FLOAT|auto`, `{sgd,adam}`."""
+    """Return the placeholder of a value: `INT`, `FLOAT|auto`, `{sgd,adam}`."""
     if setting.flag.value or setting.flag.is_positional:
         return setting.flag.value or setting.name.upper()
     if get_origin(setting.kind) is Literal:

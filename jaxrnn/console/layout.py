@@ -1,6 +1,6 @@
-"""Fit lines and tables to a terminal: break between words, leave out columns. Without a terminal lines stay whole.
+"""Fit lines and tables to a terminal: wrap words, leave out columns. Without a terminal lines stay whole.
 
-Rich's own tables would pad the last column with blanks, break lines in a pipe, and cut what has no room.
+Rich's own tables would pad the last column with blanks, break lines in a pipe, and cut off what does not fit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ INDENT = 2
 
 
 def count_columns(screen: Console) -> int | None:
-    """Return the width of a terminal; None without one, because a pipe or a file gets whole lines."""
+    """Return the width of the terminal; None if there is none, because a pipe or a file gets whole lines."""
     return screen.width if screen.is_terminal else None
 
 
 def wrap_words(text: str, width: int) -> list[str]:
-    """Break a text between words into lines of at most `width` columns; only a word longer than that is broken inside."""
+    """Wrap a text into lines of at most `width` columns; only a word that is longer than that is broken."""
     lines = Text(text).wrap(Console(width=width), width, overflow="fold")
     return [line.plain.rstrip() for line in lines] or [""]
 
@@ -38,7 +38,7 @@ def hang_text(head: str, text: str, columns: int | None) -> list[str]:
 def hang_unbroken(head: str, text: str, columns: int | None) -> list[str]:
     """Put a path or a command beside a head, or below it, but never break it, so that it can be copied.
 
-    A command may continue on a second line, as a shell understands it.
+    A command may continue on a second line, in a way that a shell understands.
     """
     if columns is None or cell_len(head + text) <= columns:
         return [head + text]
@@ -51,13 +51,13 @@ def hang_unbroken(head: str, text: str, columns: int | None) -> list[str]:
 
 
 def split_command(text: str) -> tuple[str, str]:
-    """Split a command into `python -m MODULE` and the rest; of any other text the first part is empty."""
+    """Split a command into `python -m MODULE` and the rest; for any other text the first part is empty."""
     words = text.split(" ", 3)
     return (" ".join(words[:3]), words[3]) if words[:2] == ["python", "-m"] and len(words) > 3 else ("", text)
 
 
 def align_cells(cells: Mapping[str, str], widths: Mapping[str, int], titles: Iterable[str], gap: int = 2) -> str:
-    """Format a row of a table, or its head where each cell is its title, with the cells to the right."""
+    """Format a row of a table with right-aligned cells; in the head each cell is its title."""
     return (" " * gap).join(cells[title].rjust(widths[title]) for title in titles)
 
 

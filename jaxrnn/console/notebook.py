@@ -1,4 +1,4 @@
-"""One output of a notebook's cell that is updated while a run goes on, instead of one for each line."""
+"""Update a single output of a notebook cell during a run, instead of adding an output for each line."""
 
 import html
 import io
@@ -11,7 +11,7 @@ WIDTH = 128  # columns of the text in a cell
 
 
 class CellOutput(io.StringIO):
-    """A stream that shows all that was written to it, and a line that comes and goes below, as one output of a cell."""
+    """A stream that shows everything written to it, with a status line below, as one output of a cell."""
 
     def __init__(self) -> None:
         from IPython.display import display  # pyright: ignore[reportMissingImports] (there is one where this is used)
@@ -34,7 +34,7 @@ class CellOutput(io.StringIO):
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook; IPython in a terminal is none."""
+    """Return whether this process is the kernel of a notebook; IPython in a terminal is not."""
     interactive = sys.modules.get("IPython")
     shell = interactive.get_ipython() if interactive else None
     return getattr(shell, "kernel", None) is not None
@@ -42,7 +42,7 @@ def in_notebook() -> bool:
 
 def make_notebook_screen() -> Console:
     """Make a console for the output of a cell."""
-    # Rich's own way for Jupyter makes an output of every line.
+    # Rich's own support for Jupyter makes a separate output of every line.
     screen = Console(file=CellOutput(), width=WIDTH, force_jupyter=False, force_terminal=False, emoji=False, markup=False)
     screen.soft_wrap = True
     return screen

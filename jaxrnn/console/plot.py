@@ -1,8 +1,7 @@
 """Plot the losses of a run, as a figure or as a PNG that a separate process draws.
 
-In a process of its own no matplotlib settings, no notebook backend and no failure reach the run, and the run leaves nothing
-behind in a matplotlib that the user's process may use for something else. This module does not import JAX, so that the process
-starts in half a second.
+In a separate process, no matplotlib settings, notebook backend or failure can affect the run, and the run changes nothing in
+the matplotlib that the user's process may be using. This module does not import JAX, so the process starts in half a second.
 """
 
 import io
@@ -21,15 +20,15 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SECONDS = 300.0  # at most; a user's first plot takes long, because matplotlib searches for fonts
-# Colors that color-blind readers tell apart, too (Tol's "vibrant" scheme), on a white ground as on a black one.
+SECONDS = 300.0  # at most; a user's first plot takes a long time, because matplotlib searches for fonts
+# Colours that colour-blind readers can tell apart (Tol's "vibrant" scheme), on white and on black.
 EPOCHS, VALIDATION = "#0077bb", "#ee3377"
-LEVELS = {  # a number -> its label, color and dashes
+LEVELS = {  # a number -> its label, colour and dashes
     "train_nats": ("training text, frozen", "#ee7733", "--"),
     "heldout_nats": ("held-out, frozen", "#cc3311", "-."),
     "heldout_dynamic_nats": ("held-out, dynamic", "#009988", ":"),
 }
-# With the import paths of this process, which may run from a checkout, or a notebook that has added some.
+# With the import paths of this process, which may run from a checkout, or in a notebook that has added some.
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn.console import plot; plot.main()"
 
 Points: TypeAlias = Sequence[Sequence[float]]  # (epochs read so far, nats)
@@ -43,7 +42,7 @@ class Curves(NamedTuple):
     """Losses of a run, each at the position of its characters in the run."""
 
     windows: Points  # at the end of the window
-    epochs: Points  # in the middle of the epoch, or of what was read of it
+    epochs: Points  # in the middle of the epoch, or of the part that was read
     validation: Points  # after the epoch
     end: float  # epochs read in all
 
@@ -51,7 +50,7 @@ class Curves(NamedTuple):
 def collect_curves(events: Iterable[Mapping[str, Any]], updates_per_epoch: int) -> Curves:
     """Collect the losses in a run's metrics, at the updates that they belong to.
 
-    An epoch's `step` is its last update, so that an epoch that was cut short is as wide as the part that was read. Lines that
+    The `step` of an epoch is its last update, so an epoch that was cut short is as wide as the part that was read. Lines that
     lack a number, or were edited by hand, are skipped.
     """
     windows, epochs, validation, before = [], [], [], 0.0
@@ -74,9 +73,9 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
     """Plot the losses as a matplotlib figure, in the current style.
 
     Args:
-      numbers: the four numbers by name, in nats per character; none for a run that is not finished.
+      numbers: the final numbers by name, in nats per character; empty for a run that is not finished.
       window: number of characters averaged in a point of `curves.windows`.
-      title: printable characters.
+      title: in printable characters.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
     from matplotlib.figure import Figure
@@ -108,7 +107,7 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
 
 
 def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
-    """Draw the figure as a PNG, in matplotlib's default style whatever the user's is; arguments as of `figure`."""
+    """Draw the figure as a PNG, in matplotlib's default style, not the user's; the arguments are those of `figure`."""
     import matplotlib as mpl  # here, because it takes a while to import
 
     with mpl.rc_context(), warnings.catch_warnings():
@@ -120,7 +119,7 @@ def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) 
 
 
 def draw_in_subprocess(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
-    """Draw as `draw` does, in a separate process that Ctrl-C does not reach.
+    """Draw the figure as `draw` does, in a separate process that Ctrl-C does not reach.
 
     Raises:
       NotDrawn: the plot could not be drawn.
@@ -135,7 +134,7 @@ def draw_in_subprocess(curves: Curves, numbers: Mapping[str, float], window: int
             timeout=SECONDS,
             env={**os.environ, "MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull},
             cwd=Path(__file__).parent,  # not the user's folder: matplotlib would read settings there
-            # Ctrl-C goes to all processes of a terminal; what becomes of the plot is for the run to decide.
+            # Ctrl-C goes to all processes of a terminal, but only the run decides what happens to the plot.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )

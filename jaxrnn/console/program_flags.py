@@ -1,4 +1,4 @@
-"""Flags that several programs which read a run share, each with its text in one place."""
+"""Flags that are shared by programs which read a run, each with its text in one place."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -13,7 +13,7 @@ RunOrFile: TypeAlias = Annotated[
     Path | None,
     Flag(
         "RUN|FILE",
-        text="Folder of the run, or a file of weights that jaxrnn.export or a page wrote.",
+        text="Folder of the run, or a file of weights written by jaxrnn.export or saved from a page.",
         default="the newest in runs/",
         is_positional=True,
     ),

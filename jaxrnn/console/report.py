@@ -1,6 +1,6 @@
-"""Show a run: its settings, a progress bar, a table row per epoch, the four numbers.
+"""Show a run: its settings, a progress bar, a table row per epoch, the final numbers.
 
-Without a terminal all output is plain lines, without a progress bar and control codes.
+Without a terminal the output is plain lines, without a progress bar or control codes.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ EPOCH_WIDTHS = {
 EPOCH_IMPORTANCE = ("epoch", "online nats", "validation nats", "bits", "characters/s", "clipped", "rate")
 CHECKPOINT_WIDTHS = {"number": 6, "step": 11, "epochs": 6, "rate": 9, "online nats": 11, "best nats": 9, "kB": 6, "SHA-256": 7}
 CHECKPOINT_IMPORTANCE = ("number", "SHA-256", "step", "epochs", "online nats", "best nats", "kB", "rate")
-PATHS = ("run", "picture")  # facts that users copy, so that they are never broken
+PATHS = ("run", "picture")  # facts that users copy, and that are therefore never broken
 MoveBar = Callable[[int, int, float, float], None]  # epoch, characters read in it, their loss in nats, characters per second
-MoveTest = Callable[[str, int, int], None]  # part of the text, characters read of it, and of how many
+MoveTest = Callable[[str, int, int], None]  # part of the text, characters read so far, and of how many
 
 MEANINGS = {
     "online_nats": "online: last epoch, scored, then learned from",
@@ -47,7 +47,7 @@ MEANINGS = {
 
 
 def make_screen() -> Console:
-    """Make the console for stdout, silent in all processes but the first; no text is taken for markup."""
+    """Make the console for stdout, silent in all processes but the first; no text is interpreted as markup."""
     plain = Console(quiet=not devices.is_first_process(), highlight=False, markup=False, emoji=False)
     plain.soft_wrap = not plain.is_terminal  # a terminal would break lines inside words
     return plain
@@ -59,7 +59,7 @@ def to_bits(nats: float) -> float:
 
 
 def show_facts(screen: Console, facts: Mapping[str, str]) -> None:
-    """Show names and values, one per line; on a terminal a long value is broken and aligned beside its name."""
+    """Show names and values, one per line; on a terminal a long value is wrapped and stays aligned beside its name."""
     width, columns = max(map(len, facts)) + 2, count_columns(screen)
     for name, value in facts.items():
         copied = name in PATHS or value.startswith("python -m ")
@@ -76,13 +76,13 @@ def replace_controls(characters: str) -> str:
 
 
 def spell_characters(characters: str, most: int = 52) -> str:
-    """Show characters on one line of at most `most`, with visible signs for blanks."""
+    """Spell characters on one line of at most `most`, with visible signs for blanks."""
     shown = replace_controls(characters.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥"))
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def describe_vocabulary(known: Vocabulary, threshold: int, most: int = 52) -> str:
-    """Describe a vocabulary: how many characters, which, and how many of them are merged."""
+    """Describe a vocabulary: how many characters it has, which ones, and how many of them are merged."""
     seldom = f" (under {threshold} times)" if threshold else ""  # 0: merged by the run that the weights come from
     merged = f", {len(known.rare)} of them merged{seldom}" if known.rare else ""
     return f"{len(known.characters)} characters: {spell_characters(known.characters, most)}{merged}"
@@ -129,7 +129,7 @@ def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -
 
 @contextlib.contextmanager
 def testing_bar(screen: Console) -> Iterator[MoveTest]:
-    """Show what is being tested, how much of it was read, and the time that is left for it; yield what moves it."""
+    """Show what is being tested, how much of it was read, and the time left; yield what moves it."""
     if isinstance(screen.file, CellOutput):
         refresh = screen.file.refresh
         try:
@@ -156,12 +156,12 @@ def testing_bar(screen: Console) -> Iterator[MoveTest]:
 
 
 def describe_test(part: str, num_read: int, of: int) -> str:
-    """One line on how far a test has come."""
+    """Describe in one line how far a test has come."""
     return f"testing: {part}, {num_read:,} of {of:,} characters" if of else f"testing: {part}"
 
 
 def bar_parts() -> dict[str, ProgressColumn]:
-    """The parts of a progress bar, by name."""
+    """Return the parts of a progress bar, by name."""
     return {
         "epoch": TextColumn("epoch {task.fields[epoch]}"),
         "bar": BarColumn(bar_width=10),
@@ -173,13 +173,13 @@ def bar_parts() -> dict[str, ProgressColumn]:
 
 
 def bar_widths(num_epochs: int | None) -> dict[str, int]:
-    """The maximum width of each part of a progress bar."""
+    """Return the maximum width of each part of a progress bar."""
     of_all = "" if num_epochs is None else f"{num_epochs} of {num_epochs}"
     return {"epoch": len(f"epoch {of_all or '99'}"), "bar": 10, "nats": 17, "bits": 11, "speed": 16, "time": 7}
 
 
 def show_status(screen: Console, word: str = starting.WORD) -> contextlib.AbstractContextManager:
-    """Show a word with a spinner on a terminal, or below the output of a notebook's cell, until the work inside is done."""
+    """Show a word until the work inside is done: with a spinner on a terminal, or below the output of a notebook cell."""
     if isinstance(screen.file, CellOutput):
         return _word_below(screen.file, word)
     return screen.status(word) if screen.is_terminal else contextlib.nullcontext()
@@ -195,7 +195,7 @@ def _word_below(output: CellOutput, word: str) -> Iterator[None]:
 
 
 def describe_progress(epoch: int, num_read: int, nats: float, speed: float, num_epochs: int | None) -> str:
-    """One line on how far a run has come in its epoch."""
+    """Describe in one line how far a run has come in its epoch."""
     of_all = "" if num_epochs is None else f" of {num_epochs}"
     return f"epoch {epoch + 1}{of_all}, {num_read:,} characters  {nats:.3f} nats  {speed:,.0f} char/s"
 
@@ -231,7 +231,7 @@ def epoch_titles(screen: Console, validated: bool, clipped: bool) -> Sequence[st
 
 
 def sample_lines(sample: str, columns: int | None) -> list[str]:
-    """Break the beginning of a sample between words."""
+    """Wrap the beginning of a sample."""
     lines = [line for paragraph in sample.split("\n") for line in textwrap.wrap(paragraph.strip(), SAMPLE_WIDTH)]
     lines = [replace_controls(line) for line in lines]
     if columns is not None:  # characters may be wider than a column, and the terminal narrower than a sample
@@ -243,14 +243,14 @@ def sample_lines(sample: str, columns: int | None) -> list[str]:
 
 
 def show_numbers(screen: Console, numbers: FinalNumbers, parts: Mapping[str, str]) -> None:
-    """Show the final numbers, and for each of only a part of the text which part that is."""
+    """Show the final numbers; where one covers only part of the text, say which part."""
     screen.print()
     show_losses(screen, {MEANINGS[name] + parts.get(name, ""): nats for name, nats in measured(numbers).items()})
     screen.print()
 
 
 def show_verdicts(screen: Console, lines: Sequence[str]) -> None:
-    """Show advice from the numbers, one line for each thing to change."""
+    """Show advice drawn from the numbers, one line for each thing to change."""
     for line in lines:
         screen.print(line)
     if lines:
@@ -275,7 +275,7 @@ def show_losses(screen: Console, losses: Mapping[str, float]) -> None:
 def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None:
     """Show a table of a run's checkpoints; the rows are those of `inspect`."""
     columns = count_columns(screen)
-    titles = choose_columns(CHECKPOINT_WIDTHS, CHECKPOINT_IMPORTANCE, columns)[:-1]  # the last one is of any width
+    titles = choose_columns(CHECKPOINT_WIDTHS, CHECKPOINT_IMPORTANCE, columns)[:-1]  # the last one may have any width
     head = align_cells({title: title for title in titles}, CHECKPOINT_WIDTHS, titles)
     screen.print(Text(f"{head}  SHA-256", style="bold"))
     for row in rows:
@@ -290,6 +290,6 @@ def show_checkpoints(screen: Console, rows: Iterable[Mapping[str, Any]]) -> None
 
 
 def warn_of_rejected(rejected: Iterable[Rejected]) -> None:
-    """Print a line on stderr for each checkpoint that was passed over."""
+    """Print a line on stderr for each checkpoint that was skipped."""
     for path, reason in rejected:
         print(f"warning: checkpoint {str(path)!r} is damaged: {reason}; an older one is used", file=sys.stderr)

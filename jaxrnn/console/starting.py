@@ -1,4 +1,4 @@
-"""The word that a terminal shows until a program has imported JAX, which takes a second or more.
+"""Show a word on a terminal until a program has imported JAX, which takes a second or more.
 
 Nothing is written to a pipe or a file. This module imports nothing slow.
 """
@@ -16,12 +16,12 @@ def show_word() -> None:
 
 
 def clear_word() -> None:
-    """Clear the word again."""
+    """Clear the word."""
     _write(f"\r{' ' * len(WORD)}\r")
 
 
 def _write(characters: str) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a terminal that is gone, a closed stdout, or none at all
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # the terminal is gone, or stdout is closed or missing
         if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             sys.stdout.write(characters)
             sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""Standard streams that may be closed, full, unread, or unable to encode a character.
+"""Write to standard streams that may be closed, full, unread, or unable to encode a character.
 
-The exit code says how the work went; only a result that cannot be written is a failure by itself (exit code 1).
+The exit code says how the work went. Output that cannot be written is a failure (exit code 1) only where it is the result.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ SECONDS_PER_TRY = 0.05  # where the system cannot say when a stream can be writt
 
 
 class ReaderGone(Exception):
-    """The reader of a pipe has closed it."""
+    """The reader has closed the pipe."""
 
 
 class _Output(io.FileIO):
-    """File that raises an error if it cannot be written or, where that does not matter, drops the output."""
+    """A file that raises an error if it cannot be written or, where that does not matter, drops the output."""
 
     is_required = True
 
@@ -40,7 +40,7 @@ class _Output(io.FileIO):
 
 
 class _Closed(io.RawIOBase):
-    """File in place of a stream that is closed."""
+    """A stand-in for a stream that is closed."""
 
     is_required = True
 
@@ -54,19 +54,19 @@ class _Closed(io.RawIOBase):
 
 
 def is_reader_gone(error: OSError, system: str = os.name) -> bool:
-    """Return whether a write failed because the reader closed the pipe, which Windows calls an invalid argument."""
+    """Return whether a write failed because the reader closed the pipe, which Windows reports as an invalid argument."""
     return isinstance(error, BrokenPipeError) or (system == "nt" and error.errno == errno.EINVAL)
 
 
 def _wait_for_room(file: io.FileIO) -> None:
     try:
         select.select([], [file], [])
-    except (OSError, ValueError):  # Windows selects sockets only, other systems no descriptor over 1,023
+    except (OSError, ValueError):  # `select` takes only sockets on Windows, and no descriptor over 1,023 elsewhere
         time.sleep(SECONDS_PER_TRY)
 
 
 def reopen_closed_streams() -> None:
-    """Reopen closed standard streams as files that take nothing; else the next file opened would get their descriptor."""
+    """Reopen closed standard streams as files that take nothing; otherwise the next file opened would get their descriptor."""
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         try:
             os.fstat(number)
@@ -94,10 +94,10 @@ def protect_streams() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exit_on_write_error() -> Iterator[None]:
-    """Exit if the result, which is printed inside, cannot be written.
+    """Exit if the result, which is printed inside this context, cannot be written.
 
     Raises:
-      SystemExit: 0 if the reader of a pipe has closed it, else 1 after a line that says why.
+      SystemExit: with 0 if the reader has closed the pipe, else with 1 after a line that says why.
     """
     try:
         yield
@@ -121,7 +121,7 @@ def exit_on_write_error() -> Iterator[None]:
 
 
 def tolerate_closed_output() -> None:
-    """Drop what stdout cannot take from now on: the result is in a file, or in the exit code."""
+    """From now on, drop what stdout cannot take: the result is in a file, or in the exit code."""
     _make_optional(sys.stdout)
 
 
@@ -140,11 +140,11 @@ def _make_optional(stream: Any) -> None:
 
 
 def _reopen(stream: Any) -> Any:
-    """Open the stream again as one of our files; a stream that is no file, as in a notebook, stays as it is."""
-    if stream is None or getattr(stream, "closed", False):  # None: closed before Python started, or a program without a console
+    """Reopen the stream as one of our files; a stream that is not a file, as in a notebook, stays as it is."""
+    if stream is None or getattr(stream, "closed", False):  # None: it was closed before Python started, or there is no console
         return io.TextIOWrapper(io.BufferedWriter(_Closed()), "utf-8", "replace")
     try:
-        number, is_console = stream.fileno(), os.name == "nt" and stream.isatty()  # a console of Windows is no file, either
+        number, is_console = stream.fileno(), os.name == "nt" and stream.isatty()  # a Windows console is not a file either
         stream.flush()
     except (OSError, ValueError, AttributeError):
         return stream

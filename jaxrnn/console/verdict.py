@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jaxrnn.errors import pluralize
 
-ROSE = 1.1, 0.3  # a loss has risen if it is so many times its minimum and so many nats above it: initial weights differ by less
+ROSE = 1.1, 0.3  # a loss has risen if it is over 1.1 times its minimum and 0.3 nats above: initial weights differ by less
 FEW_UPDATES = 1_000
 
 
@@ -21,11 +21,11 @@ def judge_learning(
     """Explain why a run ended no better than a uniform guess, and what to change; "" if it learned something.
 
     Args:
-      online_nats: of the last epoch; NaN if none was finished.
-      window_nats: of each thousand characters, in their order.
+      online_nats: loss of the last epoch; NaN if none was finished.
+      window_nats: mean loss of each thousand characters, in order.
       guess_nats: the loss of a uniform guess among all characters.
       fresh: whether the initial weights were random, so that the loss began near that of a guess.
-      remedies: what gives this run more updates, from `list_remedies`.
+      remedies: what would give this run more updates, from `list_remedies`.
     """
     end = window_nats[-1] if window_nats else online_nats
     if online_nats <= guess_nats or end <= guess_nats or (not window_nats and math.isnan(online_nats)):
@@ -42,11 +42,11 @@ def judge_learning(
     ended = f"after {updates} the online loss is {loss:.4f} nats; a uniform guess costs {guess_nats:.4f}"
     if num_updates < FEW_UPDATES:
         return f"too short to learn: {ended}; use {_join_or(remedies)}"
-    return f"learned too little: {ended}; try a --learning-rate higher than {rate:g}, or a text that can be predicted"
+    return f"learned too little: {ended}; try a --learning-rate higher than {rate:g}, or a more predictable text"
 
 
 def lowest_before(window_nats: Sequence[float], guess_nats: float, fresh: bool) -> float:
-    """Find the lowest loss before the last window; infinite if there is nothing to compare that one with."""
+    """Find the lowest loss before the last window; infinite if there is nothing to compare the last one with."""
     before = [*window_nats[:-1], *([guess_nats] if fresh and window_nats else [])]
     return min(before, default=math.inf)
 
@@ -58,11 +58,11 @@ def has_risen(end: float, lowest: float) -> bool:
 
 
 def list_remedies(more_text: bool, lasting: str, num_streams: int, block_length: int) -> list[str]:
-    """List what would give a run more updates; nothing that its settings rule out.
+    """List what would give a run more updates and is possible with its settings.
 
     Args:
-      more_text: whether the text is longer than what was used of it.
-      lasting: the flag that sets how long the run is; "" if it ended by itself.
+      more_text: whether the text is longer than the part that was used.
+      lasting: the flag that sets the length of the run; "" if the run ended by itself.
     """
     fewer = ["fewer --num-streams"] * (num_streams > 1) + ["a shorter --rule-length"] * (block_length > 1)
     text = "more text (--max-characters 0)" if more_text else "a longer text"
@@ -76,7 +76,7 @@ def judge_dynamic(frozen_nats: float, dynamic_nats: float, rates: Sequence[float
       rates: the learning rates of dynamic evaluation.
       chosen: whether they were chosen on the validation part.
       flag: the flag that sets a rate.
-      auto: the flag that lets rates be chosen; "" where that is not possible.
+      auto: the flag that lets jaxrnn choose rates; "" where that is not possible.
     """
     if f"{dynamic_nats:.4f}" == f"{frozen_nats:.4f}" or dynamic_nats < frozen_nats:
         return ""

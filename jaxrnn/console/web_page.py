@@ -27,15 +27,15 @@ MODULES = (
     "main",
 )
 IMPORT, EXPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE), re.compile(r"^export ", re.MULTILINE)
-MARK = '<meta name="generator" content="jaxrnn">'  # tells a page of ours from any other file
-SEARCHED = 1_000  # bytes of a file in which that must stand
+MARK = '<meta name="generator" content="jaxrnn">'  # by which a page of ours is recognised
+SEARCHED = 1_000  # the first bytes of a file, which must contain that
 
 
 def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
     """Assemble a page.
 
     Args:
-      data: of the run, as `runs.page` collects it; anything that JSON can hold.
+      data: what the page shows, as `runs.page` collects it; anything that JSON can hold.
       weights: f32, little-endian, array after array.
     """
     script = "\n".join(_strip(read_part(f"{name}.js")) for name in MODULES)
@@ -46,7 +46,7 @@ def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
         "data": _to_json(data),
         "weights": base64.b64encode(weights).decode(),
     }
-    # All at once: a text may hold the name of a place.
+    # All placeholders at once: the text of a run may contain something that looks like one.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read_part("page.html"))
 
 
@@ -56,19 +56,19 @@ def read_part(name: str) -> str:
 
 
 def _to_json(data: Any) -> str:
-    """Write JSON that cannot end the script which holds it: that begins with "<", as does what would open a comment."""
+    """Write JSON that cannot end its script element or open a comment: either would need a "<"."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _strip(module: str) -> str:
-    """Drop imports and exports: in the page all modules are one."""
+    """Drop imports and exports, because in the page all modules are one script."""
     return EXPORT.sub("", IMPORT.sub("", module))
 
 
 def check_page_file(file: Path) -> None:
-    """Raise `InputError` unless a page can be written there: no other file is replaced."""
+    """Raise `InputError` unless a page can be written there; only a page may be replaced."""
     if file.name == "-":
-        raise InputError("--output is '-'; a page needs a file, not the screen: name one, for example page.html")
+        raise InputError("--output is '-', but a page cannot go to the screen; name a file, for example page.html")
     with contextlib.suppress(OSError):  # an impossible file name fails when it is written
         if file.is_dir():
             raise InputError(f"--output {str(file)!r} is a folder; name a file in it, for example {str(file / 'page.html')!r}")
@@ -76,11 +76,11 @@ def check_page_file(file: Path) -> None:
             kept = "exists and is not a jaxrnn page, so it is not overwritten"
             raise InputError(f"{str(file)!r} {kept}; name another file with --output")
         if not file.parent.is_dir():
-            raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; make it first")
+            raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; create it first")
 
 
 def _is_page(file: Path) -> bool:
-    """Return whether jaxrnn wrote this file; what is no file, or cannot be read, it did not."""
+    """Return whether this is a file that jaxrnn wrote; False if it cannot be read."""
     try:
         with file.open("rb") if file.is_file() else contextlib.nullcontext() as opened:
             return opened is not None and MARK.encode() in opened.read(SEARCHED)

@@ -19,7 +19,7 @@ MAX_TEXTS = 2**16  # enumerated to bound an entropy rate that has no closed form
 
 
 class Production(NamedTuple):
-    """Write `character` with this probability and replace the state by the states `then`, the first one on top."""
+    """A rule of a state: with this probability, write `character` and replace the state with `then`, the first one on top."""
 
     probability: float
     character: str
@@ -29,8 +29,8 @@ class Production(NamedTuple):
 class Source(NamedTuple):
     """A probabilistic grammar in Greibach normal form: each rule of each state writes one character.
 
-    The stack starts with one state drawn from `start`. A rule of the top state writes each character. In a finite-state source
-    `then` always holds one state. The stack must never become empty or grow without bound.
+    The stack starts with one state drawn from `start`. Each character is written by a rule of the top state. In a finite-state
+    source `then` always holds one state. The stack must never become empty or grow without bound.
     """
 
     start: dict[str, float]
@@ -48,15 +48,15 @@ def make_source(start: dict[str, float], rules: dict[str, list[Production]]) -> 
     """Make a source from rules, dropping those of probability zero.
 
     Raises:
-      InputError: probabilities do not form a distribution, or a state has no rules.
+      InputError: some probabilities do not form a distribution, or a state has no rules.
     """
     _check_distribution("of the first state", list(start.values()))
     for state, options in rules.items():
-        _check_distribution(f"of what state {state!r} does", [rule.probability for rule in options])
+        _check_distribution(f"of the rules of state {state!r}", [rule.probability for rule in options])
     possible = {state: tuple(rule for rule in options if rule.probability) for state, options in rules.items()}
     for state in (*start, *(after for options in possible.values() for rule in options for after in rule.then)):
         if state not in rules:
-            raise InputError(f"state {state!r} has no rules; each state that can be reached needs some")
+            raise InputError(f"state {state!r} has no rules; each state that can be reached needs at least one")
     return Source(start, possible)
 
 
@@ -151,7 +151,7 @@ def _cumulative(probabilities: Iterable[float]) -> list[float]:
 
 
 def _frequencies(source: Source) -> Float64[np.ndarray, " states"]:
-    # How often each state is on top. Each state on top was put there by a rule: f = f M, M the mean numbers of states put.
+    # How often each state is on top. A rule put it there, so f = f M, where M[s, t] is how often s puts t, on average.
     index = {state: i for i, state in enumerate(source.rules)}
     put = [(index[s], index[after], r.probability) for s, rules in source.rules.items() for r in rules for after in r.then]
     before, after, M = (np.array(column) for column in zip(*put, strict=True))
@@ -170,7 +170,7 @@ def _transitions(source: Source) -> Float64[np.ndarray, "characters states state
     for state, rules in source.rules.items():
         for probability, character, then in rules:
             if len(then) != 1:
-                raise InputError(f"state {state!r} is replaced by {len(then)} states; bounds are for a finite number of states")
+                raise InputError(f"state {state!r} is replaced by {len(then)} states; only a finite-state source has bounds")
             T[characters.index(character), index[state], index[then[0]]] += probability
     return T
 

@@ -25,14 +25,14 @@ class Part(NamedTuple):
 class CodedText(NamedTuple):
     """The characters of a text that are in use, as ids."""
 
-    ids: Integer[np.ndarray, " characters"]  # of the smallest type of `smallest_type`: beware of arithmetic
-    characters: str  # distinct ones, sorted by code point, with those known before; the index is the id
+    ids: Integer[np.ndarray, " characters"]  # in the type that `smallest_type` chooses: widen them before arithmetic
+    characters: str  # distinct ones, and those known before, sorted by code point; the index is the id
     sha256: str  # of the characters in use as UTF-8
     num_characters: int | None  # of the whole text; None if it was not read to its end
 
 
 def smallest_type(vocab_size: int) -> np.dtype:
-    """Choose the smallest type of `vocab_size` ids: uint8, uint16 or int32."""
+    """Choose the smallest type that holds `vocab_size` ids: uint8, uint16 or int32."""
     return np.dtype(np.uint8 if vocab_size <= 2**8 else np.uint16 if vocab_size <= 2**16 else np.int32)
 
 
@@ -79,13 +79,15 @@ def count_characters(parts: Iterator[Part]) -> int:
 
 
 def code_parts(parts: Iterator[Part], most: int, max_characters: int = 0, known: str = "") -> CodedText:
-    """Turn a text into ids: those in the order of first appearance as it is read, those by code point at the end, in place.
+    """Turn a text into ids in one pass.
+
+    While the text is read, ids follow the order of first appearance; at the end they are renumbered by code point, in place.
 
     Args:
-      most: as many characters as the text can have; memory is taken only for those that it has.
-      max_characters: characters to use, from the beginning; 0 = all. What comes after the part that holds the last one is not
-        read, so faults there are not noticed.
-      known: characters that get ids, too.
+      most: an upper bound on the number of characters; memory is used only for those that are read.
+      max_characters: characters to use, from the beginning; 0 = all. Nothing is read after the part that holds the last one,
+        so errors there go unnoticed.
+      known: characters that get ids even if the text does not contain them.
     """
     table, order = np.full(NUM_CODE_POINTS, -1, np.int32), list(dict.fromkeys(map(ord, known)))
     table[order] = np.arange(len(order))
@@ -107,7 +109,7 @@ def code_parts(parts: Iterator[Part], most: int, max_characters: int = 0, known:
 
 
 def _code(characters: str, table: Int32[np.ndarray, " code_points"], order: list[int]) -> Integer[np.ndarray, " characters"]:
-    """Look up the ids of characters; those without one are appended to `order` and entered into `table`."""
+    """Look up the ids of characters; new ones are appended to `order` and entered into `table`."""
     try:
         narrow = characters.encode("latin-1")
     except UnicodeEncodeError:
@@ -134,7 +136,7 @@ def _widened(ids: np.ndarray, num_used: int, vocab_size: int) -> np.ndarray:
     wanted = smallest_type(vocab_size)
     if ids.dtype == wanted:
         return ids
-    wider = np.empty(len(ids), wanted)  # `astype` would take memory for all
+    wider = np.empty(len(ids), wanted)  # `astype` would allocate memory for all of them
     wider[:num_used] = ids[:num_used]
     return wider
 

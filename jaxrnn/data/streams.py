@@ -40,9 +40,12 @@ def count_updates(stream: Integer[Array | np.ndarray, " time *streams"], length:
 
 
 def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
-    """Slice the inputs of update number `step` and their targets, one character later: i32[length, *streams] each.
+    """Slice the inputs of update number `step`, and their targets, which come one character later.
 
-    The stream may be of any integer type.
+    Args:
+      stream: ids of any integer type, ``[time + 1, *streams]``.
+    Returns:
+      Inputs and targets, ``i32[length, *streams]`` each.
     """
     start = (step % count_updates(stream, length)) * length
     x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length).astype(jnp.int32) for shift in (0, 1))

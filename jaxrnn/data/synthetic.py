@@ -50,8 +50,8 @@ def embedded_reber(remembers: bool = True) -> Source:
     """Make a source of strings B T r T E or B P r P E, r a Reber string: 7 bits in 12 characters on average.
 
     Args:
-      remembers: if false, the best predictor that forgets the first T or P: to it the second one is a fair coin, so it
-        pays 8 bits for 12 characters.
+      remembers: False makes the source as it looks to the best predictor that forgets the first T or P: the second one is a
+        fair coin, which costs 8 bits for 12 characters.
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9(8).
     """
     rules = {
@@ -69,10 +69,10 @@ def embedded_reber(remembers: bool = True) -> Source:
 
 
 def delayed_sum(first_lag: int = 5, second_lag: int = 9) -> Source:
-    """Make a source of characters abcd, each a fair input bit x and a target bit y as 2 x + y.
+    """Make a source of the letters a to d, each of which encodes a fair input bit x and a target bit y as 2 x + y.
 
     y[t + 1] is 1 with probability 1/2 + x[t - first_lag] / 2 - x[t - second_lag] / 4; the entropy rate is ln 2 +
-    `add_floors().both`. A state holds all inputs that are still needed, the newest last; those before the text are fair bits.
+    `add_floors().both`. A state holds all inputs that are still needed, newest last; inputs before the text are fair bits.
 
     Source: Pitis (2016), "Recurrent neural networks in Tensorflow I" (other lags); Marschall, Cho & Savin (2020), JMLR 21.
     """
@@ -93,7 +93,7 @@ def add_floors() -> AddFloors:
 def noisy_copy(lag: int = 6, num_letters: int = 4, noise: float = 0.25) -> Source:
     """Make a source that repeats the letter `lag` characters back; with probability `noise` it draws any letter instead.
 
-    Any `lag` neighbours are independent, so a predictor that remembers fewer than `lag` letters pays ln(num_letters).
+    Any `lag` consecutive letters are independent, so a predictor that remembers fewer than `lag` letters pays ln(num_letters).
     """
     letters, copied = ascii_lowercase[:num_letters], 1 - noise
     states = ["".join(last) for last in product(letters, repeat=lag)]

@@ -54,18 +54,20 @@ TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOU
 
 
 class Parts(NamedTuple):
-    """Parts of a text as ids, each in its order; `validation` may be empty."""
+    """Parts of a text as ids, each in text order."""
 
-    train: Integer[np.ndarray, " train_characters"]
-    validation: Integer[np.ndarray, " validation_characters"]
-    heldout: Integer[np.ndarray, " heldout_characters"]
+    train: Integer[np.ndarray, " train_characters"]  #: to train on
+    validation: Integer[np.ndarray, " validation_characters"]  #: to choose weights and rates on; may be empty
+    heldout: Integer[np.ndarray, " heldout_characters"]  #: for the final test; may be empty
 
 
 def read(name_or_path: str) -> str:
     """Read a known text by name, or any UTF-8 file by path, and normalise it.
 
-    The text of a synthetic source is always the same million characters.
-
+    Args:
+      name_or_path: comedie, moliere, shakespeare, synthetic:NAME (always the same million characters), or the path of a file.
+    Returns:
+      The text without a byte-order mark, with newlines as line ends.
     Raises:
       InputError: no such text; not a regular file; empty; not UTF-8; a download failed or has the wrong SHA-256.
     """
@@ -76,13 +78,15 @@ def read(name_or_path: str) -> str:
 
 
 def read_ids(name_or_path: str, max_characters: int = 0, known: str = "") -> CodedText:
-    """Read a known text by name, but no synthetic one, or any UTF-8 file by path, as ids; see `reading.code_parts`.
+    """Read a known text by name (not a synthetic one), or any UTF-8 file by path, as ids.
 
     Args:
-      max_characters: characters to use, from the beginning; 0 = all. No more is read than they need.
-      known: characters that get ids, too.
+      max_characters: characters to use, from the beginning; 0 = all. No more of the file is read than needed.
+      known: characters that get ids even if the text does not contain them.
+    Returns:
+      The ids in the smallest type that holds them, and the characters that they stand for (`reading.CodedText`).
     Raises:
-      InputError: as `read` does.
+      InputError: for the same reasons as `read`.
     """
     with _open(name_or_path) as file:
         size = file.seek(0, os.SEEK_END)
@@ -94,7 +98,7 @@ def read_ids(name_or_path: str, max_characters: int = 0, known: str = "") -> Cod
 
 
 def count_characters(name_or_path: str) -> int:
-    """Count the characters of a text, as `read_ids` finds it; raise `InputError` as it does."""
+    """Count the characters of a text that `read_ids` can read; raise `InputError` as that does."""
     with _open(name_or_path) as file:
         return reading.count_characters(reading.decode_parts(file, name_or_path))
 
@@ -115,7 +119,13 @@ def has_floor(name: str) -> bool:
 
 
 def normalise(data: bytes, name: str) -> str:
-    """Decode UTF-8, drop a byte-order mark and turn CR LF and CR into newlines."""
+    """Decode UTF-8, drop a byte-order mark and turn CR LF and CR into newlines.
+
+    Args:
+      name: what to call the text in errors.
+    Raises:
+      InputError: the text is empty or not UTF-8.
+    """
     try:
         text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -146,7 +156,7 @@ def check_length(name: str, num_characters: int) -> None:
 
 
 def split_lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
-    """Compute the number of characters in each part."""
+    """Compute the number of characters in each part; the fractions are of the whole text."""
     num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
     return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
 
@@ -154,11 +164,11 @@ def split_lengths(num_characters: int, validation_fraction: float, heldout_fract
 def place_validation(lengths: Lengths, num_pieces: int) -> list[tuple[int, int]]:
     """Place the validation part in the text before the held-out part.
 
-    One piece stands at the end of that text. Several are evenly spread, with half as much of the training part before the first
-    and after the last as between two, so that training reaches up to the held-out part.
+    One piece goes at the end of that text. Several are spread evenly, with half as much training text before the first and
+    after the last piece as between two of them, so that training reaches up to the held-out part.
 
     Returns:
-      For each piece the position of its first character and the position after its last one, in order.
+      For each piece, in order, the position of its first character and the position after its last one.
     """
     num_train, num_validation = lengths.train, lengths.validation
     if num_pieces == 1:
@@ -173,19 +183,23 @@ def split(
 ) -> Parts:
     """Split a text into a training part, a validation part in `num_pieces` and, at the end, a held-out part.
 
-    With one piece they are views. With more they are copies, so that the whole text need not stay in memory.
+    Args:
+      validation_fraction, heldout_fraction: fractions of the whole text.
+      num_pieces: number of pieces of the validation part (`place_validation`).
+    Returns:
+      The parts. With one piece they are views; with more they are copies, so that the whole text need not stay in memory.
     """
     lengths = split_lengths(len(ids), validation_fraction, heldout_fraction)
     pieces, end = place_validation(lengths, num_pieces), len(ids) - lengths.heldout
     if num_pieces == 1:
         return Parts(ids[: lengths.train], ids[lengths.train : end], ids[end:])
     cuts = [cut for piece in pieces for cut in piece]
-    parts = np.split(ids[:end], cuts)  # of the training and the validation part in turn
+    parts = np.split(ids[:end], cuts)  # alternately of the training and the validation part
     return Parts(np.concatenate(parts[::2]), np.concatenate(parts[1::2]), ids[end:].copy())
 
 
 def before_heldout(parts: Parts, num_pieces: int, most: int) -> Integer[np.ndarray, " characters"]:
-    """Join the last `most` characters before the held-out part, training and validation part in the order of the text."""
+    """Return the last `most` characters before the held-out part, with training and validation pieces in text order."""
     lengths, segments, end = Lengths(*map(len, parts)), [], 0
     train, validation = parts.train, parts.validation
     for start, after in place_validation(lengths, num_pieces):
@@ -206,7 +220,7 @@ def hash_text(text: str) -> str:
 
 @contextlib.contextmanager
 def _open(name: str) -> Iterator[io.BufferedIOBase]:
-    """Open a text that is no synthetic one; failures to open or read it become an `InputError`."""
+    """Open a text that is not synthetic; failures to open or read it become an `InputError`."""
     if name == EMBEDDED:
         yield io.BytesIO(resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes())
     elif name in PUBLISHED:
@@ -262,7 +276,7 @@ def _download(name: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: wrong SHA-256; pooch has removed the file
         reason = type(error).__name__ if isinstance(error, OSError) else "its SHA-256 is wrong"
         folder = os.environ.get(DATA_DIR_VARIABLE)
-        where = f"{folder!r}, as {DATA_DIR_VARIABLE} says" if folder else f"a folder that {DATA_DIR_VARIABLE} names"
+        where = f"{folder!r} ({DATA_DIR_VARIABLE})" if folder else f"a folder and set {DATA_DIR_VARIABLE} to it"
         url = PUBLISHED[name].url
         raise InputError(
             f"text {name!r} could not be downloaded from {url} ({reason}); put a copy named {name}.txt into {where}"

@@ -9,7 +9,7 @@ from jaxtyping import Int, Integer, UInt
 
 from jaxrnn.errors import InputError
 
-COUNTED = 2**20  # ids at a time: bincount makes 8 bytes of each
+COUNTED = 2**20  # ids at a time: bincount widens each to 8 bytes
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,22 @@ class Vocabulary:
 
 
 def of_text(text: str, known: Vocabulary | None = None) -> Vocabulary:
-    """Make the vocabulary of a text, together with the characters of `known`; `InputError` if the text is empty."""
+    """Make the vocabulary of a text.
+
+    Args:
+      known: a vocabulary whose characters are included, and whose rare characters stay rare; None = the text's characters only.
+    Raises:
+      InputError: the text is empty.
+    """
     if not text:
         raise InputError("an empty text has no vocabulary")
     return Vocabulary("".join(sorted({*text, *(known.characters if known else "")})), known.rare if known else "")
 
 
 def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
-    """Convert a text to ids; `decode` is the exact inverse.
+    """Convert a text to ids, i32; `decode` is the exact inverse.
 
-    They are i32, which arithmetic cannot overflow; a whole file is read as ids of a smaller type by `text.read_ids`.
+    To read a whole file as ids of a smaller type, use `text.read_ids`.
 
     Raises:
       InputError: a character is not in the vocabulary; the message gives the first one, its code point and its position from 0.
@@ -46,13 +52,13 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
         character = text[position]
         raise InputError(
             f"character {_describe_character(character)} at position {position} is not one of the {len(known)} "
-            "that the vocabulary holds"
+            "in the vocabulary"
         )
     return ids.astype(np.int32)
 
 
 def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:
-    """Convert ids to text."""
+    """Convert ids to a text; the inverse of `encode`."""
     return "".join(vocabulary.characters[i] for i in ids)
 
 
@@ -66,6 +72,9 @@ def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], thresh
     """Merge the characters that occur fewer than `threshold` times among these ids into one class.
 
     A single rare character is left alone.
+
+    Returns:
+      The vocabulary with these characters in `rare`.
     """
     counts = np.zeros(len(vocabulary.characters), np.int64)
     for start in range(0, len(ids), COUNTED):
@@ -75,7 +84,7 @@ def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], thresh
 
 
 def class_ids(vocabulary: Vocabulary) -> Int[np.ndarray, " vocab"]:
-    """Compute the class of each character, i32: single characters first, in order, then the class of rare ones."""
+    """Compute the class of each character, i32: single characters get the first numbers, in order, rare ones share the last."""
     is_rare = np.array([character in vocabulary.rare for character in vocabulary.characters])
     return np.where(is_rare, np.count_nonzero(~is_rare), np.cumsum(~is_rare) - 1).astype(np.int32)
 

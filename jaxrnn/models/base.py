@@ -60,7 +60,7 @@ INITIALISATIONS: dict[str, Initialisation] = {
 
 
 def barrier(numbers: Tree) -> Tree:
-    """Return the same numbers, computed (like their cotangents) once, before anything that needs them.
+    """Make XLA compute these numbers, and their cotangents, only once, before anything that needs them.
 
     XLA would recompute the derivatives of a GRU's gates for each weight, which makes a step four times slower.
     """
@@ -70,8 +70,8 @@ def barrier(numbers: Tree) -> Tree:
 class Cell(nn.RNNCellBase):
     """Base class of our cells; a subclass adds its recurrence and gates.
 
-    Weights are stored as (inputs, gates * hidden): row i of `input_kernel` is the effect of character i. In `DenseCell`s each
-    unit reaches all units, in diagonal cells only itself.
+    Weights are stored as (inputs, gates * hidden): row i of `input_kernel` is the effect of character i. In a `DenseCell` each
+    unit reaches all units, in a diagonal cell only itself.
     """
 
     input_size: int  # characters of the vocabulary, or units of the layer below
@@ -120,11 +120,11 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def hidden(self, carry: Carry) -> Float[Array, "*streams hidden"]:
-        """Return the part of the carry that `recur` uses, linear in the carry."""
+        """Return the part of the carry that `recur` uses; it must be linear in the carry."""
         return carry
 
     def output(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams hidden"]:
-        """Compute what other layers and the readout see of the hidden state."""
+        """Compute from the hidden state what the next layer and the readout see."""
         return h
 
     def __call__(self, carry: Carry, inputs: Inputs) -> tuple[Carry, Float[Array, "*streams hidden"]]:
@@ -139,5 +139,5 @@ class Cell(nn.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """Return 0: an id has no feature axis."""
+        """Return 0, because an id has no feature axis."""
         return 0

@@ -41,7 +41,7 @@ CELL_FORMS = (
 
 
 def cell_kind(thing: Any) -> CellKind | None:
-    """Make the entry of a cell class, Flax's or ours, or of a function that makes a whole model; None for anything else."""
+    """Make the registry entry of a cell class, Flax's or ours, or of a function that makes a whole model; else None."""
     if isinstance(thing, CellKind):
         return thing
     if not isinstance(thing, type):
@@ -58,7 +58,7 @@ def cell_kind(thing: Any) -> CellKind | None:
 
 
 def takes_dropout(kind: CellKind) -> bool:
-    """Return whether the cell is one of ours or derived from their base class: others do not come apart."""
+    """Return whether dropout works with the cell: it must derive from `Cell`, because no other can be split into parts."""
     return isinstance(kind.make, type) and issubclass(kind.make, Cell)
 
 
@@ -67,7 +67,7 @@ def _linen_factory(cell: Any) -> Callable[..., nn.RNNCellBase]:
 
 
 def _no_cell(*arguments: Any) -> nn.RNNCellBase:
-    raise InputError("a function that makes a whole model makes no cell of a layer")
+    raise InputError("a function that makes a whole model cannot make the cell of a single layer")
 
 
 def _takes_two_arguments(function: Callable[..., Any]) -> bool:

@@ -23,7 +23,7 @@ def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
     """
     number = num_characters(model)
     if sorted(set(classes.tolist())) != list(range(number)):
-        raise InputError(f"the classes of characters must be those of the model, 0 to {number - 1}, each used")
+        raise InputError(f"the classes of characters must be those of the model, 0 to {number - 1}, and each must be used")
     class_of, log_size = jnp.asarray(classes, jnp.int32), np.log(np.bincount(classes))[classes]
 
     def spread(logits: Float[Array, "*streams classes"]) -> Logits:

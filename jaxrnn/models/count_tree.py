@@ -1,6 +1,6 @@
-"""The tree of contexts that counts are kept in: nodes in one array, changed in place.
+"""The tree of contexts in which counts are kept: nodes in one array, changed in place.
 
-All loops are over single numbers in it, because XLA compiles such loops to machine code that runs without a call per operation.
+All its loops work on single numbers, because XLA compiles such loops to machine code that runs without a call per operation.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-# Columns of a node. As a character after the context of its parent: the character, its count, and the next character there.
+# Columns of a node. As a character that followed its parent's context: the character, its count, and the next sibling.
 CHARACTER, COUNT, NEXT = 0, 1, 2
-# As a context: the sum of counts, how many characters have count 1, 2 and more, and the first character; 0 = no such node.
+# As a context: the sum of its counts; how many characters have a count of 1, 2 and more; and the first child. 0 = no such node.
 TOTAL, ONCE, TWICE, MORE, FIRST = 3, 4, 5, 6, 7
 NUM_COLUMNS = 8
 NODE_BYTES = 4 * NUM_COLUMNS
@@ -22,7 +22,7 @@ Number: TypeAlias = Int[Array, ""]
 
 
 class Found(NamedTuple):
-    """A context, and a character after it: all that has to be known to count it there."""
+    """A context, and a character after it: all that is needed to count the character there."""
 
     context: Number
     node: Number  # of the character; 0 = it was never counted there
@@ -32,10 +32,10 @@ class Found(NamedTuple):
 
 
 def find(nodes: Nodes, at: Number, is_known: Array, y: Number) -> tuple[Found, Nodes]:
-    """Find a character after a context; the same nodes are returned.
+    """Find a character after a context; return it with the nodes, unchanged.
 
-    Whoever changes the nodes later must use those that are returned, and nothing else that was read from them but `Found`:
-    reading the old ones again would make XLA copy them. All columns are read in the loop, or XLA would read them later again.
+    A caller that changes the nodes later must change the returned ones, and use nothing read from the old ones except `Found`:
+    reading those again would make XLA copy them. All columns are read inside the loop, because XLA would read them again later.
     """
 
     def look(node: Number, before: Number, nodes: Nodes) -> tuple:
@@ -58,10 +58,10 @@ def find(nodes: Nodes, at: Number, is_known: Array, y: Number) -> tuple[Found, N
 
 
 def count(nodes: Nodes, found: Found, node: Number, y: Number, is_counted: Array) -> Nodes:
-    """Count y at its node, which is new if none was found, and put it first: the order of characters is that of time.
+    """Count y at its node, a new one if none was found, and move it to the front: the most recent character comes first.
 
-    The characters after the empty context keep their places, by which they are found. What is written for no node is written
-    into columns of the root that nothing reads.
+    The children of the root keep their places, because they are looked up by place. Whatever is written for a missing node
+    goes into columns of the root that nothing reads.
     """
     at, (_, times, following), (total, once, twice, more, first) = found.context, found.of_node, found.of_context
     is_new = (found.node == 0) & (node > 0)
@@ -111,5 +111,5 @@ def put_columns(nodes: Nodes, node: Number, column: int, *numbers: Number) -> No
 
 
 def put(values: Array, place: Number, value: Array) -> Array:
-    """Set one value; a place beyond the end is the last one."""
+    """Set one value; a place beyond the end means the last one."""
     return jax.lax.dynamic_update_slice(values, value[None], (place,))

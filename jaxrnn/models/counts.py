@@ -1,16 +1,16 @@
-"""A model that learns by counting: which characters followed each context, from the empty one to a long one, as it reads.
+"""A model that learns by counting, as it reads, which characters follow each context, from the empty one to a long one.
 
     p(y | context) = (N - D(N)) / total + left p(y | next shorter context)
 
 N is how often y was counted after the context, `total` the sum over all characters, and `left` what the discounts D took away,
 so that the probabilities sum to 1. The shortest context is interpolated with 1 / vocab_size. A character is counted after the
-longest context first, then after shorter ones until the first at which it had been counted before: shorter contexts count
-contexts, not characters ("update exclusion", which gives the counts of Kneser & Ney while the text is still being read).
+longest context first, then after shorter ones, down to the first after which it had been counted before. So shorter contexts
+count contexts, not characters ("update exclusion", which gives the counts of Kneser & Ney while the text is still being read).
 
-The counts themselves say more than these probabilities (`Evidence`): `mixture` learns what each context's counts are worth.
+The counts themselves (`Evidence`) say more than these probabilities: `mixture` learns what each context's counts are worth.
 
-Compile with `training.drivers.compiler_options`: without these options XLA copies the tree (`count_tree`) at each
-character, which takes a thousand times longer.
+Compile with `training.drivers.compiler_options`: without these options XLA copies the tree (`count_tree`) at every character,
+which takes a thousand times longer.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ from jaxrnn.errors import InputError
 from jaxrnn.models import count_tree as tree
 from jaxrnn.models.binary_code import BinaryCode, make_code
 
-# Characters in the longest context. Held-out nats per character on Molière: 6 1.185, 8 1.168, 12 1.166, which takes three times
-# the memory. The discounts are the best of four for 8; for 12 (0.9, 1.4, 2.0) are.
+# Characters in the longest context. Held-out nats per character on Molière: 1.185 with 6, 1.168 with 8, 1.166 with 12, which
+# takes three times the memory. The discounts are the best of four that were tried with 8; with 12, (0.9, 1.4, 2.0) are.
 ORDER = 8
 DISCOUNTS = (0.8, 1.2, 1.6)
 
@@ -41,28 +41,28 @@ class Counts(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What was counted before a character y: the probabilities, and the counts by how many decisions of y's code are shared."""
+    """What was known before a character y: probabilities, and counts grouped by how many decisions of y's code are shared."""
 
     p: Float[Array, " vocab"]
-    agreeing: Int[Array, "contexts agreed"]  # after each context, of all characters that share so many decisions with y
-    last: Int[Array, " contexts"]  # how many are shared by the character that came last there; -1 = unknown
+    agreeing: Int[Array, "contexts agreed"]  # after each context, the sum of the counts of such characters
+    last: Int[Array, " contexts"]  # how many decisions the character that came last there shares with y; -1 = unknown
 
 
 class CountModel(NamedTuple):
     """The pure functions of a model that counts. A character is an id, i32."""
 
     init: Callable[[], Counts]
-    restart: Callable[[Counts], Counts]  # a new text: contexts anew, counts kept
-    learn: Callable[[Counts, tree.Number], tuple[Counts, Float[Array, ""]]]  # count a character -> its probability before
-    read: Callable[[Counts, tree.Number], tuple[Counts, Evidence]]  # count a character -> what was known before
+    restart: Callable[[Counts], Counts]  # begin another text: contexts are reset, counts kept
+    learn: Callable[[Counts, tree.Number], tuple[Counts, Float[Array, ""]]]  # count a character; its probability before that
+    read: Callable[[Counts, tree.Number], tuple[Counts, Evidence]]  # count a character; what was known before that
     predict: Callable[[Counts], Float[Array, " vocab"]]
-    followers: Callable[[Counts], tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]]  # their counts; the last one
+    followers: Callable[[Counts], tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]]  # counts; which came last
     advance: Callable[[Counts, tree.Number], Counts]  # read a character without counting it
     num_contexts: int
 
 
 class _Kind(NamedTuple):
-    """What is decided before the model reads."""
+    """Choices that are fixed before the model reads."""
 
     vocab_size: int
     order: int
@@ -85,14 +85,14 @@ def count_model(
     """Make a model that counts characters after contexts of 0 to `order` characters.
 
     Args:
-      capacity: nodes of the tree, 32 bytes each. A full tree keeps counting, but takes in no new contexts.
-      begins: the characters after which contexts begin, such as those between words: the contexts are then the empty one, the
-        text since the last such character, since the one before, and so on, `order` of them. The start of a text begins one,
-        too. None = all characters.
+      capacity: nodes of the tree, 32 bytes each. A full tree keeps counting, but adds no new contexts.
+      begins: the characters after which contexts begin, such as those between words. The contexts are then the empty one, the
+        text since the last such character, the text since the one before that, and so on, `order` of them; the start of a
+        text counts as such a character. None = all characters.
       discounts: D of a count of 1, 2 and more.
       dtype: of the probabilities; float64 needs `jax.enable_x64`.
     Raises:
-      InputError: an order under 1, a capacity under vocab_size + 2, or discounts not over 0 and under 1, 2 and 3.
+      InputError: `order` is under 1, `capacity` under vocab_size + 2, or the discounts are not over 0 and under 1, 2 and 3.
     Source: Chen & Goodman (1999), Computer Speech & Language 13(4); update exclusion: Moffat (1990), IEEE Trans. Comm. 38(11).
     """
     allowed = all(0 < d < count for d, count in zip(discounts, (1, 2, 3), strict=True))
@@ -133,12 +133,12 @@ def _restart(kind: _Kind, state: Counts) -> Counts:
 
 
 def _just_begun(kind: _Kind) -> int:
-    """The node of a context without a character yet, where not all characters begin one."""
+    """Return the node of a context that has just begun and holds no character yet; only with `begins`."""
     return kind.vocab_size + 1
 
 
 def _learn(kind: _Kind, state: Counts, y: tree.Number) -> tuple[Counts, Float[Array, ""]]:
-    """Count y after each context, longest first, and sum up what the contexts give to its probability before."""
+    """Count y after each context, longest first; also return the probability that it had before."""
 
     def at_context(loop: tuple) -> tuple:
         k, nodes, num_nodes, contexts, was_seen, p, weight = loop
@@ -153,7 +153,7 @@ def _learn(kind: _Kind, state: Counts, y: tree.Number) -> tuple[Counts, Float[Ar
 
 
 def _read(kind: _Kind, state: Counts, y: tree.Number) -> tuple[Counts, Evidence]:
-    """Count y as `_learn` does, and sum up what was counted before after each context."""
+    """Count y as `_learn` does; also return what had been counted after each context before."""
 
     def at_context(loop: tuple) -> tuple:
         k, nodes, num_nodes, contexts, was_seen, p, agreeing, last, weight = loop
@@ -175,7 +175,7 @@ def _read(kind: _Kind, state: Counts, y: tree.Number) -> tuple[Counts, Evidence]
 def _count(
     kind: _Kind, k: tree.Number, nodes: tree.Nodes, num_nodes: tree.Number, contexts: Array, was_seen: Array, y: tree.Number
 ) -> tuple[tree.Number, Array, tree.Nodes, tree.Number, Array]:
-    """Count y after context k, unless it was seen after a longer one: how often it was seen here, and what `_learn` needs."""
+    """Count y after context k unless it was seen after a longer one; return its count here, and what `_learn` carries on."""
     is_known, at = contexts[k] >= 0, jnp.maximum(contexts[k], 0)
     found, nodes = tree.find(nodes, at, is_known, y)
     is_new = is_known & ~was_seen & (found.node == 0) & (num_nodes < kind.capacity)
@@ -221,7 +221,7 @@ def _is_context(loop: tuple) -> Array:
 
 
 def _with_longer(kind: _Kind, contexts: Array, k: tree.Number, node: tree.Number, y: tree.Number) -> Array:
-    """Put the context that y makes of context k into its place; one that is too long is overwritten by the next."""
+    """Store the context that context k becomes after y; one that is too long is overwritten by the next."""
     longer = 1 if kind.begins is None else jnp.asarray(kind.begins)[y].astype(jnp.int32)
     return tree.put(contexts, k + longer, node)
 
@@ -234,7 +234,7 @@ def _with_shortest(kind: _Kind, contexts: Array, y: tree.Number) -> Array:
 
 
 def _smooth(kind: _Kind, nodes: tree.Nodes, at: tree.Number, is_known: Array, weight: Array) -> tuple[Array, Array]:
-    """Compute the weight of a single count of a context, and the weight that is left to shorter ones."""
+    """Compute the weight of one count after a context, and the weight that is left to shorter contexts."""
     total = tree.get(nodes, at, tree.TOTAL).astype(kind.dtype)
     share = weight / jnp.maximum(total, 1)
     taken = sum(
@@ -262,7 +262,7 @@ def _sum_up(
     p: Array,
     agreeing: Array,
 ) -> tuple[Array, Array, tree.Number, tree.Nodes]:
-    """Add what was counted after context k to p and to the evidence for y; the nodes are the same, see `count_tree.find`."""
+    """Add what was counted after context k to p and to the evidence for y; return the nodes unchanged (`count_tree.find`)."""
     depth = kind.code.nodes.shape[1]
     words = jnp.asarray(kind.code.words)
 

@@ -1,7 +1,7 @@
-"""What is known before each binary decision of a character's code, as inputs of a mixture (`mixture`).
+"""The inputs of a mixture (`mixture`): what is known before each binary decision of a character's code.
 
 Each model's probabilities of all characters give the log odds of a decision. The characters that were counted after a context
-give two numbers, how many are on either side; their log odds, and what such counts turned out to be worth, are inputs, too.
+give two counts, one for each side; their log odds, and what such counts have turned out to be worth, are inputs too.
 """
 
 from typing import NamedTuple
@@ -13,34 +13,34 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.models.binary_code import BinaryCode
 
-LARGEST_ODDS, SMALLEST = 12.0, 1e-9  # log odds, and probability, of a model: one that is quite sure must not decide alone
-BIAS, ADDED = 0.3, 0.4  # the constant input; what is added to both counts for their log odds
-# Counts of 0 to 7 are told apart, then fewer and fewer of them; so is on which side the last character was, if on any.
-MOST_TOLD, NUM_LEVELS, NUM_SIDES, ON_NONE = 255, 13, 3, 2
-LEVELS = np.searchsorted([1, 2, 3, 4, 5, 6, 7, 8, 12, 20, 40, 100], np.arange(MOST_TOLD + 1), side="right").astype(np.int32)
-NEVER = NUM_LEVELS * NUM_LEVELS * NUM_SIDES  # the cell of counts that are both 0
-NUM_TOTALS = 8  # levels of how often a context was seen; twice, as all that followed may have been on one side
-# Decisions are refined after one and after two characters; those that share a place are refined together.
+LARGEST_ODDS, SMALLEST = 12.0, 1e-9  # limits of a model's log odds and probability: no model decides alone, however sure it is
+BIAS, ADDED = 0.3, 0.4  # the constant input; added to both counts before taking their log odds
+# Each count from 0 to 7 is a level of its own; larger ones share levels. There is also the side of the last character, or none.
+MAX_COUNT, NUM_LEVELS, NUM_SIDES, ON_NONE = 255, 13, 3, 2
+LEVELS = np.searchsorted([1, 2, 3, 4, 5, 6, 7, 8, 12, 20, 40, 100], np.arange(MAX_COUNT + 1), side="right").astype(np.int32)
+NEVER = NUM_LEVELS * NUM_LEVELS * NUM_SIDES  # the cell for two counts of 0
+NUM_TOTALS = 8  # levels of a context's total count; each also says whether all that followed was on one side
+# Decisions are refined by the last character and by the last two; those that share a place are refined together.
 PLACE_BITS = 14
 NUM_REFINEMENTS, NUM_PLACES = 2, 1 << PLACE_BITS
 
 
 class Known(NamedTuple):
-    """What the models know before each of some characters."""
+    """What the models know before one character, or before each character of a block."""
 
-    log_ps: Float[Array, "*time models vocab"]  # of networks, then of models that count
+    log_ps: Float[Array, "*time models vocab"]  # networks first, then models that count
     times: Int[Array, "*time contexts counted"]  # how often characters were counted after each context; see `Evidence`
-    last: Int[Array, "*time contexts"]  # which came last
+    last: Int[Array, "*time contexts"]  # which character came last
 
 
 class Decisions(NamedTuple):
-    """What is known before each of some decisions."""
+    """The inputs and table rows of one decision, or of several."""
 
-    inputs: Float[Array, "*decisions inputs"]  # log odds, but for those of what counts are worth, which are still 0
+    inputs: Float[Array, "*decisions inputs"]  # log odds; those of what counts are worth are still 0
     selected: Int[Array, "*decisions selections"]  # rows of the weights
-    places: Int[Array, "*decisions refinements"]  # rows of what is refined
+    places: Int[Array, "*decisions refinements"]  # rows of the refinements
     node: Int[Array, "*decisions"]
-    cells: Int[Array, "*decisions contexts"]  # of the worth of counts
+    cells: Int[Array, "*decisions contexts"]  # which tell what the counts are worth
 
 
 def num_inputs(num_models: int, num_contexts: int) -> int:
@@ -48,12 +48,12 @@ def num_inputs(num_models: int, num_contexts: int) -> int:
 
 
 def num_selected(code: BinaryCode, num_contexts: tuple[int, ...]) -> tuple[int, ...]:
-    """Count the rows of weights: by the previous character, then by the contexts of each model that counts."""
+    """Count the rows of each set of weights: one selected by the previous character, then one by each model that counts."""
     return len(code.lengths), *(2 * NUM_TOTALS * (num + 1) for num in num_contexts)
 
 
 def worth_of_counts() -> Float[np.ndarray, " cells"]:
-    """Guess what counts are worth: the probability of a decision for each pair of levels."""
+    """Make a first guess of what counts are worth: the probability of a decision for each pair of levels."""
     zeros, ones = np.indices((NUM_LEVELS, NUM_LEVELS))
     p = (ones + ADDED) / (zeros + ones + 2 * ADDED)
     return np.append(np.repeat(p.ravel(), NUM_SIDES), 0.5).astype(np.float32)
@@ -62,11 +62,11 @@ def worth_of_counts() -> Float[np.ndarray, " cells"]:
 def on_path(
     code: BinaryCode, num_contexts: tuple[int, ...], known: Known, characters: Int[Array, " read"], y: Int[Array, " time"]
 ) -> Decisions:
-    """Describe the decisions that lead to characters y, [time, depth] of them.
+    """Describe the decisions that lead to the characters y, in arrays of [time, depth, ...].
 
     Args:
-      known: its times and last by how many decisions of y's code are shared (`counts.Evidence`).
-      characters: the two before the first y, and all others but the last: time + 1.
+      known: `times` and `last` are indexed by the number of decisions shared with y (`counts.Evidence`).
+      characters: the two characters before the first y, then y without its last: time + 1 in all.
     """
     depth, bits = code.bits.shape[1], jnp.asarray(code.bits)[y]
     words = jnp.asarray(code.words)
@@ -84,8 +84,8 @@ def at_all_nodes(code: BinaryCode, num_contexts: tuple[int, ...], known: Known, 
     """Describe all decisions about the next character.
 
     Args:
-      known: of one character; its times and last by character, -1 for none (`CountModel.followers`).
-      characters: the two before.
+      known: before one character; `times` and `last` are indexed by character, -1 for none (`CountModel.followers`).
+      characters: the two before it.
     """
     num_nodes, depth = max(1, len(code.lengths) - 1), code.bits.shape[1]
     is_taken = np.arange(depth)[None] < code.lengths[:, None]
@@ -112,7 +112,7 @@ def log_known(log_ps: Float[Array, "*time models vocab"]) -> Float[Array, "*time
 
 
 def _by_side(sums: Array, bits: Array) -> Array:
-    """From sums by how many decisions are shared, [time, each, agreed], to sums of both sides, [2, time, decisions, each]."""
+    """Turn sums by number of shared decisions, [time, each, agreed], into sums on both sides, [2, time, decisions, each]."""
     others = jnp.moveaxis(sums[..., :-1], 2, 1)
     same = jnp.moveaxis(jnp.flip(jnp.cumsum(jnp.flip(sums[..., 1:], -1), -1), -1), 2, 1)
     on_one = bits[..., None] > 0
@@ -129,12 +129,12 @@ def _describe(
     before: Array,
     node: Array,
 ) -> Decisions:
-    """Describe decisions, of whose sides ps and times are the first axis: [2, *decisions, models or contexts]."""
+    """Describe decisions; the first axis of ps and times is the side: ``[2, *decisions, models or contexts]``."""
     odds = jnp.clip(jnp.log(ps[1] + SMALLEST) - jnp.log(ps[0] + SMALLEST), -LARGEST_ODDS, LARGEST_ODDS)
     is_new = times[0] + times[1] == 0
     counted = times.astype(jnp.float32) + ADDED
     of_counts = jnp.where(is_new, 0, jnp.log(counted[1]) - jnp.log(counted[0]))
-    levels = jnp.asarray(LEVELS)[jnp.minimum(times, MOST_TOLD)]
+    levels = jnp.asarray(LEVELS)[jnp.minimum(times, MAX_COUNT)]
     cells = jnp.where(is_new, NEVER, (levels[0] * NUM_LEVELS + levels[1]) * NUM_SIDES + side)
     ends = np.cumsum(num_contexts, dtype=int).tolist()
     of_each = [times[..., end - num : end] for num, end in zip(num_contexts, ends, strict=True)]
@@ -149,14 +149,14 @@ def _describe(
 
 
 def _longest(times: Int[Array, "2 *decisions contexts"]) -> Int[Array, "*decisions"]:
-    """Number what is known of the longest context that is: which it is, if all was on one side, and the level of its total."""
+    """Encode the longest known context as a number: which it is, whether all was on one side, and the level of its total."""
     total = times[0] + times[1]
     length = jnp.max(jnp.where(total > 0, jnp.arange(1, total.shape[-1] + 1), 0), axis=-1)
     zeros, ones = jnp.take_along_axis(times, jnp.maximum(length - 1, 0)[None, ..., None], axis=-1)[..., 0]
-    level = jnp.minimum(jnp.asarray(LEVELS)[jnp.minimum(zeros + ones, MOST_TOLD)], NUM_TOTALS - 1)
+    level = jnp.minimum(jnp.asarray(LEVELS)[jnp.minimum(zeros + ones, MAX_COUNT)], NUM_TOTALS - 1)
     return (length * 2 + ((zeros == 0) | (ones == 0)).astype(jnp.int32)) * NUM_TOTALS + level
 
 
 def _hash(numbers: Int[Array, "*decisions"]) -> Int[Array, "*decisions"]:
-    """Spread numbers over the places; a product that overflows is part of it."""
+    """Hash numbers to places; the product is meant to overflow."""
     return ((numbers.astype(jnp.uint32) * jnp.uint32(0x9E3779B1)) >> jnp.uint32(32 - PLACE_BITS)).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Cells in which each unit reaches all others: Elman's of 1990, a leaky one, and two with gates."""
+"""Cells in which each unit reaches all others: Elman, leaky Elman, GRU and LSTM."""
 
 from typing import Any, ClassVar
 
@@ -30,7 +30,7 @@ class DenseCell(Cell):
 
 
 class Elman(DenseCell):
-    """Simple recurrent network: h_t = f(W_x x_t + W_h h_{t-1} + b).
+    """Simple recurrent network: ``h_t = f(W_x x_t + W_h h_{t-1} + b)``.
 
     Source: Elman (1990), Cognitive Science 14(2); Mikolov et al. (2010), Interspeech, eq. 1-3.
     """
@@ -46,7 +46,7 @@ class Elman(DenseCell):
 
 
 class LeakyElman(DenseCell):
-    """Elman network with leaky units: h_t = (1 - a) h_{t-1} + a f(W_x x_t + W_h h_{t-1} + b).
+    """Elman network with leaky units: ``h_t = (1 - a) h_{t-1} + a f(W_x x_t + W_h h_{t-1} + b)``.
 
     Source: Jaeger et al. (2007), Neural Networks 20(3); with RFLO: Murray (2019), eLife 8, eq. 1.
     """
@@ -64,8 +64,8 @@ class LeakyElman(DenseCell):
 class GRU(DenseCell):
     """Gated recurrent unit with the reset gate after the recurrent product, as in cuDNN, PyTorch and Flax.
 
-    r = s(W_r x + U_r h + b_r), z = s(W_z x + U_z h + b_z), n = tanh(W_n x + b_n + r (U_n h + c)), h' = (1 - z) n + z h; the
-    columns of the kernels are r, z and n, in this order; c is `recurrent_bias`.
+    ``r = s(W_r x + U_r h + b_r)``, ``z = s(W_z x + U_z h + b_z)``, ``n = tanh(W_n x + b_n + r (U_n h + c))``,
+    ``h' = (1 - z) n + z h``; the columns of the kernels are r, z and n, in this order; c is `recurrent_bias`.
 
     Source: Cho et al. (2014), EMNLP; the place of the reset gate: Chung et al. (2014), arXiv:1412.3555.
     """
@@ -83,7 +83,7 @@ class GRU(DenseCell):
         product = super().recur(h)
         if self.recurrent_bias is None:
             return product
-        bias = jnp.pad(self.recurrent_bias, (2 * self.hidden_size, 0))  # for n only: `project` has those for r and z
+        bias = jnp.pad(self.recurrent_bias, (2 * self.hidden_size, 0))  # for n only: `project` adds those of r and z
         return product + jnp.broadcast_to(bias, product.shape)
 
     @nn.nowrap
@@ -97,8 +97,8 @@ class GRU(DenseCell):
 class LSTM(DenseCell):
     """Long short-term memory with a forget gate, whose bias starts 1 higher than the others.
 
-    i, f, o = s(W x + U h + b), g = tanh(W_g x + U_g h + b_g), c' = f c + i g, h' = o tanh(c'); the columns of the kernels are
-    i, f, g and o, in this order. The carry is (c, h).
+    ``i, f, o = s(W x + U h + b)``, ``g = tanh(W_g x + U_g h + b_g)``, ``c' = f c + i g``, ``h' = o tanh(c')``; the columns of
+    the kernels are i, f, g and o, in this order. The carry is (c, h).
 
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9(8); Gers et al. (2000); the bias: Jozefowicz et al. (2015).
     """

@@ -15,7 +15,7 @@ from jaxrnn.models.base import Activation, Cell
 
 
 class IndRNN(Cell):
-    """Independently recurrent network: h_t = f(W_x x_t + u * h_{t-1} + b), with one number u per unit.
+    """Independently recurrent network: ``h_t = f(W_x x_t + u * h_{t-1} + b)``, with one number u per unit.
 
     Source: Li et al. (2018), CVPR, eq. 2; u starts between 0 and 1, as in the paper.
     """
@@ -37,12 +37,12 @@ class IndRNN(Cell):
 
 
 class LRU(Cell):
-    """Linear recurrent unit: complex units h_t = l * h_{t-1} + g * W_x x_t, |l| < 1, g = sqrt(1 - |l|^2).
+    """Linear recurrent unit: complex units ``h_t = l * h_{t-1} + g * W_x x_t``, with ``|l| < 1`` and ``g = sqrt(1 - |l|^2)``.
 
-    l = exp(-exp(nu) + i theta), so that no update can make a state grow. (The paper learns ln theta, to which the state is more
-    sensitive the larger it is, so exact gradients diverge.) `hidden_size` counts real numbers: there are half as many complex
-    units. The carry is (real parts, imaginary parts). Other layers and the readout see gelu(C h + c); without it the whole
-    model would be linear.
+    ``l = exp(-exp(nu) + i theta)``, so that no update can make a state grow. (The paper learns ln theta, to which the state is
+    more sensitive the larger it is, so exact gradients diverge.) `hidden_size` counts real numbers: there are half as many
+    complex units. The carry is (real parts, imaginary parts). Other layers and the readout see ``gelu(C h + c)``; without it
+    the whole model would be linear.
 
     Source: Orvieto et al. (2023), ICML, sections 3.3 and 3.4; without their skip connections and batch normalisation.
     Raises:
@@ -72,7 +72,7 @@ class LRU(Cell):
     def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
         gain = jnp.tile(
             jnp.sqrt(-jnp.expm1(-2 * jnp.exp(self.nu))), 2
-        )  # keeps the state at the scale of the inputs, for any |l|
+        )  # keeps the state on the scale of the inputs, for any |l|
         product = super().project(inputs)
         return product * jnp.broadcast_to(gain, product.shape)
 
@@ -103,6 +103,6 @@ class LRU(Cell):
 
 
 def _init_nu(key: RandomKey, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw nu so that |l| is between 0.5 and 0.999, uniform over the area of the ring."""
+    """Draw nu so that ``|l|`` is between 0.5 and 0.999, uniform over the area of the ring."""
     square = jax.random.uniform(key, shape, dtype, 0.5**2, 0.999**2)
     return jnp.log(-0.5 * jnp.log(square))

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from jaxrnn.errors import InputError
 
-# The best of 0, 0.0001, ... 0.1 for eight n-grams on Molière: -0.009 nats per character compared with 0. If one of two models
+# The best of 0, 0.0001, ... 0.1 for eight n-grams on Molière: 0.009 nats per character better than 0. Where one of two models
 # is always the best, it costs at most 0.005.
 SHARE = 0.01
 
@@ -19,7 +19,7 @@ def interpolate(losses: Float[np.ndarray, "models time"], weights: Float[np.ndar
     Returns:
       Nats of the mixture at each character, f64.
     Raises:
-      InputError: losses not finite, or of no model; weights of the wrong number, negative, or with another sum than 1.
+      InputError: losses that are not finite, or of no model; weights of the wrong number, negative, or whose sum is not 1.
     Source: Mikolov et al. (2010), Interspeech, section 3.
     """
     _check(losses)
@@ -33,8 +33,8 @@ def interpolate(losses: Float[np.ndarray, "models time"], weights: Float[np.ndar
 def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -> Float[np.ndarray, " time"]:
     """Mix with weights that learn how well each model predicts: each character is scored BEFORE they learn from it.
 
-    They start equal. After each character w_m <- w_m p_m(y) / p_mix(y) (Bayes), then w <- (1 - share) w + share / models, so
-    that a model that was bad so far can regain weight quickly.
+    The weights start equal. After each character ``w_m <- w_m p_m(y) / p_mix(y)`` (Bayes), then ``w <- (1 - share) w + share /
+    models``, so that a model that has been bad so far can regain weight quickly.
 
     Args:
       losses: nats of each model at each character of the same text.
@@ -43,7 +43,7 @@ def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -
     Returns:
       Nats of the mixture at each character, f64.
     Raises:
-      InputError: losses not finite, or of no model; a share outside 0 to 1.
+      InputError: losses that are not finite, or of no model; a share outside 0 to 1.
     Source: Herbster & Warmuth (1998), Machine Learning 32(2) ("fixed share", there among the other models only).
     """
     _check(losses)
@@ -65,6 +65,6 @@ def _log(weights: Float[np.ndarray, "*weights"]) -> Float[np.ndarray, "*weights"
 
 def _check(losses: Float[np.ndarray, "models time"]) -> None:
     if losses.ndim != 2 or not len(losses):
-        raise InputError(f"losses to be mixed are [models, time], of one model or more; these are of shape {losses.shape}")
+        raise InputError(f"losses to mix must be [models, time], of one model or more; these are of shape {losses.shape}")
     if not np.isfinite(losses).all():
-        raise InputError("losses to be mixed must be finite numbers; one of these is not")
+        raise InputError("losses to mix must be finite numbers; one of these is not")

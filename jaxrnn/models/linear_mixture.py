@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-LOG_SHARE = np.float32(np.log(1e-4))  # what each expert keeps
+LOG_SHARE = np.float32(np.log(1e-4))  # the least that each expert keeps
 LOWEST = -15.0  # log probabilities below this count as this when experts are judged
 
 
@@ -17,13 +17,13 @@ def start_trust(
     is_network: Bool[np.ndarray, " models"],
     share_of_networks: Float[Array, ""],
 ) -> Float[Array, "mixtures experts"]:
-    """Trust each mixture with a third at first; the rest goes to the mixtures of some of its models, and to these models.
+    """Divide the initial trust: each mixture gets a third; the mixtures of some of its models, and these models, get the rest.
 
-    If the best expert starts with share s, finding it costs about -ln s nats in all, besides what `LOG_SHARE` costs.
+    If the best expert starts with share s, finding it costs about -ln s nats in all, in addition to what `LOG_SHARE` costs.
 
     Args:
       groups: which models each mixture combines.
-      share_of_networks: of what mixtures of some of the models get, and of what models get.
+      share_of_networks: the share of the networks in what those smaller mixtures get, and in what the models get.
     Returns:
       Log trust; experts are the mixtures, then the models.
     """
@@ -54,6 +54,6 @@ def learn_trust(
 
 
 def _spread(shares: Float[Array, "mixtures experts"]) -> Float[Array, "mixtures experts"]:
-    """Make shares sum to one in the same proportions, where there are any."""
+    """Scale shares so that they sum to one, where there are any."""
     total = shares.sum(axis=1, keepdims=True)
     return shares / jnp.where(total > 0, total, 1)

@@ -1,4 +1,4 @@
-"""A network and counts as one model, whose step is their mixture: what samples from a model samples from it, too."""
+"""A network and counts as one model, whose step is their mixture, so that one can sample from it as from any other model."""
 
 from typing import NamedTuple
 
@@ -15,15 +15,15 @@ from jaxrnn.models.model import Model, num_characters
 
 
 class MixedParams(NamedTuple):
-    """What the mixture has learned. It does not learn from what it reads."""
+    """What the mixture has learned; it learns nothing more from what it reads."""
 
     network: Params
     counts: tuple[Counts, ...]
-    mixture: Mixture  # its last one is of all models, network first
+    mixture: Mixture  # its last one combines all models, network first
 
 
 class MixedCarry(NamedTuple):
-    """Where the mixture stands in its text."""
+    """The position of the mixture in its text."""
 
     network: Carry
     contexts: tuple[Int[Array, " contexts"], ...]  # of each model that counts
@@ -31,7 +31,7 @@ class MixedCarry(NamedTuple):
 
 
 def mixed_model(model: Model, counts: tuple[CountModel, ...], mixture: MixtureModel) -> Model:
-    """Make a model of `MixedParams` for one stream; it has no layers, and no weights of its own to begin with."""
+    """Make a model with `MixedParams` for one stream; it has no layers, and cannot initialise weights."""
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> MixedCarry:
         no_tree = jnp.zeros((0, NUM_COLUMNS), jnp.int32)

@@ -5,12 +5,12 @@ The log odds x of all of them are mixed,
 
     log odds = w x,    w <- w + rate (decision - p) x,
 
-with weights that are selected by the previous character and by how much is known of the context, and that learn as they read.
-What several such selections give is mixed once more, and corrected by how often such decisions were right before ("refined").
-A character's probability is the product over its decisions, so that those of all characters sum to 1.
+with weights that are selected by the previous character and by how much is known about the context, and that learn as they
+read. The results of several such selections are mixed once more, and corrected by how often such decisions were right before
+("refined"). A character's probability is the product over its decisions, so that the probabilities of all characters sum to 1.
 
-Behind each mixture stands a linear one, of it, of each of its models and of the mixtures of some of them, which costs little
-and finds out if one of these is better (`linear_mixture`).
+Each mixture is then mixed linearly with each of its models and with the mixtures of some of them, which costs little and finds
+out whether one of these is better (`linear_mixture`).
 
 Source: Mahoney (2005), "Adaptive weighing of context models for lossless data compression", Florida Tech CS-2005-16.
 """
@@ -30,40 +30,41 @@ from jaxrnn.models.decisions import NEVER, Decisions, Known, log_known
 from jaxrnn.models.linear_mixture import learn_trust, mix_linearly, start_trust
 from jaxrnn.models.scalar_loops import as_one_kernel, get_row, put_row
 
-# The weights' learning rate, with counts among the models and without, and how many times higher it is at first, falling over
-# so many characters. From 0.001 to 0.004 all are within 0.002 nats (Molière, Austen); networks alone gain 0.004 by 0.005.
+# Learning rate of the weights, with and without counts among the models; how many times higher it is at first; and the number
+# of characters over which it falls. All rates from 0.001 to 0.004 are within 0.002 nats (Molière, Austen); for networks alone,
+# 0.005 is 0.004 nats better.
 RATE, RATE_OF_NETWORKS, FIRST_RATES, CHARACTERS_TO_SETTLE = 0.002, 0.005, 5.0, 200.0
-COUNT_RATE = 0.01  # of what counts are worth
+COUNT_RATE = 0.01  # for what counts are worth
 REFINING_RATE = 0.03
 REFINED_ODDS, NUM_REFINED = 8.0, 33  # log odds are refined between -8 and 8, in steps of a half
 LEAST, LEAST_WORTH, MOST_ODDS = 1e-6, 1e-4, 18.0  # bounds: of a probability, of what counts are worth, of log odds
 
 
 class Mixture(NamedTuple):
-    """Weights of several mixtures, each of some of the models, which learn as they read: arrays only, f32."""
+    """Weights of several mixtures, each of some of the models; they learn as they read. Arrays only, f32."""
 
     weights: tuple[Float[Array, "_ mixtures inputs"], ...]  # one row of each is selected
     last_weights: Float[Array, "nodes mixtures selections"]
     refined: tuple[Float[Array, "_ mixtures odds"], ...]  # probabilities; one row of each is selected
     worth: tuple[Float[Array, " cells"], ...]  # for each context, the probability of a decision after such counts
-    log_trust: Float[Array, "mixtures experts"]  # of the linear mixture: of the mixtures, then of each model
+    log_trust: Float[Array, "mixtures experts"]  # in each expert of the linear mixture: the mixtures, then each model
     before: Int[Array, ""]  # the character before the previous one, i32
     num_read: Int[Array, ""]  # characters, i32
 
 
 class _Kind(NamedTuple):
-    """What is decided before a mixture reads."""
+    """Choices that are fixed before a mixture reads."""
 
     code: BinaryCode
     num_contexts: tuple[int, ...]  # of each model that counts
-    groups: Bool[np.ndarray, "mixtures models"]  # which models each mixture is of: the networks, then those that count
+    groups: Bool[np.ndarray, "mixtures models"]  # which models each mixture combines: networks first, then those that count
 
 
 class MixtureModel(NamedTuple):
     """The pure functions of a mixture."""
 
     init: Callable[[], Mixture]  # equal weights
-    join: Callable[..., Mixture]  # (mixture, share): add networks to a mixture of counts alone, with such a share of the weight
+    join: Callable[..., Mixture]  # (mixture, share): add networks to a mixture of counts alone, with this share of the weight
     learn: Callable[..., tuple[Mixture, Float[Array, "time mixtures"]]]
     predict: Callable[..., Float[Array, "mixtures vocab"]]
 
@@ -72,12 +73,12 @@ def mixture_model(code: BinaryCode, num_contexts: tuple[int, ...], groups: Bool[
     """Make several mixtures of the same models.
 
     Args:
-      num_contexts: of each model that counts.
-      groups: which models each mixture is of: networks first, then the models that count.
+      num_contexts: the number of contexts of each model that counts.
+      groups: which models each mixture combines: networks first, then the models that count.
     Returns:
-      Its learn(state, known, previous, y) scores characters y, i32[time], each before anything learns from it: the new state,
-      and nats of each mixture. Its predict(state, known, characters) gives all log probabilities of the character that follows
-      two, i32[2]. What is known is a `decisions.Known`.
+      A MixtureModel. `learn(state, known, previous, y)` scores the characters y, i32[time], each before anything learns from
+      it, and returns the new state and the nats of each mixture. `predict(state, known, characters)` returns the log
+      probabilities of all characters that may follow these two, i32[2]. `known` is a `decisions.Known`.
     """
     kind = _Kind(code, num_contexts, groups)
     return MixtureModel(partial(_init, kind), partial(_join, kind), partial(_learn, kind), partial(_predict, kind))
@@ -163,10 +164,10 @@ def _learn(
     described = decisions.on_path(kind.code, kind.num_contexts, known, characters, y)
     bits, lengths = jnp.asarray(kind.code.bits)[y], jnp.asarray(kind.code.lengths)[y]
     of_models = jnp.take_along_axis(log_known(known.log_ps), y[:, None, None], axis=2)[:, :, 0]
-    # Before the kernel, not after it: see `as_one_kernel` for what nobody uses.
+    # Set before the kernel, not after it: all of the kernel's arguments must be used (`as_one_kernel`).
     begun = state._replace(before=previous[-1])
     learn = partial(_learn_characters, kind)
-    if len(kind.code.lengths) < 3:  # one decision or none, for which not all of this is used
+    if len(kind.code.lengths) < 3:  # one decision or none: not all of these arguments would be used
         return learn(begun, described, bits, lengths, of_models)
     return as_one_kernel(learn)(begun, described, bits, lengths, of_models)
 
@@ -179,12 +180,12 @@ def _learn_characters(
     lengths: Int[Array, " time"],
     of_models: Float[Array, "time models"],
 ) -> tuple[Mixture, Float[Array, "time mixtures"]]:
-    """Judge each decision of each character, and learn from it before the next."""
+    """Predict each decision of each character, and learn from it before the next."""
     (time,), num_mixtures = lengths.shape, len(kind.groups)
 
     def read_character(loop: tuple) -> tuple:
         t, state, nats = loop
-        length = get_row(lengths, t)  # read before, or XLA reads it in the loop, in JAX 0.12 with t + 1 in the place of t
+        length = get_row(lengths, t)  # here: inside the loop below, XLA in JAX 0.12 would read at t + 1 instead of t
 
         def decide(loop: tuple) -> tuple:
             d, state, log_p = loop
@@ -205,15 +206,15 @@ def _learn_characters(
 
 
 class _Judged(NamedTuple):
-    """One decision, and what was used for it."""
+    """The prediction of one decision, and everything that it was computed from."""
 
     x: Float[Array, "mixtures inputs"]
     rows: list[Float[Array, "mixtures inputs"]]  # of the weights
     z: Float[Array, "mixtures selections"]  # log odds that each selection gives
     last_row: Float[Array, "mixtures selections"]
-    p: Float[Array, " mixtures"]  # that both layers give
+    p: Float[Array, " mixtures"]  # before the refinement
     refining: list[Float[Array, "mixtures odds"]]
-    near: Float[Array, "mixtures odds"]  # how near these are
+    near: Float[Array, "mixtures odds"]  # the weight of each refined probability
     worth: Float[Array, " contexts"]
     refined_p: Float[Array, " mixtures"]
 
@@ -273,7 +274,7 @@ def _predict(kind: _Kind, state: Mixture, known: Known, characters: Int[Array, "
 
 
 def _nearness(odds: Float[Array, " mixtures"]) -> Float[Array, "mixtures odds"]:
-    """Weigh the two odds between which these are: 1 at one of them, falling to 0 at its neighbours."""
+    """Compute the weights of the two grid points around these odds: 1 at a grid point, falling to 0 at its neighbours."""
     inside = jnp.clip(odds, -REFINED_ODDS, REFINED_ODDS)
     place = (inside + REFINED_ODDS) * ((NUM_REFINED - 1) / (2 * REFINED_ODDS))
     return jnp.maximum(0, 1 - jnp.abs(place[:, None] - jnp.arange(NUM_REFINED, dtype=jnp.float32)[None]))

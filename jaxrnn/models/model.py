@@ -17,9 +17,9 @@ from jaxrnn.models.nnx_cell import CellFactory, nnx_cell
 
 
 class Layer(NamedTuple):
-    """The functions of a cell: carry' = gates(carry, project(params, inputs), recur(params, hidden(carry))).
+    """The functions of a cell: ``carry' = gates(carry, project(params, inputs), recur(params, hidden(carry)))``.
 
-    `params` are the weights of this layer, `params[name]` of the model's.
+    `params` are the weights of this layer, which are `params[name]` in the model.
     """
 
     name: str
@@ -37,20 +37,28 @@ def _raise_no_layers(*arguments: Any) -> Any:
 
 
 class Model(NamedTuple):
-    """The pure functions of a model, the only view of Flax that the rest of the code has."""
+    """The pure functions of a model. The rest of the library sees nothing else of Flax.
 
-    init: Callable[[RandomKey], Params]
-    initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  # () for one stream, (B,) for B streams
-    step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  # one character per stream
-    # For rules that look inside; they raise an error for a model without layers.
-    embed: Callable[[Params, Ids], Inputs] = _raise_no_layers  # the input of the first cell
-    layers: tuple[Layer, ...] = ()  # the functions of each cell; () for foreign cells
-    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  # from the last cell's output
-    vocab_size: int = 0  # 0: the number of logits (`num_characters`)
+    The first three are enough for a model of your own. The others let some rules, and dropout, see inside; a model of a foreign
+    cell (one that is not derived from `base.Cell`) has no layers, and its `embed` and `read_out` raise `InputError`.
+    """
+
+    init: Callable[[RandomKey], Params]  #: (key) -> random weights
+    initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  #: (key, streams) -> carry; () for one stream, (B,) for B
+    step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  #: (params, carry, ids) -> next carry, logits; one character
+    embed: Callable[[Params, Ids], Inputs] = _raise_no_layers  #: (params, ids) -> the input of the first cell
+    layers: tuple[Layer, ...] = ()  #: the functions of each cell; () for foreign cells
+    read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  #: (params, output) -> logits
+    vocab_size: int = 0  #: number of characters; 0 = the number of logits
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
-    """Make the course's network: an Elman cell and a linear readout over one-hot characters. See `network`."""
+    """Make the course's network: an Elman cell and a linear readout over one-hot characters.
+
+    Arguments and errors are those of `network`. The carry is ``f32[*streams, hidden_size]``.
+
+    Source: Elman (1990), Cognitive Science 14(2); Mikolov et al. (2010), Interspeech, eq. 1-3.
+    """
     return network("elman", vocab_size, hidden_size, activation=activation, initialisation=initialisation)
 
 
@@ -66,28 +74,24 @@ def network(
     initialisation: str = "pytorch",
     tied_readout: bool = False,
 ) -> Model:
-    """Make a network of stacked cells with a linear readout.
+    """Make a network of stacked cells with a linear readout; its logits are ``f32[*streams, vocab_size]``.
 
     Args:
-      cell: a name in `cells.CELLS`, or the entry of another cell (`cells.cell_kind`).
-      vocab_size, hidden_size: number of characters, and of hidden units per layer.
+      cell: elman, leaky, indrnn, gru, lstm or lru; or the entry of another cell (`cells.cell_kind`).
+      vocab_size: number of characters.
+      hidden_size: number of hidden units per layer.
       embedding_size: size of the learned character vectors; 0 = one-hot characters.
-      activation: a name in `base.ACTIVATIONS`, for Elman, leaky and IndRNN cells.
+      activation: sigmoid, tanh or relu, for elman, leaky and indrnn.
       leak: fraction of its state that a leaky unit replaces at each character.
-      initialisation: a name in `base.INITIALISATIONS`.
+      initialisation: pytorch, mikolov or orthogonal (`base.INITIALISATIONS`).
       tied_readout: the readout shares the embedding's weights, which must be as wide as the hidden layer.
     Raises:
-      InputError: a number is too small, a name unknown, or a setting not one of the cell's.
+      InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
     """
-    known = (
-        isinstance(cell, CellKind) or cell in CELLS,
-        activation in ACTIVATIONS,
-        initialisation in INITIALISATIONS,
-        0 < leak <= 1,
-    )
-    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not all(known):
-        what = f"{num_layers} layers of {hidden_size} units {cell!r}, {activation!r} and {initialisation!r}"
-        raise InputError(f"no network of {vocab_size} characters, {what}")
+    is_cell, known = isinstance(cell, CellKind) or cell in CELLS, (activation in ACTIVATIONS, initialisation in INITIALISATIONS)
+    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not (is_cell and all(known) and 0 < leak <= 1):
+        sizes = f"vocab_size={vocab_size}, hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}"
+        raise InputError(f"no network can be made with {sizes}, leak={leak}, {cell!r}, {activation!r} and {initialisation!r}")
     if tied_readout and embedding_size != hidden_size:
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
     kind = cell if isinstance(cell, CellKind) else CELLS[cell]
@@ -111,17 +115,17 @@ def _make_cell(
 
 
 def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
-    """Check a model made by a user's function, which decides about layers and embeddings itself."""
+    """Check a model made by a user's function, which chooses layers and embeddings itself."""
     for flag, value, default in (("num-layers", num_layers, 1), ("embedding-size", embedding_size, 0)):
         if value != default:
-            raise InputError(f"--{flag} is {value}, but {kind.title} makes its whole model itself: leave --{flag} out")
+            raise InputError(f"--{flag} is {value}, but {kind.title} makes the whole model itself: leave --{flag} out")
     if not isinstance(model, Model):
         raise InputError(f"{kind.title} returns {describe_kind(model)}; it must return a jaxrnn.Model")
     return model if model.vocab_size else model._replace(vocab_size=vocab_size)
 
 
 def num_characters(model: Model) -> int:
-    """Return the vocabulary size of a model, from its logits if it does not state it."""
+    """Return the vocabulary size of a model: as it states, or else its number of logits."""
     if model.vocab_size:
         return model.vocab_size
     key = jax.random.key(0)
@@ -130,27 +134,36 @@ def num_characters(model: Model) -> int:
 
 
 def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Make a model of any flax.linen cell over one-hot characters with a linear readout.
+    """Make a model of any flax.linen cell over one-hot characters, with a linear readout.
 
     Args:
+      cell: for example `flax.linen.GRUCell(features=128)`.
+      vocab_size: number of characters.
       hidden_size: width of the cell's output.
-      initialisation: of the readout.
+      initialisation: of the readout, as in `network`.
     """
     return _assemble((cell,), [vocab_size], Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
 
 
 def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Make a model of any flax.nnx cell over one-hot characters with a linear readout.
+    """Make a model of any flax.nnx cell over one-hot characters, with a linear readout.
 
     Args:
       cell: called as `cell(vocab_size, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
-      initialisation: of the readout.
+      vocab_size: number of characters.
+      hidden_size: number of hidden units.
+      initialisation: of the readout, as in `network`.
     """
     return with_cell(nnx_cell(cell, vocab_size, hidden_size), vocab_size, hidden_size, initialisation)
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
-    """Compute the cross entropy of the next characters `y`, in nats per character, averaged over streams."""
+    """Compute the cross entropy of the next characters, in nats per character, averaged over streams.
+
+    Args:
+      logits: ``f32[*streams, vocab]``.
+      y: ids, ``i32[*streams]``.
+    """
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
@@ -169,7 +182,7 @@ class Embedding(nn.Module):
 
 
 class Readout(nn.Module):
-    """logits = W_o h + c.
+    """Linear readout: ``logits = W_o h + c``.
 
     W_o is stored as (vocab, hidden), one row per character: measured 1.3 to 1.6 times as fast as its transpose.
     """

@@ -59,7 +59,7 @@ def count_ngrams(ids: Integer[np.ndarray, " characters"], vocab_size: int, order
 
 
 def ngram_losses(model: NGram, ids: Integer[np.ndarray, " characters"]) -> Float[np.ndarray, " read"]:
-    """Compute nats at each character of a text but the first, f64, like `evaluation.frozen_evaluation`.
+    """Compute the loss at each character of a text but the first, in nats, f64, like `evaluation.frozen_evaluation`.
 
     The first characters have shorter contexts.
 
@@ -142,4 +142,4 @@ def _check(ids: Integer[np.ndarray, " characters"], vocab_size: int) -> None:
     outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
     if outside.size:
         position = int(outside[0])
-        raise InputError(f"id {ids[position]} at position {position} is not one of a vocabulary of {vocab_size} characters")
+        raise InputError(f"id {ids[position]} at position {position} is not in a vocabulary of {vocab_size} characters")

@@ -1,4 +1,4 @@
-"""Wrap a flax.nnx cell as a flax.linen cell. Its `nnx.Param`s become parameters; other variables keep their initial values."""
+"""Wrap a flax.nnx cell as a flax.linen cell: each `nnx.Param` becomes a parameter; other variables keep their first values."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class SplitModule(NamedTuple):
 
 
 class NNXCell(nn.RNNCellBase):
-    """A flax.nnx cell whose `nnx.Param`s are this module's parameters, named by their paths (`dense_i.kernel`).
+    """A flax.nnx cell. Each `nnx.Param` is a parameter of this module, named by its path (`dense_i.kernel`).
 
     Other variables, such as counters, keep their initial values: a step changes only the carry.
     """

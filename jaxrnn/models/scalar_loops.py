@@ -1,6 +1,6 @@
 """Loops over single numbers, which XLA on a CPU compiles to one piece of machine code instead of a call per operation.
 
-A GPU would launch a kernel for each of these operations, a thousand times slower, so programs run such loops on the host.
+A GPU would launch a kernel for each operation, which is a thousand times slower, so programs run such loops on the host.
 """
 
 import contextlib
@@ -18,10 +18,9 @@ Tree = TypeVar("Tree")  # of arrays
 def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a pure function of arrays as one to compile as a whole; the numbers are the same.
 
-    An operation of its own takes XLA some 50 ns beside the operation itself, which is most of the time if it is on a few
-    numbers: thirty times as long for counts. XLA does this by itself only for loops that touch hardly any memory. Elsewhere
-    than on a CPU nothing is marked. Each argument must be used for a result that is used, or the compiler of JAX 0.10 ends the
-    process.
+    Each separate operation costs XLA some 50 ns of overhead, which is most of the time if it works on a few numbers: counts
+    would take thirty times as long. On its own, XLA does this only for loops that touch hardly any memory. On other devices
+    than a CPU nothing is marked. Every argument must be used for a result that is used, or the compiler of JAX 0.10 crashes.
     """
     compiled = jax.jit(function)
 
@@ -36,7 +35,7 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def on_host() -> Iterator[None]:
-    """Compute on the CPU inside, if the machine's first device is another one; arrays must be brought there by `to_host`."""
+    """Compute on the CPU inside this context, even if the first device is another one; move arrays there with `to_host`."""
     if first_device().platform == "cpu":
         yield
         return
@@ -45,12 +44,12 @@ def on_host() -> Iterator[None]:
 
 
 def to_host(tree: Tree) -> Tree:
-    """Bring arrays to the CPU; on a machine without another device they stay where they are."""
+    """Move arrays to the CPU; on a machine without another device they stay where they are."""
     return tree if jax.default_backend() == "cpu" else jax.device_put(tree, host_device())
 
 
 def host_device() -> Any:
-    """Return the CPU; the first device if JAX was told to use no CPU."""
+    """Return the CPU, or the first device if JAX is configured without a CPU."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
@@ -64,7 +63,7 @@ def first_device() -> Any:
 
 
 def get_row(rows: Array, *at: Int[Array, ""]) -> Array:
-    """Read one row; all that is not single numbers would be slow."""
+    """Read one row with a dynamic slice, which stays fast inside such a loop."""
     start = (*at, *[jnp.int32(0)] * (rows.ndim - len(at)))
     return jax.lax.dynamic_slice(rows, start, (*[1] * len(at), *rows.shape[len(at) :])).reshape(rows.shape[len(at) :])
 

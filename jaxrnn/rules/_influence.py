@@ -5,8 +5,8 @@ With J_t = d carry_t / d theta, the gradient of the loss at one character is
     g + J_{t-1}^T delta,    g = dl_t / d theta with carry_{t-1} a constant,    delta = dl_t / d carry_{t-1}
 
 and J_t = I + D J_{t-1}, with I = dcarry_t / dtheta at a constant carry_{t-1}, and D = dcarry_t / dcarry_{t-1}. `one_step` is g.
-theta is a dict of the weights that reach the carry, by path ("cell/bias"); the readout's weights do not. J mixes the weights of
-all earlier steps, so it is exact only while they do not change.
+theta is a dict of the weights that reach the carry, by path ("cell/bias"); the readout's weights do not. J accumulates steps
+that were taken with earlier weights, so it is exact only while the weights do not change.
 """
 
 import itertools
@@ -105,7 +105,7 @@ def flat_step(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Th
 
 
 def influence_shapes(model: Model, params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
-    """Compute the shapes of J: [*streams, units, *weight shape] for each weight array."""
+    """Compute the shapes of J: ``[*streams, units, *weight shape]`` for each weight array."""
     streams = carry_streams_shape(model, carry)
     before = (*streams, jax.eval_shape(lambda carry: flatten_carry(carry, len(streams)), carry).shape[-1])
     theta = select_weights(params, names)
@@ -151,7 +151,7 @@ def make_probe(model: Model) -> tuple[Params, Carry]:
 
 
 def over_streams(function: Callable[..., Any], x: Ids) -> Callable[..., Any]:
-    """Map a function (params, *one_stream) over the streams, which share the weights."""
+    """Map a function ``(params, *one_stream)`` over the streams, which share the weights."""
     if x.ndim == 0:
         return function
     return lambda params, *of_streams: jax.vmap(function, (None, *[0] * len(of_streams)))(params, *of_streams)

@@ -1,4 +1,4 @@
-"""The influence of each weight on its own unit only: as many numbers as weights, not weights times units like J.
+"""The influence of each weight on its own unit only: one number per weight and state, where J has one per weight and unit.
 
 A unit is one index into all leaves of a cell's carry: c and h of an LSTM at one index are one unit with two states. Of
 J_t = I + D J_{t-1}, E[s] keeps the influence of each weight on state s of the unit that it drives, and B[s][r] is the part of D
@@ -27,7 +27,7 @@ from jaxrnn.rules._influence import Shapes, Theta
 
 Units: TypeAlias = Float[Array, " units"]  # one number per unit
 Blocks: TypeAlias = tuple[tuple[Theta, ...], ...]  # E for each layer and state
-TOLERANCE = 1e-3  # relative; float32 errors are smaller, a second unit makes a difference of about 1
+TOLERANCE = 1e-3  # relative; float32 errors are smaller, and a second unit makes a difference of about 1
 
 
 class Step(NamedTuple):
@@ -74,7 +74,7 @@ def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
 
 
 def memory_shapes(model: Model, params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
-    """Compute the shapes of E: [*streams, *weight shape] for each layer, state and weight array."""
+    """Compute the shapes of E: ``[*streams, *weight shape]`` for each layer, state and weight array."""
     streams = _influence.carry_streams_shape(model, carry)
 
     def of_layer(theta: Theta, carry: Carry) -> tuple[Shapes, ...]:
@@ -160,7 +160,7 @@ def steps_by_jacobian(model: Model, paths: Sequence[str], diagonal: bool) -> Ste
 
 
 def _own_states(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -> list[Units]:
-    """Compute the derivative of each unit's states by its previous state in the leaf that is 1."""
+    """Compute the derivatives of each unit's states with respect to its previous state in the leaf where `ones` is 1."""
     if diagonal:
         return jax.tree.leaves(onward(ones))
     each_unit = jax.tree.map(lambda leaf: jnp.diag(leaf), ones)
@@ -187,17 +187,17 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
     leaves = jax.tree.leaves(carry)
     if any(leaf.ndim != 1 for leaf in leaves):
         found = ", ".join(str(leaf.shape) for leaf in leaves)
-        raise InputError(f"{rule} needs a carry of vectors, with a number for each unit, and there are {found}; try rtrl")
+        raise InputError(f"{rule} needs a carry of vectors, with one number per unit; its arrays are {found}; try rtrl")
     widths = sorted({leaf.shape[-1] for leaf in leaves})
     if len(widths) > 1:
-        raise InputError(f"{rule} needs carry arrays of equal width, and these are {widths} wide; try rtrl")
+        raise InputError(f"{rule} needs carry arrays of equal width; these are {widths} wide; try rtrl")
     theta = _influence.select_weights(params, paths[0])
     unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
     if theta and not unfit:
         apart = _measure_at_probe(model, differences)
         unfit = [path for path, difference in zip(theta, apart, strict=True) if difference > TOLERANCE]
     if unfit:
-        raise InputError(f"{rule} needs weights that each drive one unit, and those of {unfit[0]!r} drive several; try rtrl")
+        raise InputError(f"{rule} needs weights that each drive one unit; those of {unfit[0]!r} drive several; try rtrl")
 
 
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
@@ -243,7 +243,7 @@ def _weighted_sum(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
 
 
 def _scale_units(factor: Units, weights: Array) -> Array:
-    # An index, not a tile: XLA would compute a tiled factor at each weight, with a division, eight times as slowly.
+    # By index, not by tile: XLA would compute a tiled factor for every weight, with a division, which is eight times slower.
     unit = jnp.arange(weights.shape[-1]) % factor.size
     return weights * jnp.broadcast_to(factor[unit], weights.shape)
 

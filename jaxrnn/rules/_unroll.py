@@ -19,7 +19,7 @@ from jaxrnn.models.model import Layer
 def unroll_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Float[Array, "length *streams hidden"]]]:
     """Make a function (params, carry, px) -> (last carry, hidden states) for a layer with projected inputs px.
 
-    The loops hold only what recurs: one product and the gates in each. The gradient of the weights is one product over the
+    The loops contain only what recurs: one product and the gates in each. The gradient of the weights is one product over the
     whole block, after the loops.
     """
 
@@ -59,7 +59,7 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
         dcarry = _add(dcarry, *hidden_vjp(*recur_vjp(dph)))
         return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
 
-    # Writing the same array twice would take a tenth of the time of a wide layer.
+    # Where both derivatives are the same, one array will do: writing it twice would cost a wide layer a tenth of its time.
     start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
     _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
     _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)

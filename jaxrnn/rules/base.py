@@ -19,26 +19,27 @@ from jaxrnn.rules._influence import LocalGradient, Theta
 class Gradient(NamedTuple):
     """Result of a rule for the `length` characters that it read."""
 
-    grads: Params
-    carry: Carry
-    memory: Memory
-    losses: Losses  # f32[length]: each character scored before the update
+    grads: Params  #: gradient of the mean loss, averaged over streams
+    carry: Carry  #: after these characters
+    memory: Memory  #: after these characters
+    losses: Losses  #: ``f32[length]``, nats per character, each scored before the update
 
 
 class Rule(NamedTuple):
-    """An online gradient rule. Both functions are pure."""
+    """An online gradient rule: how many characters it reads per update, and two pure functions."""
 
-    length: int  # characters per update: 1 for every online rule
-    init: Callable[[Params, Carry, RandomKey], Memory]  # also resets the memory when the carry is reset
-    gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]  # x, y: i32[length, *streams]; all streams at once
+    length: int  #: characters per update, 1 for every rule but bptt
+    init: Callable[[Params, Carry, RandomKey], Memory]  #: (params, carry, key) -> new memory, also whenever the carry is reset
+    #: (params, memory, carry, x, y) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``
+    gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]
 
 
 class RuleKind(NamedTuple):
     """A rule, and what settings need to know about it."""
 
     make: Callable[..., Rule]  # (model), plus `length` and `dropout` if its signature has them
-    in_blocks: bool | None = False  # whether an update reads `length` characters instead of one; None: found by making the rule
-    is_noisy: bool = False  # then SGD needs a tenth of the rate
+    in_blocks: bool | None = False  # whether an update reads `length` characters, not one; None: make the rule to find out
+    is_noisy: bool = False  # if so, SGD needs a tenth of the rate
 
 
 def takes_parameter(function: Callable[..., Any], name: str) -> bool:
@@ -50,7 +51,7 @@ def takes_parameter(function: Callable[..., Any], name: str) -> bool:
 
 
 def rule_kind(thing: Any) -> RuleKind | None:
-    """Make the entry of a function (model, ...) -> Rule; None for anything else."""
+    """Make the registry entry of a function (model, ...) -> Rule; None for anything else."""
     if isinstance(thing, RuleKind):
         return thing
     return RuleKind(thing, in_blocks=None) if _can_make(thing) else None
@@ -65,7 +66,7 @@ def _can_make(function: Any) -> bool:
 
 @functools.lru_cache
 def rule_length(kind: RuleKind, length: int) -> int:
-    """Return `Rule.length` for this length; if the entry does not say, by making the rule for a small network."""
+    """Return `Rule.length` for this length; where the entry does not say, make the rule for a small network to find out."""
     if kind.in_blocks is not None:
         return length if kind.in_blocks else 1
     try:
@@ -104,11 +105,11 @@ def influence_rule(
     """Make a rule of length 1 with the gradient g + J^T delta from some approximation of J.
 
     Args:
-      name: of the rule, for error messages.
-      shapes: (params, carry) -> shapes of its memory.
+      name: the rule's name, for error messages.
+      shapes: (params, carry) -> the shapes of its memory.
       local: (params, carry, x, y) -> g and delta, like `_influence.local_gradient`.
       follow: (params, memory, delta, carry, x) -> (J^T delta, next memory).
-      max_bytes: limit of the memory; beyond it `init` raises `InputError`.
+      max_bytes: the memory's limit; beyond it `init` raises `InputError`.
     """
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:

@@ -15,7 +15,7 @@ from jaxrnn.rules.base import Gradient, Rule
 
 
 class Masks(NamedTuple):
-    """Determines which units are dropped."""
+    """What determines which units are dropped."""
 
     key: RandomKey
     block: Int[Array, ""]  # blocks read so far, i32
@@ -28,7 +28,7 @@ Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, BlockLogi
 def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
     """Exact gradient of the mean loss of a block, with the state before it held constant; one update per block.
 
-    grads = d mean_t nats(logits_t, y_t) / d params, t over the block, with h_{-1} a constant. Length 1 is `one_step`.
+    ``grads = d mean_t nats(logits_t, y_t) / d params``, t over the block, with ``h_{-1}`` a constant. Length 1 is `one_step`.
 
     Whatever does not recur stays outside the loops: characters are projected once for the whole vocabulary, and the readout and
     the gradients of all weights are one product over the block. Foreign cells (no `Model.layers`) take a slower path.
@@ -38,11 +38,10 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
       dropout: fraction of the hidden units to drop between layers and before the readout, drawn anew for each character;
         the others are scaled up to keep the mean.
     Returns:
-      A Rule. Memory: () without dropout, else a key and a count.
+      A Rule. Its memory is () without dropout, else a key and a count.
     Raises:
-      InputError: a length under 1, a dropout outside [0, 1), or dropout in a model of foreign cells.
-    Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h'), with h = h' = k; dropout: Zaremba et al. (2014),
-      arXiv:1409.2329.
+      InputError: `length` is under 1, `dropout` is outside [0, 1), or the model is of foreign cells and has dropout.
+    Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h') with h = h' = k; Zaremba et al. (2014; dropout).
     """
     if length < 1 or not 0 <= dropout < 1:
         raise InputError(f"length is {length} and dropout {dropout}; length must be 1 or more, dropout at least 0 and under 1")

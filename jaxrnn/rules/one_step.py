@@ -10,12 +10,11 @@ from jaxrnn.rules.base import Gradient, Rule
 def one_step(model: Model) -> Rule:
     """Gradient of the loss at one character, with `stop_gradient` on the carry.
 
-    grads = d nats(logits_t, y_t) / d params, with h_{t-1} a constant.
+    ``grads = d nats(logits_t, y_t) / d params``, with ``h_{t-1}`` a constant.
 
     Returns:
       A Rule of length 1 without memory; time O(params).
-    Source: Elman (1990); Mikolov et al. (2010), Interspeech, section 2 ("truncated backpropagation through time with
-      tau = 1").
+    Source: Elman (1990); Mikolov et al. (2010), Interspeech, section 2 (backpropagation through time, truncated at tau = 1).
     """
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:

@@ -17,16 +17,16 @@ from jaxrnn.rules.base import Rule, influence_rule
 def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient through what the gates keep, ignoring all paths through recurrent weights.
 
-    E <- I + B E, with B = dcarry'/dcarry at constant recurrent products: 1 - a of a leaky unit, z of a GRU, f for an LSTM's c
-    (like the eligibility traces of e-prop). Units whose gates keep nothing have B = 0: for Elman, IndRNN and LRU cells the rule
-    equals `one_step`. A unit's error is its exact gradient at this character through the gates, not random feedback. Layers are
-    tracked separately, and a learned embedding gets the gradient of `one_step`.
+    ``E <- I + B E``, with ``B = dcarry'/dcarry`` at constant recurrent products: 1 - a for a leaky unit, z for a GRU, f for the
+    c of an LSTM (like the eligibility traces of e-prop). Units whose gates keep nothing have B = 0: for Elman, IndRNN and LRU
+    cells the rule equals `one_step`. A unit's error is its exact gradient at this character through the gates, not random
+    feedback. Layers are tracked separately, and a learned embedding gets the gradient of `one_step`.
 
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit and P weights of the layers that reach
-      their carry; time O(S^2 P).
+      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit and P weights of the layers that
+      reach their carry; time O(S^2 P).
     Raises:
       InputError: a foreign cell, whose gates and recurrence cannot be separated; or, from its `init`, if E would take more
         than `max_bytes`.

@@ -10,16 +10,16 @@ from jaxrnn.rules.base import Rule, influence_rule
 def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Exact gradient, equal to `rtrl`, for one layer with a diagonal recurrence: IndRNN and LRU cells.
 
-    There a weight never affects any unit but the one that it drives, so E <- I + B E is all of J.
+    In such a layer a weight never affects any unit but the one that it drives, so ``E <- I + B E`` is all of J.
 
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit (2 of an LRU, else 1) and P weights that
-      reach the carry; time O(S^2 P).
+      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit (2 for an LRU, else 1) and P weights
+      that reach the carry; time O(S^2 P).
     Raises:
-      InputError: another cell, several layers or a learned embedding, where it would not be exact; or, from its `init`, if E
-        would take more than `max_bytes`.
+      InputError: another cell, several layers or a learned embedding, for which it would not be exact; or, from its `init`, if
+        E would take more than `max_bytes`.
     Source: Mozer (1989), Complex Systems 3(4), eq. 4; Zucchet et al. (2023), NeurIPS.
     """
     paths = _unitwise.layer_paths(model)

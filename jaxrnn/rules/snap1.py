@@ -10,12 +10,12 @@ from jaxrnn.rules.base import Rule, influence_rule
 def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient of `rtrl` with J replaced by E: the influence of each weight on the unit that it drives.
 
-    E <- I + B E, unit by unit, where B is the part of D from a unit to itself; grads = g + E^T delta. It is exact for diagonal
-    recurrences, as in IndRNN and LRU cells.
+    ``E <- I + B E``, unit by unit, where B is the part of D from a unit to itself; ``grads = g + E^T delta``. It is exact for
+    diagonal recurrences, as in IndRNN and LRU cells.
 
-    This is not SnAp-1 of Menick et al. (2020), which uses the masked influence of the current step, dL_t/dh_t . E_t. Here
-    delta = dL_t/dh_{t-1} goes back through all of D_t: one exact step, and the mask only before that. All states of a unit,
-    such as c and h of an LSTM, are tracked; the paper keeps the pattern of I, which is smaller for such cells.
+    This is not SnAp-1 of Menick et al. (2020), which uses the masked influence of the current step, ``dL_t/dh_t . E_t``. Here
+    ``delta = dL_t/dh_{t-1}`` goes back through all of ``D_t``: one exact step, and the mask only before that. All states of a
+    unit, such as c and h of an LSTM, are tracked; the paper keeps the pattern of I, which is smaller for such cells.
 
     Layers are tracked separately: past influence on layers above is ignored, and a learned embedding gets the gradient of
     `one_step`.
@@ -23,8 +23,8 @@ def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: E, 4 B S P bytes for B streams, S states of a unit (2 of an LSTM or LRU, else 1) and P weights
-      of the layers that reach their carry; time O(S^2 P).
+      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit (2 for an LSTM or LRU, else 1) and P
+      weights of the layers that reach their carry; time O(S^2 P).
     Raises:
       InputError: a foreign cell with a weight that drives several units; or, from its `init`, if E would take more than
         `max_bytes`.

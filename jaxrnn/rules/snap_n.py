@@ -18,20 +18,21 @@ from jaxrnn.rules.base import Rule, influence_rule
 def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Gradient of `rtrl` with J masked to the entries that a weight can reach within n steps.
 
-    J <- mask (I + D J); grads = g + J^T delta. For dense cells, also in several layers, the mask is full at n = 2, which equals
-    `rtrl`; for diagonal cells in several layers it is not. `snap1` is cheaper than n = 1 and keeps more of cells with several
-    states.
+    ``J <- mask (I + D J)``; ``grads = g + J^T delta``. For dense cells, even in several layers, the mask is full at n = 2, and
+    the rule equals `rtrl`; for diagonal cells in several layers it is not full. `snap1` is cheaper than n = 1, and keeps more
+    for cells with several states per unit.
 
     Where the mask is not full this is not SnAp-n of Menick et al. (2020), which uses the masked influence of the current step,
-    dL_t/dh_t . J_t. Here delta = dL_t/dh_{t-1} goes back through all of D_t: one exact step, and the mask only before that.
+    ``dL_t/dh_t . J_t``. Here ``delta = dL_t/dh_{t-1}`` goes back through all of ``D_t``: one exact step, and the mask only
+    before that.
 
     Args:
-      length: n.
+      length: the number of steps, n.
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: J, 4 B U P bytes like `rtrl`, and the mask as a constant of the program. Time as `rtrl`.
+      A Rule of length 1. Its memory is J, 4 B U P bytes, and the mask, a constant of the program. Time as in `rtrl`.
     Raises:
-      InputError: n under 1; J of one stream, or from its `init` of all streams, would take more than `max_bytes`.
+      InputError: `length` is under 1; J would take more than `max_bytes` for one stream or, from its `init`, for all streams.
     Source: the mask is that of Menick et al. (2020), arXiv:2006.07232.
     """
     if length < 1:

@@ -23,19 +23,19 @@ class Ring(NamedTuple):
 
 
 def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
-    """Gradient of the loss at each character through the last k characters; exact until there are more.
+    """Gradient of the loss at each character through the last k characters; exact as long as no more were read.
 
-    dl_t/dtheta summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at its
-    stored carry and at the current weights. Length 1 is `one_step`.
+    ``dl_t/dtheta`` is summed over the uses of theta at t, t - 1, ..., t - k + 1, in all layers. Each step is differentiated at
+    its stored carry and at the current weights. Length 1 is `one_step`.
 
     Args:
       length: k, the characters of the window.
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1: one update per character. Memory: k - 1 carries and characters and a count,
-      4 B (k - 1) (U + 1) + 4 bytes for B streams and U numbers in the carry (none for k = 1); time k times that of `one_step`.
+      A Rule of length 1. Its memory is k - 1 carries and characters, and a count, in all 4 B (k - 1) (U + 1) + 4 bytes for B
+      streams and U numbers in the carry (none for k = 1); time k times that of `one_step`.
     Raises:
-      InputError: a length under 1; or, from its `init`, if the memory would take more than `max_bytes`.
+      InputError: `length` is under 1; or, from its `init`, the memory would take more than `max_bytes`.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h).
     """
     if length < 1:

@@ -35,16 +35,16 @@ def rademacher(key: RandomKey, num_read: Int[Array, ""], shape: tuple[int, ...])
 def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     """Unbiased estimate of the gradient of `rtrl`, for any cell and any number of layers.
 
-    With random signs nu, c <- r0 D c + r1 nu and v <- v / r0 + nu^T I / r1: J is the mean of c v^T; grads = g + <delta, c> v.
-    r0 = sqrt(|v| / |D c|) and r1 = sqrt(|nu^T I| / |nu|) balance the norms, which lowers the variance. It stays high: learning
-    rates must be far lower than with other rules.
+    With random signs nu, ``c <- r0 D c + r1 nu`` and ``v <- v / r0 + nu^T I / r1``: J is the mean of ``c v^T``, and
+    ``grads = g + <delta, c> v``. The factors ``r0 = sqrt(|v| / |D c|)`` and ``r1 = sqrt(|nu^T I| / |nu|)`` balance the norms,
+    which lowers the variance. It stays high: learning rates must be far lower than with other rules.
 
     Args:
       signs: (key, num_read, shape) -> +1 and -1; a test enumerates them.
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Memory: 4 B (U + P) bytes, a key and a count, for B streams, U numbers in the carry and P weights that
-      reach it; time a small multiple of that of `one_step`.
+      A Rule of length 1. Its memory is 4 B (U + P) bytes, a key and a count, for B streams, U numbers in the carry and P
+      weights that reach it; time a small multiple of that of `one_step`.
     Raises:
       InputError: from its `init`, if the memory would take more than `max_bytes`.
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.

@@ -1,1 +1,1 @@
-"""One run, from start to end."""
+"""A run from start to end."""

@@ -1,4 +1,4 @@
-"""Advance a run by some updates. No disk and no screen; splitting the updates differently gives identical results."""
+"""Advance a run by some updates, without disk or screen; splitting the updates differently gives identical results."""
 
 import math
 import time
@@ -33,15 +33,15 @@ class Advanced(NamedTuple):
 
     snapshot: Snapshot
     windows: list[Window]  # of losses
-    epoch: Epoch | None  # if it was read to its end
+    epoch: Epoch | None  # None if the epoch was not read to its end
 
 
 class Divergence(ArithmeticError):
-    """Learning has failed; the message says how. The snapshot that was advanced is used up."""
+    """Learning has failed; the message says how. The snapshot that was advanced can no longer be used."""
 
 
 def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
-    """Read on, but not beyond the end of the epoch. The given snapshot is used up.
+    """Read on, but not beyond the end of the epoch. The given snapshot can no longer be used, because it is overwritten.
 
     Raises:
       Divergence: a loss or a weight is no longer finite, or the loss has exploded.
@@ -61,7 +61,7 @@ def advance(task: Task, snapshot: Snapshot, most_updates: int) -> Advanced:
 
 
 def begin_epoch(task: Task, snapshot: Snapshot) -> State:
-    """Return the state to continue from, with a new carry at the start of an epoch. The given state is used up."""
+    """Return the state to continue from, with a new carry at the start of an epoch; it replaces the given state."""
     state = snapshot.state
     if int(state.step) % updates_per_epoch(task) == 0:
         epochs = build.make_keys(task.config.run.seed).epochs
@@ -70,13 +70,13 @@ def begin_epoch(task: Task, snapshot: Snapshot) -> State:
 
 
 def updates_left(task: Task, step: int, progress: Progress) -> int:
-    """Updates until the end of the epoch, or of the run if that comes first."""
+    """Count the updates until the end of the epoch, or of the run if that comes first."""
     left = updates_per_epoch(task) - step % updates_per_epoch(task)
     return left if progress.num_updates is None else min(left, progress.num_updates - step)
 
 
 def is_finished(task: Task, snapshot: Snapshot) -> bool:
-    """Return whether the last epoch was read, or as much of it as there was time for."""
+    """Return whether the last epoch has been read, or as much of it as time allowed."""
     progress, learning = snapshot.progress, task.config.learning
     if progress.finished or (progress.num_updates is not None and int(snapshot.state.step) >= progress.num_updates):
         return True
@@ -95,13 +95,13 @@ def with_num_updates(snapshot: Snapshot, num_updates: int) -> Snapshot:
 
 
 def clipped_fraction(state: State) -> float | None:
-    """Fraction of all updates so far whose gradient was clipped; None without clipping."""
+    """Compute the fraction of all updates so far whose gradient was clipped; None without clipping."""
     count = optimizers.num_clipped(state.opt_state)
     return None if count is None else count / max(1, int(state.step))
 
 
 def _with_losses_counted(task: Task, progress: Progress, step: int) -> Progress:
-    """Older checkpoints do not say how many losses are in the sum of their epoch."""
+    """Count the losses in the sum of the epoch, which older checkpoints do not say."""
     if progress.epoch_read is not None:
         return progress
     position = step % updates_per_epoch(task)

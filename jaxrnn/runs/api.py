@@ -1,4 +1,4 @@
-"""Train, load and use runs from Python: what a notebook needs."""
+"""Train runs and use them from Python, for example in a notebook."""
 
 import difflib
 from collections.abc import Sequence
@@ -41,20 +41,23 @@ def fit(
 ) -> Run:
     """Train a run to its end, as `python -m jaxrnn.train` does, and load it.
 
-    In a notebook one output is updated while it goes on. An interrupt saves the run first; `resume=` continues it.
+    In a notebook a single output is updated as the run goes on. An interrupt saves the run first; `resume=` continues it.
 
     Args:
-      text: the name of a text, a path, an import string; or a text itself, which holds a line break. It is kept in
-        `runs/texts/` then, so that the run can be resumed.
+      text: the name of a text, a path or an import string; or a text itself, recognised by a line break, which is stored in
+        `runs/texts/` so that the run can be resumed.
       preset: notebook (the default), mikolov2010, gru, lstm or reader.
-      show: whether anything is shown.
+      show: whether to show the progress.
       trust: packages that a run or file named by `resume` or `init_from` may import.
       settings: any flag by its name in Python: `minutes=1.5`, `hidden_size=256`, `run_dir="mine"`, `tied_readout=True`.
     Returns:
-      The run, also in its folder.
+      The run, which is also saved in its folder.
     Raises:
-      InputError: a setting or text that is not allowed: nothing was written. Stopped: interrupted; the run was saved.
-      Diverged, NotSaved, OutOfMemory.
+      InputError: a setting or text is not allowed; nothing was written.
+      Stopped: the run was interrupted, and saved.
+      Diverged: learning failed.
+      NotSaved: the end of the run could not be written.
+      OutOfMemory: the run does not fit in memory.
     """
     trust = trusted(trust)
     given = _given(text, preset, {**settings, "trust": ",".join(trust)} if trust else settings)
@@ -74,16 +77,19 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> str:
-    """The prompt, and what the model writes after it: the text that `python -m jaxrnn.sample` prints.
+    """Write a text with the model of a run: the text that `python -m jaxrnn.sample` prints.
 
     Args:
-      prompt: read first; None = a full stop, as in the course.
-      length: characters to write.
-      temperature: 0 = always the most likely character; 1 = as the model holds it likely; more = wilder.
-      top_k: draw among the k most likely characters only; 0 = among all.
-      top_p: draw among the fewest characters that hold this probability together; 1 = among all.
+      prompt: what the text begins with; None = a full stop, as in the course.
+      length: number of characters to write after the prompt.
+      temperature: 0 = greedy (always the most likely character); 1 = the model's own distribution; higher = more random.
+      top_k: draw from the k most likely characters only; 0 = from all.
+      top_p: draw from the smallest set of characters with at least this total probability; 1 = from all.
+      seed: the same seed gives the same text.
+    Returns:
+      The prompt and what follows it.
     Raises:
-      InputError: a value that is not allowed; a prompt that is empty or holds a character that the model does not know.
+      InputError: a value is not allowed, or the prompt is empty or contains a character that the model does not know.
     """
     check_seed(seed)
     if length < 0:
@@ -100,16 +106,16 @@ def generate(
 def surprisal(
     run: Run, text: str, *, learn: float | Literal["off", "auto"] = "off", context: str | None = None
 ) -> Float[np.ndarray, " characters"]:
-    """Nats of each character of a text: -ln of the probability that the model gave it before it was read.
+    """Compute the surprisal of each character of a text: -ln of the probability that the model gave it, in nats.
 
     Args:
-      learn: "off" = with the weights fixed; a rate = going on to learn while it reads; "auto" = as at the end of the run, which
-        may be a mixture of rates.
+      learn: "off" = with fixed weights; a learning rate = the model keeps learning as it reads, and each character is scored
+        before it is learned from; "auto" = as in the run's final test, which may be a mixture of rates.
       context: what is read before the text; None = a full stop, as in the course.
     Returns:
-      As many as the text has characters; their mean is the loss.
+      ``f32[characters]``, nats; the mean is the loss.
     Raises:
-      InputError: an empty text, or a character that the model does not know.
+      InputError: the text is empty, or contains a character that the model does not know.
     """
     context = sampling.default_prompt(run.vocabulary) if context is None else texts.normalise_newlines(context)
     if not text or not context:
@@ -125,7 +131,7 @@ def surprisal(
 
 
 def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Given:
-    """Check settings from Python as flags are checked, and keep a text that was given as a string."""
+    """Check settings from Python just as flags are checked, and store a text that was given as a string."""
     check_preset(preset)
     known = [setting.name for setting in arguments.list_settings(Config)]
     for name in settings:
@@ -139,7 +145,7 @@ def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Gi
         content = texts.normalise(content.encode("utf-8", "surrogatepass"), "text")
         settings = {**settings, "text": str(_path_of(content))}
     elif isinstance(text, str) and " " in text and not texts.text_exists(text):
-        raise InputError(f"no text {text!r}: neither a file nor a known name; a text itself must hold a line break")
+        raise InputError(f"no text {text!r}: neither a file nor a known name; a text itself must contain a line break")
     elif "resume" not in settings or text != "comedie":
         settings = {**settings, "text": str(text)}
     given = Given(preset, arguments.parse_values(Config, _to_flags(settings)))
@@ -157,7 +163,7 @@ def _to_flags(settings: dict[str, Any]) -> list[str]:
         if isinstance(value, bool) != (name in switches):
             raise InputError(f"{name} is {value!r}; it must be {'True or False' if name in switches else 'a number or a name'}")
         if callable(value):
-            raise InputError(f"{name} is {value!r}; give it as 'module:name', which other programs can import, too")
+            raise InputError(f"{name} is {value!r}; give it as 'module:name', which other programs can also import")
         flag = name.replace("_", "-")
         switch = f"--{flag}" if value else f"--no-{flag}"
         flags.append(switch if isinstance(value, bool) else f"--{flag}={value}")
@@ -165,7 +171,7 @@ def _to_flags(settings: dict[str, Any]) -> list[str]:
 
 
 def _path_of(text: str) -> Path:
-    """Where a text is kept that was given as a string."""
+    """Return where a text that was given as a string is stored."""
     return TEXTS / f"{texts.hash_text(text)[:12]}.txt"
 
 
@@ -189,7 +195,7 @@ def _how_to_learn(run: Run, learn: float | str) -> DynamicSettings | None:
         return None
     if learn == AUTO:
         if run.dynamic is None and settings.dynamic == AUTO:
-            raise InputError("learn is 'auto', which is known at the end of the run; give a learning rate")
+            raise InputError("learn is 'auto', but this run has not been tested, so no rate was chosen; give a learning rate")
         return run.dynamic or testing.resolve_dynamic(run.config, None, run.model, run.params)
     if isinstance(learn, str | bool):
         raise InputError(f"learn is {learn!r}; it must be 'off', 'auto' or a learning rate")

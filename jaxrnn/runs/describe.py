@@ -21,7 +21,7 @@ from jaxrnn.training.schedule import PATIENCE
 
 
 def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: bool) -> str:
-    """Say in one line how many updates there is time for.
+    """Say in one line for how many updates there is time.
 
     Args:
       ended: whether time is up.
@@ -37,7 +37,7 @@ def describe_shortened(task: Task, snapshot: Snapshot) -> str:
     """Say that a run ends early, and why."""
     num_updates = snapshot.progress.num_updates or 0
     length = f"{num_updates // updates_per_epoch(task)} epochs ({pluralize(num_updates, 'update')})"
-    return f"the validation loss has not fallen for {PATIENCE} epochs: training will end early, after {length}"
+    return f"the validation loss has not fallen for {PATIENCE} epochs: training ends early, after {length}"
 
 
 def describe_last_epoch(task: Task, snapshot: Snapshot) -> dict[str, str]:
@@ -65,8 +65,8 @@ def describe_failed_save(task: Task, snapshot: Snapshot, writer: RunWriter) -> s
 def describe_stop(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
     """Say where a signal has ended the run, and whether it was saved."""
     place = describe_position(task, snapshot)
-    before = "only an earlier checkpoint is" if writer.anything_saved else "and nothing was before"
-    saved = f"but not saved, {before}" if writer.problem else "saved"
+    before = "there is only an earlier checkpoint" if writer.anything_saved else "there is no checkpoint"
+    saved = f"but could not be saved: {before}" if writer.problem else "saved"
     resume, write = describe_resume_command(task.config, writer.path), describe_sample_command(task.config, writer.path)
     if is_finished(task, snapshot):
         ready = "" if writer.problem else f"The model is ready: {write}. "
@@ -75,34 +75,34 @@ def describe_stop(task: Task, snapshot: Snapshot, writer: RunWriter) -> str:
 
 
 def describe_resume_command(config: Config, run_dir: Path) -> str:
-    """Give the command that resumes a run."""
+    """Return the command that resumes a run."""
     return f"Resume with: python -m jaxrnn.train --resume {paths.quote_path(run_dir)}{trust_flag(config)}"
 
 
 def describe_sample_command(config: Config, run_dir: Path) -> str:
-    """Give the command that writes with a run's model."""
+    """Return the command that writes with a run's model."""
     mixed = " --mixed" if config.learning.counts else ""
     return f"python -m jaxrnn.sample {paths.quote_path(run_dir)}{mixed}{trust_flag(config)}"
 
 
 def describe_page_command(config: Config, run_dir: Path) -> str:
-    """Give the command that makes the page of a run."""
+    """Return the command that makes the page of a run."""
     return f"python -m jaxrnn.page {paths.quote_path(run_dir)}{trust_flag(config)}"
 
 
 def describe_test_command(config: Config, run_dir: Path) -> str:
-    """Give the command that tests a run's model."""
+    """Return the command that tests a run's model."""
     return f"python -m jaxrnn.evaluate {paths.quote_path(run_dir)}{trust_flag(config)}"
 
 
 def trust_flag(config: Config) -> str:
-    """Give the flag with which a run's parts of your own are trusted; "" without any."""
+    """Return the flag that trusts the custom parts of a run; "" if it has none."""
     packages = dict.fromkeys(module_name(value).partition(".")[0] for value in imports_of(config).values())
     return f" --trust {','.join(packages)}" if packages else ""
 
 
 def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
-    """Describe a run by name and value, for the lines at its start."""
+    """Describe a run in names and values, for the lines at its start."""
     config, data = task.config, task.data
     whole = data.num_used == data.num_characters
     used = f"all {data.num_used:,} characters"
@@ -123,7 +123,7 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
 
 
 def _describe_place(config: Config) -> str:
-    """Say where the validation part stands."""
+    """Say where in the text the validation part is."""
     pieces = resolved(config.text.validation_pieces)
     return " (before the held-out part)" if pieces == 1 else f" ({pieces} pieces among them)"
 
@@ -133,7 +133,7 @@ def describe_network(settings: ModelConfig) -> str:
     cell = parts.find_cell(settings.cell)
     layers = "" if settings.num_layers == 1 else f"{settings.num_layers} layers of "
     units = f"{settings.activation} units" if "activation" in cell.choices else "units"
-    embedding = f", characters as vectors of {settings.embedding_size}" if settings.embedding_size else ""
+    embedding = f", character embeddings of size {settings.embedding_size}" if settings.embedding_size else ""
     return f"{cell.title} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
 
 

@@ -1,4 +1,4 @@
-"""Events of a run, as data: the loop yields them, a screen shows them."""
+"""Events of a run as data: the loop yields them, and a screen shows them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
@@ -21,8 +21,8 @@ class Progressed(NamedTuple):
     """The run has read part of an epoch."""
 
     epoch: int  # from 0
-    characters: int  # read in it so far
-    online_nats: float  # mean of the losses of these characters
+    characters: int  # read in this epoch so far
+    online_nats: float  # mean loss of these characters
     characters_per_second: float
 
 
@@ -30,7 +30,7 @@ class EpochRead(NamedTuple):
     """The run has read an epoch."""
 
     row: Epoch
-    sample: str  # what the model then writes
+    sample: str  # what the model writes at this point
 
 
 class Note(NamedTuple):
@@ -50,14 +50,14 @@ class Testing(NamedTuple):
 
     part: str
     characters: int  # read so far
-    of: int  # at most; 0 = unknown
+    of: int  # characters to read, at most; 0 = unknown
 
 
 class Tested(NamedTuple):
-    """The run was tested: its final numbers, and what should be changed."""
+    """The run was tested: its final numbers, and advice on what to change."""
 
     numbers: FinalNumbers
-    parts: Mapping[str, str]  # by name of a number: which characters it is of, if not of all
+    parts: Mapping[str, str]  # which characters a number covers, by its name, if not all
     verdicts: list[str]
 
 
@@ -68,7 +68,7 @@ class TooShort(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """Everything is written: how the run was tested, what it left, what to do next."""
+    """Everything is written. The facts say how the run was tested, what it left, and what to do next."""
 
     facts: Mapping[str, str]
 

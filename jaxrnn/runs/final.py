@@ -1,4 +1,4 @@
-"""Finish a run: test it, log the result, judge it and draw the picture."""
+"""Finish a run: test it, log and judge the result, and draw the picture."""
 
 import math
 from collections.abc import Generator, Mapping, Sequence
@@ -34,14 +34,15 @@ from jaxrnn.storage.logs import Log
 from jaxrnn.training import optimizers
 from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, guess_nats, measured
 
-TEST_SHARE, LEAST_SECONDS = 0.1, 10.0  # of the time of training, for testing a run without --minutes, and at least so long
+TEST_SHARE, LEAST_SECONDS = 0.1, 10.0  # without --minutes: of the training time, for testing; and the least time for it
 
 
 def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, None]:
-    """Test the model. The numbers are logged and shown before the picture is drawn, which may fail.
+    """Test the model. The numbers are logged and shown before the picture is drawn, because that may fail.
 
     Raises:
-      Stopped: by a signal. NotSaved: the disk did not take the end of the run.
+      Stopped: by a signal.
+      NotSaved: the end of the run could not be written.
     """
     too_short = explain_too_short(task, snapshot, logs.read_events(writer.path))
     if too_short:
@@ -69,10 +70,10 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
 
 
 class Ending(NamedTuple):
-    """What is known of a run at its end."""
+    """What is known about a run at its end."""
 
     writer: RunWriter
-    numbers: Mapping[str, float]  # the final ones by name; none of a run that was not tested
+    numbers: Mapping[str, float]  # the final numbers by name; empty for a run that was not tested
     facts: Mapping[str, str]
 
 
@@ -121,7 +122,7 @@ def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Receiv
 
 def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]]) -> Generator[Testing, None, Result]:
     """Test the model within the time and the number of characters that the settings give."""
-    # With a validation part the best weights are known, and they are what a user wants.
+    # With a validation part it is known which weights are best, and those are what a user wants.
     validated = task.data.validation.size > 0
     params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
     limits, expected = test_limits(task, events), snapshot.progress.best_nats
@@ -147,7 +148,7 @@ def final_numbers(snapshot: Snapshot, result: Result) -> FinalNumbers:
 
 
 def _interruptible(test: Generator[Testing, None, Result], received: Received) -> Generator[Testing, None, Result]:
-    """Run a test that a signal interrupts at once."""
+    """Run a test so that a signal interrupts it at once."""
     while True:
         with signals.raise_on_signal(received):
             try:
@@ -160,7 +161,7 @@ def _interruptible(test: Generator[Testing, None, Result], received: Received) -
 def verdicts(
     task: Task, snapshot: Snapshot, numbers: FinalNumbers, how: DynamicSettings, events: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """List what should be changed, judging by the numbers: about learning and about dynamic evaluation."""
+    """List what to change in learning and in dynamic evaluation, judging by the numbers."""
     guess, rate = guess_nats(len(task.data.vocabulary.characters)), optimizers.learning_rate(snapshot.state.opt_state)
     fresh = not task.config.run.init_from
     learned = verdict.judge_learning(
@@ -186,14 +187,14 @@ def find_remedies(task: Task, snapshot: Snapshot) -> list[str]:
 
 
 def draw(task: Task, numbers: Mapping[str, float], writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
-    """Draw the picture, or note why there is none; the result does not depend on it."""
+    """Draw the picture, or note why there is none; a failure does not affect the result."""
     if not devices.is_first_process():
         return writer, True
     yield Busy("drawing")
     try:
         curves = plot.collect_curves(logs.read_events(writer.path), updates_per_epoch(task))
         picture = plot.draw_in_subprocess(curves, numbers, WINDOW, report.replace_controls(writer.path.name))
-    except Exception as error:  # whatever it is: the result is there
+    except Exception as error:  # whatever it is: the numbers are already saved
         yield _undrawn(failures.explain_not_written(error))
         return writer, False
     try:
@@ -210,18 +211,18 @@ def _undrawn(reason: str) -> Note:
 
 
 def describe_test(task: Task, snapshot: Snapshot, run_dir: Path, result: Result, floor: float | None) -> dict[str, str]:
-    """Summary lines for the final report: weights, what was tested, choice of dynamic evaluation, entropy floor."""
+    """Return the lines of the final report on the test: which weights, how much text, which dynamic evaluation, what floor."""
     best, chosen = task.data.validation.size > 0, task.config.evaluation.dynamic == AUTO
     evaluate = describe_test_command(task.config, run_dir)
     return {
         **({"tested": f"the best weights, after {pluralize(snapshot.progress.best_step or 0, 'update')}"} if best else {}),
         **({"test all": f"{evaluate} reads all of it"} if result.scores.num_characters < len(task.data.heldout) - 1 else {}),
         **({"dynamic": f"{evaluation.describe_dynamic(result.dynamic)}, the best on the validation part"} if chosen else {}),
-        **({} if floor is None else {"floor": f"{floor:.4f} nats held out by the source itself: none is better on average"}),
+        **({} if floor is None else {"floor": f"{floor:.4f} nats for the source itself: no model is better on average"}),
     }
 
 
 def _online_nats(snapshot: Snapshot) -> float:
-    """The online loss of the last epoch; NaN if none was read to its end."""
+    """Return the online loss of the last epoch; NaN if none was read to its end."""
     nats = snapshot.progress.online_nats
     return math.nan if nats is None else nats

@@ -1,4 +1,4 @@
-"""A run as a notebook sees it: loaded from its folder, with its losses as arrays and its picture as a figure."""
+"""Load a run from its folder for use in Python, with its losses as arrays and its picture as a figure."""
 
 import contextlib
 import math
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 class Losses(NamedTuple):
     """The losses of a run in nats per character, each with the number of updates after which it was known."""
 
-    window_steps: Int[np.ndarray, " windows"]
-    window_nats: Float[np.ndarray, " windows"]  # online, means of about a thousand characters
-    epoch_steps: Int[np.ndarray, " epochs"]
-    epoch_nats: Float[np.ndarray, " epochs"]  # online
-    validation_nats: Float[np.ndarray, " epochs"]  # NaN without a validation part
+    window_steps: Int[np.ndarray, " windows"]  #: updates at the end of each window
+    window_nats: Float[np.ndarray, " windows"]  #: online losses, each a mean of about a thousand characters
+    epoch_steps: Int[np.ndarray, " epochs"]  #: updates at the end of each epoch
+    epoch_nats: Float[np.ndarray, " epochs"]  #: online losses
+    validation_nats: Float[np.ndarray, " epochs"]  #: validation losses; NaN without a validation part
 
 
 class Run(NamedTuple):
-    """A run that was read from its folder."""
+    """A run that was loaded from its folder."""
 
-    path: Path
-    config: Config
-    vocabulary: Vocabulary
-    model: Model
-    snapshot: Snapshot  # the newest
-    params: Params  # the best weights if a validation part tells them, else the newest
-    num_characters: int  # of the text that were used
-    sha256: str  # of these characters
-    numbers: FinalNumbers | None  # nats per character; None for a run that has not come to its end, or was too short to test
-    dynamic: DynamicSettings | None  # how the network went on learning in the test
+    path: Path  #: its folder
+    config: Config  #: its settings
+    vocabulary: Vocabulary  #: its characters
+    model: Model  #: its network
+    snapshot: Snapshot  #: the newest state and progress
+    params: Params  #: the best weights if there is a validation part, else the newest
+    num_characters: int  #: number of characters of the text that were used
+    sha256: str  #: SHA-256 of these characters
+    numbers: FinalNumbers | None  #: final losses in nats per character; None for a run that is not finished or was not tested
+    dynamic: DynamicSettings | None  #: how the network kept learning in the test; None if it was not tested
 
     def __repr__(self) -> str:
         ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not tested"
@@ -59,22 +59,23 @@ class Run(NamedTuple):
 
     @property
     def losses(self) -> Losses:
-        """The losses logged so far."""
+        """Return the losses logged so far."""
         return read_losses(self.path)
 
     @property
     def figure(self) -> "Figure":
-        """The picture of the losses, which a notebook shows."""
+        """Return the picture of the losses, which a notebook shows."""
         return draw_figure(self)
 
 
 def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
-    """Load a run from the newest undamaged checkpoint in its folder; a line on stderr names those skipped.
+    """Load a run from the newest undamaged checkpoint in its folder; each one that is skipped is named on stderr.
 
     Args:
-      trust: packages that may be imported, if the run's settings name parts of theirs.
+      path: the run's folder.
+      trust: packages whose code may be imported, if the run's settings name it.
     Raises:
-      InputError: no run there, or one that cannot be used.
+      InputError: there is no run in the folder, or it cannot be used.
     """
     saved = checkpoint.load_run(path, trust=trusted(trust))
     report.warn_of_rejected(saved.rejected)
@@ -94,7 +95,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
 
 
 def read_losses(path: Path) -> Losses:
-    """The losses in the metrics of a run."""
+    """Read the losses from the metrics of a run."""
     events = logs.read_events(path)
     windows, epochs = ([event for event in events if event["event"] == name] for name in ("progress", "epoch"))
 
@@ -111,7 +112,7 @@ def read_losses(path: Path) -> Losses:
 
 
 def draw_figure(run: Run) -> "Figure":
-    """The picture of the losses as a figure of matplotlib; without the lines of the numbers if the run is not finished."""
+    """Draw the losses as a matplotlib figure; if the run is not finished, without the lines of the final numbers."""
     numbers = measured(run.numbers) if run.numbers else {}
     curves = plot.collect_curves(logs.read_events(run.path), _updates_per_epoch(run))
     return plot.figure(curves, numbers, WINDOW, report.replace_controls(run.path.name))
@@ -137,7 +138,7 @@ def _describe_result(numbers: FinalNumbers) -> str:
 def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
     with contextlib.suppress(KeyError, TypeError):
         found = DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
-        # The settings were checked for what they import, the metrics were not.
+        # Unlike the settings, the metrics were not checked for what they import.
         return found if found.optimizer in (*OPTIMIZERS, config.evaluation.dynamic_optimizer) else None
     return None
 

@@ -1,6 +1,6 @@
-"""Training loop of a run: when it reads, plans, saves and rolls back.
+"""The training loop of a run, which reads, plans, saves and rolls back.
 
-It prints nothing; it yields `events`.
+It prints nothing, but yields `events`.
 """
 
 import contextlib
@@ -41,16 +41,19 @@ from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.progress import Snapshot, epoch_nats
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known
-SECONDS_PER_LOOK = 0.5  # between two looks at the progress, the clock and the signals
+SECONDS_PER_LOOK = 0.5  # between two checks of progress, clock and signals
 
 
 def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Iterator[Event]:
     """Train and test; leave metrics, samples, checkpoints and a picture in the run's folder.
 
     Args:
-      received: returns the number of a received signal, 0 if none; the run then saves itself and stops.
+      received: returns the number of a signal received, 0 if none; after a signal the run saves itself and stops.
     Raises:
-      Stopped: by a signal. Diverged: for good. NotSaved: the disk did not take the end of it. OutOfMemory.
+      Stopped: by a signal.
+      Diverged: learning failed, and rolling back did not help.
+      NotSaved: the end of the run could not be written.
+      OutOfMemory: the run does not fit in memory.
     """
     state, best_params, progress = snapshot
     snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
@@ -87,13 +90,13 @@ def learn(
 ) -> Generator[Event, None, tuple[Snapshot, RunWriter]]:
     """Read to the end of the last epoch."""
     begun = time.perf_counter()
-    yield Busy("compiling the training loop")  # by a first update: the speed shown is that of learning
+    yield Busy("compiling the training loop")  # by a first update, so that the speed shown does not include it
     task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
     yield Learning()
     writer = start_writer(run_dir)
     if not writer.anything_saved:
         writer = yield from _save(task, snapshot, writer)
-        writer = writer._replace(seconds_saving=0.0)  # most of it were imports
+        writer = writer._replace(seconds_saving=0.0)  # most of this time went into imports
     first_updates = max(1, FIRST_CHARACTERS // characters_per_update(task))
     reading = Reading(snapshot, writer, start_budget(task, snapshot, begun), first_updates)
     while not is_finished(task, reading.snapshot):
@@ -135,7 +138,7 @@ def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Even
 def _go_back(reading: Reading, back: RolledBack) -> Generator[Event, None, Reading]:
     yield PassedOver(back.rejected)
     yield Note(back.line)
-    writer = reading.writer._replace(unwritten=Log())  # what came after the checkpoint did not happen
+    writer = reading.writer._replace(unwritten=Log())  # drop what was logged after the checkpoint
     return reading._replace(snapshot=back.snapshot, writer=writer, budget=after_rollback(reading.budget, back.snapshot))
 
 
@@ -171,7 +174,7 @@ def _save(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator[Event,
 
 
 def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event, None, tuple[Snapshot, TimeBudget, Log]]:
-    """Plan the run to end on time; yield a note the first time and when time is up."""
+    """Plan the run to end on time; yield a note at the first plan, and when time is up."""
     first = snapshot.progress.num_updates is None
     if first and not is_up(budget):
         started = time.perf_counter()
@@ -187,9 +190,9 @@ def _plan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> Generator[Event
 
 
 def _seconds_between_epochs(task: Task, snapshot: Snapshot) -> float:
-    """Measure the time of a validation and a sample."""
+    """Measure how long a validation and a sample take."""
     seconds, params = 0.0, task.learner.test_params(snapshot.state)
-    for _ in range(2):  # compiled at the first time
+    for _ in range(2):  # the first time includes compiling
         started = time.perf_counter()
         epoch_sample(task, params, 0)
         if task.data.validation.size:

@@ -1,4 +1,4 @@
-"""The text that a run was trained on, read again; and what a mixture learns from it."""
+"""Read the text that a run was trained on again, and mix the network with counts of it."""
 
 import numpy as np
 
@@ -16,17 +16,19 @@ from jaxrnn.scoring import together
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.training.mixed import make_mixture
 
-MOST_JOINED = 20_000  # characters from which the mixture learns its weights
+MOST_JOINED = 20_000  # characters from which the mixture learns its weights, at most
 
 
 def load_own_data(config: Config, known: Vocabulary, sha256: str, remedy: str, if_changed: str) -> Data:
     """Read and split the text that a run was trained on.
 
     Args:
-      known: the run's vocabulary; `sha256`: of the characters that it used.
-      remedy: what else can be done if the text is no longer there; `if_changed`: if it is another one.
+      known: the run's vocabulary.
+      sha256: SHA-256 of the characters that the run used.
+      remedy: for the message if the text is missing: what else the user can do.
+      if_changed: for the message if the text has changed.
     Raises:
-      InputError: it is not there, cannot be read, or is another one.
+      InputError: the text is missing, cannot be read, or has changed.
     """
     if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
         raise InputError(f"the text of this run is no longer at {config.text.text!r}; put it back, or {remedy}")
@@ -40,7 +42,7 @@ def load_own_data(config: Config, known: Vocabulary, sha256: str, remedy: str, i
 
 
 def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:
-    """Mix the network of a run with the counts that it read with, by the weights that it learned."""
+    """Mix the network of a run with the counts that it was trained with, using the weights that it learned."""
     memory, characters = run.snapshot.state.memory, run.vocabulary.characters
     counts = build.build_counts(run.config, characters, run.about["text"]["characters"])
     mixture = make_mixture(len(characters), 1, counts)
@@ -49,10 +51,10 @@ def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:
 
 
 def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, MixedParams]:
-    """Count the text of a run, and mix with its network: weights of the mixture are learned on the validation part.
+    """Count the text of a run, and mix the counts with its network; the weights are learned on the validation part.
 
-    Without a validation part they are learned on the end of the training part, which only the network knows: it then gets more
-    weight than it deserves.
+    Without a validation part they are learned on the end of the training part. Of the two only the network knows that text, so
+    it gets more weight than it deserves.
     """
     counted, mixed = np.concatenate([data.train, data.validation[:-MOST_JOINED]]), data.validation[-MOST_JOINED:]
     if not mixed.size:

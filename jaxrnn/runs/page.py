@@ -1,4 +1,4 @@
-"""Collect what a page shows of a run, and make the page."""
+"""Collect what a page shows about a run, and make the page."""
 
 import dataclasses
 import html
@@ -28,9 +28,9 @@ from jaxrnn.scoring.sampling import default_prompt
 from jaxrnn.storage import logs
 from jaxrnn.storage.weights import Weights, list_arrays, weights_metadata
 
-TRIED = 2_000  # characters on which a rate is chosen
+TRIED = 2_000  # characters on which the learning rate is chosen
 PASSAGE = 6_000  # characters of the text that the page reads
-MOST_POINTS, MOST_SAMPLES = 400, 60  # of the curve; of the texts that the network wrote
+MOST_POINTS, MOST_SAMPLES = 400, 60  # points of the curve, and texts that the network wrote
 FRAME_HEIGHT = 900  # pixels in a notebook
 EPOCH = re.compile(r"epoch (\d+), ([\d.]+) nats")
 SAMPLE = re.compile(r"^=== (.*) ===\n", re.MULTILINE)
@@ -59,7 +59,7 @@ def show(run: Run) -> Page:
 
 
 def make_page(run: Run) -> tuple[Page, str]:
-    """Make the page of a run; also say why it holds no passage of the run's text, "" if it does."""
+    """Make the page of a run; also return why it contains no passage of the run's text, "" if it does."""
     settings = run.config.model
     if settings.cell not in CELLS:
         raise InputError(f"a page supports only the cells {', '.join(CELLS)}; this run uses {settings.cell!r}")
@@ -89,7 +89,7 @@ def make_page(run: Run) -> tuple[Page, str]:
         "typingRate": _usual_rate(run),
         "prompt": default_prompt(run.vocabulary),
         "metadata": metadata,
-        "metadataJson": json.dumps(metadata, sort_keys=True),  # as its SHA-256 takes it
+        "metadataJson": json.dumps(metadata, sort_keys=True),  # exactly as its SHA-256 was computed
     }
     weights = b"".join(np.asarray(array, "<f4").tobytes() for array in arrays.values())
     return Page(assemble_page(_without_nan(content), weights)), problem
@@ -104,7 +104,7 @@ def _choose_passage(run: Run, data: Data | None) -> str:
 
 
 def _without_paths(config: Config) -> Config:
-    """Drop what names folders of this machine: the page goes to others."""
+    """Drop the paths of this machine, because a page is meant to be shared."""
     text = dataclasses.replace(config.text, text=Path(config.text.text).name)
     return dataclasses.replace(config, text=text, run=dataclasses.replace(config.run, init_from=""))
 
@@ -127,7 +127,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _curve(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """Losses by the number of updates, in nats per character; a long curve is thinned."""
+    """Collect losses by number of updates, in nats per character; a long curve is thinned."""
     losses = run.losses
     every = max(1, -(-len(losses.window_steps) // MOST_POINTS))
     pairs = {
@@ -147,7 +147,7 @@ def _thin(values: np.ndarray, every: int) -> np.ndarray:
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:
-    """Collect what the network wrote after some epochs, the first and the last among them."""
+    """Collect what the network wrote after some of the epochs, including the first and the last."""
     try:
         written = (run.path / logs.SAMPLES).read_text("utf-8", errors="replace")
     except OSError:
@@ -181,21 +181,21 @@ def _network(run: Run, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _carries(run: Run) -> dict[str, list]:
-    """The initial carries with which a test begins to read, and `sample` to write."""
+    """Return the initial carries with which a test begins to read, and `sample` to write."""
     reading, _ = jax.random.split(build.make_keys(run.config.run.seed).evaluation)
     writing, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 0))
     return {name: _layers(run, key) for name, key in (("reading", reading), ("writing", writing))}
 
 
 def _layers(run: Run, key: jax.Array) -> list[list[list[float]]]:
-    """An initial carry: for each layer a list of its vectors."""
+    """Draw an initial carry: for each layer a list of its vectors."""
     carry = run.model.initial_carry(key, ())
     layers = (carry,) if run.config.model.num_layers == 1 else carry
     return [[np.asarray(leaf, np.float64).tolist() for leaf in jax.tree.leaves(layer)] for layer in layers]
 
 
 def _units(run: Run, passage: str) -> list[list[Any]]:
-    """All units, the most telling first: layer, unit, probe, correlation."""
+    """List all units, those that track a feature best first: layer, unit, probe, correlation."""
     if len(passage) < 2:
         settings = run.config.model
         return [
@@ -207,7 +207,7 @@ def _units(run: Run, passage: str) -> list[list[Any]]:
 
 
 def _count_named(units: list[list[Any]]) -> int:
-    """Count the first units, each of which is the best for a probe."""
+    """Count the units at the beginning, each of which is the best one for a probe."""
     probes = [probe for _, _, probe, _ in units if probe]
     return len(set(probes))
 
@@ -219,7 +219,7 @@ def _usual_rate(run: Run) -> float:
 
 
 def _rate(run: Run, data: Data | None) -> float:
-    """Choose the rate at which SGD goes on learning after each character: that of the test, or the best on a text before it."""
+    """Choose the rate at which SGD keeps learning on the page: that of the test, or the best on a text before the passage."""
     how, usual = run.dynamic, _usual_rate(run)
     if how is not None and how.optimizer == "sgd" and how.length == 1:
         return min(how.rates)
@@ -232,7 +232,7 @@ def _rate(run: Run, data: Data | None) -> float:
 
 
 def _without_nan(value: Any) -> Any:
-    """Replace what JSON cannot hold by None."""
+    """Replace NaN and infinity, which JSON cannot hold, with None."""
     if isinstance(value, dict):
         return {name: _without_nan(each) for name, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Resume a run: find it, and check that its settings, text and versions are those it was started with."""
+"""Find the run to resume, and check that its settings, text and versions are those it was started with."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.storage import manifest, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
 
-# Settings that may change, because no result depends on them (the number of devices affects the last digits).
+# Settings that may change, because results do not depend on them (the number of devices affects only the last digits).
 FREE = {
     "run_dir",
     "resume",
@@ -66,10 +66,10 @@ def _why_none(path: Path) -> str:
 
 
 def _fits(given: Given, origin: Config | None, path: Path) -> bool:
-    """Return whether the settings match those of a run, judging by its config.json."""
+    """Return whether the settings match those of a run, according to its config.json."""
     try:
         begun = run_folder.read_config(path, trusted_by(given.values))
-    except Untrusted:  # it names code that nobody has asked for
+    except Untrusted:  # it names code that the user did not ask for
         return False
     except InputError:  # resuming it reports why
         return True
@@ -81,7 +81,7 @@ def _fits(given: Given, origin: Config | None, path: Path) -> bool:
 
 
 def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> list[Path]:
-    """Keep the runs on this text, compared by its SHA-256, or by its path if a run has no checkpoint yet."""
+    """Select the runs on this text, by its SHA-256, or by its path if a run has no checkpoint yet."""
     if not runs or config.text.text in TEXT_NAMES:  # named texts never change
         return runs
     sha256 = build.read_used_text(config).coded.sha256
@@ -101,7 +101,7 @@ def read_saved_hash(run_dir: Path) -> str | None:
 
 
 def read_run_config(run_dir: Path, otherwise: Config, trust: Sequence[str] = ()) -> Config:
-    """Read the settings in a run's folder; `otherwise` if they cannot be read; raise `Untrusted` as that does."""
+    """Read the settings in a run's folder; return `otherwise` if they cannot be read, but raise `Untrusted`."""
     try:
         return run_folder.read_config(run_dir, trust)
     except Untrusted:
@@ -116,7 +116,7 @@ def _begun(path: Path) -> float:
 
 
 def check_settings(wanted: Config, saved: Config, run_dir: Path, text: str | None = None) -> None:
-    """Raise `InputError` with the flag if a setting differs that would change what the run writes.
+    """Raise `InputError`, naming the flag, if a setting differs on which the results of the run depend.
 
     Args:
       text: the text's name as typed, for the message.
@@ -173,7 +173,7 @@ def describe_new_run(run_dir: Path) -> str:
 
 
 def with_saved_epochs(settings: Config, run_dir: Path, trust: Sequence[str] = ()) -> Config:
-    """The settings with at least the number of epochs in the run's config.json, which an earlier resume may have raised."""
+    """Raise the number of epochs to at least that in the run's config.json, which an earlier resume may have raised."""
     epochs = max(read_run_config(run_dir, settings, trust).learning.epochs, settings.learning.epochs)
     return dataclasses.replace(settings, learning=dataclasses.replace(settings.learning, epochs=epochs))
 
@@ -182,7 +182,7 @@ def read_same_text(run: SavedRun, config: Config) -> UsedText:
     """Read the text with the run's vocabulary; raise `InputError` unless it is the one that the run was started on.
 
     Args:
-      config: names the text as typed, or as the run has it.
+      config: names the text, as typed or as saved with the run.
     """
     name, run_dir, moved = config.text.text, run.path, portable(config).text.text != run.config.text.text
     if not moved and not (parts.is_own_text(name) or texts.text_exists(name)):

@@ -1,4 +1,4 @@
-"""Roll back to the last good checkpoint at half the learning rate, after learning has failed."""
+"""Roll back to the last good checkpoint, at half the learning rate, when learning has failed."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -29,35 +29,35 @@ def roll_back(task: Task, progress: Progress, rate: float, problem: str, run_dir
     """Return to the last good checkpoint, at half the learning rate.
 
     Args:
-      progress: before learning failed.
-      rate: the learning rate until then.
+      progress: the progress before learning failed.
+      rate: the learning rate at that time.
       problem: what went wrong.
     Raises:
-      Diverged: rollbacks are off, were made `MOST_ROLLBACKS` times, or there is no checkpoint.
+      Diverged: rollbacks are off, there were `MOST_ROLLBACKS` already, or there is no checkpoint.
     """
     rollbacks, happened = progress.rollbacks + 1, f"{problem} in epoch {progress.epochs + 1}"
     higher = f"rate {rate:g} is too high for this model; start again with a lower --learning-rate"
     if task.config.run.on_divergence == "stop":
         raise Diverged(f"{happened}: {higher}")
     if rollbacks > MOST_ROLLBACKS:
-        raise Diverged(f"{happened}, after {MOST_ROLLBACKS} returns to a checkpoint at half the rate each: {higher}")
+        raise Diverged(f"{happened}, after {MOST_ROLLBACKS} rollbacks, each at half the rate: {higher}")
     try:
         saved = checkpoint.load_run(run_dir, trust=tuple(imports_of(task.config).values()))
     except InputError as error:
-        raise Diverged(f"{happened}: {higher} (there is no way back: {error})") from None
+        raise Diverged(f"{happened}: {higher} (no rollback is possible: {error})") from None
     store.set_aside(run_dir, saved.rejected)
     snapshot, rate = _slowed(saved.snapshot, rollbacks)
     logs.truncate_logs(run_dir, saved.about["log_sizes"])
     event = {"step": int(snapshot.state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
     line = (
-        f"{happened}: back to {describe_position(task, snapshot)}, at rate {rate:g} "
+        f"{happened}: rolled back to {describe_position(task, snapshot)}, at rate {rate:g} "
         f"({rollbacks} of at most {MOST_ROLLBACKS} times)"
     )
     return RolledBack(snapshot, Log(logs.event_line("divergence", event)), line, saved.rejected)
 
 
 def _slowed(saved: Snapshot, rollbacks: int) -> tuple[Snapshot, float]:
-    """Halve the rate once for each return since the checkpoint, which may be older than the last one of them."""
+    """Halve the rate once for each rollback since the checkpoint, which may be older than the last rollback."""
     rate = optimizers.learning_rate(saved.state.opt_state) / 2 ** (rollbacks - saved.progress.rollbacks)
     state = saved.state._replace(opt_state=optimizers.with_learning_rate(saved.state.opt_state, rate))
     return Snapshot(state, saved.best_params, saved.progress._replace(rollbacks=rollbacks)), rate

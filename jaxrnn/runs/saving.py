@@ -1,4 +1,4 @@
-"""Save a run: when, and whether that worked."""
+"""Save a run: decide when, and record whether it worked."""
 
 import time
 from pathlib import Path
@@ -11,18 +11,18 @@ from jaxrnn.storage import checkpoint, failures, logs, store
 from jaxrnn.storage.logs import Log
 from jaxrnn.training.progress import Snapshot, is_doubtful
 
-MOST_SAVING = 0.015  # of the time; above it, the end of an epoch is no reason to save
+MOST_SAVING = 0.015  # share of the time; above it, the end of an epoch is no longer a reason to save
 
 
 class RunWriter(NamedTuple):
-    """Folder of a run, and the state of writing to it."""
+    """The folder of a run, and the state of writing to it."""
 
     path: Path
     started: float
     last_try: float
     unwritten: Log = Log()
     seconds_saving: float = 0.0
-    problem: str = ""  # why the last save failed; "" if it did not
+    problem: str = ""  # why the last save failed; "" if it succeeded
     anything_saved: bool = False
 
 
@@ -33,14 +33,14 @@ def start_writer(path: Path) -> RunWriter:
 
 
 def write(writer: RunWriter, log: Log) -> RunWriter:
-    """Append to the files of the run; what the disk does not take is kept for the next time."""
+    """Append to the files of the run; what cannot be written is kept for the next attempt."""
     return writer._replace(unwritten=logs.append_log(writer.path, logs.join_logs(writer.unwritten, log)))
 
 
 def should_save(task: Task, advanced: Advanced, writer: RunWriter) -> bool:
     """Return whether to save now: at the end of the run or of an epoch, or when the last save was long ago.
 
-    Saving may only take a small part of the time, so not every short epoch is saved; a loss that may be diverging is not.
+    Saving may take only a small part of the time, so not every short epoch is saved; nor is a run that may be diverging.
     """
     now, (state, _, progress) = time.perf_counter(), advanced.snapshot
     if is_finished(task, advanced.snapshot):
@@ -55,7 +55,7 @@ def should_save(task: Task, advanced: Advanced, writer: RunWriter) -> bool:
 
 
 def save(task: Task, snapshot: Snapshot, writer: RunWriter) -> RunWriter:
-    """Save a checkpoint; `problem` says why if that cannot be done."""
+    """Save a checkpoint; if that fails, `problem` says why."""
     started, problem = time.perf_counter(), ""
     writer = write(writer, Log())
     try:

@@ -34,12 +34,13 @@ STARTING = "starting"  # shown on a terminal until there is something to see
 def train(given: Given, screen: Console) -> Path:
     """Train a new run, or resume one, to its end.
 
-    JAX's settings and devices are changed: for a program, or inside `restore_settings`.
+    This changes JAX's settings and devices, so call it from a program or inside `restore_settings`.
 
     Returns:
       The folder of the run.
     Raises:
-      InputError: a setting or a text that is not allowed; nothing is written then. Diverged, Stopped, NotSaved, OutOfMemory.
+      InputError: a setting or text is not allowed; nothing was written.
+      Diverged, Stopped, NotSaved, OutOfMemory: see `loop.run`.
     """
     origin = origin_settings(given)
     config = resolve(given, origin=origin)
@@ -55,21 +56,21 @@ def train(given: Given, screen: Console) -> Path:
 def connect(config: Config) -> None:
     """Check the device settings, and connect to the other processes of the run."""
     devices.check_devices(config.device)
-    # Handing a call this small to another thread takes longer than the call: the plain loop is a third faster without.
+    # A call this small takes longer to hand to another thread than to run: the plain loop is a third faster without that.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     devices.join_processes(config.device)
-    if config.device.coordinator:  # the processes agree on the folder, for which they compute
+    if config.device.coordinator:  # the processes agree on the folder, which needs a computation
         devices.start_backend()
 
 
 @contextlib.contextmanager
 def computing(config: Config, begun: Config, screen: Console) -> Iterator[None]:
-    """Start the devices that the run needs, and keep compiled programs on disk meanwhile."""
+    """Start the devices that the run needs, and keep the programs compiled inside this context on disk."""
     wanted = begun.learning.rule, config.device.num_devices or begun.device.num_devices
     missing = devices.explain_missing_cores(*wanted)
     devices.make_core_devices(*wanted)
     devices.start_backend()
-    if missing and not config.device.num_devices:  # else it is an error
+    if missing and not config.device.num_devices:  # with --num-devices it is an error instead
         screen.print(missing)
     with contextlib.ExitStack() as inside:
         if begun.learning.counts:
@@ -122,7 +123,7 @@ def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
 def start_again(run_dir: Path, begun: Config, config: Config, given: Given, screen: Console) -> None:
     """Start a run again that was stopped before its first checkpoint."""
     if logs.read_events(run_dir):
-        raise InputError(f"the checkpoints of the run in {str(run_dir)!r} are missing, though it has learned; bring them back")
+        raise InputError(f"the run in {str(run_dir)!r} has trained, but its checkpoints are missing; put them back")
     origin = load_origin(begun.run.init_from, given, screen)
     task, snapshot = prepare_run(config, origin, screen)
     logs.truncate_logs(run_dir, {})
@@ -152,7 +153,7 @@ def resume_from(saved: SavedRun, wanted: Config, screen: Console) -> None:
 
 
 def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot]:
-    """Build what the settings name, and the snapshot from which a run of it starts."""
+    """Build what the settings name, and the snapshot from which the run starts."""
     with report.show_status(screen, STARTING):
         data = build.load_data(config, origin.vocabulary if origin else None)
     devices.set_precision(config.device)
@@ -186,7 +187,7 @@ def describe_finished(saved: SavedRun, config: Config) -> str:
 
 
 def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
-    """Say where a run is resumed, and what may change its last digits."""
+    """Say where a run resumes, and what may change its last digits."""
     notes = {"resumed": describe_position(task, saved.snapshot)}
     then, now = saved.config.device.num_devices, task.config.device.num_devices
     if then not in (0, now):
@@ -203,7 +204,7 @@ def describe_origin(config: Config, task: Task, origin: Weights | None, preset: 
     grown = f"; {pluralize(len(new), 'new character')}: {report.spell_characters(new)}" if new else "; no new characters"
     weights = {"weights": f"those of {config.run.init_from}{grown}"}
     if preset is None:
-        return {**weights, "settings": "learning and evaluation as there, since no preset is named"}
+        return {**weights, "settings": "those of learning and evaluation are inherited, since no preset is named"}
     cell = PRESETS[preset].model.cell
     same = cell == config.model.cell
-    return weights if same else {**weights, "cell": f"{config.model.cell}, as there, not the preset's {cell}"}
+    return weights if same else {**weights, "cell": f"{config.model.cell}, inherited, not the preset's {cell}"}

@@ -23,9 +23,9 @@ from jaxrnn.runs.task import Task, characters_per_epoch, num_epochs
 
 
 def show(screen: Console, task: Task, events: Iterator[Event]) -> None:
-    """Show the events of a run as they happen; errors of the run are raised."""
+    """Show the events of a run as they happen; errors of the run propagate."""
     report.show_header(screen, validated=task.data.validation.size > 0, clipped=task.config.learning.clip_norm > 0)
-    with contextlib.ExitStack() as running:  # a sign of life, or the bar
+    with contextlib.ExitStack() as running:  # a status, or the bar
         move_bar, move_test = None, None
         for event in events:
             if not isinstance(event, Progressed | EpochRead | Note | PassedOver | Testing):

@@ -1,4 +1,4 @@
-"""Initial state of a run: random weights, or those of another run or file, whose vocabulary may grow."""
+"""Make the initial state of a run: random weights, or those of another run or file, whose vocabulary may grow."""
 
 import contextlib
 import math
@@ -39,7 +39,7 @@ def load_weights(source: Path, trust: Sequence[str] = ()) -> Weights:
 
 
 def origin_settings(given: Given) -> Config | None:
-    """Read the settings of the run or file named by `--init-from`, without JAX; None if none is named."""
+    """Read the settings of the run or file that `--init-from` names, without JAX; None if it names none."""
     source = given.values.get("init_from")
     return read_origin_config(Path(source), trusted_by(given.values)) if source else None
 
@@ -83,7 +83,7 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
     if not task.config.learning.minutes:  # a timed run is planned once its speed is known
         opt_state = with_schedule_length(state.opt_state, task.config.learning.epochs * updates_per_epoch(task))
         state = state._replace(opt_state=opt_state)
-    # On another text, old weights may start far worse than a guess: only their first window shows where they stand.
+    # On another text, inherited weights may start far worse than a guess: only the first window shows how good they are.
     lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
     return Snapshot(state, copy_arrays(state.params), Progress(lowest_window=lowest))
 

@@ -1,4 +1,4 @@
-"""Everything that stays the same during a run."""
+"""Collect everything that stays the same during a run."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,13 +20,13 @@ from jaxrnn.training.progress import Progress
 
 
 class Task(NamedTuple):
-    """Everything that stays the same during a run; the functions below give what follows from it."""
+    """Everything that stays the same during a run; the functions below compute what follows from it."""
 
     config: Config
     data: Data
     model: Model
     learner: Learner
-    mesh: Mesh | None  # the devices that share the streams out; None for a single one
+    mesh: Mesh | None  # the devices over which the streams are sharded; None for a single one
     stream: Stream
     drive: Driver
     restart: Callable[[State, RandomKey], State]
@@ -55,25 +55,25 @@ def prepare(config: Config, data: Data) -> Task:
 
 
 def updates_per_epoch(task: Task) -> int:
-    """Updates in one reading of the streams."""
+    """Count the updates in one reading of the streams."""
     return streams.count_updates(task.stream, task.learner.length)
 
 
 def characters_per_update(task: Task) -> int:
-    """Characters that one update reads from all streams."""
+    """Count the characters that one update reads from all streams."""
     return task.learner.length * task.config.learning.num_streams
 
 
 def characters_per_epoch(task: Task) -> int:
-    """Characters that all streams read in a whole epoch."""
+    """Count the characters that all streams read in a whole epoch."""
     return updates_per_epoch(task) * characters_per_update(task)
 
 
 def characters_read(task: Task, progress: Progress) -> int:
-    """Characters that all streams have read in this epoch so far."""
+    """Count the characters that all streams have read in this epoch so far."""
     return (progress.epoch_read or 0) // task.learner.length * characters_per_update(task)
 
 
 def num_epochs(config: Config) -> int | None:
-    """Count the epochs to come, if that can be known."""
+    """Return the planned number of epochs; None if it is not known."""
     return None if config.learning.schedule == "halving" or config.learning.minutes else config.learning.epochs

@@ -1,4 +1,4 @@
-"""Test a model on the parts of the text that it was trained on, within a time or a number of characters."""
+"""Test a model on the parts of its text, within a time or a number of characters."""
 
 import math
 import time
@@ -26,35 +26,35 @@ from jaxrnn.scoring.together import Scores
 from jaxrnn.training.mixed import Columns
 from jaxrnn.training.progress import FinalNumbers
 
-# Of the time for testing, at most: for the training part, for counting, and for learning what counts are worth.
+# Largest shares of the time for testing: for the training part, for counting, and for learning what counts are worth.
 TRAIN_SHARE, COUNT_SHARE, MIX_SHARE = 0.1, 0.2, 0.2
-# Guesses, to know beforehand what there is time for.
+# Rough speeds, to know beforehand what there is time for.
 COUNTED_PER_SECOND, MIXED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = 200_000, 40_000, 10_000, 200
-# Characters that are tested, however little time there is, of the training and of the held-out part: so short a text as the
-# comedy is always tested to its end.
+# Characters of the training and of the held-out part that are tested however little time there is, so that a text as short as
+# the comedy is always tested to its end.
 LEAST_CHARACTERS, LEAST_HELDOUT = 100_000, 8_000
 NODES_OF_LONG = 1.5  # for each character that is counted beyond the first 100,000: enough for novels, plays and code
-# With fewer seconds for the test there is time for the candidates of one optimizer only: it wins most often, and the other's
-# program would have to be compiled, too.
+# With fewer seconds for the test there is time for the candidates of only one optimizer, the one that wins most often: for the
+# other, another program would have to be compiled.
 SECONDS_FOR_ALL, IN_A_HURRY = 20.0, ("adam",)
-MOST_TRAINED = 4_000_000  # characters of the training part that are tested, its last ones
+MOST_TRAINED = 4_000_000  # the last characters of the training part, from which those to test are taken
 
 Found = TypeVar("Found", "Result", Scores)
 
 
 class TestLimits(NamedTuple):
-    """How much is tested: what is reached first ends the test."""
+    """How much to test: whichever limit is reached first ends the test."""
 
     characters: int = 0  # of the held-out text, and of the training text; 0 = all
     seconds: float = math.inf
 
 
 class Result(NamedTuple):
-    """What a test has found. Losses in nats per character."""
+    """Result of a test. Losses in nats per character."""
 
     train_nats: float
-    train_characters: int  # that were read for it
-    counted_characters: int  # that counts had read before the held-out part, the last ones
+    train_characters: int  # number that were read for it
+    counted_characters: int  # number that counts had read before the held-out part, the last ones of the text before it
     scores: Scores  # of the held-out part
     dynamic: DynamicSettings
 
@@ -62,16 +62,16 @@ class Result(NamedTuple):
 def resolve_dynamic(
     config: Config, data: Data | None, model: Model, params: Params, seconds: float = math.inf
 ) -> DynamicSettings:
-    """Resolve the settings of dynamic evaluation: `auto` is chosen on the validation part.
+    """Resolve the settings of dynamic evaluation; `auto` means to choose on the validation part.
 
     Args:
-      seconds: for the whole test.
+      seconds: the time for the whole test.
     """
     settings = config.evaluation
     if settings.dynamic != AUTO:
         return DynamicSettings(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
     if data is None or not data.validation.size:
-        raise InputError("--dynamic auto chooses on the validation part of the run's text, and it has none; give a rate")
+        raise InputError("--dynamic auto chooses a rate on the validation part of the run's text, which has none; give a rate")
     key = build.make_keys(config.run.seed).evaluation
     most = _most(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
     names = None if seconds >= SECONDS_FOR_ALL else IN_A_HURRY
@@ -90,8 +90,8 @@ def measure(
     """Test on the training part, weights frozen, and on the held-out part, read once by network and counts together.
 
     Args:
-      how: the settings of dynamic evaluation; None = choose them as the settings say.
-      expected_nats: of the network on such text, if that is known: validation loss, for example.
+      how: the settings of dynamic evaluation; None = resolve them from `config`.
+      expected_nats: the network's loss on such text, if it is known, such as its validation loss.
     """
     begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
     how = how or resolve_dynamic(config, data, model, params, limits.seconds)
@@ -100,7 +100,7 @@ def measure(
     trained = trained[: -(-limits.characters // num_streams) + 1] if limits.characters else trained
     read = evaluation.frozen_pieces(model, params, trained, key)
     train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1, num_streams)))
-    return_freed_memory()  # of what was compiled for the choice above: the trees of counts need as much
+    return_freed_memory()  # of what was compiled for the choice above, because the trees of counts need as much
     yield Testing("counting", 0, 0)
     most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
     pieces = auto.resolve_validation_pieces(config, data.num_used)
@@ -118,7 +118,7 @@ def measure(
 
 
 def describe_extent(result: Result) -> dict[str, int]:
-    """Give the numbers of characters that a result is of, by the names that the metrics give them."""
+    """Return how many characters a result covers, under the names that the metrics use."""
     return {
         "heldout_characters": result.scores.num_characters,
         "train_characters": result.train_characters,
@@ -127,7 +127,7 @@ def describe_extent(result: Result) -> dict[str, int]:
 
 
 def describe_parts(num_streams: int, data: Data, result: Result) -> dict[str, str]:
-    """Say which characters the numbers are of, by their names, where they are not of all."""
+    """Say which characters each number covers, by the number's name, where it does not cover all."""
     train, heldout = result.train_characters, result.scores.num_characters
     found = {}
     if train < len(data.train) - 2 * num_streams:
@@ -154,7 +154,7 @@ def score(
     """Score another text, of which nothing was read before.
 
     Args:
-      expected_nats: of the network on text like that on which it was trained, if that is known.
+      expected_nats: the network's loss on text like that on which it was trained, if it is known.
     """
     counts = together.make_counts(characters, len(ids))
     reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
@@ -169,7 +169,7 @@ def _read_until(
     until: float,
     part: str,
     num_losses: int,
-    num_streams: int = 1,  # that each loss is the mean of
+    num_streams: int = 1,  # each loss is a mean over these
     least: int = LEAST_CHARACTERS,
 ) -> Generator[Testing, None, list]:
     """Read pieces of a part until time is up."""
@@ -184,12 +184,12 @@ def _read_until(
 
 
 def _most(characters: int, seconds: float, per_second: int) -> int:
-    """Limit a number of characters to those for which there is time, but for the least."""
+    """Limit a number of characters to those for which there is time, but not below the least."""
     return characters if seconds == math.inf else min(characters, max(LEAST_HELDOUT, int(seconds * per_second)))
 
 
 def source_nats(data: Data, num_characters: int) -> float | None:
-    """Nats per character of the source itself on the first characters of the held-out part that it predicts.
+    """Compute the loss of the source itself on the first predicted characters of the held-out part, in nats per character.
 
     None if the text has no known source.
     """

@@ -1,4 +1,4 @@
-"""Plan a run of so many minutes: its speed is measured, and its number of updates follows."""
+"""Plan a run of a given number of minutes: its speed is measured, and determines the number of updates."""
 
 import math
 import time
@@ -10,22 +10,22 @@ from jaxrnn.runs.task import Task, updates_per_epoch
 from jaxrnn.runtime import devices
 from jaxrnn.training.progress import Snapshot
 
-# Of the time for learning: the speed is known by then, or may have changed since the last time.
+# When to plan, as fractions of the time for learning: the speed is known by then, or may have changed since the last plan.
 PLANNED_AT = (0.05, 0.25, 0.5, 0.75, 0.9)
 
 TEST_SHARE = 0.25  # of --minutes, at most, for the final test
-SECONDS_TO_COMPILE, SECONDS_PER_TESTED = 15.0, 4e-4  # of gru, with three rates of dynamic evaluation, on two busy cores
+SECONDS_TO_COMPILE, SECONDS_PER_TESTED = 15.0, 4e-4  # for gru, with three rates of dynamic evaluation, on two busy cores
 
 
 class TimeBudget(NamedTuple):
     """Clock and plan of a run, in seconds of a clock with an arbitrary zero."""
 
     end: float  # infinite if the run has a number of epochs instead
-    moments: tuple[float, ...]  # when the run is to be planned
-    since: float  # the last plan
+    moments: tuple[float, ...]  # when the run is to be planned (again)
+    since: float  # time of the last plan
     step: int  # updates until then
-    seconds_starting: float  # from the beginning of the run until it learned: compiling, most of it
-    seconds_between_epochs: float = 0.0  # for what is done there
+    seconds_starting: float  # from the beginning of the run until it learned; mostly compiling
+    seconds_between_epochs: float = 0.0  # what validation and a sample take
 
 
 def start_budget(task: Task, snapshot: Snapshot, begun: float) -> TimeBudget:
@@ -36,17 +36,17 @@ def start_budget(task: Task, snapshot: Snapshot, begun: float) -> TimeBudget:
 
 
 def seconds_to_test(task: Task) -> float:
-    """The part of --minutes that is kept for the final test: for the whole held-out text, but not over a share.
+    """Return the seconds of --minutes that are kept for the final test: enough for the whole held-out text, up to a share.
 
-    Compiling takes as long for little text as for much: a run of less than a minute keeps up to half of its time.
+    Compiling takes as long for little text as for much, so a run of less than a minute keeps up to half of its time.
     """
     return _seconds_kept(task, 60 * task.config.learning.minutes)
 
 
 def minutes_for(task: Task, seconds: float) -> float:
-    """Compute the --minutes that leave so many seconds for starting and learning."""
+    """Compute the --minutes that leave this many seconds for starting and learning."""
     whole = seconds
-    for _ in range(60):  # each comes half as near again: the share that is kept grows by half of the time at most
+    for _ in range(60):  # each step at least halves the error, because the part that is kept grows by at most half of the whole
         whole = seconds + _seconds_kept(task, whole)
     return whole / 60
 
@@ -85,8 +85,8 @@ def after_rollback(budget: TimeBudget, snapshot: Snapshot) -> TimeBudget:
 def replan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> tuple[Snapshot, TimeBudget]:
     """Plan the number of updates that fit into the time left, at the speed since the last plan.
 
-    Where no time is left, the run ends here, or with the next update if that is needed to close an epoch that was begun.
-    Save the result at once: a resumed run then follows the same plan, whatever its speed.
+    If no time is left, the run ends here or, inside an epoch, after one more update, at which the epoch is closed. Save the
+    result at once: a resumed run then follows the same plan, whatever its speed.
     """
     now, step = time.perf_counter(), int(snapshot.state.step)
     learning, between = (now - budget.since) / max(1, step - budget.step), budget.seconds_between_epochs
@@ -99,6 +99,6 @@ def replan(task: Task, snapshot: Snapshot, budget: TimeBudget) -> tuple[Snapshot
 
 
 def _moments(now: float, end: float, snapshot: Snapshot) -> tuple[float, ...]:
-    """Times to plan at, as fractions of the time left: compiling may have taken long, and one update says little."""
+    """Return the times to plan at, spread over the time left: compiling may have taken long, and one update says little."""
     needs_none = snapshot.progress.num_updates is not None or end == math.inf
     return () if needs_none else tuple(now + (end - now) * part for part in PLANNED_AT)

@@ -1,4 +1,4 @@
-"""Timed runs that end before the network has learned anything: how to tell, and how much time would have been enough."""
+"""Recognise timed runs that end before the network has learned anything, and say how much time would have been enough."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, 
 from jaxrnn.runs.time_budget import minutes_for, seconds_to_test
 from jaxrnn.training.progress import Snapshot, frequency_nats, guess_nats
 
-# Factors on the measured times: validation and sampling are compiled after the start and take about as long; the speed of
-# reading does not include saving.
+# Factors on the measured times: validation and sampling are compiled after the start, which takes about as long again; and the
+# measured speed does not include saving.
 STARTS, MARGIN = 2.0, 1.2
 MANY_UPDATES = 100_000  # after so many, more time will not help
 
@@ -19,10 +19,10 @@ Events = Sequence[Mapping[str, Any]]  # lines of a run's metrics
 
 
 def explain_too_short(task: Task, snapshot: Snapshot, events: Events) -> str:
-    """Explain that a timed run was too short to learn anything, so that a test of it would mean nothing; "" if it was not.
+    """Explain that a timed run was too short to learn anything, so that a test would be meaningless; "" if it was not.
 
-    It was if its last loss is no better than to know how often each character occurs, after less than an epoch or few updates.
-    A loss that rose has other reasons than time.
+    It was too short if, after less than an epoch or few updates, its last loss is no better than that of knowing how often each
+    character occurs. A loss that has risen has other causes.
     """
     num_updates, minutes = int(snapshot.state.step), task.config.learning.minutes
     few = min(max(verdict.FEW_UPDATES, updates_per_epoch(task)), MANY_UPDATES)
@@ -44,7 +44,7 @@ def explain_too_short(task: Task, snapshot: Snapshot, events: Events) -> str:
 
 
 def describe_minutes(task: Task, events: Events, num_updates: int) -> str:
-    """Give the --minutes that so many updates need at the speed of this run; "" if its metrics do not tell the speed."""
+    """Return the --minutes that this many updates need at the speed of this run; "" if its metrics do not give the speed."""
     speeds = [event["characters_per_second"] for event in events if event["event"] == "epoch"]
     if not speeds or not speeds[-1]:
         return ""
@@ -53,7 +53,7 @@ def describe_minutes(task: Task, events: Events, num_updates: int) -> str:
 
 
 def describe_whole_epoch(task: Task, snapshot: Snapshot, events: Events) -> str:
-    """Say what time a whole epoch needs, if a timed run has read only part of one; "" otherwise."""
+    """Say how much time a whole epoch needs, if a timed run has read only part of one; "" otherwise."""
     if not task.config.learning.minutes or int(snapshot.state.step) >= updates_per_epoch(task):
         return ""
     needed = describe_minutes(task, events, updates_per_epoch(task))
@@ -61,12 +61,12 @@ def describe_whole_epoch(task: Task, snapshot: Snapshot, events: Events) -> str:
 
 
 def window_nats(events: Events) -> list[float]:
-    """Collect the online losses of about a thousand characters each that are in the metrics."""
+    """Collect from the metrics the online losses, each a mean of about a thousand characters."""
     return [event["online_nats"] for event in events if event["event"] == "progress" and event.get("online_nats")]
 
 
 def _describe_time(task: Task, num_updates: int, events: Events) -> str:
-    """Say what became of the time."""
+    """Say how the time was spent."""
     read, whole = num_updates * characters_per_update(task), characters_per_epoch(task)
     of_epoch = f"{read:,} of the {whole:,} characters of an epoch" if read < whole else f"{read / whole:.1f} epochs"
     return (
@@ -77,7 +77,7 @@ def _describe_time(task: Task, num_updates: int, events: Events) -> str:
 
 
 def _describe_need(task: Task, num_updates: int, few: int, events: Events) -> str:
-    """Say what time would have been enough: for an epoch, or for more than few updates."""
+    """Say how much time would have been enough: for an epoch, or for more than a few updates."""
     whole = updates_per_epoch(task)
     needed = describe_minutes(task, events, whole if num_updates < whole else few)
     what = "a whole epoch needs" if num_updates < whole else f"{pluralize(few, 'update')} need"
@@ -89,6 +89,6 @@ def _seconds_starting(events: Events) -> float:
 
 
 def _round_up(minutes: float) -> float:
-    """Round up to two digits."""
+    """Round up to two significant digits."""
     unit = 10.0 ** (math.floor(math.log10(minutes)) - 1)
     return math.ceil(minutes / unit) * unit

@@ -1,12 +1,12 @@
 """Keep compiled programs in the user's cache folder, so that the next process need not compile them again.
 
-JAX writes the files of its cache in place. A process that is killed meanwhile leaves half a file, which is never replaced, and
-which makes every later process warn or, if the damage is not noticed, behave unpredictably. So JAX gets a folder for this
-process alone, filled with the programs kept so far. What JAX adds to it is kept at the end: written under another name and
-renamed, so that it is whole, with a SHA-256 in its name, by which it is verified whenever it is used.
+JAX writes the files of its cache in place. A process that is killed while it writes leaves half a file, which is never replaced
+and which makes every later process warn or, if the damage goes unnoticed, behave unpredictably. So JAX gets a folder for this
+process alone, filled with the programs kept so far. What JAX adds to it is kept at the end: written under another name and then
+renamed, so that it is whole, with a SHA-256 in its name, against which it is verified whenever it is used.
 
-JAX's own limit, `jax_compilation_cache_max_size`, would see this process's folder only, not what other processes keep; and it
-orders programs by a second file for each, which changes whenever it is read. So the oldest are removed here.
+JAX's own limit, `jax_compilation_cache_max_size`, would apply only to this process's folder, not to what other processes keep;
+and it orders programs by a second file for each, which changes whenever it is read. So the oldest programs are removed here.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jaxrnn.data import paths, temporary
 
-MAX_CACHE_BYTES = 64_000_000  # of all that is kept; a run leaves about two million
+MAX_CACHE_BYTES = 64_000_000  # of all kept programs; a run adds about two million
 SHA256_DIGITS = 64
 CACHE_DIR = "jax_compilation_cache_dir"
-CACHE_SETTINGS = {  # of JAX; by default only programs that took a second or more to compile are written
+CACHE_SETTINGS = {  # settings of JAX; by default it writes only programs that took a second or more to compile
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
     "jax_persistent_cache_enable_xla_caches": "none",  # their files are not ours to verify
@@ -33,14 +33,14 @@ CACHE_SETTINGS = {  # of JAX; by default only programs that took a second or mor
 
 @contextlib.contextmanager
 def keep_programs(wanted: bool = True) -> Iterator[None]:
-    """Read compiled programs from the cache, and keep new ones; whatever fails, they are compiled without a word.
+    """Read compiled programs from the cache, and keep new ones; on any failure, compile them silently.
 
     Does nothing if the user has set up JAX's own cache.
     """
     with contextlib.ExitStack() as inside:
         if wanted and getattr(jax.config, CACHE_DIR) is None:
             kept = programs_folder()
-            with contextlib.suppress(OSError):  # no place for temporary files
+            with contextlib.suppress(OSError):  # nowhere to put temporary files
                 own = inside.enter_context(temporary.folder()) if kept else None
                 if kept and own:
                     inside.enter_context(_cache_in(kept, own))
@@ -48,7 +48,7 @@ def keep_programs(wanted: bool = True) -> Iterator[None]:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder of the kept programs; None for a user without a home folder."""
+    """Return the folder of kept programs; None for a user without a home folder."""
     caches = paths.cache_folder()
     return caches / "compiled" if caches else None
 
@@ -104,7 +104,7 @@ def _save_program(path: Path, kept: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a whole file or none, locked meanwhile so that starting processes leave it alone."""
+    """Write a whole file or none; it is locked while it is written, so that other processes leave it alone."""
     try:
         with path.open("wb") as file:
             temporary.try_lock(file)
@@ -129,7 +129,7 @@ def _is_whole(path: Path) -> bool:
 def _update_settings(settings: dict) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
-    compilation_cache.reset_cache()  # else JAX keeps the cache, or lack of one, that its first program had
+    compilation_cache.reset_cache()  # otherwise JAX keeps the cache, or lack of one, that its first program had
 
 
 def _oldest_first(folder: Path) -> list[Path]:

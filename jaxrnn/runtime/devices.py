@@ -1,7 +1,7 @@
-"""Device mesh: streams are sharded over devices, also of several processes; everything else is replicated.
+"""Device mesh: streams are sharded over devices, even those of several processes; everything else is replicated.
 
 Streams interact only in the mean of their gradients. So programs need no change: `jit` follows the sharding of the arrays and
-adds an all-reduce where a mean over streams stands.
+adds an all-reduce wherever there is a mean over streams.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from jaxrnn.training.learner import State
 
 AXIS = "streams"
 MIN_STREAMS = 16  # per device, when choosing the number of devices: with fewer the products are too small
-MAX_CORES = 8  # of one machine to make devices, when choosing the number of devices
+MAX_CORES = 8  # of one machine that become devices, when choosing the number of devices
 MAX_MESSAGE_BYTES = 4096  # of a text broadcast to all processes
 Tree = TypeVar("Tree")
 
@@ -55,7 +55,7 @@ def start_backend() -> None:
     """Start JAX's backend before anything depends on it; `InputError` if that fails."""
     try:
         jax.devices()
-    except Exception as error:  # RuntimeError, or AssertionError if this installation lacks the backend
+    except Exception as error:  # RuntimeError, or AssertionError if this installation does not have the backend
         name = platforms()
         said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0].rpartition(f"backend {name!r}: ")[2]
         reason = said[:200].rstrip(". ") or "this installation of JAX does not have it"
@@ -64,12 +64,12 @@ def start_backend() -> None:
 
 
 def platforms() -> str:
-    """Return the backends that JAX was told to use."""
+    """Return the backends that JAX is set to use."""
     return getattr(jax.config, "jax_platforms", None) or "default"
 
 
 def make_core_devices(rule: str, num_devices: int) -> None:
-    """Make CPU cores into devices, as many as may be useful. Call it before anything is computed.
+    """Turn CPU cores into devices, as many as may be useful. Call it before anything is computed.
 
     JAX treats a CPU as one device, however many cores it has, and runs small products on a single core.
     """
@@ -78,12 +78,12 @@ def make_core_devices(rule: str, num_devices: int) -> None:
 
 
 def count_useful_cores(rule: str, num_devices: int) -> int:
-    """Count the cores that a run may use: as many as it was told to, else several if its rule may read blocks."""
+    """Count the cores that a run may use: `num_devices` if it is set, else several if the rule may read blocks."""
     return num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1)
 
 
 def explain_missing_cores(rule: str, num_devices: int) -> str:
-    """Explain why a CPU has fewer devices than `make_core_devices` was asked for; "" if it has not.
+    """Explain why a CPU has fewer devices than `make_core_devices` was asked for; "" if it has enough.
 
     Call it before `make_core_devices`: a notebook may have computed something already.
     """
@@ -92,8 +92,8 @@ def explain_missing_cores(rule: str, num_devices: int) -> str:
     wanted = count_useful_cores(rule, num_devices)
     if jax.device_count() >= wanted:
         return ""
-    started = f"JAX was started before with {jax.device_count()} of the {wanted} devices that would be used"
-    return f"{started}; for all of them, train before anything else is computed"
+    started = f"JAX has already started with {jax.device_count()} of the {wanted} devices that training could use"
+    return f"{started}; to use all of them, train before anything else is computed"
 
 
 def check_devices(settings: DeviceConfig) -> None:
@@ -101,7 +101,7 @@ def check_devices(settings: DeviceConfig) -> None:
     check_value("num-devices", settings.num_devices, 0 <= settings.num_devices <= 100_000, "0 (chosen automatically) or more")
     if settings.coordinator in ("", AUTO):
         if settings.num_processes or settings.process_id >= 0:
-            raise InputError("--num-processes and --process-id go with --coordinator HOST:PORT")
+            raise InputError("--num-processes and --process-id need --coordinator HOST:PORT")
         return
     if not settings.coordinator.rpartition(":")[2].isdecimal():
         raise InputError(f"--coordinator is {settings.coordinator!r}; it must be HOST:PORT of the first process, or auto")
@@ -116,7 +116,7 @@ def resolve_num_devices(config: Config, begun: Config | None = None) -> Config:
     """Choose the number of devices if the settings leave it open.
 
     Args:
-      begun: settings of the run that is resumed; if its devices are not available here, their number is chosen again.
+      begun: settings of the run being resumed; if its devices are not available here, the number is chosen again.
     """
     number = config.device.num_devices
     as_begun = begun is not None and number == begun.device.num_devices
@@ -126,9 +126,9 @@ def resolve_num_devices(config: Config, begun: Config | None = None) -> Config:
 
 
 def choose_num_devices(config: Config) -> int:
-    """Choose as many devices as speed up training: each update must hold enough work to pay for its synchronisation.
+    """Choose as many devices as speed up training: each update must be enough work to pay for the synchronisation.
 
-    Several processes use all their devices: they were started for it.
+    Several processes use all their devices, because they were started for that.
     """
     num_streams, there = config.learning.num_streams, jax.device_count()
     if jax.process_count() > 1:
@@ -190,7 +190,7 @@ def restore_sharding() -> Sharding:
 
 
 def to_local(tree: Tree) -> Tree:
-    """Take replicated arrays to one device of this process."""
+    """Move replicated arrays to one device of this process."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
@@ -223,15 +223,15 @@ def broadcast_from_first(make: Callable[[], str]) -> str:
     try:
         message = b"+" + os.fsencode(make()) if is_first_process() else b""
     finally:  # even after a failure, so that the others do not wait
-        told = multihost_utils.broadcast_one_to_all(np.frombuffer(message.ljust(MAX_MESSAGE_BYTES, b"\0"), np.uint8))
-    text = bytes(np.asarray(told)).rstrip(b"\0")
+        received = multihost_utils.broadcast_one_to_all(np.frombuffer(message.ljust(MAX_MESSAGE_BYTES, b"\0"), np.uint8))
+    text = bytes(np.asarray(received)).rstrip(b"\0")
     if not text:
         raise InputError("the first process could not start; see its message")
     return os.fsdecode(text[1:])
 
 
 def all_processes_max(*numbers: int) -> tuple[int, ...]:
-    """Take the maximum over all processes of each number, so that they agree on what depends on a clock or a signal."""
+    """Take the maximum of each number over all processes, so that they agree on what depends on a clock or a signal."""
     if jax.process_count() == 1:
         return numbers
     return tuple(int(number) for number in multihost_utils.process_allgather(np.array(numbers)).max(axis=0))
@@ -278,6 +278,6 @@ def _num_cores() -> int:
 
 def _make_cpu_devices(number: int) -> None:
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return  # an explicit choice there goes first; JAX would take our number
+        return  # an explicit choice there takes precedence; JAX would prefer our number
     with contextlib.suppress(RuntimeError):  # something was computed before: keep the existing devices
         jax.config.update("jax_num_cpu_devices", number)

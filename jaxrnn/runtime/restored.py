@@ -15,7 +15,7 @@ def restore_settings(keep_devices: bool = False) -> Iterator[None]:
     """Restore JAX's settings on exit, and remove its devices if there were none before.
 
     Args:
-      keep_devices: do not remove them, for a caller who goes on to use arrays.
+      keep_devices: keep the devices, for a caller that goes on using arrays.
     """
     before, had_devices = {name: jax.config.values[name] for name in RESTORED_SETTINGS}, keep_devices or has_devices()
     try:
@@ -41,5 +41,5 @@ def has_devices() -> bool:
 
 
 def _are_ours_to_remove() -> bool:
-    """Return whether devices may be removed: a GPU would allocate its memory twice, connected processes share theirs."""
+    """Return whether devices may be removed: a GPU would allocate its memory twice, and several processes share theirs."""
     return jax.default_backend() == "cpu" and not jax.distributed.is_initialized()

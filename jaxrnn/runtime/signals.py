@@ -1,6 +1,6 @@
 """Handle signals (Ctrl-C, a closed terminal, SIGTERM) at once, even while XLA compiles.
 
-Programs import this file first, so it imports little itself, not even `typing` or `socket`.
+Programs import this file first, so it imports as little as possible, not even `typing` or `socket`.
 """
 
 import atexit
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
 
-Received = Callable[[], int]  # the number of the signal that came, else 0
+Received = Callable[[], int]  # returns the number of the signal received, 0 if there was none
 
 
 def end_at_signals() -> None:
     """Make the first signal end the process: print one line, remove temporary folders, exit with 128 + its number.
 
-    For a program that owns its process. XLA's threads may be running, so Python's shutdown is skipped.
+    It is for a program that owns its process. XLA's threads may be running, so Python's shutdown is skipped.
     """
     if threading.current_thread() is threading.main_thread():
         _install(_end, _wait)
@@ -43,7 +43,8 @@ def end_at_signals_while_starting() -> None:
 def catch_signals() -> Iterator[Received]:
     """Record the first signal inside this context; a second one ends the program.
 
-    It ends the process after `end_at_signals`, and otherwise raises KeyboardInterrupt, because the process is not ours.
+    After `end_at_signals` the second signal ends the process; otherwise the process is not ours, and it raises
+    KeyboardInterrupt.
     """
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread only
         yield lambda: 0
@@ -58,7 +59,7 @@ def catch_signals() -> Iterator[Received]:
             _end(number)  # a run can be killed at any moment without loss
         if not received:
             received.append(number)
-            _write_to_terminal(2, f"{CLEAR_LINE}stopping; a second signal ends it at once\n")
+            _write_to_terminal(2, f"{CLEAR_LINE}stopping; a second signal ends the program at once\n")
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         interrupted.append(number)
@@ -82,7 +83,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def raise_on_signal(received: Received) -> Iterator[None]:
-    """Raise `Interrupted` at a signal inside this context, as soon as Python runs; for work that leaves nothing half done.
+    """Raise `Interrupted` at a signal inside this context, as soon as Python runs; for work that can be dropped at any point.
 
     Args:
       received: from the enclosing `catch_signals`, which keeps watching for a second signal.
@@ -105,7 +106,7 @@ def raise_on_signal(received: Received) -> Iterator[None]:
 
 
 def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
-    """Call `act` in a thread at each signal, besides the handler; return a function that undoes this.
+    """Call `act` in a thread at each signal, in addition to the handler; return a function that undoes this.
 
     While XLA compiles or computes, Python runs no handlers, so the thread reads signals from a socket.
     """
@@ -130,7 +131,7 @@ def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | Non
 
 
 def _handled_signals() -> list[int]:
-    """List the signals to handle; those that `nohup` ignores stay ignored."""
+    """List the signals to handle: not those that are already ignored, for example by `nohup`."""
     return [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
 
 
@@ -154,12 +155,12 @@ def _watch(reading: "socket.socket", writing: "socket.socket", act: Callable[[in
 def _end(number: int) -> None:
     flush = threading.Thread(target=_flush, daemon=True)
     flush.start()
-    flush.join(0.2)  # the program may hold the stream while it waits for a reader
+    flush.join(0.2)  # in a thread: the program may hold the stream while it waits for a reader
     _write_to_terminal(1, CLEAR_LINE)
     with contextlib.suppress(OSError):
         os.write(2, b"stopped\n")
     with contextlib.suppress(Exception):
-        # Importing here could disturb the program's imports. If it has not imported this yet, there is nothing to remove.
+        # Importing here could disturb the program's imports. If this was not imported yet, there is nothing to remove.
         sys.modules["jaxrnn.data.temporary"].remove_own()
     os._exit(128 + number)
 
@@ -170,6 +171,6 @@ def _flush() -> None:
 
 
 def _write_to_terminal(descriptor: int, words: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be what was closed
+    with contextlib.suppress(OSError):  # the terminal itself may have been closed
         if os.isatty(descriptor):
             os.write(descriptor, words.encode())

@@ -19,9 +19,9 @@ from jaxrnn.training.learner import Learner, State, online, reader
 from jaxrnn.training.optimizers import OptimizerKind
 
 UPDATES_PER_CALL = 10_000
-MAX_TRIAL_CHARACTERS = 6_000  # to choose optimizer and rates on: seven readings, a few seconds for gru
+MAX_TRIAL_CHARACTERS = 6_000  # on which optimizer and rates are chosen: seven readings, a few seconds for gru
 CHARACTERS_PER_PIECE = 20_000  # between two looks at the clock
-DIVERGED_NATS = 1e3  # nats of a model that has diverged, in a mixture
+DIVERGED_NATS = 1e3  # what a mixture takes for the loss of a model that has diverged
 CANDIDATES = {name: kind.dynamic_rates for name, kind in optimizers.OPTIMIZERS.items() if kind.dynamic_rates}
 Evaluation = Callable[[Params, Integer[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 
@@ -32,8 +32,8 @@ def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
     Args:
       num_streams: read equal parts of the text in parallel, as in training, which is faster; losses are averaged over them.
     Returns:
-      (params, ids, key) -> nats at each character of the text but the first. The text is read once from an initial carry
-      drawn with the key. The compiled program is kept: call it for many params.
+      A function (params, ids, key) -> nats at each character of the text but the first. The text is read once, from an initial
+      carry drawn with the key. The compiled program is kept, so one function serves for many params.
     """
     read = _evaluation(reader(model, () if num_streams == 1 else (num_streams,)))
     return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
@@ -42,7 +42,7 @@ def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
 def frozen_pieces(
     model: Model, params: Params, streams: Integer[np.ndarray, " characters *streams"], key: RandomKey
 ) -> Iterator[Float[np.ndarray, " read"]]:
-    """Read streams once with frozen weights, and yield the losses of their next characters, averaged over the streams."""
+    """Read streams once with frozen weights, and yield the losses piece by piece, averaged over the streams."""
     learner, num_streams = reader(model, streams.shape[1:]), int(np.prod(streams.shape[1:]))
     updates = max(1, CHARACTERS_PER_PIECE // num_streams)
     drive, state = fast_driver(learner, updates), copy_arrays(learner.begin(params, key))
@@ -55,7 +55,7 @@ class DynamicSettings(NamedTuple):
     """Settings of dynamic evaluation."""
 
     optimizer: str
-    rates: tuple[float, ...]  # several: one model learns at each rate; they and the frozen model are mixed
+    rates: tuple[float, ...]  # several: one copy of the model learns at each rate, and they are mixed with the frozen model
     length: int  # characters in a block
 
 
@@ -70,12 +70,13 @@ def choose_dynamic(
 ) -> tuple[DynamicSettings, float]:
     """Choose the best of the `CANDIDATES` on a text; also return its nats per character.
 
-    For each optimizer, try every rate alone and then a mixture of all: a later text may differ more or less from the training
-    text and need a higher or lower rate. Do not report the loss on the same text.
+    For each optimizer, every rate is tried alone, and then a mixture of all of them: a later text may differ more or less from
+    the training text, and need a higher or lower rate. The loss on this text is no test result: the choice was made on it.
 
     Args:
+      length: characters in a block; 1 = an update after each character.
       most: characters to read, the last ones of the text.
-      names: the optimizers to try, each of which is compiled; None = all candidates.
+      names: the optimizers to try, each of which has to be compiled; None = all candidates.
     """
     recent, found = ids[-most:], []
     fixed = frozen_evaluation(model)(params, recent, key)
@@ -91,12 +92,12 @@ def choose_dynamic(
 
 
 def mean_nats(losses: Float[np.ndarray, " time"]) -> float:
-    """Average losses in float64: a float32 sum over a million losses loses digits."""
+    """Average losses in float64, because a float32 sum over a million losses loses digits."""
     return float(losses.mean(dtype=np.float64))
 
 
 def mix_losses(members: list[Float[np.ndarray, " read"]]) -> Float[np.ndarray, " read"]:
-    """Mix the losses of several models; a diverged one, whose loss is NaN, is practically ignored."""
+    """Mix the losses of several models as `mix_online` does; a diverged one, whose loss is NaN, gets almost no weight."""
     return interpolation.mix_online(np.nan_to_num(np.stack(members), nan=DIVERGED_NATS, posinf=DIVERGED_NATS))
 
 
@@ -142,11 +143,11 @@ def _evaluation(learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
 def read_padded(
     drive: Driver, state: State, ids: Integer[np.ndarray, " characters *streams"], most_updates: int, length: int
 ) -> tuple[State, Float[np.ndarray, "read ..."]]:
-    """Read a text in pieces of one size: a driver is recompiled for every new size.
+    """Read a text in pieces of one size, because a driver is recompiled for every new size.
 
     Returns:
-      The losses of all characters but the first, and the state. If the characters do not fill the last block, the state has
-      also read the zeros that do; the losses, of weights from before the block, are the same whatever fills it.
+      The state, and the losses of all characters but the first. If the text does not fill the last block, the state has also
+      read the zeros that fill it. The losses do not depend on them: they are computed with the weights from before the block.
     """
     read, size = [], most_updates * length
     for start in range(0, len(ids) - 1, size):

@@ -1,4 +1,4 @@
-"""Find the units of a network that track a feature of its text: the end of a line, a vowel to come, a speaker's name."""
+"""Find the units of a network that track a feature of its text: the end of a line, an upcoming vowel, a speaker's name."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,8 +14,8 @@ from jaxrnn.training.drivers import compiler_options
 
 VOWELS = frozenset("aeiouyàâäéèêëîïôöùûüœæ")
 OPENING, CLOSING = "«“(", "»”)"
-LEAST_OFTEN = 20  # characters at which a probe must hold, and at which it must not
-LEAST_CORRELATION = 0.3  # below it a unit does not tell what a probe says
+LEAST_OFTEN = 20  # a probe must hold at this many characters at least, and fail at as many
+LEAST_CORRELATION = 0.3  # a unit that correlates less does not track the probe
 
 
 class ProbedUnit(NamedTuple):
@@ -23,14 +23,14 @@ class ProbedUnit(NamedTuple):
 
     layer: int
     unit: int
-    probe: str  # "" if it tells nothing of them
+    probe: str  # "" if it tracks none of them
     correlation: float  # between the unit's output and the nearest probe, -1 to 1
 
 
 def make_probes(text: str) -> dict[str, Float[np.ndarray, " characters"]]:
-    """Describe each place of a text, after its character was read: 1 where something holds and 0 elsewhere, or a number.
+    """Compute features of a text, by name, after each character: 1 where the feature holds and 0 elsewhere, or a number.
 
-    Probes that hold almost everywhere or nowhere in this text are left out.
+    Features that hold almost everywhere or almost nowhere in this text are left out.
     """
     following = text[1:] + " "
     named = [line.isupper() and sum(map(str.isalpha, line)) > 1 for line in text.split("\n")]
@@ -53,7 +53,7 @@ def make_probes(text: str) -> dict[str, Float[np.ndarray, " characters"]]:
 
 
 def _inside(text: str) -> list[bool]:
-    """Tell which characters stand in brackets or quotation marks; a blank line closes what was left open."""
+    """Mark the characters inside brackets or quotation marks; a blank line closes what was left open."""
     depth, found = 0, []
     for before, character in zip("\n" + text, text, strict=False):
         depth = 0 if before == character == "\n" else max(0, depth + (character in OPENING) - (character in CLOSING))
@@ -64,10 +64,10 @@ def _inside(text: str) -> list[bool]:
 def read_units(
     model: Model, params: Params, ids: Int[np.ndarray, " characters"], key: RandomKey
 ) -> Float[np.ndarray, "characters layers hidden"]:
-    """Read a text with a model that has layers; return what each unit gives after each character.
+    """Read a text with a model that has layers; return the output of each unit after each character.
 
     Args:
-      key: draws the initial carry as an evaluation does.
+      key: for the initial carry, drawn as in an evaluation.
     """
     carry_key, _ = jax.random.split(key)
     num_layers = len(model.layers)
@@ -93,7 +93,7 @@ def read_units(
 def rank_units(
     outputs: Float[np.ndarray, "characters layers hidden"], probes: Mapping[str, Float[np.ndarray, " characters"]]
 ) -> list[ProbedUnit]:
-    """Sort all units: first the best one for each probe, then the others, each group by how well they tell something."""
+    """Sort all units: first the best one for each probe, then the others, each group by strength of correlation."""
     _, num_layers, hidden = outputs.shape
     units = [(layer, unit) for layer in range(num_layers) for unit in range(hidden)]
     if not probes:
@@ -109,6 +109,6 @@ def rank_units(
 
 
 def _standardise(columns: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """Shift and scale each column to mean 0 and variance 1; a constant one to 0."""
+    """Shift and scale each column to mean 0 and variance 1; a constant column becomes 0."""
     centred = columns.astype(np.float64) - columns.mean(axis=0, dtype=np.float64)
     return centred / np.maximum(centred.std(axis=0), 1e-9)

@@ -30,10 +30,10 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> Int[np.ndarray, " length"]:
-    """Draw the ids of `length` characters after a prompt. The same key gives the same text.
+    """Draw the ids of `length` characters that follow a prompt. The same key gives the same text.
 
     Args:
-      prompt_ids: read first; at least one character.
+      prompt_ids: ids of the prompt, at least one.
       temperature: 0 = greedy (always the most likely character), 1 = the model's own probabilities.
       top_k: draw among the k most likely characters only; 0 = among all.
       top_p: draw among the fewest characters with this total probability; 1 = among all.
@@ -93,9 +93,9 @@ def draw_character(
 def nucleus(
     logits: Float[Array, " vocab"], temperature: Float[Array, ""], top_k: Int[Array, ""], top_p: Float[Array, ""]
 ) -> Bool[Array, " vocab"]:
-    """Compute which characters may be drawn: of the k likeliest, the fewest with total probability p.
+    """Mark the characters that may be drawn: among the k likeliest, the fewest with total probability p.
 
-    Ties with the last kept character are kept too.
+    Characters as likely as the last one kept are kept too.
 
     Source: Holtzman et al. (2020), ICLR ("The curious case of neural text degeneration").
     """
@@ -110,7 +110,7 @@ def nucleus(
 
 
 def read_prompt(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
-    """Make a pure function (params, carry, ids) -> carry and logits after the last character."""
+    """Make a pure function (params, carry, ids) -> the carry and the logits after the last character."""
 
     def read(params: ModelParams, carry: ModelCarry, ids: Int[Array, " prompt"]) -> tuple[ModelCarry, Logits]:
         def unfinished(loop: tuple) -> Array:

@@ -1,6 +1,6 @@
-"""Read a text with network and counts together: how well each of them predicts it, and their mixtures.
+"""Read a text with network and counts together: how well each of them, and their mixtures, predict it.
 
-All of this runs on the host's CPU, on a machine with a GPU, too: see `models.scalar_loops`.
+All of this runs on the host's CPU, even on a machine with a GPU: see `models.scalar_loops`.
 """
 
 import math
@@ -24,23 +24,23 @@ from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.mixed import Columns, Together
 from jaxrnn.training.optimizers import OptimizerKind
 
-WORDS = 4  # the longest word context: this word and three before it. Beside characters 0.005 nats better on Molière.
-# Nodes of a tree: enough for short texts, whatever they are; longer ones repeat themselves. 96 MiB at most. The 1.7 million
-# characters of Molière need 2.4 and 3.0 million nodes.
+WORDS = 4  # the longest word context: this word and three before it. Added to characters, 0.005 nats better on Molière.
+# Nodes of a tree: enough for any short text; longer ones repeat themselves. 96 MiB at most. The 1.7 million characters of
+# Molière need 2.4 and 3.0 million nodes.
 SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
-# Characters before the text that is scored, the last ones: a tree gets full only by a text without repetitions.
+# Characters to count before the text that is scored, the last ones: only a text without repetitions fills a tree.
 MOST_COUNTED = 2_000_000
-# Characters before the text that is scored over which counts learn what they are worth, and that are read in a call, in blocks.
+# Of these, the last ones, from which counts learn what they are worth; how many are read per call; and the size of a block.
 MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
-LEAST_MIXED = 70_000  # of these, however little time there is: what so short a text as the comedy shows is no matter of speed
+LEAST_MIXED = 70_000  # the least, however little time there is: on a text as short as the comedy, speed must not matter
 
-NATS_TO_TRUST = 0.2  # by which network or counts must be better to get almost three quarters of the first weight
+NATS_TO_TRUST = 0.2  # how much better network or counts must be to get almost three quarters of the initial weight
 
 
 class Scores(NamedTuple):
     """Nats per character of a text, each character scored before anything learns from it."""
 
-    num_characters: int  # that were scored
+    num_characters: int  # scored characters
     frozen_nats: float  # the network as it is
     dynamic_nats: float  # the network that goes on learning; with several rates, their mixture
     counts_nats: float  # counts of characters and of words, mixed
@@ -51,11 +51,11 @@ class Before(NamedTuple):
     """What was counted before a text is read."""
 
     memory: Together
-    nats: float  # of the counts, per character of the last half of what they mixed; infinite if that is nothing
+    nats: float  # loss of the counts, per character, over the last half of what they mixed; infinite if they mixed nothing
 
 
 class Reader(NamedTuple):
-    """The compiled programs that read together, and what they need to begin."""
+    """A learner that reads with network and counts, and what it needs to begin."""
 
     num_networks: int
     num_counts: int
@@ -64,11 +64,11 @@ class Reader(NamedTuple):
 
 
 def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
-    """Make the models that count: after the last characters, and after the last words.
+    """Make the two models that count: one by the last characters, one by the last words.
 
     Args:
       characters: the vocabulary; a word is what stands between characters that are neither letters nor digits.
-      num_characters: to be counted; the memory follows from it.
+      num_characters: how many characters will be counted, which determines the memory.
       nodes_of_long: nodes of each tree for each character beyond the first 100,000.
     """
     needed = NODES_OF_SHORT * min(num_characters, SHORT) + nodes_of_long * max(0, num_characters - SHORT)
@@ -80,11 +80,11 @@ def make_counts(characters: str, num_characters: int, nodes_of_long: float = NOD
 def make_reader(
     model: Model, how: DynamicSettings | None, counts: tuple[CountModel, ...], optimizer: OptimizerKind | None = None
 ) -> Reader:
-    """Make a reader of the frozen network, the network at each rate of dynamic evaluation, and counts.
+    """Make a reader with the frozen network, a copy that learns at each rate of dynamic evaluation, and counts.
 
     Args:
       how: None = no network, counts alone.
-      optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
+      optimizer: the optimizer that `how` names, if it is not in `OPTIMIZERS`.
     """
     learning = tuple(optimizers.make_optimizer(optimizer or how.optimizer, rate) for rate in how.rates) if how else ()
     networks = (None, *learning) if how else ()
@@ -112,11 +112,11 @@ def read_before(
     most_mixed: int = MOST_MIXED,
     seconds: float = math.inf,
 ) -> Before:
-    """Count a text; over its last characters, learn what the counts are worth, too, which takes several times as long.
+    """Count a text; from its last characters also learn what the counts are worth, which takes several times as long.
 
     Args:
-      most_mixed: how many these are.
-      seconds: for learning what counts are worth from more than `LEAST_MIXED` characters; what is left is only counted.
+      most_mixed: the number of these last characters, at most.
+      seconds: the time for them, beyond the first `LEAST_MIXED`; when it is up, the rest of the text is only counted.
     """
     size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
@@ -132,7 +132,7 @@ def read_before(
         nats = np.concatenate([nats, mixed.columns(losses, 0, len(counts)).of_counts])
         last = min(last + MIXED_PER_CALL, len(ids) - 1)
     memory = state.memory
-    # What was mixed has counted up to `last`; without any of it, nothing of that character.
+    # Mixing has counted everything up to and including `last`; if nothing was mixed, that character is not counted yet.
     memory = memory._replace(counts=count(memory.counts, ids[last + int(memory.started) :]))
     return Before(memory, float(nats[len(nats) // 2 :].mean()) if nats.size else math.inf)
 
@@ -140,7 +140,7 @@ def read_before(
 def make_counter(
     models: tuple[CountModel, ...],
 ) -> Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]:
-    """Make a function that counts a text; the counts that it is given are used up."""
+    """Make a function that counts a text; the counts that it is given are overwritten."""
 
     def count(model: CountModel, state: Counts, ids: Array, length: Array) -> Counts:
         def learn(loop: tuple[Array, Counts]) -> tuple[Array, Counts]:
@@ -170,12 +170,12 @@ def read_on(
     key: RandomKey,
     nats: float | None = None,
 ) -> Iterator[Columns]:
-    """Read a text once, and yield the nats of its next characters; the first one is scored by none.
+    """Read a text once, and yield the nats of each character but the first, piece by piece.
 
     Args:
-      before: what was counted in the text before it (`read_before`); used up. None = nothing.
-      nats: of the network, per character of such a text: the better it is than the counts, the larger is its first share of the
-        mixture. None = not known.
+      before: what was counted in the text before this one (`read_before`); it is overwritten. None = nothing.
+      nats: the network's loss per character on such a text: the better it is than that of the counts, the larger is the
+        network's initial share of the mixture. None = not known.
     """
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
@@ -183,16 +183,18 @@ def read_on(
         state = _separate(reader.begin(before, params, key, nats))
         drive = fast_driver(reader.learner, updates)
     for start in range(0, len(ids) - 1, updates * length):
-        with on_host():  # not while whoever reads this goes on with something else
+        with on_host():  # not around the `yield`: the caller may use another device meanwhile
             state, losses = read_padded(drive, state, ids[start : start + updates * length + 1], updates, length)
         yield mixed.columns(losses, *members)
 
 
 def dynamic_evaluation(model: Model, how: DynamicSettings, optimizer: OptimizerKind | None = None) -> Evaluation:
-    """Make a dynamic evaluation; several rates and the frozen model are mixed as they read.
+    """Make a dynamic evaluation; with several rates, these and the frozen model are mixed as they read.
 
     Args:
-      optimizer: the one that the settings name, if it is none of `OPTIMIZERS`.
+      optimizer: the optimizer that `how` names, if it is not in `OPTIMIZERS`.
+    Returns:
+      A function (params, ids, key) -> nats at each character of the text but the first.
     """
     if len(how.rates) == 1:
         read = rate_evaluation(model, how, optimizer)
@@ -214,10 +216,10 @@ def learn_to_mix(
     ids: Integer[np.ndarray, " characters"],
     key: RandomKey,
 ) -> Together:
-    """Read a text with the frozen network and counts, and return what both have learned: counts and weights of the mixture.
+    """Read a text with the frozen network and counts; return the counts and the weights of the mixture that they learned.
 
     Args:
-      before: what was counted in the text before it (`read_before`); used up.
+      before: what was counted in the text before this one (`read_before`); it is overwritten.
     """
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
     learner = mixed.mixed(model, 1, (None,), counts)
@@ -227,7 +229,7 @@ def learn_to_mix(
 
 
 def _share_of_network(nats: float | None, counts_nats: float) -> float:
-    """Share the first weight between network and counts: half each if they predict equally well, or if nobody knows."""
+    """Compute the network's share of the initial weight: half if network and counts predict equally well, or if unknown."""
     if nats is None or math.isnan(nats):
         return 0.5
     advantage = (counts_nats - nats) / NATS_TO_TRUST
@@ -235,19 +237,19 @@ def _share_of_network(nats: float | None, counts_nats: float) -> float:
 
 
 def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
-    """Make empty trees, in place: half of the memory."""
+    """Make empty trees in compiled code, which needs only half the memory."""
     return jax.jit(lambda: tuple(each.init() for each in counts))()
 
 
 def _separate(state: State) -> State:
-    """Give each network its own weights, which a driver overwrites; the trees, too large to be copied, stay as they are."""
+    """Copy the weights for each network, because a driver overwrites them; the trees are too large to copy."""
     own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
-    # All on one device: what is bound to no device at first would be after a call, and be compiled for anew.
+    # All on one explicit device: otherwise arrays would be bound to one only by the first call, and the second would recompile.
     return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), host_device())
 
 
 def mean_scores(pieces: list[Columns]) -> Scores:
-    """Average what `read_on` has yielded."""
+    """Average the losses that `read_on` has yielded."""
     frozen, dynamic, counts, together = (
         np.concatenate([column(piece) for piece in pieces])
         for column in (

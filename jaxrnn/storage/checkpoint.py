@@ -1,4 +1,4 @@
-"""Save and load checkpoints of a run: its snapshot and all that is needed to use it. Damaged checkpoints are skipped."""
+"""Save and load checkpoints of a run: its snapshot and everything needed to use it. Damaged checkpoints are skipped."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -65,8 +65,8 @@ def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None,
       sharding: of the restored arrays, whatever devices they were saved on; None = the first device.
       trust: packages whose code the run may import, if its cell, rule, optimizer or text is not one of ours.
     Raises:
-      InputError: no run there; incompatible version; all checkpoints damaged. Untrusted: it names code of another package;
-        nothing is imported then.
+      InputError: there is no run, its version is incompatible, or all checkpoints are damaged.
+      Untrusted: it names code of another package; nothing was imported.
     """
     run_dir, rejected = paths.expand_home(run_dir), []
     found = list_checkpoints(run_dir)
@@ -75,7 +75,7 @@ def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None,
             return read_checkpoint(run_dir, number, sharding, trust)._replace(rejected=tuple(rejected))
         except Damaged as damaged:
             path = store.checkpoint_path(run_dir, number)
-            if path.exists():  # else a running process has just removed it
+            if path.exists():  # otherwise a running process has just removed it
                 rejected.append(Rejected(path, str(damaged)))
     if not rejected or store.list_numbers(run_dir)[-1:] > found[-1:]:
         return load_run(run_dir, sharding, trust)  # newer ones have appeared
@@ -90,8 +90,8 @@ def read_checkpoint(
 
     Raises:
       store.Damaged: it differs from what was saved.
-      InputError: it is intact but from an incompatible version, or cannot be read. Untrusted: it names code that is not
-        trusted.
+      InputError: it is intact but from an incompatible version, or cannot be read.
+      Untrusted: it names code that is not trusted.
     """
     with store.open_checkpoint(run_dir, number) as saved:
         about = saved.about
@@ -114,7 +114,7 @@ def list_checkpoints(run_dir: Path) -> list[int]:
     """List the numbers of a run's checkpoints, oldest first.
 
     Raises:
-      InputError: no run there.
+      InputError: there is no run.
     """
     found = store.list_numbers(run_dir)
     if store.holds_checkpoint(run_dir):
@@ -126,7 +126,7 @@ def list_checkpoints(run_dir: Path) -> list[int]:
 
 
 def newest_run(runs_dir: Path = Path("runs")) -> Path:
-    """Find the run that was written to last.
+    """Find the run that was written to most recently.
 
     Raises:
       InputError: there are no runs.
@@ -138,10 +138,10 @@ def newest_run(runs_dir: Path = Path("runs")) -> Path:
 
 
 def select_params(run: SavedRun, which: WeightsChoice = "auto") -> Params:
-    """Select the newest weights of a run or those of its best epoch; `auto` takes the best if there is a validation part.
+    """Select the newest weights of a run, or those of its best epoch; `auto` selects the best if there is a validation part.
 
     Raises:
-      InputError: the best weights are wanted, but no epoch has finished.
+      InputError: the best weights are asked for, but no epoch has finished.
     """
     if which == "best" and run.snapshot.progress.best_step is None:
         raise InputError(f"the run in {str(run.path)!r} has no best epoch yet: leave --weights out")

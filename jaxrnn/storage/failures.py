@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxrnn.errors import InputError
 from jaxrnn.storage import seal
 
-# TensorStore's statuses for incomplete files; it verifies the index of the arrays by its own checksums.
+# TensorStore's status codes for incomplete files; it verifies the index of the arrays by its own checksums.
 PROOFS = {
     "DATA_LOSS": "the checksum of its arrays differs from when it was saved",
     "OUT_OF_RANGE": "a file of its arrays is cut short",
@@ -46,9 +46,9 @@ def classify_failure(path: Path, error: Exception) -> Damaged | Unreadable:
 
 
 def find_damage(error: Exception) -> str | None:
-    """Describe the damage that an error proves; None if its cause may lie outside the checkpoint."""
+    """Describe the damage that an error proves; None if the cause may lie outside the checkpoint."""
     if isinstance(error, FileNotFoundError):
-        return "a file of it is missing"
+        return "one of its files is missing"
     if isinstance(error, json.JSONDecodeError):
         return "its metadata is not JSON"
     words = " ".join(str(each) for each in (error, error.__cause__, error.__context__))
@@ -64,7 +64,7 @@ def explain_unreadable(error: Exception, whole: bool) -> str:
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return "not enough memory"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many open files; raise their number with ulimit -n"
+        return "too many open files; raise the limit with ulimit -n"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     reason = str(error).partition("\n")[0][:200] or type(error).__name__

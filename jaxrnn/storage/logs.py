@@ -43,9 +43,9 @@ def join_logs(first: Log, second: Log) -> Log:
 
 
 def append_log(path: Path, log: Log) -> Log:
-    """Append to the run's files; return what could not be written, so that it can be tried again.
+    """Append to the run's files; return what could not be written, to be tried again later.
 
-    A file that takes only a part, because the disk is full, is truncated to its old size.
+    If only part of a text fits on the disk, the file is truncated to its old size.
     """
     if not devices.is_first_process():
         return Log()
@@ -60,7 +60,7 @@ def measure_logs(path: Path) -> dict[str, int]:
 def truncate_logs(path: Path, sizes: Mapping[str, int]) -> None:
     """Truncate the files to these sizes (0 if missing) and to the last complete line."""
     for name in (METRICS, SAMPLES) if devices.is_first_process() else ():
-        with contextlib.suppress(OSError):  # an unwritable disk: then there is nothing to truncate
+        with contextlib.suppress(OSError):  # the disk cannot be written, so nothing was appended either
             content = (path / name).read_bytes()[: sizes.get(name, 0)]
             os.truncate(path / name, content.rfind(b"\n") + 1)
 
@@ -99,5 +99,5 @@ def _append(path: Path, text: str) -> str:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # no other error: it must not be taken for an empty file
+    except FileNotFoundError:  # only this error: any other must not pass for an empty file
         return 0

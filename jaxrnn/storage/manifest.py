@@ -1,7 +1,7 @@
 """The manifest of a checkpoint, as JSON: settings, vocabulary, progress of the run, and layout of the arrays.
 
 A SHA-256 over the manifest, and one over manifest and arrays, are saved with it: a mismatch means damage. Intact data that do
-not fit this version's code come from another version.
+not fit the code come from another version of jaxrnn.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ PACKAGES = ("jaxrnn", "jax", "flax", "optax", "orbax-checkpoint")  # whose versi
 
 
 def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Make the manifest: all that sampling, evaluating and resuming need besides the arrays.
+    """Make the manifest: everything that sampling, evaluating and resuming need besides the arrays.
 
     Args:
       log_sizes: bytes of the run's append-only files, by name; anything beyond was written later.
@@ -61,7 +61,7 @@ def describe_random_keys() -> str:
 
 
 def array_layout(arrays: PyTree) -> dict[str, str]:
-    """Describe dtype and shape of each array, by path."""
+    """Describe the dtype and shape of each array, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(arrays)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
@@ -111,5 +111,5 @@ def check_layout(expected: Mapping[str, str], about: Mapping[str, Any]) -> None:
         if expected.get(name) != saved.get(name):
             raise InputError(
                 f"its array {name} is {saved.get(name, 'missing')}, and this jaxrnn ({jaxrnn.__version__}) expects "
-                f"{expected.get(name, 'none of that name')}; it was saved by jaxrnn {about['versions']['jaxrnn']}"
+                f"{expected.get(name, 'no such array')}; it was saved by jaxrnn {about['versions']['jaxrnn']}"
             )

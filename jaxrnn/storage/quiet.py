@@ -1,8 +1,8 @@
-"""Silence Orbax, which logs much and leaves unfinished coroutines when it fails; our errors are one line.
+"""Silence Orbax, which logs a lot and leaves unfinished coroutines when it fails; our errors are one line.
 
-So we check a checkpoint before Orbax reads it and the disk before Orbax writes, and drop what Orbax logs meanwhile, without
-touching the rest of the process. Only a program that owns its process can drop the rest, after a full disk or a vanished file:
-`silence_orbax`.
+So we check a checkpoint before Orbax reads it, and the disk before Orbax writes, and drop what Orbax logs in between, without
+touching the rest of the process. What remains, after a full disk or a vanished file, only a program that owns its process may
+drop: `silence_orbax`.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 LOGGERS = ("absl", "asyncio")
-NUM_FILES, BLOCK_SIZE = 24, 4096  # of a checkpoint; of a file system, where each file takes at least one block
+NUM_FILES, BLOCK_SIZE = 24, 4096  # files in a checkpoint; bytes in a block of the disk, of which each file takes at least one
 
 
 @contextlib.contextmanager
 def drop_orbax_logs() -> Iterator[None]:
-    """Drop what Orbax logs in this thread and in threads started meanwhile, and nobody else's records."""
+    """Drop what Orbax logs in this thread, and in threads started inside this context, but no other log records."""
     here = threading.get_ident()
     others = {thread.ident for thread in threading.enumerate()} - {here}
 
@@ -61,7 +61,7 @@ def _check_arrays(folder: Path) -> None:
     for path in (folder / "array_metadatas").glob("*"):
         described = {entry["array_metadata"]["param_name"] for entry in json.loads(path.read_bytes())["array_metadatas"]}
         if not described <= names:
-            raise ValueError(f"DATA_LOSS: {path} and the arrays differ in their names")
+            raise ValueError(f"DATA_LOSS: {path} and the arrays list different names")
 
 
 def check_disk_space(folder: Path, num_bytes: int) -> None:
@@ -76,14 +76,14 @@ def check_disk_space(folder: Path, num_bytes: int) -> None:
 
 @contextlib.contextmanager
 def silence_orbax() -> Iterator[None]:
-    """Hide all logs, warnings and unfinished coroutines of Orbax; for a program that owns its process."""
+    """Hide all of Orbax's logs, warnings and unfinished coroutines; for a program that owns its process."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels, hook, dropped = [logger.level for logger in loggers], sys.unraisablehook, []
 
     def unless_unfinished(complaint: Any) -> None:
         code = getattr(complaint.object, "cr_code", None)  # of a coroutine
         of_orbax = code is not None and "orbax" in code.co_filename
-        # Without file descriptors an event loop is only half made, and its destructor fails.
+        # Without free file descriptors an event loop is only half built, and its destructor fails.
         of_loop = "BaseEventLoop" in getattr(complaint.object, "__qualname__", "")
         if of_orbax or of_loop or str(complaint.exc_value) == "Event loop is closed":
             dropped.append(1)

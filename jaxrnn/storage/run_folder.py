@@ -24,15 +24,15 @@ from jaxrnn.storage.logs import METRICS, SAMPLES
 CONFIG, PICTURE, PAGE = "config.json", "loss.png", "page.html"
 FILES = (CONFIG, METRICS, SAMPLES, PICTURE)
 LOCK = "lock"
-RUN_ENTRIES = (*FILES, store.FOLDER, store.DAMAGED)  # written by a run, besides its lock
-CONFIG_GROUPS = {"text", "model", "learning"}  # in the settings of every version
+RUN_ENTRIES = (*FILES, store.FOLDER, store.DAMAGED)  # what a run writes, besides its lock
+CONFIG_GROUPS = {"text", "model", "learning"}  # groups of settings that every version has
 MAX_NAME_BYTES = 200  # of a text's name in a folder's name, which may have 255 bytes, including `-2` and so on
 MAX_PATH_BYTES = 4_096 - 200  # the system's limit, less the longest path inside a run
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 def holds_run(path: Path) -> bool:
-    """Return whether the folder holds a run, and not some other `config.json`.
+    """Return whether the folder holds a run, and not just another program's `config.json`.
 
     Raises:
       InputError: its checkpoints cannot be listed or its settings cannot be read.
@@ -46,11 +46,11 @@ def holds_run(path: Path) -> bool:
 
 
 def make_run_folder(preset: str, config: Config) -> Path:
-    """Make the folder of a new run, as named or with the next free default name, and tell all processes.
+    """Make the folder of a new run, as named or with the next free default name; all processes learn its path.
 
     Raises:
-      InputError: the named folder holds a run or something else that a run would overwrite, is not a folder, or cannot be
-        written.
+      InputError: the named folder holds a run, or something else that a run would overwrite; it is not a folder; or it cannot
+        be written.
     """
     return Path(devices.broadcast_from_first(lambda: str(_make_folder(preset, config))))
 
@@ -84,7 +84,8 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> Config:
     Args:
       trust: packages whose code they may name.
     Raises:
-      InputError: they cannot be read, or this version does not know them. Untrusted: they name code that is not trusted.
+      InputError: they cannot be read, or this version does not know them.
+      Untrusted: they name code that is not trusted.
     """
     try:
         return config_from_json(json.loads((path / CONFIG).read_text("utf-8", "surrogateescape")), trust)
@@ -97,7 +98,7 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> Config:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically: at any moment it is the whole old or the whole new one."""
+    """Replace a file atomically: at any moment it is either the whole old file or the whole new one."""
     if not devices.is_first_process():
         return
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -115,7 +116,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a run in its first process. It ends with the process, however that ends.
+    """Hold the lock of a run in its first process. The lock ends with the process, however that ends.
 
     Raises:
       InputError: another process holds it; the message gives its id.
@@ -131,11 +132,11 @@ def hold_lock(path: Path) -> Iterator[None]:
                 raise InputError(f"the run in {str(path)!r} is in use by {_describe_holder(file)}; wait for it, or stop it")
         with contextlib.suppress(OSError):  # on a full disk the lock does not name its holder
             file.truncate(0)
-            file.write(f" {os.getpid()}".encode())  # Windows locks the first byte, which then cannot be read
+            file.write(f" {os.getpid()}".encode())  # on Windows the first byte is locked, and cannot be read
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # else a process forked meanwhile would keep the lock
+            with contextlib.suppress(OSError):  # otherwise a process forked since then would keep the lock
                 filelock.unlock_descriptor(file.fileno())
 
 
@@ -147,7 +148,7 @@ def default_name(preset: str, config: Config) -> Path:
 
 
 def _try_lock(file: Any, path: Path) -> bool:
-    """Try to take the lock; on a file system without locks, warn and assume that it is free."""
+    """Try to take the lock; on a file system without locks, warn and assume that nobody else holds it."""
     try:
         return filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
@@ -202,7 +203,7 @@ def _are_settings(file: Path) -> bool:
 
 
 def _may_lock(file: Path) -> bool:
-    """Return whether a lock may be made there: no file, or one that a run left, with a process id in it."""
+    """Return whether a lock may be made there: there is no file, or one that a run left, with a process id in it."""
     if not os.path.lexists(file):
         return True
     return file.is_file() and re.fullmatch(rb" ?[0-9]*", file.read_bytes()[:100]) is not None

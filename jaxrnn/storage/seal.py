@@ -1,8 +1,8 @@
-"""Seal a checkpoint with the SHA-256 of each of its files, which proves damage whatever reads them.
+"""Seal a checkpoint with the SHA-256 of each of its files, which proves damage no matter why reading fails.
 
 Reading may fail for many reasons: no memory, no file descriptors, no backend. Only a missing file or changed bytes are damage.
-The seal is written once the checkpoint is complete; a process killed in between leaves a good checkpoint without one, like
-earlier versions.
+The seal is written once the checkpoint is complete. A process killed in between leaves a good checkpoint without a seal, as
+earlier versions did.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ def write_seal(folder: Path) -> None:
 
 
 def read_seal(folder: Path) -> dict[str, str] | None:
-    """Read the SHA-256 of each file, by path; None without a seal or if the seal itself is damaged."""
+    """Read the SHA-256 of each file, by path; None if there is no seal, or if the seal itself is damaged."""
     try:
         listed = json.loads((folder / NAME).read_bytes())
         return listed["files"] if listed["sha256"] == _digest(listed["files"]) else None

@@ -1,7 +1,7 @@
 """Store checkpoints in numbered folders: arrays (Orbax) and a manifest (JSON), with SHA-256 over both.
 
-Orbax does not notice changed bytes in the arrays, so the JSON part carries a SHA-256 over itself and one over everything, which
-are verified on every read. Of a run this file knows only its folder: `RUN/checkpoints/NUMBER`, numbered in the order of saving.
+Orbax does not notice changed bytes in the arrays, so the JSON part carries a SHA-256 over itself and one over everything; both
+are verified on every read. All that this module knows of a run is its folder: `RUN/checkpoints/NUMBER`, in the order of saving.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from jaxrnn.storage.quiet import check_disk_space, check_readable, drop_orbax_lo
 
 ITEMS = ("about", "arrays")  # folders in a checkpoint
 FOLDER, DAMAGED, TRASH = "checkpoints", "damaged", "trash"
-OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # for temporary files
+OTHER_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # to try for temporary files
 PLAIN_PATH = re.compile(r"([A-Za-z]:)?[\w/. ,+=@~-]*")
 
 
@@ -59,18 +59,18 @@ def write_checkpoint(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], ke
 
     saved = {"about": about, "about_sha256": hash_arrays((), about), "sha256": hash_arrays(devices.gather(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
-    remove_leftovers(run_dir)  # of a failed save
+    remove_leftovers(run_dir)  # left by a failed save
     with drop_orbax_logs():
         try:
             (run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
-            if jax.process_count() == 1:  # else the other processes would wait for one that has no room
+            if jax.process_count() == 1:  # with several, the others would wait for one that has no room
                 check_disk_space(
                     run_dir / FOLDER, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + len(json.dumps(saved))
                 )
             with _manager(run_dir, keep) as manager:
                 number = max(list_numbers(run_dir), default=0) + 1
                 if not manager.save(number, args=args):
-                    raise NotWritten("Orbax refused it")
+                    raise NotWritten("Orbax refused to save it")
             if devices.is_first_process():
                 seal.write_seal(checkpoint_path(run_dir, number))
             remove_leftovers(run_dir)  # checkpoints no longer kept
@@ -143,7 +143,7 @@ def list_numbers(run_dir: Path) -> list[int]:
     """List the numbers of the checkpoints, oldest first.
 
     Raises:
-      InputError: the folder cannot be listed, which must not be taken for no checkpoints.
+      InputError: the folder cannot be listed, which does not mean that it has no checkpoints.
     """
     folder = run_dir / FOLDER
     try:
@@ -156,7 +156,7 @@ def list_numbers(run_dir: Path) -> list[int]:
 
 
 def holds_checkpoint(run_dir: Path) -> bool:
-    """Return whether there is a checkpoint of ours, even damaged or empty; other programs also number folders."""
+    """Return whether there is a checkpoint of ours, even a damaged or empty one; other programs number folders, too."""
     return any(_may_be_ours(checkpoint_path(run_dir, number)) for number in list_numbers(run_dir))
 
 
@@ -176,7 +176,7 @@ def checkpoint_path(run_dir: Path, number: int) -> Path:
 
 
 def remove_leftovers(run_dir: Path) -> None:
-    """Remove what a killed or failed save left behind; only for the process that writes to this run."""
+    """Remove what a killed or failed save left behind; only the process that writes to this run may do so."""
     if not devices.is_first_process():
         return
     for path in (run_dir / FOLDER).glob("*"):
@@ -185,7 +185,7 @@ def remove_leftovers(run_dir: Path) -> None:
 
 
 def set_aside(run_dir: Path, rejected: tuple[Rejected, ...]) -> None:
-    """Move damaged checkpoints out of the way, so that they do not count among those kept."""
+    """Move damaged checkpoints aside, so that they do not count as checkpoints to keep."""
     if not devices.is_first_process():
         return
     with contextlib.suppress(OSError):  # on a full disk they stay, and are skipped again
@@ -203,7 +203,7 @@ def _manager(run_dir: Path, keep: int = 1, read_only: bool = False) -> Iterator[
         enable_async_checkpointing=False,
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
         read_only=read_only,
-        # Rename an old checkpoint before removing it, so that a kill in between leaves no half of one.
+        # Rename an old checkpoint before removing it, so that a process killed in between does not leave half of one.
         todelete_subdir=None if read_only else TRASH,
     )
     with _plain_path((run_dir / FOLDER).resolve()) as path, ocp.CheckpointManager(path, options=options) as manager:
@@ -222,12 +222,12 @@ def _plain_path(path: Path) -> Iterator[Path]:
             link.symlink_to(path, target_is_directory=True)
         except OSError:
             needed = f"checkpoints in {str(path.parent)!r} need one because of its name"
-            raise InputError(f"no temporary folder is writable, set TMPDIR to one that is; {needed}") from None
+            raise InputError(f"no temporary folder is writable; set TMPDIR to one that is: {needed}") from None
         yield link
 
 
 def _plain_folder() -> Path:
-    """Find a temporary folder with a plain name; `OSError` without any."""
+    """Find a temporary folder with a plain name; `OSError` if there is none."""
     for place in map(Path, (tempfile.gettempdir(), *OTHER_PLACES)):
         if PLAIN_PATH.fullmatch(place.as_posix()) and os.access(place, os.W_OK):
             return place

@@ -24,10 +24,11 @@ def verify_run(run_dir: Path, trust: Sequence[str] = ()) -> list[Verified]:
     """Read and verify all checkpoints of a run.
 
     Raises:
-      InputError: no run there, or from an incompatible version. Untrusted: it names code that is not trusted.
+      InputError: there is no run, or it is from an incompatible version.
+      Untrusted: it names code that is not trusted.
     """
     found = [_verify_checkpoint(run_dir, number, trust) for number in checkpoint.list_checkpoints(run_dir)]
-    # A running process may have removed old ones meanwhile: they are gone, not damaged.
+    # A running process may have removed old ones in the meantime: they are gone, not damaged.
     return [each for each in found if store.checkpoint_path(run_dir, each.number).exists()]
 
 

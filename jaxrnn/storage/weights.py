@@ -22,7 +22,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.storage.manifest import hash_arrays
 
 SUFFIX = ".safetensors"
-KIND = "jaxrnn 1"  # of file; the number goes up when older programs could not read it
+KIND = "jaxrnn 1"  # kind of file; the number goes up when older versions could not read it
 
 
 class Weights(NamedTuple):
@@ -37,19 +37,19 @@ def weights_to_bytes(weights: Weights) -> bytes:
     """Serialise weights as a safetensors file, each array named by its path (`cell.input_kernel`).
 
     The metadata holds `vocabulary`, the characters in the order of their ids; `config`, the settings as JSON; and a `sha256` of
-    it all. If characters are merged, `rare` lists them: the last row is theirs, the rows before belong to the others.
+    everything. If characters are merged, `rare` lists them: they share the last row, and the others have one row each.
     """
     arrays, about = list_arrays(weights.params), weights_metadata(weights)
     return safetensors.numpy.save(arrays, {**about, "sha256": hash_arrays(arrays, about)})
 
 
 def list_arrays(params: Params) -> dict[str, np.ndarray]:
-    """List the arrays of weights by name."""
+    """Return the arrays of weights by name."""
     return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def weights_metadata(weights: Weights) -> dict[str, str]:
-    """Make the metadata of a file of weights, but for the `sha256`."""
+    """Make the metadata of a file of weights, except the `sha256`."""
     known = weights.vocabulary
     about = {"kind": KIND, "vocabulary": known.characters, "config": json.dumps(config_to_json(weights.config))}
     return about | ({"rare": known.rare} if known.rare else {})
@@ -61,8 +61,8 @@ def read_weights(path: Path, trust: Sequence[str] = ()) -> Weights:
     Args:
       trust: packages whose code its settings may name.
     Raises:
-      InputError: no such file, not one of ours, damaged, or from an incompatible version. Untrusted: it names code
-        that is not trusted.
+      InputError: the file is missing, not one of ours, damaged, or from an incompatible version.
+      Untrusted: it names code that is not trusted.
     """
     try:
         with safetensors.safe_open(path, "np") as file:
@@ -91,7 +91,8 @@ def read_weights_config(path: Path, trust: Sequence[str] = ()) -> Config:
     """Read the settings in a file of weights without verifying it.
 
     Raises:
-      InputError: it holds no settings. Untrusted: they name code that is not trusted.
+      InputError: it holds no settings.
+      Untrusted: they name code that is not trusted.
     """
     try:
         with safetensors.safe_open(path, "np") as file:
@@ -116,11 +117,11 @@ def _name(path: tuple) -> str:
 def check_new_file(file: Path) -> None:
     """Raise `InputError` unless a new safetensors file can be made there."""
     if file.name == "-":
-        raise InputError(f"FILE is '-'; weights need a file, not the screen: name one, for example weights{SUFFIX}")
+        raise InputError(f"FILE is '-', but weights cannot go to the screen; name a file, for example weights{SUFFIX}")
     if file.suffix not in ("", SUFFIX):
-        raise InputError(f"{str(file)!r} would be a safetensors file; name it {str(file.with_suffix(SUFFIX))!r}")
+        raise InputError(f"{str(file)!r} does not end in {SUFFIX}; name it {str(file.with_suffix(SUFFIX))!r}")
     with contextlib.suppress(OSError):  # an impossible file name fails when it is written
         if os.path.lexists(file):
-            raise InputError(f"{str(file)!r} exists already and is not overwritten; name another file")
+            raise InputError(f"{str(file)!r} already exists and is not overwritten; name another file")
         if not file.parent.is_dir():
-            raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; make it first")
+            raise InputError(f"{str(file)!r} cannot be written: there is no folder {str(file.parent)!r}; create it first")

@@ -22,10 +22,10 @@ from jaxrnn.training.learner import Learner, State
 
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read ..."]]]
 Tree = TypeVar("Tree")  # of arrays
-# For the compiler: overwrite weights in place although the backward pass still reads them. XLA else copies the readout's
-# weights at each character, which takes a third of the time.
+# For the compiler: overwrite weights in place although the backward pass still reads them. Otherwise XLA copies the readout's
+# weights at every character, which takes a third of the time.
 CPU_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
-UPDATES_PER_FETCH = 1_000  # of the plain driver's losses: fetching at each update would stall the device
+UPDATES_PER_FETCH = 1_000  # the plain driver fetches losses this rarely: fetching at each update would stall the device
 
 
 class Loop(NamedTuple):
@@ -33,7 +33,7 @@ class Loop(NamedTuple):
 
     done: Int[Array, ""]  # updates so far, i32
     state: State
-    losses: Float[Array, "most ..."]  # of these updates; zeros for those to come
+    losses: Float[Array, "most ..."]  # of these updates; 0 for those still to come
 
 
 def make_driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -42,10 +42,11 @@ def make_driver(learner: Learner, updates_per_call: int) -> Driver:
 
 
 def plain_driver(learner: Learner) -> Driver:
-    """Make a driver with one jitted call per update.
+    """Make the reference driver: a Python loop with one jitted call per update.
 
     Returns:
-      (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
+      A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
+      `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten.
     """
     begin = jax.jit(start_loop(learner, UPDATES_PER_FETCH), donate_argnums=0)
     call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(learner)))
@@ -62,10 +63,11 @@ def plain_driver(learner: Learner) -> Driver:
 
 
 def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
-    """Make a driver with up to `updates_per_call` updates per jitted call; the result does not depend on their number.
+    """Make a driver with up to `updates_per_call` updates per jitted call; the result does not depend on that number.
 
     Returns:
-      (state, stream, num_updates) -> (state, f32[num_updates * learner.length] nats per character).
+      A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
+      `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten.
     """
     call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
@@ -139,7 +141,7 @@ def compiler_options() -> dict[str, bool]:
 
 @functools.cache
 def _known_cpu_options() -> dict[str, bool]:
-    """Try the options: not every version of XLA has them."""
+    """Return the options if this version of XLA has them, which only trying can tell."""
     try:
         jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
     except jax.errors.JaxRuntimeError:  # this version has no such option

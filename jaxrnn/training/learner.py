@@ -20,22 +20,22 @@ Update = Callable[["State", Block, Block], tuple["State", LossColumns]]
 class State(NamedTuple):
     """Everything that training needs to continue: arrays only, no functions."""
 
-    step: Int[Array, ""]  # updates so far, i32; the position in the text follows from it
-    params: Params
-    opt_state: optax.OptState
-    carry: Carry
-    memory: Memory
+    step: Int[Array, ""]  #: updates so far, i32; the position in the text follows from it
+    params: Params  #: weights
+    opt_state: optax.OptState  #: the optimizer's state, with the learning rate
+    carry: Carry  #: recurrent state, in arrays of ``[*streams, ...]``
+    memory: Memory  #: what the rule carries between updates; () for none
 
 
 class Learner(NamedTuple):
     """The pure functions of online learning."""
 
-    length: int  # characters per update
-    init: Callable[[RandomKey], State]  # new weights
-    begin: Callable[[Params, RandomKey], State]  # given weights, everything else new
-    restart: Callable[[State, RandomKey], State]  # a new pass over the text: new carry and memory, everything else kept
-    update: Update  # x, y: i32[length, *streams]; jit it and donate the state
-    test_params: Callable[[State], Params] = operator.attrgetter("params")  # the weights to test with
+    length: int  #: characters per update
+    init: Callable[[RandomKey], State]  #: (key) -> a state with new weights
+    begin: Callable[[Params, RandomKey], State]  #: (params, key) -> a state with these weights and everything else new
+    restart: Callable[[State, RandomKey], State]  #: (state, key) -> a state with new carry and memory, for a new pass
+    update: Update  #: (state, x, y) -> (state, losses); x, y are ``i32[length, *streams]``; jit it, and donate the state
+    test_params: Callable[[State], Params] = operator.attrgetter("params")  #: (state) -> the weights to test with
 
 
 def online(
@@ -48,11 +48,11 @@ def online(
     """Make a learner that updates its weights after every `rule.length` characters.
 
     Args:
-      optimizer: gets the loss as `value` and the gradient as `grad` if it takes them.
+      optimizer: any Optax transformation; it gets the loss as `value` and the gradient as `grad` if it takes them.
       streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
-      test_params: (opt_state, params) -> the weights to test with, where these are others than those that are trained.
+      test_params: (opt_state, params) -> the weights to test with, if they are not the ones being trained.
     Returns:
-      A Learner; its update returns f32[rule.length] nats per character, each scored before the update.
+      A Learner; its update returns ``f32[rule.length]`` nats per character, each scored before the update.
     """
     accepting = optax.with_extra_args_support(optimizer)
 
@@ -78,7 +78,7 @@ def online(
 
 
 def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
-    """Make a learner with frozen weights: only its carry changes.
+    """Make a learner with frozen weights: its update changes only the carry.
 
     With the same key it starts from the same carry as `online`.
     """
@@ -98,7 +98,7 @@ def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
 
 
 def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Callable[[RandomKey], State]:
-    """Make the function that draws new weights, and begins with them."""
+    """Make a function that draws new weights and begins with them."""
 
     def init(key: RandomKey) -> State:
         params_key, begin_key = jax.random.split(key)

@@ -1,8 +1,8 @@
 """Networks and counts that read a text together, in one pass, and the mixtures of what they predict.
 
-The networks are the same one, learning on at several rates or not at all. Everything is a `Learner`, so that the drivers run it
-and its state is arrays only. Each character is scored by all before anything learns from it: a network from a whole block at
-once, counts and the weights of the mixtures from each character.
+The networks are copies of one network, each learning at a rate of its own or not at all. The whole is a `Learner`, so that the
+drivers can run it, and its state is arrays only. All score a character before any learns from it: a network learns from a whole
+block at once, counts and the weights of the mixtures from each character.
 """
 
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from jaxrnn.training.replay import Past, Replay, remember, replay_loss, start_pa
 
 
 class Together(NamedTuple):
-    """What the members need besides networks: the memory of a `State`."""
+    """What reading together needs besides networks: the memory of a `State`."""
 
     counts: tuple[Counts, ...]
-    mixture: Mixture  # of networks, of counts, and of all; where there are only networks or only counts, of these
-    started: Bool[Array, ""]  # whether counts have read the first character, which nothing predicts
-    past: Past | None = None  # what was read, if it is replayed
+    mixture: Mixture  # mixtures of networks, of counts, and of all; only one if there are only networks or only counts
+    started: Bool[Array, ""]  # whether counts have read the first character, which is not predicted
+    past: Past | None = None  # the text read so far, if it is replayed
 
 
 class Columns(NamedTuple):
@@ -54,17 +54,17 @@ def mixed(
     counts: tuple[CountModel, ...],
     replay: Replay | None = None,
 ) -> Learner:
-    """Make a learner whose members read together.
+    """Make a learner whose networks and counts read together.
 
     Args:
-      length: characters in a block, after which networks learn by backpropagation through it.
-      optimizers: one for each network; None = its weights stay as they are; () = no network.
+      length: characters in a block; after each one the networks learn by backpropagation through it.
+      optimizers: one for each network; None = its weights stay fixed; () = no network.
       counts: () = networks only.
-      replay: what of the text read so far networks learn from with each block, too; None = nothing.
+      replay: how many earlier passages the networks also learn from with each block; None = none.
     Returns:
-      A Learner for one stream. Its state's params, opt_state and carry are tuples, one entry for each network; begin takes the
-      params with which all of them start, and restart keeps what was counted. Its losses are f32[length, columns], which
-      `columns` names.
+      A Learner for one stream. In its state, params, opt_state and carry are tuples with one entry per network; `begin` takes
+      the params with which all of them start, and `restart` keeps what was counted. Its losses are f32[length, columns];
+      `columns` names them.
     """
     read = _one_character_reader(model) if length == 1 else block_reader(model)
     mixture = make_mixture(num_characters(model), len(optimizers), counts)
@@ -102,12 +102,12 @@ def online_with_counts(
     test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
     replay: Replay | None = None,
 ) -> Learner:
-    """Make a learner of one network whose losses are those of the mixture with counts, f32[length].
+    """Make a learner of one network whose losses are those of its mixture with counts, f32[length].
 
-    Its state is that of `training.learner.online`, with counts and mixture as memory.
+    Its state is like that of `training.learner.online`, with counts and mixture as memory.
 
     Args:
-      replay: what of the text read so far each update learns from, too; None = nothing.
+      replay: how many earlier passages each update also learns from; None = none.
     """
     both = mixed(model, length, (optimizer,), counts, replay)
 
@@ -134,7 +134,7 @@ def online_with_counts(
 
 
 def make_mixture(vocab_size: int, num_networks: int, counts: tuple[CountModel, ...]) -> MixtureModel:
-    """Make the mixtures of networks, of counts, and of all; where there are only networks or only counts, one of these."""
+    """Make the mixtures of networks, of counts, and of all; only one if there are only networks or only counts."""
     is_network = np.arange(num_networks + len(counts)) < num_networks
     groups = np.stack([is_network, ~is_network, is_network | ~is_network])
     both = is_network.any() and not is_network.all()
@@ -158,7 +158,7 @@ def begin_with(
 
 
 def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int, num_counts: int) -> Columns:
-    """Name the columns of the losses of a mixed learner; a mixture of nothing is the one of all."""
+    """Name the columns of the losses of a mixed learner; without networks, or without counts, their mixture is that of all."""
     num_members = num_networks + num_counts
     of_mixtures = losses[:, num_members:].T
     of_networks, of_counts, of_all = of_mixtures if len(of_mixtures) == 3 else (of_mixtures[0],) * 3
@@ -175,10 +175,10 @@ def _read_member(
     opt_state: Any,
     carry: Carry,
 ) -> tuple:
-    """Read a block with one network; learn afterwards by the update of `bptt`, or of `one_step`, if it has an optimizer.
+    """Read a block with one network; if it has an optimizer, learn afterwards by the update of `bptt` or `one_step`.
 
     Args:
-      more: another loss to learn from.
+      more: params -> another loss to learn from, too.
     """
     if optimizer is None:
         carry, logits = read(params, carry, x, None)
@@ -217,7 +217,7 @@ def _read_together(
     y: Block,
     of_networks: Float[Array, "length networks vocab"],
 ) -> tuple[Together, Float[Array, "length others"]]:
-    """Count a block, and mix what all have predicted."""
+    """Count a block, and mix the predictions of all members."""
     vocab_size = of_networks.shape[2]
     counted, known = as_one_kernel(partial(_count_block, models, vocab_size))(memory.counts, memory.started, x, y)
     nats = -jnp.take_along_axis(known.log_ps, y[:, None, None], axis=2)[:, :, 0]
@@ -230,7 +230,7 @@ def _read_together(
 def _count_block(
     models: tuple[CountModel, ...], vocab_size: int, counts: tuple[Counts, ...], started: Bool[Array, ""], x: Block, y: Block
 ) -> tuple[tuple[Counts, ...], Known]:
-    """Count each character, and keep what was known before; where it starts, count the one that nothing predicts, too."""
+    """Count each character, and keep what was known before it; at the start, also count the character that is not predicted."""
     (length,), agreed = y.shape, make_code(vocab_size).bits.shape[1] + 1
 
     def count_first(loop: tuple) -> tuple:  # a loop of one step, as a branch would copy the trees

@@ -1,4 +1,4 @@
-"""Optimizers by name, entries for your own, schedules, and clipping that counts.
+"""Optimizers by name, entries for your own, schedules, and clipping that counts how often it clips.
 
 The learning rate is part of the state, so that a run can change it and a checkpoint holds it.
 """
@@ -42,23 +42,23 @@ class OptimizerKind(NamedTuple):
     """An optimizer, and what settings need to know about it."""
 
     make: Callable[..., optax.GradientTransformation]  # (learning_rate), plus `weight_decay` if its signature has it
-    # Moves each weight by about the rate, whatever the gradient's norm. Assumed of your own: lower rates are safer.
+    # Moves each weight by about the rate, whatever the gradient's norm. Assumed for your own: lower rates are safer.
     is_adaptive: bool = True
-    rate_divisor: int = 1  # of the usual rate of its kind
-    relu_divisor: int = 1  # additional, with rectified units
-    weight_decay: float = 0.0  # of `--weight-decay auto`, for updates of 2,048 characters
-    dynamic_rates: tuple[float, ...] = ()  # tried by `--dynamic auto`
+    rate_divisor: int = 1  # divides the usual rate of its kind
+    relu_divisor: int = 1  # divides it once more for rectified units
+    weight_decay: float = 0.0  # what `--weight-decay auto` means for updates of 2,048 characters
+    dynamic_rates: tuple[float, ...] = ()  # the rates that `--dynamic auto` tries
     test_params: Callable[[optax.OptState, optax.Params], optax.Params] = schedule_free_params  # the weights to test with
 
 
-# All of them move the weights in proportion to their rate, so a schedule may multiply their output. Dynamic rates go from too
-# slow for a text like the training text to too fast for any text.
+# All of them move the weights in proportion to their rate, so a schedule may multiply their output. Dynamic rates range from
+# too slow for a text like the training text to too fast for any text.
 OPTIMIZERS: dict[str, OptimizerKind] = {
     "sgd": OptimizerKind(optax.sgd, is_adaptive=False, dynamic_rates=(0.02, 0.05, 0.1, 0.2)),
     "momentum": OptimizerKind(functools.partial(optax.sgd, momentum=0.9), is_adaptive=False, rate_divisor=10),
     "adam": OptimizerKind(optax.adam, dynamic_rates=(1e-4, 3e-4, 1e-3)),
-    # Of a GRU on Molière and Austen's novels (`experiments/defaults.py`): works that follow those it was trained on lose 0.005
-    # to 0.02 nats by it, and those of the training part nothing. 0.5 is too much for thousands of updates.
+    # For a GRU on Molière and Austen's novels (`experiments/defaults.py`), this decay lowers the loss by 0.005 to 0.02 nats on
+    # works that follow the training part, and by nothing within it. 0.5 is too much for thousands of updates.
     "adamw": OptimizerKind(optax.adamw, weight_decay=0.1),
     # Optax's default forgets squared gradients after ten updates, too soon for single characters. With rectified units the
     # loss jumps now and then at the full rate.
@@ -67,7 +67,7 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
 
 
 def optimizer_kind(thing: Any) -> OptimizerKind | None:
-    """Make the entry of a function of a learning rate, like Optax's optimizers; None for anything else."""
+    """Make the registry entry of a function of a learning rate, such as Optax's optimizers; None for anything else."""
     if isinstance(thing, OptimizerKind):
         return thing
     return OptimizerKind(thing) if _can_make(thing) else None
@@ -108,11 +108,11 @@ def make_optimizer(
 
     Args:
       name: a name in `OPTIMIZERS`, or the entry of another optimizer (`optimizer_kind`).
-      clip_norm: clip gradients to this global norm, and count them; 0 = no clipping.
+      clip_norm: clip gradients to this global norm, and count how often; 0 = no clipping.
       weight_decay: for an optimizer that takes it; None = the optimizer's default.
       cosine_over: number of updates of a cosine schedule (`cosine_schedule`); None = constant rate.
     Raises:
-      InputError: a weight decay that it does not take, or something that is not an optimizer.
+      InputError: the optimizer takes no weight decay, or is not an optimizer.
     """
     kind = name if isinstance(name, OptimizerKind) else OPTIMIZERS[name]
     has_decay = takes_parameter(kind.make, "weight_decay")
@@ -203,12 +203,12 @@ def num_clipped(opt_state: optax.OptState) -> int | None:
 def learning_rate(opt_state: optax.OptState) -> float:
     """Return the learning rate in the state, as the shortest number that rounds to it in float32: 0.1, not 0.10000000149."""
     found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
-    _, outermost = min(found, key=lambda each: len(each[0]))  # an optimizer of your own may keep another one further inside
+    _, outermost = min(found, key=lambda each: len(each[0]))  # your own optimizer may contain another one
     return float(str(np.float32(outermost)))
 
 
 def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
-    """Replace the learning rate in the state, also one that an optimizer of your own keeps further inside."""
+    """Replace the learning rate in the state, even one that your own optimizer keeps deeper inside."""
     return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
 
 

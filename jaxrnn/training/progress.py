@@ -13,27 +13,27 @@ from jaxtyping import Float, Integer
 from jaxrnn.array_types import Params
 from jaxrnn.training.learner import State
 
-WINDOW = 1_000  # characters, at least, per logged mean loss
+WINDOW = 1_000  # the fewest characters per logged mean loss
 DIVERGENCE_FACTOR = 3.0  # times the best loss
-MOST_COUNTED = 1_000_000  # characters that tell how often each one occurs
+MOST_COUNTED = 1_000_000  # characters from which the frequency of each one is measured
 
 
 class Progress(NamedTuple):
     """Counters of a run, saved as JSON with the arrays. Losses in nats per character."""
 
-    lowest_window: float  # best mean so far; initially that of guessing, or infinite with initial weights from a run
-    epochs: int = 0  # finished
-    epoch_sum: float = 0.0  # of this epoch's losses so far
+    lowest_window: float  # best window mean so far; at first that of guessing, or infinite if the weights come from a run
+    epochs: int = 0  # finished epochs
+    epoch_sum: float = 0.0  # sum of this epoch's losses so far
     epoch_read: int | None = 0  # number of losses in that sum; None in checkpoints without it
-    epoch_seconds: float = 0.0  # spent training in this epoch
-    window_sum: float = 0.0  # of this window's losses so far
-    online_nats: float | None = None  # of the last epoch
+    epoch_seconds: float = 0.0  # time spent training in this epoch
+    window_sum: float = 0.0  # sum of this window's losses so far
+    online_nats: float | None = None  # online loss of the last epoch
     best_nats: float | None = None  # lowest epoch loss: validation loss, or online loss without a validation part
     best_step: int | None = None  # updates at the end of that epoch
     rollbacks: int = 0
-    num_updates: int | None = None  # of the whole run, if it ends after a number of updates instead of epochs
-    halving: bool = False  # the rate, after each epoch from now on; with a cosine: the run was shortened
-    finished: bool = False  # no epoch comes any more, whatever number was asked for
+    num_updates: int | None = None  # length of the whole run, if it ends after a number of updates instead of epochs
+    halving: bool = False  # the rate is halved after each epoch from now on; with a cosine: the run was shortened
+    finished: bool = False  # no more epochs, however many were asked for
 
 
 class Snapshot(NamedTuple):
@@ -62,14 +62,14 @@ def guess_nats(vocab_size: int) -> float:
 
 
 def frequency_nats(ids: Integer[np.ndarray, " characters"]) -> float:
-    """Compute the loss of knowing how often each character occurs, and nothing else, on the first characters of a text."""
+    """Compute the loss of a predictor that knows only how often each character occurs, on the first characters of a text."""
     counts = np.bincount(ids[:MOST_COUNTED])
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
 def updates_per_window(characters_per_update: int) -> int:
-    """Compute the fewest updates that read `WINDOW` characters."""
+    """Compute the smallest number of updates that reads `WINDOW` characters."""
     return -(-WINDOW // characters_per_update)
 
 
@@ -101,7 +101,7 @@ def add_losses(
 def first_diverged(windows: list[Window], lowest_before: float, vocab_size: int) -> Window | None:
     """Find the first window that is NaN, or over three times the best one before it and worse than guessing.
 
-    Worse than guessing, because after a repetitive passage of text any loss looks high.
+    The second condition is needed because after a repetitive passage any loss looks high.
     """
     lowest = lowest_before
     for window in windows:
@@ -122,7 +122,7 @@ def _divergence_limit(lowest: float, vocab_size: int) -> float:
 
 
 def _windows(losses: Float[np.ndarray, " read"], window_sum: float, read: int, size: int) -> tuple[list[float], float]:
-    """Compute the means of completed windows, the first with `read` losses before, and the sum of the current one."""
+    """Compute the means of completed windows, the first of which already has `read` losses, and the sum of the current one."""
     missing = size - read
     if len(losses) < missing:
         return [], _add_in_order(window_sum, losses)
@@ -150,20 +150,21 @@ class Epoch(NamedTuple):
 
 
 class FinalNumbers(NamedTuple):
-    """The final scores of a model, in nats per character; the README explains each. NaN: not measured, by an
-    older version or without a held-out part.
+    """The final scores of a model, in nats per character; the README explains each.
+
+    NaN means not measured: by an older version, or without a held-out part.
     """
 
     online_nats: float
     train_nats: float
     heldout_nats: float
     heldout_dynamic_nats: float
-    heldout_counts_nats: float  # of counts alone, without the network
-    heldout_mixed_nats: float  # of network and counts together
+    heldout_counts_nats: float  # counts alone, without the network
+    heldout_mixed_nats: float  # network and counts together
 
 
 def measured(numbers: FinalNumbers) -> dict[str, float]:
-    """Return the final numbers by name; of a run without a test, the online loss alone."""
+    """Return the final numbers by name; for a run without a test, only the online loss."""
     found = numbers._asdict()
     tested = not all(math.isnan(nats) for name, nats in found.items() if name != "online_nats")
     return found if tested else {"online_nats": numbers.online_nats}

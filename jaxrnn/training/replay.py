@@ -12,38 +12,38 @@ from jaxrnn.data.reading import smallest_type
 from jaxrnn.models.model import Model
 from jaxrnn.rules.bptt import Read
 
-PASSAGE, UNSCORED = 64, 16  # characters of a passage; those at its beginning, which have no past and are not learned from
+PASSAGE, UNSCORED = 64, 16  # characters of a passage; those at its beginning, which lack a past and are not learned from
 
 
 class Replay(NamedTuple):
     """How much is replayed."""
 
-    num_passages: int  # with each update
-    num_characters: int  # of the whole text, to be kept
+    num_passages: int  # per update
+    num_characters: int  # length of the whole text, all of which is kept
     vocab_size: int
 
 
 class Past(NamedTuple):
     """The text read so far: arrays only."""
 
-    ids: Integer[Array, " characters"]  # of the smallest type that holds them; 0 where nothing was read yet
+    ids: Integer[Array, " characters"]  # in the smallest type that holds them; 0 where nothing was read yet
     num_read: Int[Array, ""]  # i32
-    key: RandomKey  # of the passages to be drawn
+    key: RandomKey  # for drawing passages
 
 
 def start_past(replay: Replay, key: RandomKey) -> Past:
-    """Make the past of a text of which nothing was read."""
+    """Make an empty past."""
     return Past(jnp.zeros(replay.num_characters + 1, smallest_type(replay.vocab_size)), jnp.int32(0), key)
 
 
 def remember(past: Past, x: Block) -> Past:
-    """Add a block to the past."""
+    """Append a block to the past."""
     ids = jax.lax.dynamic_update_slice(past.ids, x.astype(past.ids.dtype), (past.num_read,))
     return past._replace(ids=ids, num_read=past.num_read + len(x))
 
 
 def replay_loss(model: Model, read: Read, replay: Replay, past: Past, params: Params) -> Float[Array, ""]:
-    """Compute the mean loss of passages drawn from the past; 0 while that is shorter than two of them.
+    """Compute the mean loss on passages drawn from the past; 0 while the past is shorter than two of them.
 
     Source: Lin (1992), Machine Learning 8(3-4).
     """

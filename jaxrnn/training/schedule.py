@@ -29,8 +29,8 @@ def halve_on_validation(progress: Progress, best_nats: float | None, validation_
 def shorten_on_validation(progress: Progress, step: int, updates_per_epoch: int, planned: int | None) -> Progress:
     """Decide after an epoch whether a cosine schedule ends early, because the network has begun to overfit.
 
-    After `PATIENCE` epochs without a lower validation loss the run is given half as many updates again as it has made, in which
-    its rate falls to zero: the lower rate finds better weights than those of the lowest loss at the higher one.
+    After `PATIENCE` epochs without a lower validation loss, the run gets half as many more updates as it has made, over which
+    the rate falls to zero: the falling rate finds better weights than the best ones so far.
 
     Args:
       step: the number of updates so far.

@@ -1,8 +1,8 @@
 // The recurrent cells, forwards and backwards, one character at a time.
 //
-// forward(W, carry, px, how) takes px = W_x x + b and gives {carry, output, kept}; a carry is a list of vectors.
-// backward(W, dW, kept, dOutput, dCarry, how) takes the gradients with respect to output and new carry, adds those of the
-// recurrent weights to dW (which has no arrays if nobody wants them), and gives {dpx, dBefore}: of px, and of the carry before. Written out by hand.
+// forward(W, carry, px, how) takes px = W_x x + b and returns {carry, output, kept}; a carry is a list of vectors.
+// backward(W, dW, kept, dOutput, dCarry, how) takes the gradients with respect to the output and the new carry, adds those of the recurrent
+// weights to dW (which has no arrays if they are not wanted), and returns {dpx, dBefore}: those of px and of the carry before.
 
 import { add, addOuter, addProduct, rowProducts, sigmoid } from "./numbers.js";
 

@@ -1,4 +1,4 @@
-// Elements of the page: made by name, the bars of likely characters, and a curve one can read.
+// Elements of the page: making them by name, bars of likely characters, and a curve whose values can be read off.
 
 import { mean } from "./numbers.js";
 import { format, percent } from "./words.js";
@@ -6,7 +6,7 @@ import { format, percent } from "./words.js";
 export const SLICE = 25; // milliseconds of work at a time, so that the page stays awake
 export const find = (id) => document.getElementById(id);
 
-/** Make an element; a property that is a function listens, any other is an attribute. */
+/** Make an element; a property that is a function handles an event, any other is an attribute. */
 export function make(tag, properties = {}, ...children) {
   const isDrawn = ["svg", "path", "circle", "text"].includes(tag);
   const element = isDrawn ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -18,10 +18,10 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Show characters that are blank. */
+/** Make blank characters visible. */
 export const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "␣");
 
-/** List characters with their chances, as bars. */
+/** List characters with their probabilities, as bars. */
 export function showBars(list, items) {
   list.replaceChildren(...items.map(({ character, p, marked }) =>
     make("li", { class: marked ? "marked" : null }, make("code", {}, visible(character)),
@@ -33,7 +33,7 @@ export const runningMean = (values, width) => values.map((_, t) => mean(values.s
 
 const WIDTH = 640, HEIGHT = 200, LEFT = 34, BOTTOM = 22;
 
-/** Draw curves of points [x, y] into an element; pointing at one, or the arrow keys, give its points to `read`. */
+/** Draw curves of points [x, y] into an element; pointing at a place, or the arrow keys, pass its points to `read`. */
 export function drawCurve(element, curves, read) {
   const [main] = Object.values(curves), xs = Object.values(curves).flat().map(([x]) => x);
   if (!main.length) return void element.replaceChildren();

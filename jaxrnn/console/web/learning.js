@@ -8,10 +8,10 @@ import { format, say } from "./words.js";
 import { write } from "./writing.js";
 
 const QUIET = 400, SAMPLE = 200; // milliseconds without work before it writes, and characters that it writes then
-const RECENT = 50, DIVERGED = 3; // characters whose mean loss may be so many times that of guessing
+const RECENT = 50, DIVERGED = 3; // it has diverged if the mean loss over the last RECENT characters is DIVERGED times that of guessing
 const REMEMBERED = 5000, CURVE = 3000; // characters that it rehearses from, and that the curve shows
 
-/** The characters that were put into a text, wherever. */
+/** The characters that were inserted into a text, wherever that was. */
 export function inserted(before, after) {
   const old = [...before], now = [...after], most = Math.min(old.length, now.length);
   let start = 0, end = 0;
@@ -99,7 +99,7 @@ export function startLearning(page, writing) {
     read(inserted(view.before, text.value));
     view.before = text.value;
   };
-  text.oninput = (event) => event.isComposing || readNew(); // a letter that is still being put together is none
+  text.oninput = (event) => event.isComposing || readNew(); // a letter that is still being composed does not count yet
   text.oncompositionend = readNew;
   find("again").onclick = () => text.value && read(text.value);
   find("compare").onclick = () => {

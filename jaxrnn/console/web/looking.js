@@ -46,7 +46,7 @@ function showChildhood(samples) {
   find("childhood").hidden = samples.length === 0;
   find("no-samples").hidden = samples.length > 0;
   if (!samples.length) return;
-  if (slider.max === "") slider.value = slider.max = samples.length - 1; // else only the language has changed
+  if (slider.max === "") slider.value = slider.max = samples.length - 1; // otherwise only the language has changed
   slider.oninput = show;
   show();
 }

@@ -8,7 +8,7 @@ import { startReading } from "./reading.js";
 import { LANGUAGES, say, sayAll, spoken } from "./words.js";
 import { startWriting, write } from "./writing.js";
 
-const SLOWEST = 1 / 20, PATIENCE = 4; // seconds for a character that is learned from, and for a passage
+const SLOWEST = 1 / 20, PATIENCE = 4; // seconds, at most, for learning from a character, and for reading a passage
 
 const run = JSON.parse(find("data").textContent), trained = makeNetwork(run.network, find("weights").textContent);
 const characters = [...run.network.characters], ids = new Map(characters.map((character, id) => [character, id]));
@@ -31,7 +31,7 @@ function secondsToLearn() {
   return (performance.now() - begun) / 1000;
 }
 
-let seconds = Infinity; // the least of some time, for the first steps are slow
+let seconds = Infinity; // the time of the fastest step, because the first ones are slow
 for (const begun = performance.now(); performance.now() - begun < 60;) seconds = Math.min(seconds, secondsToLearn());
 page.tooLarge = seconds > SLOWEST;
 page.most = between(600, PATIENCE / seconds, 6000); // characters that are read
@@ -47,7 +47,7 @@ function show() {
   learning.show();
   writing.show();
 }
-for (const link of document.querySelectorAll("nav a")) { // which in the frame of a notebook would lead to the notebook
+for (const link of document.querySelectorAll("nav a")) { // inside the frame of a notebook, plain links would lead to the notebook
   link.onclick = (event) => (event.preventDefault(), find(link.hash.slice(1)).scrollIntoView());
 }
 find("language").onclick = () => {

@@ -3,7 +3,7 @@
 import { CELLS } from "./cells.js";
 import { add, addOuter, addProduct, rowProducts, softmax } from "./numbers.js";
 
-/** Make a network of base64 text: float32 numbers, array after array. `about` says which arrays there are, and the cell. */
+/** Make a network from base64 text: float32 numbers, array after array. `about` says which arrays there are, and the cell. */
 export function makeNetwork(about, base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const numbers = new Float32Array(bytes.buffer), weights = {};
@@ -18,10 +18,10 @@ export function makeNetwork(about, base64) {
 
 export const copyNetwork = ({ about, weights }) => ({ about, weights: mapEntries(weights, (each) => each.slice()) });
 
-/** A start of the carry: for each layer its vectors. */
+/** The initial carry: for each layer its vectors. */
 export const startCarry = (layers) => layers.map((layer) => layer.map((vector) => Float64Array.from(vector)));
 
-/** Read the character with this id: what is carried on, the logits of the next one, and what learning needs. */
+/** Read the character with this id: the new carry, the logits of the next character, and what learning needs. */
 export function step(network, carry, id) {
   const { about, weights } = network, x = about.classes[id];
   const E = weights["embedding.kernel"];
@@ -43,14 +43,14 @@ export function chances(network, logits, temperature = 1) {
   return softmax(Float64Array.from(classes, (k) => logits[k] - Math.log(classSizes[k])), temperature);
 }
 
-/** The loss at the character that came: minus the logarithm of the chance that it had, in nats. */
+/** The loss at the character that came: minus the logarithm of its probability, in nats. */
 export function nats(network, logits, id) {
   const k = network.about.classes[id], largest = logits.reduce((a, b) => Math.max(a, b));
   const total = logits.reduce((sum, z) => sum + Math.exp(z - largest), 0);
   return Math.log(total) + largest - logits[k] + Math.log(network.about.classSizes[k]);
 }
 
-/** One step of SGD on the loss at character y: what was carried into the step counts as given (the rule `one_step`). */
+/** One step of SGD on the loss at character y: the carry before the step is held constant (the rule `one_step`). */
 export function learn(network, done, y, rate) {
   network.gradient ??= mapEntries(network.weights, (each) => new Float64Array(each.length));
   const gradient = mapEntries(network.gradient, (each) => each.fill(0));
@@ -62,7 +62,7 @@ export function learn(network, done, y, rate) {
   }
 }
 
-/** How strongly the loss at y depends on what was known after each of these steps: the lengths of its gradients. */
+/** How strongly the loss at y depends on what was known after each of these steps: the norms of its gradients. */
 export function reach(network, steps, y) {
   let dCarry = steps[0].carry.map((layer) => layer.map((vector) => new Float64Array(vector.length)));
   let dLogits = lossGradient(network, steps[steps.length - 1].logits, y);

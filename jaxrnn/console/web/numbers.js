@@ -12,7 +12,7 @@ export function addProduct(y, x, W) {
   return y;
 }
 
-/** W y: of each row of W its product with y. */
+/** W y: the product of each row of W with y. */
 export function rowProducts(W, y) {
   const n = y.length, x = new Float64Array(W.length / n);
   for (let i = 0; i < x.length; i++) {
@@ -24,7 +24,7 @@ export function rowProducts(W, y) {
   return x;
 }
 
-/** Add x[i] y[j] to each entry (i, j) of dW: the gradient of W if y is that of x W. Nothing is added to no array. */
+/** Add x[i] y[j] to each entry (i, j) of dW: the gradient of W if y is that of x W. Without an array, nothing is done. */
 export function addOuter(dW, x, y) {
   const n = dW ? y.length : 0;
   for (let i = 0; i < x.length; i++) {

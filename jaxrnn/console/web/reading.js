@@ -18,7 +18,7 @@ function readWith(reader, id, rate) {
     const p = chances(network, done.logits);
     const top = largest(p, 10), shown = top.includes(id) ? top : [...top, id]; // what came is shown, however unlikely
     seen = { nats: nats(network, done.logits, id), p: p[id], top: shown.map((i) => [i, p[i]]) };
-    if (!Number.isFinite(seen.nats)) return { carry: done.carry }; // it has diverged, and says nothing any more
+    if (!Number.isFinite(seen.nats)) return { carry: done.carry }; // it has diverged, and predicts nothing any more
     if (rate) learn(network, done, id, rate);
   }
   const carry = done?.carry ?? reader.start;
@@ -31,7 +31,7 @@ export function startReading(page) {
   const view = { records: [], start: 0, at: -1, anchor: -1, unit: null, number: 0, own: page.passage, lengths: new Map(), touches: 0 };
   const panes = WAYS.map(find);
 
-  /** Read a text with the trained weights, and beside that going on to learn; or with the weights of `learned`, as they are. */
+  /** Read a text with the trained weights, and with a copy that learns as it reads; or with the weights of `learned`, fixed. */
   const read = async (text, learned = null) => {
     const number = ++view.number; // a later text stops an earlier one
     const characters = [...text.replace(/\r\n?/g, "\n")];
@@ -61,7 +61,7 @@ export function startReading(page) {
     const spreads = averages.map((average, u) => Math.sqrt(mean(states.map((state) => (state[u] - average) ** 2))) || 1);
     view.usual = states.length ? { averages, spreads } : null;
     colour();
-    if (view.at >= 0) return void point(view.at); // it was chosen meanwhile
+    if (view.at >= 0) return void point(view.at); // a character was chosen in the meantime
     const surprise = records.findIndex(({ frozen: seen }, i) => i > 30 && seen?.nats > 3);
     point(surprise < 0 ? records.findIndex(({ id }) => id >= 0) : surprise);
   };

@@ -1,4 +1,4 @@
-// The units: which of them tell something, which are on in a marked span, and where else the same ones are on.
+// The units: which of them track a feature, which are on in a selected span, and where else the same ones are on.
 
 import { find, make, visible } from "./draw.js";
 import { mean } from "./numbers.js";

@@ -10,7 +10,7 @@ export function say(key, values = {}) {
   return words.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? format(values[name]) : values[name]));
 }
 
-/** A number as the language writes it: whole, or with so many digits; a small one with two that say something. */
+/** A number as the language writes it: an integer, or with up to `digits` decimals; a small one with two significant digits. */
 export function format(number, digits = 3) {
   const few = { minimumFractionDigits: Math.min(digits, 2), maximumFractionDigits: digits };
   const how = Number.isInteger(number) ? {} : Math.abs(number) < 0.01 ? { maximumSignificantDigits: 2 } : few;

@@ -1,11 +1,11 @@
-// Writing: the network draws a character by its chances, reads it, and so on.
+// Writing: the network draws a character according to its probabilities, reads it, and so on.
 
 import { find, showBars } from "./draw.js";
 import { largest } from "./numbers.js";
 import { chances, startCarry, step } from "./network.js";
 import { format, say } from "./words.js";
 
-/** The chances from which a character is drawn: sharper at a low temperature, and of the likeliest only. */
+/** The probabilities from which a character is drawn: sharper at a low temperature, and of the likeliest only. */
 export function drawingChances(network, logits, temperature, topP) {
   const p = chances(network, logits, temperature);
   if (topP >= 1) return p;
@@ -22,10 +22,10 @@ export function drawingChances(network, logits, temperature, topP) {
 export function drawFrom(p) {
   let left = Math.random();
   const drawn = p.findIndex((each) => (left -= each) < 0);
-  return drawn < 0 ? p.findLastIndex((each) => each > 0) : drawn; // rounding may leave a rest
+  return drawn < 0 ? p.findLastIndex((each) => each > 0) : drawn; // rounding may leave a remainder
 }
 
-/** Go on from a carry: yields each character's id, and where it leads. */
+/** Continue from a carry: yield each character's id, with the carry and the logits after it. */
 export function* write(network, carry, logits, temperature, topP) {
   for (;;) {
     const id = drawFrom(drawingChances(network, logits, temperature, topP)), done = step(network, carry, id);
