@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "jaxrnn"
 author = "The jaxrnn developers"
-copyright = author
+project_copyright = author
 release = version = jaxrnn.__version__
 
 extensions = [

@@ -76,7 +76,8 @@ def test_both_languages_have_the_same_sections_and_exercises():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_table_of_the_original_course_is_that_of_its_experiment(name):
-    rows = re.findall(r"^\| online, epoch \d+ \| ([\d.]+) \| ([\d.]+) ", (ROOT / "experiments/results/course.md").read_text(), re.M)
+    table = (ROOT / "experiments" / "results" / "course.md").read_text("utf-8")
+    rows = re.findall(r"^\| online, epoch \d+ \| ([\d.]+) \| ([\d.]+) ", table, re.MULTILINE)
     original, ours = ([float(row[column]) for row in rows] for column in (0, 1))
     for variable, expected in {"original": original, "jaxrnn_on_moliere": ours}.items():
         (listed,) = re.findall(rf"^{variable} = (.*)$", page(name), re.MULTILINE)
