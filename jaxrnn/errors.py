@@ -47,7 +47,7 @@ def pluralize(number: int, noun: str) -> str:
 
 def check_rate(flag: str, rate: float) -> None:
     """Raise `InputError` unless the rate is a positive finite number."""
-    check_value(flag, rate, 1e-30 < rate < 1e30, "over 0, and a number that float32 can hold")
+    check_value(flag, rate, 1e-30 < rate < 1e30, "over 0, and not too small or large for float32")
 
 
 def check_seed(seed: int) -> None:

@@ -90,6 +90,6 @@ def test_the_message_names_them(folder, capsys):
     message = error_of(capsys, train.main, ["--num-streams", "5000", "--max-characters", "2000"])
     assert message == (
         "error: text 'comedie' is too short: the training part gets 1,800 of its characters and needs 5,001 or more; "
-        "to make it fit: --num-streams 1799 or --max-characters 5557\n"
+        "use --num-streams 1799 or --max-characters 5557\n"
     )
     assert "--max-characters is 1; it must be 0" in error_of(capsys, train.main, ["--max-characters", "1"])

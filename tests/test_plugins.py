@@ -76,7 +76,11 @@ def test_known_names_are_the_known_entries():
 
 
 WRONG = [
-    ("cell", "gruu", r"--cell 'gruu' is unknown; did you mean gru\?; known are elman, .*, lru, or package.module:name"),
+    (
+        "cell",
+        "gruu",
+        r"--cell 'gruu' is unknown; known are elman, .*, lru, or package.module:name for your own; did you mean gru\?",
+    ),
     ("optimizer", "lion", "--optimizer 'lion' is unknown; known are sgd, .*, rmsprop, or package.module:name"),
     ("cell", "nowhere_at_all:Cell", "--cell nowhere_at_all:Cell: there is no module nowhere_at_all"),
     ("cell", "own_part:Cell", r"there is no module own_part; did you mean own_parts\?"),

@@ -24,5 +24,5 @@ Trust: TypeAlias = Annotated[
 ]
 # On by default, so the help shows this text under `--no-compilation-cache`.
 CompilationCache: TypeAlias = Annotated[
-    bool, Flag(text="Disable the on-disk cache of compiled programs, which makes the next start quick.")
+    bool, Flag(text="Disable the on-disk cache of compiled programs; later runs then start more slowly.")
 ]

@@ -26,7 +26,7 @@ def check_lengths(config: Config, num_used: int, count_all: Callable[[], int]) -
     if part:
         *others, last = list_remedies(config, count_all())
         fitting = f"{', '.join(others)} or {last}" if others else last
-        raise InputError(f"text {config.text.text!r} is too short: {part}; to make it fit: {fitting}")
+        raise InputError(f"text {config.text.text!r} is too short: {part}; use {fitting}")
 
 
 def find_too_short(config: Config, num_characters: int) -> str:

@@ -57,7 +57,7 @@ def load_part(flag: str, value: str, known: Mapping[str, Entry], entry_of: Calla
 
 def describe_unknown(flag: str, value: str, known: Mapping[str, Any]) -> str:
     """Describe an unknown name, with a suggestion."""
-    return f"--{flag} {value!r} is unknown{_suggest(value, known)}; known are {', '.join(known)}, or {FORM} for your own"
+    return f"--{flag} {value!r} is unknown; known are {', '.join(known)}, or {FORM} for your own{_suggest(value, known)}"
 
 
 def import_object(flag: str, value: str) -> Any:

@@ -28,7 +28,7 @@ def check_preset(preset: str | None) -> None:
     if preset is not None and preset not in PRESETS:
         similar = difflib.get_close_matches(preset, PRESETS, 1)
         meant = f"; did you mean {similar[0]}?" if similar else ""
-        raise InputError(f"no preset {preset!r}{meant}; known: {', '.join(PRESETS)}")
+        raise InputError(f"no preset {preset!r}; known: {', '.join(PRESETS)}{meant}")
 
 
 def resolve(given: Given, saved: Config | None = None, origin: Config | None = None) -> Config:

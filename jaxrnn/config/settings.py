@@ -76,10 +76,10 @@ class LearningConfig:
     rule: Annotated[str, Flag(NAMED)] = "one_step"
     """How the gradient is computed. one_step: from one character. bptt: through a block of --rule-length characters, with one
     update per block and the state carried over to the next. The others update after each character. tbptt_sliding: through the
-    last --rule-length characters. rtrl: through all of them, exactly, at a high cost in time and memory. rtrl_diagonal: exactly
-    and cheaply, for indrnn and lru. snap1: one exact step back, then through each unit's own past. snap_n: one exact
-    step back, then along paths of at most --rule-length steps. (Both use the mask of SnAp by Menick et al., but another
-    gradient.) rflo: through the memory of leaky and gated units. uoro: an unbiased, noisy estimate of rtrl."""
+    last --rule-length characters. rtrl: through all characters so far, exactly, at a high cost in time and memory.
+    rtrl_diagonal: the same, cheaply, for indrnn and lru. snap1: one exact step back, then through each unit's own past. snap_n:
+    one exact step back, then along paths of at most --rule-length steps. (Both use the mask of SnAp by Menick et al., but
+    another gradient.) rflo: through the memory of leaky and gated units. uoro: an unbiased, noisy estimate of rtrl."""
     rule_length: int = 1
     """Characters per block of bptt or in the window of tbptt_sliding; steps of snap_n."""
     optimizer: Annotated[str, Flag(NAMED)] = "sgd"

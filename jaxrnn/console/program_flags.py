@@ -21,8 +21,8 @@ RunOrFile: TypeAlias = Annotated[
 WhichWeights: TypeAlias = Annotated[
     WeightsChoice,
     Flag(
-        text="Weights to use. newest: of the last update. best: of the epoch with the lowest validation loss (online loss "
-        "without a validation part). auto: best if there is a validation part, else newest."
+        text="Weights to use. newest: after the last update. best: after the epoch with the lowest validation loss (or the "
+        "lowest online loss, without a validation part). auto: best if there is a validation part, else newest."
     ),
 ]
 SkipUnknown: TypeAlias = Annotated[
