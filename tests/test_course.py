@@ -48,7 +48,7 @@ def test_the_notebook_is_the_page(name):
 
 def shape(source):
     """What code does, whatever language its words, comments and formats of numbers are in."""
-    tree = ast.parse(re.sub(r"^( *)%pip", r"\1# pip", source).replace("    # pip install --quiet {source}", "    pass"))
+    tree = ast.parse(re.sub(r"^( *)%pip.*", r"\1pass", source, flags=re.MULTILINE))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = ""

@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_written_is_a_one_line_error(run, folder, capsys, 
 
 
 def test_the_reader_in_the_guide_samples_what_the_model_holds_likely(run, file, capsys, monkeypatch):
-    page = Path(__file__).parent.parent.joinpath("docs", "guide", "export.md").read_text("utf-8")
+    page = Path(__file__).parent.parent.joinpath("docs", "how-to", "export.md").read_text("utf-8")
     (program,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "safe_open" in block]
     assert len(program.splitlines()) <= 30
     monkeypatch.chdir(file.parent)
