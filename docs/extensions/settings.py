@@ -11,7 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS, Config
 from jaxrnn.console.arguments import Setting, list_settings
-from jaxrnn.console.help import _name_and_text as name_and_text
+from jaxrnn.console.help import name_and_text
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -46,9 +46,9 @@ def help_lines(program: str, description: str, settings: Any, columns: int) -> I
     for line in description.strip().splitlines():
         item = ITEM.fullmatch(line)
         yield from map(Text, hang_text(f"  {item[1]:<13}", item[2], columns) if item else wrap_words(line, columns))
-    yield from _section("Arguments", map(_name_and_text, positionals), columns)
+    yield from _section("Arguments", map(name_and_text, positionals), columns)
     for owner, group in itertools.groupby(flags, lambda setting: setting.owner):
-        yield from _section((owner.__doc__ or "Options").partition("\n")[0].rstrip("."), map(_name_and_text, group), columns)
+        yield from _section((owner.__doc__ or "Options").partition("\n")[0].rstrip("."), map(name_and_text, group), columns)
     yield from _section("Help", OTHER_FLAGS.items(), columns)
 
 
@@ -68,6 +68,17 @@ def read_texts(settings: type) -> dict[str, str]:
     }
 
 
+def name_and_text(setting: Setting) -> tuple[str, str]:
+    """Return what is typed for a setting, and what it means; for a switch, the one that changes the dataclass's default."""
+    text = setting.flag.text or read_texts(setting.owner).get(setting.name, "")
+    if setting.kind is bool:
+        is_changed = setting.default is not _class_default(setting)
+        note = f" (default: {switch_of(setting.name, setting.default)})" if is_changed else ""
+        return switch_of(setting.name, not _class_default(setting)), text + note
+    name = _value_name(setting) if setting.flag.is_positional else f"{switch_of(setting.name, True)} {_value_name(setting)}"
+    return name, text if setting.is_required else f"{text} (default: {_default_name(setting)})"
+
+
 def _section(title: str, members: Iterable[tuple[str, str]], columns: int) -> Iterator[Text]:
     """Lay out flags and their texts below a heading; nothing if there are no flags."""
     width = NAME_COLUMNS if columns >= NAME_COLUMNS + LEAST_ROOM else NARROW_COLUMNS
@@ -78,17 +89,6 @@ def _section(title: str, members: Iterable[tuple[str, str]], columns: int) -> It
         is_short = len(head) <= width - 2
         yield from map(Text, [] if is_short else [head])
         yield from map(Text, hang_text(head.ljust(width) if is_short else " " * width, text, columns))
-
-
-def _name_and_text(setting: Setting) -> tuple[str, str]:
-    """Return what is typed for a setting, and what it means; for a switch, the one that changes the dataclass's default."""
-    text = setting.flag.text or read_texts(setting.owner).get(setting.name, "")
-    if setting.kind is bool:
-        is_changed = setting.default is not _class_default(setting)
-        note = f" (default: {switch_of(setting.name, setting.default)})" if is_changed else ""
-        return switch_of(setting.name, not _class_default(setting)), text + note
-    name = _value_name(setting) if setting.flag.is_positional else f"{switch_of(setting.name, True)} {_value_name(setting)}"
-    return name, text if setting.is_required else f"{text} (default: {_default_name(setting)})"
 
 
 def _default_name(setting: Setting) -> str:
