@@ -31,7 +31,8 @@ nb_execution_timeout = 300  # seconds, of a cell
 nb_execution_raise_on_error = True
 
 autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
+autodoc_typehints = "none"  # `docstrings` shows them as they are written
+default_role = "literal"
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 copybutton_exclude = ".linenos, .gp, .go"

@@ -1,27 +1,48 @@
-"""Turn what jaxrnn's docstrings and NamedTuples say into what autodoc and napoleon read."""
+"""Show signatures and fields as the source writes them, and the `Source:` line of a docstring as a section.
 
+Autodoc would show what the names of types stand for (`jaxtyping.Float[jaxlib._jax.Array, '...']`), and fields of NamedTuples as
+numbers.
+"""
+
+import ast
 import inspect
 import re
 import sys
+import textwrap
 from typing import Any
 
 from sphinx.application import Sphinx
 
 SOURCE = re.compile(r"^(\s*)Source: (.*)$")
-FIELD = r"^    {name}: .*?  # (.*)$"
 UNEXPLAINED = "Alias for field number"
-SPECIAL = re.compile(r"([*|`_\\])")
 OUTSIDE = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+experiments/results/\w+\.md)\)")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect to autodoc, before napoleon reads the sections."""
+    """Connect to autodoc: sections before napoleon reads them, fields after it, which would look for a type in them."""
     app.setup_extension("sphinx.ext.napoleon")
-    app.config.napoleon_custom_sections = [("Source", "notes_style")]
+    app.config.napoleon_custom_sections = ["Source"]
+    app.connect("autodoc-process-signature", sign_as_written)
     app.connect("autodoc-process-docstring", split_source, priority=400)
-    app.connect("autodoc-process-docstring", explain_field, priority=600)  # after napoleon, which would look for a type in it
+    app.connect("autodoc-process-docstring", explain_field, priority=600)
     app.connect("source-read", offer_files)
     return {"parallel_read_safe": True}
+
+
+def sign_as_written(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None] | None:
+    """Return the arguments of a function with their annotations, or the names of what a class takes."""
+    if what == "class":
+        return f"({', '.join(inspect.signature(thing).parameters)})" if signature else None, None
+    if what not in ("function", "method"):
+        return None
+    node = parse(inspect.unwrap(thing))
+    if not isinstance(node, ast.FunctionDef):
+        return None
+    if what == "method" and node.args.args and node.args.args[0].arg == "self":
+        del node.args.args[0]
+    return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns else None
 
 
 def split_source(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -36,12 +57,29 @@ def split_source(app: Sphinx, what: str, name: str, thing: Any, options: Any, li
 
 
 def explain_field(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Give a field of a NamedTuple the comment behind it in the source instead of its number."""
-    if not lines or not lines[0].startswith(UNEXPLAINED):
+    """Say the type of a field, and what the comment behind it says if it has no text of its own."""
+    if what != "attribute":
         return
-    module, owner, field = name.rsplit(".", 2)
-    found = re.search(FIELD.format(name=field), inspect.getsource(getattr(sys.modules[module], owner)), re.MULTILINE)
-    lines[:] = [SPECIAL.sub(r"\\\1", found[1]) if found else ""]
+    *path, owner, field = name.split(".")
+    written = parse(getattr(sys.modules[".".join(path)], owner, None))
+    fields = [line for line in getattr(written, "body", ()) if isinstance(line, ast.AnnAssign)]
+    found = next((line for line in fields if isinstance(line.target, ast.Name) and line.target.id == field), None)
+    if found is None:
+        return
+    if lines and lines[0].startswith(UNEXPLAINED):
+        source = textwrap.dedent(inspect.getsource(getattr(sys.modules[".".join(path)], owner))).splitlines()
+        _, _, comment = source[(found.end_lineno or 1) - 1].partition("  # ")
+        lines[:] = [re.sub(r"([*|_\\])", r"\\\1", comment)]
+    kind = f"``{ast.unparse(found.annotation)}``"
+    lines[:] = [f"{kind}: {lines[0]}" if any(lines) else kind, *lines[1:]]
+
+
+def parse(thing: Any) -> ast.stmt | None:
+    """Parse the source of a function or class; None if there is none."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+    except (OSError, TypeError):
+        return None
 
 
 def offer_files(app: Sphinx, page: str, source: list[str]) -> None:

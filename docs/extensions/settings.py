@@ -1,6 +1,7 @@
 """A directive that lists the flags of a program from the dataclass that defines them: `{settings} module:Class`."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -42,10 +43,16 @@ class Settings(SphinxDirective):
         term = nodes.term("", "", nodes.literal("", name))
         if setting.owner.__module__ == Config.__module__:
             term["ids"].append(f"flag-{setting.name.replace('_', '-')}")
-        paragraph = nodes.paragraph("", text)
+        paragraph = nodes.paragraph("", "", *inline(text))
         different = [f"{preset}: {value}" for preset, value in values_of_presets(setting)]
         body = [paragraph, nodes.paragraph("", f"Presets: {', '.join(different)}.")] if different else [paragraph]
         return nodes.definition_list_item("", term, nodes.definition("", *body))
+
+
+def inline(text: str) -> list[nodes.Node]:
+    """Show flags in a text as code."""
+    parts = re.split(r"(--[\w-]+(?: [A-Z]+\b)?)", text)
+    return [nodes.literal("", part) if part.startswith("--") else nodes.Text(part) for part in parts if part]
 
 
 def values_of_presets(setting: Setting) -> Iterator[tuple[str, Any]]:
