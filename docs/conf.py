@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "docstrings",
+    "mathml",
     "settings",
 ]
 exclude_patterns = ["extensions", "live", "*.ipynb"]  # the course's notebooks are made from its pages
@@ -37,6 +38,7 @@ python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 copybutton_exclude = ".linenos, .gp, .go"
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "jaxrnn"
 html_static_path = ["_static"]
