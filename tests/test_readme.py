@@ -14,6 +14,7 @@ from jaxrnn import export
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (README, *sorted(ROOT.glob("docs/**/*.md")))}
+PAGES |= {name: (ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "SECURITY.md")}
 FENCED = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
