@@ -1,4 +1,4 @@
-"""The page on a run's files lists every key that runs of all kinds write; `test_site.py` reads those of two runs."""
+"""The page on a run's files lists every key of the metrics that runs of all kinds write."""
 
 import re
 from pathlib import Path
@@ -31,6 +31,12 @@ def written(trained, tmp_path_factory):
         for event in events(run):
             keys.setdefault(event["event"], set()).update(event.keys() - {"event"})
     return keys
+
+
+def test_the_page_lists_every_key_of_the_presets(trained):
+    for run in (trained / "runs").iterdir():
+        for event in events(run):
+            assert event.keys() - {"event"} <= LISTED[event["event"]]
 
 
 @pytest.mark.slow
