@@ -34,6 +34,7 @@ nb_execution_raise_on_error = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # `docstrings` shows them as they are written
 default_role = "literal"
+smartquotes = False  # which would make a dash of the two hyphens before a flag
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 copybutton_exclude = ".linenos, .gp, .go"

@@ -10,8 +10,7 @@ from jaxrnn.storage.logs import read_events
 
 # Printed under each table that names these rules.
 SNAP_NOTE = """
-`snap1` and `snap_n` take one exact step back before the mask: g + J~_{t-1}^T delta, with delta = dL_t/dh_{t-1} through all of
-D_t. They are not SnAp-1 and SnAp-n of Menick et al. (2020), whose gradient is dL_t/dh_t . J~_t.
+`snap1` and `snap_n` take one exact step back before the mask. They are not the SnAp-1 and SnAp-n of Menick et al. (2020).
 """
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
@@ -130,4 +131,5 @@ def test_the_course_prints_the_numbers_of_the_readme_and_of_its_answers(name, tm
     assert len(table) == 6
     assert {"2.7040", *table} <= numbers(printed)
     for said, (_, prose) in zip(of_answers, ANSWER.findall(page(name)), strict=True):
-        assert numbers(said) <= numbers(prose)
+        for number in map(float, numbers(said)):  # other versions of JAX round differently, which ten epochs of Adam amplify
+            assert any(math.isclose(number, float(told), rel_tol=0.02) for told in numbers(prose)), (number, prose)

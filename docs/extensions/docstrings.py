@@ -9,8 +9,10 @@ import inspect
 import re
 import sys
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 SOURCE = re.compile(r"^(\s*)Source: (.*)$")
@@ -26,6 +28,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", split_source, priority=400)
     app.connect("autodoc-process-docstring", explain_field, priority=600)
     app.connect("source-read", offer_files)
+    app.connect("doctree-read", draw_dashes)
     return {"parallel_read_safe": True}
 
 
@@ -42,7 +45,21 @@ def sign_as_written(
         return None
     if what == "method" and node.args.args and node.args.args[0].arg == "self":
         del node.args.args[0]
+    show_constants(node.args, inspect.signature(thing).parameters)
     return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns else None
+
+
+def show_constants(arguments: ast.arguments, parameters: Mapping[str, inspect.Parameter]) -> None:
+    """Put the values of constants in the place of their names."""
+
+    def shown(argument: ast.arg, default: ast.expr) -> ast.expr:
+        value = parameters[argument.arg].default
+        return ast.Constant(value) if isinstance(value, str | int | float) else default
+
+    positional = [*arguments.posonlyargs, *arguments.args][-len(arguments.defaults) :] if arguments.defaults else []
+    arguments.defaults = [shown(*pair) for pair in zip(positional, arguments.defaults, strict=True)]
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    arguments.kw_defaults = [default and shown(argument, default) for argument, default in pairs]
 
 
 def split_source(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -85,3 +102,9 @@ def parse(thing: Any) -> ast.stmt | None:
 def offer_files(app: Sphinx, page: str, source: list[str]) -> None:
     """Make downloads of links to tables outside docs/, which on a code host lead to the files."""
     source[0] = OUTSIDE.sub(r"{download}`\1 <\2>`", source[0])
+
+
+def draw_dashes(app: Sphinx, page: nodes.document) -> None:
+    """Make dashes of the hyphens that Sphinx puts between a parameter and its text."""
+    for text in page.findall(lambda node: isinstance(node, nodes.Text) and node == " -- "):
+        text.parent.replace(text, nodes.Text(" – "))

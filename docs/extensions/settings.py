@@ -44,8 +44,8 @@ class Settings(SphinxDirective):
         if setting.owner.__module__ == Config.__module__:
             term["ids"].append(f"flag-{setting.name.replace('_', '-')}")
         paragraph = nodes.paragraph("", "", *inline(text))
-        different = [f"{preset}: {value}" for preset, value in values_of_presets(setting)]
-        body = [paragraph, nodes.paragraph("", f"Presets: {', '.join(different)}.")] if different else [paragraph]
+        different = [f"{value} ({preset})" for preset, value in values_of_presets(setting)]
+        body = [paragraph, nodes.paragraph("", f"In other presets: {', '.join(different)}.")] if different else [paragraph]
         return nodes.definition_list_item("", term, nodes.definition("", *body))
 
 
