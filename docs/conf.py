@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "docstrings",
+    "links",
     "mathml",
     "settings",
 ]
@@ -43,5 +44,6 @@ html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "jaxrnn"
 html_static_path = ["_static"]
+html_extra_path = ["live"]
 html_css_files = ["site.css"]
 html_copy_source = False

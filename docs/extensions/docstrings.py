@@ -17,7 +17,6 @@ from sphinx.application import Sphinx
 
 SOURCE = re.compile(r"^(\s*)Source: (.*)$")
 UNEXPLAINED = "Alias for field number"
-OUTSIDE = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+experiments/results/\w+\.md)\)")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -27,7 +26,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", sign_as_written)
     app.connect("autodoc-process-docstring", split_source, priority=400)
     app.connect("autodoc-process-docstring", explain_field, priority=600)
-    app.connect("source-read", offer_files)
     app.connect("doctree-read", draw_dashes)
     return {"parallel_read_safe": True}
 
@@ -97,11 +95,6 @@ def parse(thing: Any) -> ast.stmt | None:
         return ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
     except (OSError, TypeError):
         return None
-
-
-def offer_files(app: Sphinx, page: str, source: list[str]) -> None:
-    """Make downloads of links to tables outside docs/, which on a code host lead to the files."""
-    source[0] = OUTSIDE.sub(r"{download}`\1 <\2>`", source[0])
 
 
 def draw_dashes(app: Sphinx, page: nodes.document) -> None:
