@@ -23,7 +23,7 @@ extensions = [
     "mathml",
     "settings",
 ]
-exclude_patterns = ["extensions", "live", "*.ipynb"]  # the course's notebooks are made from its pages
+exclude_patterns = ["extensions", "live", "_build", "runs", "*.ipynb"]  # the course's notebooks are made from its pages
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4

@@ -129,7 +129,8 @@ def test_the_course_prints_the_numbers_of_the_readme_and_of_its_answers(name, tm
     readme = (ROOT / "README.md").read_text("utf-8")
     table = re.findall(r"^(\d\.\d{4})  \d\.\d{4} +\d\.\d{3}  ", readme, re.MULTILINE)
     assert len(table) == 6
-    assert {"2.7040", *table} <= numbers(printed)
+    for number in ("2.7040", *table):  # to the digit on the machine that the README is from; another rounds differently
+        assert any(math.isclose(float(number), float(said), abs_tol=0.003) for said in numbers(printed)), number
     for said, (_, prose) in zip(of_answers, ANSWER.findall(page(name)), strict=True):
         for number in map(float, numbers(said)):  # other versions of JAX round differently, which ten epochs of Adam amplify
             assert any(math.isclose(number, float(told), rel_tol=0.02) for told in numbers(prose)), (number, prose)

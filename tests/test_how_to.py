@@ -36,7 +36,7 @@ SHORTENED = {
 NOT_RUN = {
     "--coordinator HOST:PORT": "needs two machines; tests/test_devices.py starts two processes",
     "pip install": ".ci/run and .ci/packages install the package",
-    "python experiments/": "tests/test_experiments.py runs the experiments",
+    "python experiments/": "takes half a minute and downloads a text; tests/test_experiments.py runs it if the text is there",
 }
 
 

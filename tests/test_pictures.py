@@ -62,6 +62,23 @@ def test_a_picture_is_small_and_as_wide_as_all_others(figure, folder, request):
         assert image.width == pictures.WIDTH * pictures.DPI
 
 
+def test_the_kept_picture_is_the_drawn_one(figure, folder, request):
+    name = f"{request.node.callspec.params['figure']}.png"
+    kept, drawn = (Image.open(path / name).convert("L") for path in (EXPERIMENTS / "results", folder))
+    assert kept.size == drawn.size
+    coarse = [np.asarray(image.resize((image.width // 8, image.height // 8)), float) for image in (kept, drawn)]
+    assert np.abs(coarse[0] - coarse[1]).mean() < 2  # of 255: other versions of a font differ a little
+
+
+@pytest.mark.parametrize("page", ["course.md", "cours.md"])
+def test_the_course_uses_colours_of_rules_and_cells_for_nothing_else(page):
+    text = (EXPERIMENTS.parent / "docs" / page).read_text("utf-8")
+    drawn = {colour.lower() for colour in re.findall(r"#[0-9A-F]{6}", text)}
+    cells = {pictures.CELL_COLOURS[cell] for cell in ("elman", "lstm", "gru")}
+    assert cells <= drawn  # where improvements are tried
+    assert not (drawn - cells) & {*pictures.RULE_COLOURS.values(), *pictures.CELL_COLOURS.values()}
+
+
 def test_every_rule_and_every_cell_has_a_colour_of_its_own():
     assert (set(pictures.RULE_COLOURS), set(pictures.CELL_COLOURS)) == (set(RULES), set(CELLS))
     colours = [*pictures.RULE_COLOURS.values(), *pictures.CELL_COLOURS.values()]

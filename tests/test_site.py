@@ -18,6 +18,6 @@ def test_the_api_page_names_everything_public():
 def test_each_module_of_the_library_has_its_place_in_the_api():
     pages = "".join(path.read_text("utf-8") for path in (REFERENCE / "api").glob("*.md"))
     described = set(re.findall(r"automodule:: jaxrnn\.([\w.]+)", pages))
-    for room in ("models", "rules", "training", "scoring"):
+    for room in ("data", "models", "rules", "training", "scoring"):
         public = {f"{room}.{path.stem}" for path in (ROOT / "jaxrnn" / room).glob("[a-z]*.py")}
         assert public <= described, public - described

@@ -44,8 +44,8 @@ def fit(
     In a notebook a single output is updated as the run goes on. An interrupt saves the run first; `resume=` continues it.
 
     Args:
-      text: the name of a text, a path or an import string; or a text itself, recognised by a line break, which is stored in
-        `runs/texts/` so that the run can be resumed.
+      text: the name of a text, a path or an import string; or a text itself, recognised by a line break or by more than 1,000
+        characters, which is stored in `runs/texts/` so that the run can be resumed.
       preset: notebook (the default), mikolov2010, gru, lstm or reader.
       show: whether to show the progress.
       trust: packages that a run or file named by `resume` or `init_from` may import.
