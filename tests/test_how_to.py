@@ -58,7 +58,8 @@ def folder(trained, tmp_path):
     for name in ("my_novel.txt", "my_poems.txt", "service.log", "novels.txt", "letters/a.txt", "letters/b.txt"):
         (tmp_path / name).write_text(text.read("comedie")[:6_000], "utf-8")
     (tmp_path / "my_texts.py").write_text(PYTHON.findall(PAGES["many-texts"])[0], "utf-8")
-    shutil.copy(ROOT / "tests" / "own_parts" / "own_parts.py", tmp_path)
+    (tmp_path / "tests").mkdir()
+    shutil.copytree(ROOT / "tests" / "own_parts", tmp_path / "tests" / "own_parts")
     export = ["-m", "jaxrnn.export", "runs/notebook-comedie-0", "my-run.safetensors"]
     subprocess.run([sys.executable, *export], cwd=tmp_path, env=environment(), check=True, capture_output=True)
     return tmp_path

@@ -29,7 +29,7 @@ def describe_plan(task: Task, num_updates: int, seconds_starting: float, ended: 
     minutes, epochs = task.config.learning.minutes, num_updates / updates_per_epoch(task)
     length = f"{pluralize(num_updates, 'update')}, {epochs:.2f} epochs"
     if not ended:
-        return f"planned: {length}, ending {minutes:g} minutes after the start"
+        return f"planned: {length}, ending {describe_minutes(minutes)} after the start"
     return f"time is up: training ends after {length} (starting took {seconds_starting:.1f} s of --minutes {minutes:g})"
 
 
@@ -150,7 +150,12 @@ def describe_learning(config: Config, rate: float) -> str:
     dropout = f", dropout {settings.dropout:g}" if settings.dropout else ""
     decay = f", weight decay {settings.weight_decay:g}" if settings.weight_decay else ""
     clipping = f", gradients clipped at norm {settings.clip_norm:g}" if settings.clip_norm else ""
-    time = f", for {settings.minutes:g} minutes" if settings.minutes else ""
+    time = f", for {describe_minutes(settings.minutes)}" if settings.minutes else ""
     counts = ", mixed with counts" if settings.counts else ""
     replay = f", and from {pluralize(settings.replay, 'earlier passage')}" if settings.replay else ""
     return f"{name} at rate {rate:g} after {block}{streams}{rule}{decay}{dropout}{clipping}{time}{replay}{counts}"
+
+
+def describe_minutes(minutes: float) -> str:
+    """Format a time: `1 minute`, `1.5 minutes`."""
+    return f"{minutes:g} minute" if minutes == 1 else f"{minutes:g} minutes"

@@ -16,6 +16,7 @@ from jaxrnn.data import paths
 from jaxrnn.data import text as texts
 from jaxrnn.data.text import TEXT_NAMES
 from jaxrnn.errors import InputError
+from jaxrnn.runs.describe import describe_minutes
 from jaxrnn.storage import manifest, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
 
@@ -157,7 +158,7 @@ def explain_fixed_length(learning: LearningConfig, schedule_finished: bool) -> s
     if learning.counts:
         return "it reads its text once"
     if learning.minutes:
-        return f"it was planned to end after {learning.minutes:g} minutes"
+        return f"it was planned to end after {describe_minutes(learning.minutes)}"
     return f"its learning rate reaches 0 at the end of epoch {learning.epochs}" if learning.schedule == "cosine" else ""
 
 

@@ -28,7 +28,7 @@ function showCurve({ windows, epochs, validation }) {
   if (!points.length) return;
   const last = points[points.length - 1];
   const read = ([step, nats]) => {
-    const checked = validation.findLast(([at]) => at <= step);
+    const checked = validation.findLast(([at]) => step === last[0] || at <= step);
     out.textContent = say("curveAt", { step, nats }) + (checked ? say("validated", { nats: checked[1] }) : "");
     figure.setAttribute("aria-valuetext", out.textContent);
   };
