@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from in_browser import NEEDED, browser, course, opening, wait_until
 
-from jaxrnn import sample, show, train
+from jaxrnn import fit, sample, show, train
 from jaxrnn.runs.loaded import load
 from jaxrnn.storage.weights import list_arrays, read_weights
 
@@ -237,6 +237,14 @@ def test_the_keyboard_is_enough(course, opening):
     opened.keyboard.press("Home")
     assert "after 2,000 updates" in opened.text_content("#curve-at")
     assert watched.is_quiet()
+
+
+def test_the_end_of_the_curve_shows_the_last_validation_loss(opening, tmp_path):
+    run = fit(max_characters=3_000, hidden_size=8, epochs=2, validation_fraction=0.1, run_dir=str(tmp_path / "run"), show=False)
+    assert run.losses.window_steps[-1] < run.losses.epoch_steps[-1]
+    (tmp_path / "page.html").write_text(show(run).html, "utf-8")
+    opened, _ = opening(tmp_path / "page.html")
+    assert f"(orange): {run.losses.validation_nats[-1]:.3f}" in opened.text_content("#curve-at")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
