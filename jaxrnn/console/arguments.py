@@ -124,7 +124,11 @@ def _checked_word(word: str, are_expected: bool) -> str:
 
 
 def _match_words(words: Sequence[str], positionals: Sequence[Setting]) -> dict[str, Any]:
-    """Assign words to the positional arguments, in order."""
+    """Assign words to the positional arguments, in order; one that takes several, the last, gets all the rest."""
+    if positionals and positionals[-1].kind == tuple[str, ...]:
+        *first, last = positionals
+        rest = words[len(first) :]
+        return _match_words(words[: len(first)], first) | ({last.name: tuple(rest)} if rest else {})
     if len(words) > len(positionals):
         raise InputError(f"unexpected argument {words[len(positionals)]!r}; see --help")
     for missing in positionals[len(words) :]:

@@ -44,17 +44,23 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
     Raises:
       InputError: a character is not in the vocabulary; the message gives the first one, its code point and its position from 0.
     """
-    known, wanted = _code_points(vocabulary.characters), _code_points(text)
-    ids = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    unknown = np.flatnonzero(known[ids] != wanted)
+    ids = look_up(vocabulary, text)
+    unknown = np.flatnonzero(ids < 0)
     if unknown.size:
         position = int(unknown[0])
         character = text[position]
         raise InputError(
-            f"character {_describe_character(character)} at position {position} is not one of the {len(known)} "
-            "in the vocabulary"
+            f"character {_describe_character(character)} at position {position} is not one of the "
+            f"{len(vocabulary.characters)} in the vocabulary"
         )
-    return ids.astype(np.int32)
+    return ids
+
+
+def look_up(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
+    """Convert a text to ids, i32, with -1 for each character that is not in the vocabulary."""
+    known, wanted = _code_points(vocabulary.characters), _code_points(text)
+    ids = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[ids] == wanted, ids, -1).astype(np.int32)
 
 
 def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:

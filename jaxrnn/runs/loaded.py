@@ -79,7 +79,8 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
     """
     saved = checkpoint.load_run(path, trust=trusted(trust))
     report.warn_of_rejected(saved.rejected)
-    final = next((event for event in reversed(logs.read_events(saved.path)) if event["event"] == "final"), None)
+    events = logs.read_events(saved.path)
+    final = _last(events, "final")
     return Run(
         path=saved.path,
         config=saved.config,
@@ -90,7 +91,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
         num_characters=saved.about["text"]["characters"],
         sha256=saved.about["text"]["sha256"],
         numbers=_numbers(final) if final else None,
-        dynamic=_dynamic(final, saved.config) if final else None,
+        dynamic=_dynamic(_last(events, "final", "stream"), saved.config),
     )
 
 
@@ -119,9 +120,12 @@ def draw_figure(run: Run) -> "Figure":
 
 
 def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
-    """Read the settings of dynamic evaluation with which a run was tested; None if it was not."""
-    final = next((event for event in reversed(logs.read_events(path)) if event["event"] == "final"), None)
-    return _dynamic(final, config) if final else None
+    """Read how a run last learned in a test, or from a stream; None if it did neither."""
+    return _dynamic(_last(logs.read_events(path), "final", "stream"), config)
+
+
+def _last(events: list[dict[str, Any]], *names: str) -> dict[str, Any] | None:
+    return next((event for event in reversed(events) if event["event"] in names), None)
 
 
 def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
@@ -135,9 +139,10 @@ def _describe_result(numbers: FinalNumbers) -> str:
     return f"held out {numbers.heldout_nats:.4f} nats" if tested else f"online {numbers.online_nats:.4f} nats"
 
 
-def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
+def _dynamic(event: dict[str, Any] | None, config: Config) -> DynamicSettings | None:
     with contextlib.suppress(KeyError, TypeError):
-        found = DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
+        how = (event or {})["dynamic"]
+        found = DynamicSettings(**{**how, "rates": tuple(how["rates"])})
         # Unlike the settings, the metrics were not checked for what they import.
         return found if found.optimizer in (*OPTIMIZERS, config.evaluation.dynamic_optimizer) else None
     return None

@@ -111,7 +111,7 @@ def rate_evaluation(
     Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
     """
     learning = optimizers.make_optimizer(optimizer or how.optimizer, how.rates[0])
-    return _evaluation(online(model, _rule(model, how.length), learning))
+    return _evaluation(online(model, dynamic_rule(model, how.length), learning))
 
 
 def describe_dynamic(how: DynamicSettings) -> str:
@@ -121,7 +121,8 @@ def describe_dynamic(how: DynamicSettings) -> str:
     return f"{how.optimizer} at {rates}" + (f", after blocks of {how.length}" if how.length > 1 else "")
 
 
-def _rule(model: Model, length: int) -> Rule:
+def dynamic_rule(model: Model, length: int) -> Rule:
+    """Return the rule of dynamic evaluation, in blocks of this length."""
     return one_step(model) if length == 1 else bptt(model, length)
 
 

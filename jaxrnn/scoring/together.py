@@ -124,7 +124,7 @@ def read_before(
     if size <= 0:
         return Before(Together(count(_plant(counts), ids), mixture, jnp.bool_(False)), math.inf)
     memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
-    state, updates = _separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
+    state, updates = separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
     drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
     first, nats = last, np.zeros(0, np.float32)
     while last < len(ids) - 1 and (last - first < LEAST_MIXED or time.perf_counter() < until):
@@ -180,7 +180,7 @@ def read_on(
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     with on_host():
-        state = _separate(reader.begin(before, params, key, nats))
+        state = separate(reader.begin(before, params, key, nats))
         drive = fast_driver(reader.learner, updates)
     for start in range(0, len(ids) - 1, updates * length):
         with on_host():  # not around the `yield`: the caller may use another device meanwhile
@@ -224,7 +224,7 @@ def learn_to_mix(
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
     learner = mixed.mixed(model, 1, (None,), counts)
     memory = before.memory._replace(mixture=mixture)
-    state = _separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
+    state = separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
 
 
@@ -241,7 +241,7 @@ def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
     return jax.jit(lambda: tuple(each.init() for each in counts))()
 
 
-def _separate(state: State) -> State:
+def separate(state: State) -> State:
     """Copy the weights for each network, because a driver overwrites them; the trees are too large to copy."""
     own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
     # All on one explicit device: otherwise arrays would be bound to one only by the first call, and the second would recompile.

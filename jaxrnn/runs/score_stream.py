@@ -1,0 +1,138 @@
+"""Score what comes in, piece by piece, and save on the way what the model learns from it."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import InputError, NotSaved
+from jaxrnn.runs import stream_folder
+from jaxrnn.runs.events import Note
+from jaxrnn.runs.incoming import Incoming
+from jaxrnn.runs.stream_folder import StreamWriter
+from jaxrnn.scoring import pieces
+from jaxrnn.scoring.pieces import UNKNOWN_NATS, Pending, Piece, PieceKind, Place, ScoredText, advance_place
+from jaxrnn.scoring.stream import Read, Scored, Stream
+from jaxrnn.storage.streams import Extent, SavedStream
+
+
+class Scoring(NamedTuple):
+    """Everything that stays the same while a stream is scored."""
+
+    vocabulary: Vocabulary
+    read: Read
+    kind: PieceKind = "line"
+    unknown_nats: float = UNKNOWN_NATS
+
+
+class Position(NamedTuple):
+    """Where the scoring of a stream stands. Reading on overwrites the arrays of `stream`."""
+
+    stream: Stream
+    extent: Extent
+    source: str = ""
+    pending: Pending = Pending()
+
+
+class Found(NamedTuple):
+    """Pieces that are complete, and how much was read up to them."""
+
+    pieces: list[Piece]
+    extent: Extent
+
+
+def score(
+    scoring: Scoring, position: Position, incoming: Iterable[Incoming | None], writer: StreamWriter | None = None
+) -> Iterator[Found | Note]:
+    """Score what comes in; yield the pieces that are complete as soon as they are, and what went wrong with a save.
+
+    Args:
+      incoming: the characters; None when there are none yet, but it may be time to save.
+      writer: where to save what is learned; None = nowhere.
+    Raises:
+      NotSaved: the end could not be saved.
+    """
+    try:
+        for each in incoming:
+            to_save = writer is not None and stream_folder.is_due(writer)
+            for part in (_cut_after_lines(each) if to_save else [each]) if each else ():
+                found, position = advance(scoring, position, part)
+                writer = writer and stream_folder.count(writer, part.characters)
+                yield Found(found, position.extent)
+                # Between two lines, so that the score of a line is complete even after a kill.
+                if to_save and writer and not position.pending.line.characters:
+                    writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
+                    to_save = False
+                    if writer.problem:
+                        yield Note(f"not saved: {writer.problem}; trying again later")
+        yield Found(pieces.finish(scoring.kind, position.source, position.pending), position.extent)
+    finally:  # also where nobody reads the scores any more
+        if writer:
+            writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
+    if writer and writer.problem:
+        raise NotSaved(f"what was learned could not be saved in {str(writer.path)!r}: {writer.problem}")
+
+
+def skip_read(
+    incoming: Iterator[Incoming | None], saved: SavedStream, writer: StreamWriter | None = None
+) -> tuple[Iterator[Incoming | None], str, Pending, StreamWriter | None]:
+    """Skip what was read of an input before its stream was saved.
+
+    Returns:
+      The rest of the input; the name of its file and the position in it; and the writer, which has noted what was skipped.
+    Raises:
+      InputError: the input begins otherwise, or is shorter.
+    """
+    missing, found, source, place = saved.input_characters, hashlib.sha256(), "", Place()
+    rest: list[Incoming] = []
+    while missing:
+        part = next(incoming, Incoming("", ""))
+        if part is None:
+            continue
+        if not part.characters and not part.source:
+            read = f"{saved.input_characters:,} characters were read of it before, and it has only "
+            raise InputError(f"--resume: {read}{saved.input_characters - missing:,}; without --resume it is read as a new one")
+        skipped = part.characters[:missing]
+        source, place = part.source, advance_place(Place() if part.begins else place, skipped)
+        found.update(skipped.encode("utf-8", "surrogatepass"))
+        writer = writer and stream_folder.count(writer, skipped)
+        missing -= len(skipped)
+        if len(skipped) < len(part.characters):
+            rest.append(Incoming(source, part.characters[len(skipped) :]))
+    if found.hexdigest() != saved.input_sha256:
+        raise InputError("--resume: the input is not the one that was read before; without --resume it is read as a new one")
+    return itertools.chain(rest, incoming), source, Pending(place, document=saved.tally), writer
+
+
+def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[list[Piece], Position]:
+    """Score the next characters; return the pieces that they complete, and the position after them."""
+    stream, extent, source, pending = position
+    found = []
+    if incoming.begins and source:
+        found, pending = pieces.finish(scoring.kind, source, pending), Pending()
+    known, characters = scoring.vocabulary, incoming.characters
+    stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
+    completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text)
+    return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
+
+
+def _extend(extent: Extent, text: ScoredText, scored: Scored) -> Extent:
+    sums = scored.of_networks.sum(axis=0, dtype=np.float64)
+    return Extent(
+        num_characters=extent.num_characters + len(text.characters),
+        num_lines=extent.num_lines + text.characters.count("\n"),
+        num_unknown=extent.num_unknown + len(text.characters) - len(scored.nats),
+        nats=extent.nats + float(text.nats.sum(dtype=np.float64)),
+        of_networks=tuple((np.array(extent.of_networks or np.zeros(len(sums))) + sums).tolist()),
+    )
+
+
+def _cut_after_lines(incoming: Incoming) -> list[Incoming]:
+    """Cut after the last complete line."""
+    source, characters, begins = incoming
+    end = characters.rfind("\n") + 1
+    parts = [Incoming(source, characters[:end], begins), Incoming(source, characters[end:], begins and not end)]
+    return [part for part in parts if part.characters or part.begins]
