@@ -66,13 +66,9 @@ def make_scorer(
     return build_scorer(learning, model)
 
 
-def begin_stream(config: Config, scorer: Scorer, known: Vocabulary, params: Params, context: str | None = None) -> Stream:
-    """Begin a stream after the last character of its context; the rest of the context is to be read first.
-
-    Args:
-      context: what stands before the stream; None = a full stop, as in the course.
-    """
-    first = vocabulary.encode(known, (default_prompt(known) if context is None else context)[0])
+def begin_stream(config: Config, scorer: Scorer, known: Vocabulary, params: Params) -> Stream:
+    """Begin a stream after a full stop, as in the course."""
+    first = vocabulary.encode(known, default_prompt(known))
     return stream.start_stream(scorer, params, build.make_keys(config.run.seed).evaluation, int(first[0]))
 
 
