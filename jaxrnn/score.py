@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import jax
 
 from jaxrnn.config.flags import CompilationCache, Flag, Trust
-from jaxrnn.config.scorers import describe_learning
+from jaxrnn.config.scorers import OFF, describe_learning
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import RunFolder, WhichWeights
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
         report.warn_of_rejected(run.rejected)
         devices.set_precision(run.config.device)
         opened = open_stream(run, options.learn, options.weights)
+        check_stream(options, run, opened)
         received = inside.enter_context(signals.catch_signals())
         _score(options, names, run, opened, received)
 
@@ -101,6 +102,18 @@ def check_options(options: ScoreConfig) -> tuple[str, ...]:
     if options.format == "html" and sys.stdout.isatty():
         raise InputError("--format html is a page, which a terminal does not show; write it to a file: > scores.html")
     return options.files or ("-",)
+
+
+def check_stream(options: ScoreConfig, run: SavedRun, opened: OpenStream) -> None:
+    """Raise `InputError` if there is nothing to save, or nothing to resume."""
+    if options.save and opened.learning == OFF:
+        raise InputError("--save needs --learn: with fixed weights there is nothing new to save")
+    if options.resume and run.stream is None:
+        raise InputError(
+            f"--resume: the run in {str(run.path)!r} was not reading a stream when it was saved; leave --resume out"
+        )
+    if options.resume and not opened.is_resumed:
+        raise InputError("--resume goes on with a stream just as it was saved: leave --learn and --weights out")
 
 
 def _score(options: ScoreConfig, names: tuple[str, ...], run: SavedRun, opened: OpenStream, received: signals.Received) -> None:

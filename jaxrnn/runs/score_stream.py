@@ -68,7 +68,9 @@ def score(
                     to_save = False
                     if writer.problem:
                         yield Note(f"not saved: {writer.problem}; trying again later")
-        yield Found(pieces.finish(scoring.kind, position.source, position.pending), position.extent)
+        is_open = position.pending.place.column > 1  # the last line has no end
+        extent = position.extent._replace(num_lines=position.extent.num_lines + is_open)
+        yield Found(pieces.finish(scoring.kind, position.source, position.pending), extent)
     finally:  # also where nobody reads the scores any more
         if writer:
             writer = stream_folder.save(writer, position.stream, position.extent, position.pending)

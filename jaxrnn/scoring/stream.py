@@ -148,6 +148,7 @@ def make_read(scorer: Scorer, model: Model | None = None) -> Read:
             block = np.pad(last, (0, length + 1 - len(last)))
             of_open = np.asarray(score_open(state, jnp.asarray(block))[-1])[: len(last) - 1] if len(last) > 1 else no_losses
         losses = np.concatenate([losses if complete else no_losses, of_open])[len(stream.unread) - 1 :]
+        state = state._replace(step=jnp.int32(0))  # it counts within a call
         return Stream(state, last), _name_columns(scorer, losses, 0 if model is None else _num_expected(model))
 
     return read
