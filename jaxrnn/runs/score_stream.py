@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -57,17 +57,13 @@ def score(
     """
     try:
         for each in incoming:
-            to_save = writer is not None and stream_folder.is_due(writer)
-            for part in (_cut_after_lines(each) if to_save else [each]) if each else ():
+            for part in _cut(each, writer is not None and stream_folder.is_due(writer)):
                 found, position = advance(scoring, position, part)
                 writer = writer and stream_folder.count(writer, part.characters)
                 yield Found(found, position.extent)
-                # Between two lines, so that the score of a line is complete even after a kill.
-                if to_save and writer and not position.pending.line.characters:
-                    writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
-                    to_save = False
-                    if writer.problem:
-                        yield Note(f"not saved: {writer.problem}; trying again later")
+                writer = yield from _save_if_due(writer, position)
+            if each is None:
+                writer = yield from _save_if_due(writer, position)
         is_open = position.pending.place.column > 1  # the last line has no end
         extent = position.extent._replace(num_lines=position.extent.num_lines + is_open)
         yield Found(pieces.finish(scoring.kind, position.source, position.pending), extent)
@@ -76,6 +72,17 @@ def score(
             writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
     if writer and writer.problem:
         raise NotSaved(f"what was learned could not be saved in {str(writer.path)!r}: {writer.problem}")
+
+
+def _save_if_due(writer: StreamWriter | None, position: Position) -> Generator[Note, None, StreamWriter | None]:
+    """Save between two lines, so that the score of a line is complete even after a kill."""
+    is_due = writer and stream_folder.is_due(writer) and stream_folder.has_news(writer)
+    if writer is None or not is_due or position.pending.line.characters:
+        return writer
+    writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
+    if writer.problem:
+        yield Note(f"not saved: {writer.problem}; trying again later")
+    return writer
 
 
 def skip_read(
@@ -132,9 +139,12 @@ def _extend(extent: Extent, text: ScoredText, scored: Scored) -> Extent:
     )
 
 
-def _cut_after_lines(incoming: Incoming) -> list[Incoming]:
-    """Cut after the last complete line."""
+def _cut(incoming: Incoming | None, after_lines: bool) -> list[Incoming]:
+    """Cut after the last complete line, if wanted; nothing if nothing has come in."""
+    if incoming is None:
+        return []
     source, characters, begins = incoming
     end = characters.rfind("\n") + 1
-    parts = [Incoming(source, characters[:end], begins), Incoming(source, characters[end:], begins and not end)]
-    return [part for part in parts if part.characters or part.begins]
+    if not (after_lines and 0 < end < len(characters)):
+        return [incoming]
+    return [Incoming(source, characters[:end], begins), Incoming(source, characters[end:])]

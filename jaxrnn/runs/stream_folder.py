@@ -28,6 +28,7 @@ class StreamWriter(NamedTuple):
     last_try: float
     input_hash: Any  # of hashlib
     input_characters: int = 0
+    saved_characters: int = 0  # of these
     problem: str = ""  # why the last save failed; "" if it succeeded
 
 
@@ -70,6 +71,11 @@ def is_due(writer: StreamWriter) -> bool:
     return time.perf_counter() - writer.last_try >= writer.every_seconds
 
 
+def has_news(writer: StreamWriter) -> bool:
+    """Return whether anything was read since the last save."""
+    return writer.input_characters > writer.saved_characters
+
+
 def save(writer: StreamWriter, stream: Stream, extent: Extent, pending: Pending) -> StreamWriter:
     """Save the model and the position in the stream; if that fails, `problem` says why."""
     digest, problem = writer.input_hash.hexdigest(), ""
@@ -81,7 +87,8 @@ def save(writer: StreamWriter, stream: Stream, extent: Extent, pending: Pending)
         checkpoint.save_stream(writer.path, writer.run, params, saved, logs.measure_logs(writer.path))
     except (failures.NotWritten, OSError, InputError) as error:
         problem = failures.explain_not_written(error)
-    return writer._replace(last_try=time.perf_counter(), problem=problem)
+    saved_characters = writer.saved_characters if problem else writer.input_characters
+    return writer._replace(last_try=time.perf_counter(), saved_characters=saved_characters, problem=problem)
 
 
 def _describe(saved: SavedStream) -> dict[str, Any]:
