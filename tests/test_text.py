@@ -1,22 +1,15 @@
 import bz2
-import functools
-import hashlib
-import http.server
 import itertools
 import os
 import socket
-import tempfile
-import threading
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.data import paths, text
+from jaxrnn.data import text
 from jaxrnn.errors import InputError
 
 
@@ -140,89 +133,3 @@ def test_comedie_has_the_layout_of_the_course():
     assert all(speaker == speaker.upper() and speaker.endswith(".") and len(speaker) < 20 for speaker in speakers)
     assert not any(paragraph in speakers for paragraph in paragraphs[1::2])
     assert len(paragraphs) % 2 == 0
-
-
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """A published text on a server of ours, an empty cache, and no folder of local copies."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(text.DATA_DIR_VARIABLE, raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served" / "small.txt").write_text("Bonjour.\n", encoding="utf-8")
-    handler = functools.partial(_Silent, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/small.txt"
-        monkeypatch.setitem(text.PUBLISHED, "small", text.Published(url, hashlib.sha256(b"Bonjour.\n").hexdigest()))
-        yield tmp_path
-        server.shutdown()
-
-
-class _Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):  # noqa: A002
-        del format, args
-
-
-def cached(folder):
-    return [path for path in (folder / "cache").rglob("*") if path.is_file()]
-
-
-def test_a_published_text_is_downloaded_once(published):
-    assert text.read("small") == "Bonjour.\n"
-    (published / "served" / "small.txt").unlink()
-    assert text.read("small") == "Bonjour.\n"
-
-
-def test_a_wrong_digest_is_an_error_and_leaves_nothing(published):
-    (published / "served" / "small.txt").write_text("Bonsoir.\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"small.*could not be downloaded.*SHA-256 is wrong"):
-        text.read("small")
-    assert cached(published) == []
-
-
-def test_a_failed_download_is_an_error_and_leaves_nothing(published):
-    (published / "served" / "small.txt").unlink()
-    with pytest.raises(InputError, match=f"could not be downloaded.*{text.DATA_DIR_VARIABLE}"):
-        text.read("small")
-    assert cached(published) == []
-
-
-def test_a_local_copy_is_used_and_verified(published, monkeypatch):
-    monkeypatch.setenv(text.DATA_DIR_VARIABLE, str(published))
-    (published / "small.txt").write_text("Bonjour.\n", encoding="utf-8")
-    (published / "served" / "small.txt").unlink()
-    assert text.read("small") == "Bonjour.\n"
-    (published / "small.txt").write_text("Autre.\n", encoding="utf-8")
-    with pytest.raises(InputError, match="is not the published text"):
-        text.read("small")
-
-
-@pytest.mark.parametrize("home", ["none", "that cannot be written"])
-def test_without_a_cache_folder_a_text_is_downloaded_all_the_same(published, monkeypatch, home):
-    monkeypatch.chdir(published)
-    if home == "none":
-        monkeypatch.setattr(text.paths, "cache_folder", lambda: None)
-    else:
-        (published / "cache").write_text("no folder")
-    monkeypatch.setattr(tempfile, "tempdir", str(published))
-    before = sorted(published.iterdir())
-    assert text.read("small") == "Bonjour.\n"
-    assert sorted(published.iterdir()) == before
-
-
-@pytest.mark.parametrize("answer", [RuntimeError("no home"), KeyError("uid not found"), Path("~/.cache/jaxrnn")])
-def test_a_user_without_a_home_has_no_cache_folder(monkeypatch, answer):
-    def os_cache(project):
-        del project
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(pooch, "os_cache", os_cache)
-    assert paths.cache_folder() is None
-
-
-def test_the_cache_folder_is_that_of_the_user(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert paths.cache_folder() == tmp_path / "jaxrnn"

@@ -4,53 +4,19 @@ import contextlib
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
-from jaxrnn.data import automaton, paths, reading, synthetic, temporary
+from jaxrnn.data import automaton, paths, published, reading, synthetic
 from jaxrnn.data.reading import CodedText
 from jaxrnn.errors import InputError
 
-DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # folder with copies of the published texts, searched before downloading
-EMBEDDED = "comedie"
-
-
-SPECIAL_FILES = {
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device or terminal",
-    stat.S_ISBLK: "a device",
-}
-
-
-class Published(NamedTuple):
-    """A text that is downloaded once and kept in the user's cache folder."""
-
-    url: str
-    sha256: str
-
-
-PUBLISHED = {
-    "moliere": Published(
-        "https://raw.githubusercontent.com/SimonThomine/CoursDeepLearning/348172586de6099ba97d3885de92a97d832937a7"
-        "/05_NLP/moliere.txt",
-        "9589b888061b947f572349272728147e6de1c34887a1298c92563e7cb1f10d28",
-    ),
-    "shakespeare": Published(
-        "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
-        "/data/tinyshakespeare/input.txt",
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    ),
-}
 SYNTHETIC = "synthetic:"  # followed by the name of a source
 NUM_SYNTHETIC = 1_000_000  # characters
-TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
+TEXT_NAMES = (published.EMBEDDED, *published.PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
 
 
 class Parts(NamedTuple):
@@ -221,79 +187,12 @@ def hash_text(text: str) -> str:
 @contextlib.contextmanager
 def _open(name: str) -> Iterator[io.BufferedIOBase]:
     """Open a text that is not synthetic; failures to open or read it become an `InputError`."""
-    if name == EMBEDDED:
-        yield io.BytesIO(resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes())
-    elif name in PUBLISHED:
-        yield io.BytesIO(_read_published(name))
-    else:
-        with _open_file(paths.expand_home(name or "no name")) as file:
-            yield file
-
-
-@contextlib.contextmanager
-def _open_file(path: Path) -> Iterator[io.BufferedIOBase]:
+    if published.is_known(name):
+        yield io.BytesIO(published.read_known(name))
+        return
+    path = paths.expand_home(name or "no name")
     try:
-        _check_regular(path)
-        with path.open("rb") as file:
+        with paths.open_regular(path) as file:
             yield file
-    except InputError:  # a ValueError
-        raise
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(TEXT_NAMES)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _check_regular(path: Path) -> None:
-    """Raise `InputError` for files that can be read only once, such as a pipe, or never end, such as /dev/zero."""
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise InputError(f"text {str(path)!r} is a folder; name a text file")
-    if not stat.S_ISREG(mode):
-        kind = next((kind for is_one, kind in SPECIAL_FILES.items() if is_one(mode)), "a special file")
-        raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
-
-
-def _read_published(name: str) -> bytes:
-    folder = os.environ.get(DATA_DIR_VARIABLE)
-    copy = paths.expand_home(folder) / f"{name}.txt" if folder else None
-    if copy is None or not copy.is_file():
-        return _download(name)
-    with _open_file(copy) as file:
-        data = file.read()
-    if hashlib.sha256(data).hexdigest() != PUBLISHED[name].sha256:
-        raise InputError(f"{copy} is not the published text {name!r}, whose SHA-256 is {PUBLISHED[name].sha256}; move it away")
-    return data
-
-
-def _download(name: str) -> bytes:
-    kept = paths.cache_folder()
-    try:
-        if kept is not None and ((kept / f"{name}.txt").is_file() or _can_write(kept)):
-            return _retrieve(name, kept)
-        with temporary.folder() as passing:  # no home folder, or none that can be written
-            return _retrieve(name, passing)
-    except (OSError, ValueError) as error:  # ValueError: wrong SHA-256; pooch has removed the file
-        reason = type(error).__name__ if isinstance(error, OSError) else "its SHA-256 is wrong"
-        folder = os.environ.get(DATA_DIR_VARIABLE)
-        where = f"{folder!r} ({DATA_DIR_VARIABLE})" if folder else f"a folder and set {DATA_DIR_VARIABLE} to it"
-        url = PUBLISHED[name].url
-        raise InputError(
-            f"text {name!r} could not be downloaded from {url} ({reason}); put a copy named {name}.txt into {where}"
-        ) from None
-
-
-def _retrieve(name: str, folder: Path) -> bytes:
-    """Read a text from a folder, downloading it there first if it is missing."""
-    import pooch  # slow to import, and most runs do not download
-
-    url, digest = PUBLISHED[name]
-    pooch.get_logger().setLevel("WARNING")
-    return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", folder)).read_bytes()
-
-
-def _can_write(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.access(folder, os.W_OK)
-    return False
