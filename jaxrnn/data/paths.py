@@ -55,12 +55,19 @@ def open_regular(path: Path) -> Iterator[BufferedIOBase]:
 
 def _check_regular(path: Path) -> None:
     """Raise `InputError` for files that can be read only once, such as a pipe, or never end, such as /dev/zero."""
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(path.stat().st_mode):
         raise InputError(f"text {str(path)!r} is a folder; name a text file")
-    if not stat.S_ISREG(mode):
-        kind = next((kind for is_one, kind in SPECIAL_FILES.items() if is_one(mode)), "a special file")
+    kind = special_kind(path)
+    if kind:
         raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
+
+
+def special_kind(path: Path) -> str:
+    """Name the kind of a path that is neither a file nor a folder, such as a pipe; "" for those."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    return next((kind for is_one, kind in SPECIAL_FILES.items() if is_one(mode)), "a special file")
 
 
 def quote_path(path: Path) -> str:

@@ -95,7 +95,7 @@ def normalise(data: bytes, name: str) -> str:
     try:
         text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise reading.not_utf8(name, error) from None
+        raise reading.not_decoded(name, error) from None
     if not text:
         raise InputError(f"text {name!r} is empty")
     return text
