@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from jaxrnn.data import paths, published, reading, synthetic
 from jaxrnn.data.reading import UTF_8, Part
@@ -30,6 +30,9 @@ COMPRESSED = {
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what decompression raises
 SNIFFED = 8_192  # bytes at the beginning of a file that tell whether it is text
 MOST_NAMED = 10  # files in a message
+
+
+Names: TypeAlias = str | tuple[str, ...]  # of a text, or of several
 
 
 class Found(NamedTuple):
@@ -64,8 +67,10 @@ def read_files(names: Sequence[str], encoding: str = UTF_8) -> Iterator[NamedPar
 def read_file(name: str, encoding: str = UTF_8) -> Iterator[Part]:
     """Read one of `Found.files` in parts."""
     with open_file(name) as file:
-        decode = reading.decode_at_once if name == STDIN else reading.decode_parts
-        yield from decode(file, describe_name(name), encoding=encoding)
+        if name == STDIN:
+            yield from reading.decode_at_once(iter(lambda: file.read1(reading.PART), b""), describe_name(name), encoding)
+        else:
+            yield from reading.decode_parts(file, name, encoding=encoding)
 
 
 def find_files(names: Sequence[str], encoding: str = UTF_8) -> Found:
@@ -89,14 +94,10 @@ def find_files(names: Sequence[str], encoding: str = UTF_8) -> Found:
     return Found(tuple(files), tuple(skipped))
 
 
-def exists(name: str) -> bool:
-    """Return whether a name is a known text, an existing path or a pattern that matches one."""
-    return name in TEXT_NAMES or os.path.lexists(paths.expand_home(name)) or bool(_match(name))
-
-
-def is_folder_or_pattern(name: str) -> bool:
-    """Return whether a name stands for other names."""
-    return name != STDIN and not published.is_known(name) and (Path(_expand(name)).is_dir() or _is_pattern(name))
+def find_missing(names: Names) -> str:
+    """Return the first name that is no known text, no existing path and no pattern that matches one; "" if there is none."""
+    known = (*TEXT_NAMES, STDIN)
+    return next((each for each in as_tuple(names) if not (each in known or os.path.lexists(_expand(each)) or _match(each))), "")
 
 
 def estimate_size(files: Sequence[str]) -> int:
@@ -107,6 +108,40 @@ def estimate_size(files: Sequence[str]) -> int:
 def describe_name(name: str) -> str:
     """Return what to call a file in messages."""
     return "standard input" if name == STDIN else name
+
+
+def as_tuple(names: Names) -> tuple[str, ...]:
+    """Return the names of a text as a tuple, also if there is only one."""
+    return (names,) if isinstance(names, str) else names
+
+
+def quote_names(names: Names) -> str:
+    """Quote the names of a text for a message."""
+    return list_names([repr(name) for name in as_tuple(names)], 3)
+
+
+def title(names: Names) -> str:
+    """Return a short title of a text, without folders: `a.txt`, `a.txt and 2 more`."""
+    first, *others = [Path(name).name or name for name in as_tuple(names)]
+    return f"{first} and {len(others)} more" if others else first
+
+
+def stem(names: Names) -> str:
+    """Return a word for a text that can be part of a file's name, such as the name of its file without suffixes."""
+    first, *others = as_tuple(names)
+    path = Path(first)
+    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    word = path.parent.name if glob.has_magic(path.stem) and _is_pattern(first) else path.stem or path.absolute().name
+    return f"{word or 'texts'}-and-{len(others)}-more" if others else word or "texts"
+
+
+def shorten(names: Sequence[str]) -> list[str]:
+    """Shorten the paths of files to what follows the folder that they share."""
+    folders = {str(Path(name).absolute().parent) for name in names if not published.is_known(name) and name != STDIN}
+    with contextlib.suppress(ValueError):  # none, or on several drives
+        shared = os.path.commonpath(folders)
+        return [name if published.is_known(name) or name == STDIN else os.path.relpath(name, shared) for name in names]
+    return list(names)
 
 
 def list_names(names: Sequence[str], most: int = MOST_NAMED) -> str:

@@ -59,7 +59,9 @@ def _check_regular(path: Path) -> None:
         raise InputError(f"text {str(path)!r} is a folder; name a text file")
     kind = special_kind(path)
     if kind:
-        raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
+        raise InputError(
+            f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first, or pipe it in as `-`"
+        )
 
 
 def special_kind(path: Path) -> str:

@@ -66,9 +66,8 @@ def decode_parts(file: BufferedIOBase, name: str, size: int = PART, encoding: st
     return _decode(_with_end(iter(lambda: file.read(size), b"")), name, encoding)
 
 
-def decode_at_once(file: BufferedIOBase, name: str, encoding: str = UTF_8) -> Iterator[Part]:
-    """Decode as `decode_parts` does, but yield what can be read as soon as it can: for standard input, which may never end."""
-    pieces = iter(lambda: file.read1(PART), b"")
+def decode_at_once(pieces: Iterator[bytes], name: str, encoding: str = UTF_8) -> Iterator[Part]:
+    """Decode pieces as `decode_parts` does, each as soon as it is there: for standard input, which may never end."""
     return _decode(itertools.chain(((piece, False) for piece in pieces), [(b"", True)]), name, encoding)
 
 

@@ -1,77 +1,80 @@
-"""Load a text by name or path, normalise it and split it into parts."""
+"""Read texts by name or path, and normalise strings as texts are."""
 
-import contextlib
 import hashlib
-import io
-import os
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-from jaxtyping import Integer
-
-from jaxrnn.data import automaton, paths, published, reading, synthetic
-from jaxrnn.data.reading import CodedText
+from jaxrnn.data import automaton, files, joining, reading, synthetic
+from jaxrnn.data.files import SYNTHETIC
+from jaxrnn.data.reading import UTF_8, CodedText, Part
 from jaxrnn.errors import InputError
 
-SYNTHETIC = "synthetic:"  # followed by the name of a source
 NUM_SYNTHETIC = 1_000_000  # characters
-TEXT_NAMES = (published.EMBEDDED, *published.PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
 
 
-class Parts(NamedTuple):
-    """Parts of a text as ids, each in text order."""
-
-    train: Integer[np.ndarray, " train_characters"]  #: to train on
-    validation: Integer[np.ndarray, " validation_characters"]  #: to choose weights and rates on; may be empty
-    heldout: Integer[np.ndarray, " heldout_characters"]  #: for the final test; may be empty
-
-
-def read(name_or_path: str) -> str:
-    """Read a known text by name, or any UTF-8 file by path, and normalise it.
+def read(names: files.Names, encoding: str = UTF_8, separator: str = "") -> str:
+    """Read a known text by name, or any text file by path, and normalise it.
 
     Args:
-      name_or_path: comedie, moliere, shakespeare, synthetic:NAME (always the same million characters), or the path of a file.
+      names: comedie, moliere, shakespeare, synthetic:NAME (always the same million characters), or what `files.find_files`
+        finds; several are joined.
+      encoding: of the files.
+      separator: what stands between documents (`joining.separator_pattern`); "" = each text is one.
     Returns:
-      The text without a byte-order mark, with newlines as line ends.
+      The text without a byte-order mark, with newlines as line ends, and without separators.
     Raises:
-      InputError: no such text; not a regular file; empty; not UTF-8; a download failed or has the wrong SHA-256.
+      InputError: no such text; not a regular file; empty; not in this encoding; a download failed or has the wrong SHA-256.
     """
-    if name_or_path.startswith(SYNTHETIC):
-        return synthetic.generate_text(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
-    with _open(name_or_path) as file:
-        return normalise(file.read(), name_or_path)
+    if isinstance(names, str) and names.startswith(SYNTHETIC):
+        return synthetic.generate_text(names.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
+    found = files.find_files(files.as_tuple(names), encoding).files
+    text = "".join(part.characters for part in join_files(found, encoding, separator))
+    if not text:
+        raise _is_empty(names)
+    return text
 
 
-def read_ids(name_or_path: str, max_characters: int = 0, known: str = "") -> CodedText:
-    """Read a known text by name (not a synthetic one), or any UTF-8 file by path, as ids.
+def read_ids(
+    names: files.Names, max_characters: int = 0, known: str = "", encoding: str = UTF_8, separator: str = ""
+) -> CodedText:
+    """Read texts as `read` does, but not synthetic ones, as ids.
 
     Args:
-      max_characters: characters to use, from the beginning; 0 = all. No more of the file is read than needed.
+      max_characters: characters to use, from the beginning; 0 = all. No more of the files is read than needed.
       known: characters that get ids even if the text does not contain them.
     Returns:
-      The ids in the smallest type that holds them, and the characters that they stand for (`reading.CodedText`).
+      The ids in the smallest type that holds them, the characters that they stand for, and where documents begin
+      (`reading.CodedText`).
     Raises:
       InputError: for the same reasons as `read`.
     """
-    with _open(name_or_path) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        coded = reading.code_parts(reading.decode_parts(file, name_or_path), size, max_characters, known)
+    coded = code_files(files.find_files(files.as_tuple(names), encoding).files, max_characters, known, encoding, separator)
     if not coded.ids.size:
-        raise InputError(f"text {name_or_path!r} is empty")
+        raise _is_empty(names)
     return coded
 
 
-def count_characters(name_or_path: str) -> int:
+def count_characters(names: files.Names, encoding: str = UTF_8, separator: str = "") -> int:
     """Count the characters of a text that `read_ids` can read; raise `InputError` as that does."""
-    with _open(name_or_path) as file:
-        return reading.count_characters(reading.decode_parts(file, name_or_path))
+    found = files.find_files(files.as_tuple(names), encoding).files
+    return reading.count_characters(join_files(found, encoding, separator))
 
 
-def text_exists(name_or_path: str) -> bool:
-    """Return whether the name is a known text or an existing path."""
-    return name_or_path in TEXT_NAMES or os.path.lexists(paths.expand_home(name_or_path))
+def code_files(
+    found: Sequence[str], max_characters: int = 0, known: str = "", encoding: str = UTF_8, separator: str = ""
+) -> CodedText:
+    """Read files that `files.find_files` has found as `read_ids` does; the text may be empty."""
+    parts = join_files(found, encoding, separator)
+    return reading.code_parts(parts, files.estimate_size(found), max_characters, known)
+
+
+def join_files(found: Sequence[str], encoding: str = UTF_8, separator: str = "") -> Iterator[Part]:
+    """Read files that `files.find_files` has found as one text, in parts."""
+    return joining.join_texts((files.read_file(name, encoding) for name in found), len(found), separator)
+
+
+def text_exists(names: files.Names) -> bool:
+    """Return whether each name is a known text, an existing path or a pattern that matches one."""
+    return not files.find_missing(names)
 
 
 def known_source(name: str) -> automaton.Source | None:
@@ -106,77 +109,11 @@ def normalise_newlines(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-class Lengths(NamedTuple):
-    """Number of characters in each part of a text."""
-
-    train: int
-    validation: int
-    heldout: int
-
-
-def check_length(name: str, num_characters: int) -> None:
+def check_length(names: files.Names, num_characters: int) -> None:
     """Raise `InputError` unless the text has at least two characters."""
     if num_characters < 2:
         number = "one character" if num_characters else "no characters"
-        raise InputError(f"text {name!r} has {number}; two characters or more are needed")
-
-
-def split_lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
-    """Compute the number of characters in each part; the fractions are of the whole text."""
-    num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
-    return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
-
-
-def place_validation(lengths: Lengths, num_pieces: int) -> list[tuple[int, int]]:
-    """Place the validation part in the text before the held-out part.
-
-    One piece goes at the end of that text. Several are spread evenly, with half as much training text before the first and
-    after the last piece as between two of them, so that training reaches up to the held-out part.
-
-    Returns:
-      For each piece, in order, the position of its first character and the position after its last one.
-    """
-    num_train, num_validation = lengths.train, lengths.validation
-    if num_pieces == 1:
-        return [(num_train, num_train + num_validation)]
-    before = [num_train * (2 * piece + 1) // (2 * num_pieces) for piece in range(num_pieces)]  # of the training part
-    ends = [num_validation * piece // num_pieces for piece in range(num_pieces + 1)]
-    return [(before[i] + ends[i], before[i] + ends[i + 1]) for i in range(num_pieces)]
-
-
-def split(
-    ids: Integer[np.ndarray, " characters"], validation_fraction: float, heldout_fraction: float, num_pieces: int = 1
-) -> Parts:
-    """Split a text into a training part, a validation part in `num_pieces` and, at the end, a held-out part.
-
-    Args:
-      validation_fraction, heldout_fraction: fractions of the whole text.
-      num_pieces: number of pieces of the validation part (`place_validation`).
-    Returns:
-      The parts. With one piece they are views; with more they are copies, so that the whole text need not stay in memory.
-    """
-    lengths = split_lengths(len(ids), validation_fraction, heldout_fraction)
-    pieces, end = place_validation(lengths, num_pieces), len(ids) - lengths.heldout
-    if num_pieces == 1:
-        return Parts(ids[: lengths.train], ids[lengths.train : end], ids[end:])
-    cuts = [cut for piece in pieces for cut in piece]
-    parts = np.split(ids[:end], cuts)  # alternately of the training and the validation part
-    return Parts(np.concatenate(parts[::2]), np.concatenate(parts[1::2]), ids[end:].copy())
-
-
-def before_heldout(parts: Parts, num_pieces: int, most: int) -> Integer[np.ndarray, " characters"]:
-    """Return the last `most` characters before the held-out part, with training and validation pieces in text order."""
-    lengths, segments, end = Lengths(*map(len, parts)), [], 0
-    train, validation = parts.train, parts.validation
-    for start, after in place_validation(lengths, num_pieces):
-        segments += [train[: start - end], validation[: after - start]]
-        train, validation, end = train[start - end :], validation[after - start :], after
-    segments, missing, last = [*segments, train], most, []
-    while segments and missing > 0:
-        segment = segments.pop()
-        last.insert(0, segment[max(0, len(segment) - missing) :])
-        missing -= len(last[0])
-    return np.concatenate(last)
+        raise InputError(f"text {files.quote_names(names)} has {number}; two characters or more are needed")
 
 
 def hash_text(text: str) -> str:
@@ -184,15 +121,6 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-@contextlib.contextmanager
-def _open(name: str) -> Iterator[io.BufferedIOBase]:
-    """Open a text that is not synthetic; failures to open or read it become an `InputError`."""
-    if published.is_known(name):
-        yield io.BytesIO(published.read_known(name))
-        return
-    path = paths.expand_home(name or "no name")
-    try:
-        with paths.open_regular(path) as file:
-            yield file
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(TEXT_NAMES)}") from None
+def _is_empty(names: files.Names) -> InputError:
+    verb = "is" if isinstance(names, str) or len(names) == 1 else "are"
+    return InputError(f"text {files.quote_names(names)} {verb} empty")

@@ -49,12 +49,24 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
     unknown = np.flatnonzero(known[ids] != wanted)
     if unknown.size:
         position = int(unknown[0])
-        character = text[position]
-        raise InputError(
-            f"character {_describe_character(character)} at position {position} is not one of the {len(known)} "
-            "in the vocabulary"
-        )
+        raise InputError(describe_unknown(vocabulary, text[position], position))
     return ids.astype(np.int32)
+
+
+def recode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], characters: str) -> Int[np.ndarray, " time"]:
+    """Convert ids of other characters to those of the vocabulary, i32; -1 for a character that is not in it.
+
+    Args:
+      ids: indices into `characters`.
+    """
+    index = {character: number for number, character in enumerate(vocabulary.characters)}
+    return np.array([index.get(character, -1) for character in characters], np.int32)[ids]
+
+
+def describe_unknown(vocabulary: Vocabulary, character: str, position: int) -> str:
+    """Say that a character is not in the vocabulary, and where it is."""
+    number = len(vocabulary.characters)
+    return f"character {_describe_character(character)} at position {position} is not one of the {number} in the vocabulary"
 
 
 def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:

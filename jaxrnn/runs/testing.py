@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import auto, build, parts
+from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import automaton
-from jaxrnn.data import text as texts
+from jaxrnn.data.splitting import Parts, before_heldout
 from jaxrnn.data.streams import to_streams
-from jaxrnn.data.text import Parts
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.model import Model
 from jaxrnn.runs.events import Testing
@@ -103,8 +102,7 @@ def measure(
     return_freed_memory()  # of what was compiled for the choice above, because the trees of counts need as much
     yield Testing("counting", 0, 0)
     most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
-    pieces = auto.resolve_validation_pieces(config, data.num_used)
-    before = texts.before_heldout(Parts(data.train, data.validation, data.heldout), pieces, most)
+    before = before_heldout(Parts(data.train, data.validation, data.heldout), data.pieces, most)
     heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
     to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
     counts = together.make_counts(data.vocabulary.characters, len(before) + to_read, NODES_OF_LONG)
