@@ -109,10 +109,11 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     config, data = task.config, task.data
     validation = f", {len(data.validation):,} to validate{_describe_place(data)}" if data.validation.size else ""
     heldout = f", {len(data.heldout):,} held out" if data.heldout.size else ", none held out"
+    whole = "; each of whole documents" if data.num_documents > 1 and data.heldout.size + data.validation.size else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     return {
         **describe_text(config, data),
-        "parts": f"{len(data.train):,} to {'read' if config.learning.counts else 'train'}{validation}{heldout}",
+        "parts": f"{len(data.train):,} to {'read' if config.learning.counts else 'train'}{validation}{heldout}{whole}",
         "vocabulary": report.describe_vocabulary(data.vocabulary, config.text.rare_threshold),
         "model": f"{describe_network(config.model)}, {num_params:,} parameters",
         "learning": describe_learning(config, optimizers.learning_rate(snapshot.state.opt_state)),
