@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
             own = None if options.text else data
             facts = {}
             if own is None:
-                form = TextConfig(options.text, options.encoding, options.separator, options.reset, max_characters=0)
+                form = _form_of(options)
                 other = read_other_text(run.config, run.vocabulary, form, options.skip_unknown)
                 facts, (numbers, tested) = other.facts, _other_text(run, params, options, how, other)
             else:
@@ -99,6 +99,12 @@ def main(arguments: list[str] | None = None) -> None:
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
             names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")
             report.show_verdicts(screen, _verdicts(config, how, *(numbers[name][0] for name in names)))
+
+
+def _form_of(options: EvaluateConfig) -> TextConfig:
+    """Return the settings of the other text: all of it is read."""
+    form = {name: getattr(options, name) for name in ("text", "encoding", "separator", "reset")}
+    return TextConfig(**form, max_characters=0)
 
 
 def _check_form(options: EvaluateConfig) -> None:

@@ -8,7 +8,6 @@ that can be cut into parts and streams. Ids of an unsigned type have no marks.
 
 from typing import Any, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Integer
 
@@ -35,18 +34,21 @@ def mark(ids: Text, starts: Integer[np.ndarray, " documents"]) -> Text:
     if starts.min() < 1 or starts.max() >= len(ids):
         wrong = int(starts.min() if starts.min() < 1 else starts.max())
         raise InputError(f"a document starts at character {wrong}; it must be between 1 and {len(ids) - 1}")
-    is_small = ids.max() < 2**15 and (ids.dtype.kind == "u" or ids.min() >= -(2**15))
-    marked = ids.astype(np.int16 if is_small else np.int32)
+    marked = ids.astype(type_with_marks(max(int(ids.max()), -int(ids.min()) - 1) + 1))
     marked[starts - 1] = ~unmark(marked[starts - 1])
     return marked
 
 
 def unmark(ids: Any) -> Any:
     """Return the ids without marks: an array of NumPy or JAX of the same type, itself if it has none for certain."""
-    dtype = jnp.result_type(ids)
-    if dtype.kind == "u" or (isinstance(ids, np.ndarray) and not has_marks(ids)):
+    if ids.dtype.kind == "u" or (isinstance(ids, np.ndarray) and not has_marks(ids)):
         return ids
-    return ids ^ (ids >> (8 * dtype.itemsize - 1))  # the shift gives -1 for negative numbers, and 0 for others
+    return ids ^ (ids >> (8 * ids.dtype.itemsize - 1))  # the shift gives -1 for negative numbers, and 0 for others
+
+
+def type_with_marks(vocab_size: int) -> np.dtype:
+    """Choose the smallest type that holds `vocab_size` ids with and without marks: int16 or int32."""
+    return np.dtype(np.int16 if vocab_size <= 2**15 else np.int32)
 
 
 def has_marks(ids: Integer[np.ndarray, "..."]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from jaxtyping import Int, Integer, UInt
 
+from jaxrnn.data.documents import unmark
 from jaxrnn.errors import InputError
 
 COUNTED = 2**20  # ids at a time: bincount widens each to 8 bytes
@@ -70,8 +71,8 @@ def describe_unknown(vocabulary: Vocabulary, character: str, position: int) -> s
 
 
 def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:
-    """Convert ids to a text; the inverse of `encode`."""
-    return "".join(vocabulary.characters[i] for i in ids)
+    """Convert ids, with marks or without, to a text; the inverse of `encode`."""
+    return "".join(vocabulary.characters[i] for i in unmark(ids))
 
 
 def drop_unknown(vocabulary: Vocabulary, text: str) -> str:
@@ -90,7 +91,7 @@ def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], thresh
     """
     counts = np.zeros(len(vocabulary.characters), np.int64)
     for start in range(0, len(ids), COUNTED):
-        counts += np.bincount(ids[start : start + COUNTED], minlength=len(counts))
+        counts += np.bincount(unmark(ids[start : start + COUNTED]), minlength=len(counts))
     rare = "".join(character for character, n in zip(vocabulary.characters, counts, strict=True) if n < threshold)
     return dataclasses.replace(vocabulary, rare=rare if len(rare) > 1 else "")
 

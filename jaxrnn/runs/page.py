@@ -18,6 +18,7 @@ from jaxrnn.config.settings import Config, ModelConfig, resolved
 from jaxrnn.console import report
 from jaxrnn.console.web_page import assemble_page
 from jaxrnn.data import files
+from jaxrnn.data.documents import unmark
 from jaxrnn.data.vocabulary import class_ids, decode, encode
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
@@ -229,7 +230,7 @@ def _rate(run: Run, data: Data | None) -> float:
     if len(ids) < TRIED:
         return usual
     key, rates = build.make_keys(run.config.run.seed).evaluation, (usual, usual / 3, usual / 10, usual / 30, usual / 100)
-    read = rate_evaluation(run.model, DynamicSettings("sgd", rates, 1))
+    read, ids = rate_evaluation(run.model, DynamicSettings("sgd", rates, 1)), unmark(ids)  # the page reads on at a mark
     return min(rates, key=lambda rate: np.nan_to_num(mean_nats(read(run.params, ids, key, rate)), nan=np.inf))
 
 

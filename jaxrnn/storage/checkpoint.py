@@ -15,6 +15,7 @@ from jaxrnn.config.trust import Untrusted
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError, pluralize
+from jaxrnn.models.documents import with_documents
 from jaxrnn.models.model import Model
 from jaxrnn.storage import store
 from jaxrnn.storage.failures import Damaged
@@ -102,7 +103,8 @@ def read_checkpoint(
             model = build.build_model(config, vocabulary)
             num_characters = about["text"]["characters"]
             counts = build.build_counts(config, vocabulary.characters, num_characters)
-            snapshot = _snapshot(saved, build.build_learner(config, model, counts, num_characters), sharding)
+            learner = build.build_learner(config, _as_trained(model, config, about), counts, num_characters)
+            snapshot = _snapshot(saved, learner, sharding)
         except Untrusted as error:
             raise Untrusted(f"the run in {str(run_dir)!r} cannot be used: {error}", error.settings) from None
         except InputError as error:
@@ -161,6 +163,11 @@ def describe_weights(run: SavedRun, which: WeightsChoice) -> str:
 def _is_best(run: SavedRun, which: WeightsChoice) -> bool:
     validated = bool(run.config.text.validation_fraction) and run.snapshot.progress.best_step is not None
     return which == "best" or (which == "auto" and validated)
+
+
+def _as_trained(model: Model, config: Config, about: Mapping[str, Any]) -> Model:
+    """Return the model that learned: one that starts anew with each document, if the text has several."""
+    return with_documents(model) if config.text.reset and about["text"].get("documents", 1) > 1 else model
 
 
 def _snapshot(saved: OpenCheckpoint, learner: Learner, sharding: jax.sharding.Sharding | None) -> Snapshot:
