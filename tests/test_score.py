@@ -1,5 +1,6 @@
 """The program that scores: what it prints, saves and refuses."""
 
+import gzip
 import json
 import random
 import shutil
@@ -10,8 +11,12 @@ import pytest
 
 import jaxrnn
 from jaxrnn import score
+from jaxrnn.config import build
+from jaxrnn.data import documents, vocabulary
+from jaxrnn.models.documents import with_documents
 from jaxrnn.runs import open_stream, score_stream, stream_folder
 from jaxrnn.runs.incoming import Incoming
+from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.stream import make_read
 from jaxrnn.storage import checkpoint
 from jaxrnn.storage.checkpoint import load_run
@@ -49,6 +54,7 @@ def test_each_line_has_the_sum_of_what_the_function_gives(run_dir, file, capsys,
         assert (row["text"], row["characters"], row["source"]) == (line, len(line), str(file))
         assert row["nats"] == pytest.approx(of_line.sum(), rel=1e-5)
         assert row["nats_per_character"] == pytest.approx(of_line.mean(), rel=1e-5)
+        assert row["excess"] == pytest.approx(sum(max(0, each - 4) for each in of_line), abs=1e-4)
         assert (row["line"], row["column"]) == (TEXT.count("\n", 0, start) + 1, of_line.argmax() + 1)
         start += len(line)
     assert f"6 lines, {len(TEXT)} characters; {nats.mean():.4f} nats per character" in said
@@ -59,9 +65,10 @@ def test_the_same_scores_in_columns_and_in_colour(run_dir, file, capsys):
     rows = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl")[0]]
     columns = [row.split("\t") for row in scored(capsys, run_dir, file)[0]]
     coloured, _ = scored(capsys, run_dir, file, "--format", "ansi")
-    for row, (place, nats, mean, text), shown in zip(rows, columns, coloured, strict=True):
+    for row, (place, excess, nats, mean, text), shown in zip(rows, columns, coloured, strict=True):
         assert place == f"{row['source']}:{row['line']}:{row['column']}"
         assert (float(nats), float(mean)) == (round(row["nats"], 3), round(row["nats_per_character"], 4))
+        assert float(excess) == round(row["excess"], 3)
         assert text == (row["text"].rstrip("\n") or "\\n")
         assert place in shown
     assert "\x1b[48;5;196m\x1b[38;5;16m€" in coloured[2]
@@ -78,20 +85,52 @@ def test_characters_and_documents(run_dir, file, capsys):
     assert row["nats"] == pytest.approx(nats.sum(), rel=1e-5)
 
 
-def test_only_the_oddest(run_dir, file, capsys):
+def test_documents_are_scored_anew_wherever_they_come_from(run_dir, folder, capsys):
+    """Files of a folder, one of them compressed, and one file with separators; the witness reads marked ids."""
+    texts = [LINES[1] * 3, "COLAS.\n" * 4, "Adieu, Nicette.\n"]
+    (folder / "texts").mkdir()
+    (folder / "texts" / "1.txt").write_text(texts[0], "utf-8")
+    (folder / "texts" / "2.txt.gz").write_bytes(gzip.compress(texts[1].encode()))
+    (folder / "texts" / "3.txt").write_text(texts[2].rstrip("\n"), "utf-8")
+    (folder / "one.txt").write_text("===\n".join(texts), "utf-8")
+    for per in ("line", "document"):
+        rows = [
+            [json.loads(row) for row in scored(capsys, run_dir, *files, "--format", "jsonl", "--per", per, "--learn", "0.1")[0]]
+            for files in (["texts"], ["one.txt", "--separator", "==="])
+        ]
+        assert [row["nats"] for row in rows[0]][:-1] == [row["nats"] for row in rows[1]][:-1]
+    assert [row["source"] for row in rows[0]] == ["texts/1.txt", "texts/2.txt.gz", "texts/3.txt"]
+    run = load_run(run_dir)
+    ids = vocabulary.encode(run.vocabulary, "." + "".join(texts))
+    starts = np.cumsum([len(text) for text in texts])[:2] + 1
+    key, params = build.make_keys(run.config.run.seed).evaluation, checkpoint.select_params(run)
+    how = evaluation.DynamicSettings("sgd", (0.1,), 1)
+    flags = ["one.txt", "--separator", "===", "--format", "jsonl", "--per", "document", "--learn", "0.1"]
+    anew, on = (documents.mark(ids, starts), with_documents(run.model)), (ids, run.model)
+    for (to_read, model), others in ((anew, []), (on, ["--no-reset"])):
+        nats = together.dynamic_evaluation(model, how)(params, to_read, key)
+        found, _ = scored(capsys, run_dir, *flags, *others)
+        expected = [part.sum() for part in np.split(nats, starts - 1)]
+        assert [json.loads(row)["nats"] for row in found] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("by", "key"), [("auto", "excess"), ("mean", "nats_per_character"), ("total", "nats")])
+def test_only_the_oddest(run_dir, file, capsys, by, key):
     rows = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl")[0]]
-    by_score = sorted(rows, key=lambda row: -row["nats_per_character"])
-    top = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--top", "3")[0]]
+    by_score = sorted(rows, key=lambda row: -row[key])
+    top = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--top", "3", "--by", by)[0]]
     assert top == by_score[:3]
-    least = by_score[2]["nats_per_character"]
-    above = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--above", least)[0]]
-    assert above == [row for row in rows if row["nats_per_character"] > least]
+    least = by_score[2][key]
+    above = [
+        json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--above", least - 1e-4, "--by", by)[0]
+    ]
+    assert above == [row for row in rows if row[key] >= least]
 
 
 def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys):
     (folder / "log").write_bytes(b"COLAS\n" + b"a\xff\x1b[2Jb\n")
     (_, second), said = scored(capsys, run_dir, "log")
-    assert second.split("\t")[3] == "a\\udcff\\x1b[2Jb"
+    assert second.split("\t")[4] == "a\\udcff\\x1b[2Jb"
     assert "unknown character" in said
     (_, as_json), _ = scored(capsys, run_dir, "log", "--format", "jsonl")
     assert json.loads(as_json)["text"] == "a\udcff\x1b[2Jb\n"
@@ -110,7 +149,9 @@ def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys)
         (["RUN", "--learn", "much", "a b.txt"], "--learn takes"),
         (["RUN", "--save-every-seconds", "0", "a b.txt"], "--save-every-seconds is 0"),
         (["RUN", "a b.txt", "missing.txt"], "missing.txt"),
-        (["RUN", "."], "'.'"),
+        (["RUN", "empty"], "no text in the folder 'empty'"),
+        (["RUN", "*.log"], "no file matches this pattern"),
+        (["RUN", "-", "-"], "is given twice"),
         (["RUN", "binary"], "'binary' is not a text: it has a null byte at offset 3"),
         (["RUN", "--encoding", "klingon", "a b.txt"], "--encoding"),
         (["RUN", "--save", "x", "a b.txt"], "--save needs --learn"),
@@ -122,6 +163,7 @@ def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys)
 )
 def test_wrong_input_is_one_line_and_writes_nothing(run_dir, file, folder, capsys, flags, message):
     (folder / "binary").write_bytes(b"abc\0def")
+    (folder / "empty").mkdir()
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         score.main([str(run_dir) if flag == "RUN" else flag for flag in flags])

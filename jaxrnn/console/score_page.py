@@ -8,20 +8,21 @@ from typing import Any
 
 from jaxrnn.console.score_rows import place_of
 from jaxrnn.console.web_page import to_json
-from jaxrnn.scoring.pieces import Piece, ScoredText
+from jaxrnn.scoring.pieces import Measure, Piece, ScoredText, measure
 
 MOST_CHARACTERS = 300_000  # on one page; a browser lays out as many in a few seconds
 
 
-def make_score_page(title: str, about: str, pieces: Sequence[Piece], characters: str) -> str:
+def make_score_page(title: str, about: str, pieces: Sequence[Piece], by: Measure, characters: str) -> str:
     """Make the page.
 
     Args:
       title: what was scored.
       about: by what, and what is not on the page.
+      by: what the oddest pieces are ranked by.
       characters: the model's vocabulary.
     """
-    data = {"about": about, "pieces": [_to_values(piece, characters) for piece in pieces]}
+    data = {"about": about, "by": by, "pieces": [_to_values(piece, characters) for piece in pieces]}
     parts = {"title": escape(title), "data": to_json(data)}
     page = resources.files("jaxrnn.console").joinpath("scores.html").read_text("utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
@@ -31,9 +32,9 @@ def _to_values(piece: Piece, characters: str) -> dict[str, Any]:
     text = piece.text or ScoredText("", [])
     values = {
         "place": place_of(piece),
+        "excess": round(piece.excess, 3),
         "total": round(piece.nats, 3),
-        "mean": round(piece.nats_per_character, 4),
-        "score": round(piece.nats_per_character, 4),
+        "mean": round(measure(piece, "mean"), 4),
         "characters": [_shown(character) for character in text.characters],
         "nats": [round(float(nats), 3) for nats in text.nats],
     }

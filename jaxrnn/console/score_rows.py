@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from jaxrnn.scoring.pieces import Piece, ScoredText, surprise
+from jaxrnn.scoring.pieces import Measure, Piece, ScoredText, measure
 
 Format: TypeAlias = Literal["auto", "tsv", "jsonl", "ansi", "html"]
 LEVELS = (1.0, 2.0, 3.0, 4.5, 6.0)  # nats, from which a character gets the next stronger colour
@@ -16,9 +16,9 @@ INK, DIM, PLAIN = "\x1b[38;5;16m", "\x1b[2m", "\x1b[0m"
 
 
 def format_tsv(piece: Piece) -> str:
-    """Format a piece as a line of columns: its place, nats, nats per character, and its text."""
+    """Format a piece as a line of columns: its place, excess, nats, nats per character, and text."""
     text = "" if piece.text is None else escape_controls(piece.text.characters.removesuffix("\n") or piece.text.characters)
-    return f"{place_of(piece)}\t{piece.nats:.3f}\t{piece.nats_per_character:.4f}\t{text}\n"
+    return f"{place_of(piece)}\t{piece.excess:.3f}\t{piece.nats:.3f}\t{measure(piece, 'mean'):.4f}\t{text}\n"
 
 
 def format_json(piece: Piece) -> str:
@@ -27,8 +27,9 @@ def format_json(piece: Piece) -> str:
         "source": piece.source,
         "line": piece.line,
         "column": piece.column,
+        "excess": round(piece.excess, 6),
         "nats": round(piece.nats, 6),
-        "nats_per_character": round(piece.nats_per_character, 6),
+        "nats_per_character": round(measure(piece, "mean"), 6),
         "characters": piece.num_characters,
         **({} if piece.text is None else {"text": piece.text.characters}),
     }
@@ -39,15 +40,15 @@ def format_json(piece: Piece) -> str:
 def format_ansi(piece: Piece) -> str:
     """Format a piece as its score and its text, in which surprising characters are coloured."""
     text = "" if piece.text is None else colour_text(piece.text)
-    return f"{DIM}{place_of(piece)}{PLAIN}  {piece.nats:.1f}  {piece.nats_per_character:.2f}  {text}\n"
+    return f"{DIM}{place_of(piece)}{PLAIN}  {piece.excess:.1f}  {text}\n"
 
 
 FORMATS: dict[str, Callable[[Piece], str]] = {"tsv": format_tsv, "jsonl": format_json, "ansi": format_ansi}
 
 
-def keep_oddest(pieces: Sequence[Piece], most: int) -> list[Piece]:
-    """Return the most surprising pieces, those first."""
-    return heapq.nlargest(most, pieces, key=surprise)
+def keep_oddest(pieces: Sequence[Piece], most: int, by: Measure) -> list[Piece]:
+    """Return the oddest pieces, those first."""
+    return heapq.nlargest(most, pieces, key=lambda piece: measure(piece, by))
 
 
 def colour_text(text: ScoredText) -> str:

@@ -10,31 +10,30 @@ import numpy as np
 from jaxtyping import Float, Int
 from rich.console import Console
 
-from jaxrnn.config import build, parts
-from jaxrnn.config.resolve import Given, check_preset, resolve
+from jaxrnn.config import build
+from jaxrnn.config.resolve import Given, check_preset
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted, trusted_by
-from jaxrnn.config.validate import check_config
 from jaxrnn.console import arguments, notebook, report
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
+from jaxrnn.data.files import STDIN, TEXT_NAMES
 from jaxrnn.errors import InputError, check_seed
-from jaxrnn.runs import session
+from jaxrnn.runs import session, start
 from jaxrnn.runs.loaded import Run, load
 from jaxrnn.runs.open_stream import Learn, choose_learning, make_scorer
+from jaxrnn.runs.stored_text import make_documents, store_documents
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.scoring import sampling
 from jaxrnn.scoring.pieces import score_characters
 from jaxrnn.scoring.stream import Scorer, make_read, start_stream
-from jaxrnn.storage import run_folder
 
 MAX_NAME = 1_000  # characters; a longer string is a text and not the name of one
-TEXTS = Path("runs/texts")  # for texts that were given as strings
 
 
 def fit(
-    text: str | Path = "comedie",
+    text: str | Path | Iterable[Any] = "comedie",
     preset: str | None = None,
     *,
     show: bool = True,
@@ -46,8 +45,10 @@ def fit(
     In a notebook a single output is updated as the run goes on. An interrupt saves the run first; `resume=` continues it.
 
     Args:
-      text: the name of a text, a path or an import string; or a text itself, recognised by a line break or by more than 1,000
-        characters, which is stored in `runs/texts/` so that the run can be resumed.
+      text: the name of a text, a path, a pattern or an import string; or a text itself, recognised by a line break or by more
+        than 1,000 characters; or a list of `pathlib.Path`, which are read as files; or anything that yields strings, such as a
+        list, a generator or a column of a table, each of which is a document, never a name. Strings are stored in
+        `runs/texts/`, so that the run can be resumed.
       preset: notebook (the default), mikolov2010, gru, lstm or reader.
       show: whether to show the progress.
       trust: packages that a run or file named by `resume` or `init_from` may import.
@@ -153,7 +154,7 @@ def _surprisals(
         yield scored.nats
 
 
-def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Given:
+def _given(text: Any, preset: str | None, settings: dict[str, Any]) -> Given:
     """Check settings from Python just as flags are checked, and store a text that was given as a string."""
     check_preset(preset)
     known = [setting.name for setting in arguments.list_settings(Config)]
@@ -161,23 +162,36 @@ def _given(text: str | Path, preset: str | None, settings: dict[str, Any]) -> Gi
         if name not in known:
             similar = difflib.get_close_matches(name, known, 1)
             raise InputError(f"no setting {name!r}; " + (f"did you mean {similar[0]}?" if similar else "see jaxrnn.Config"))
-    if not isinstance(text, str | Path):
-        raise InputError(f"text is {text!r}; it must be a name, a path or a text")
-    content = text if isinstance(text, str) and ("\n" in text or len(text) > MAX_NAME) else None
-    if content is not None:
-        content = texts.normalise(content.encode("utf-8", "surrogatepass"), "text")
-        settings = {**settings, "text": str(_path_of(content))}
-    elif isinstance(text, str) and " " in text and not texts.text_exists(text):
-        raise InputError(f"no text {text!r}: neither a file nor a known name; a text itself must contain a line break")
-    elif "resume" not in settings or text != "comedie":
-        settings = {**settings, "text": str(text)}
-    given = Given(preset, arguments.parse_values(Config, _to_flags(settings)))
-    if content is not None:
-        config = resolve(given)
-        check_config(config)
-        build.split_data(config, build.use_text(config, parts.Text(content)))  # nothing is written for a run that is refused
-        _write(_path_of(content), content)
-    return given
+    names, documents = _split_kinds(text)
+    if names is not None and ("resume" not in settings or text != "comedie"):
+        settings = {**settings, "text": names[0]}
+    values = arguments.parse_values(Config, _to_flags(settings))
+    if names is not None and len(names) > 1:
+        values["text"] = names
+    given = Given(preset, values)
+    return given if documents is None else store_documents(given, start.origin_settings(given), documents)
+
+
+def _split_kinds(text: Any) -> tuple[tuple[str, ...] | None, Iterable[str] | None]:
+    """Return the names of a text, or the documents that it consists of."""
+    if isinstance(text, str):
+        if "\n" in text or len(text) > MAX_NAME:
+            return None, (text,)
+        if " " in text and not texts.text_exists(text):
+            raise InputError(f"no text {text!r}: neither a file nor a known name; a text itself must contain a line break")
+        return (text,), None
+    if isinstance(text, Path):
+        return (_name_file(text),), None
+    if not isinstance(text, Iterable):
+        raise InputError(f"text is {text!r}; it must be a name, a path, a text or strings")
+    if isinstance(text, list | tuple) and text and all(isinstance(each, Path) for each in text):
+        return tuple(map(_name_file, text)), None
+    return None, make_documents(text)
+
+
+def _name_file(path: Path) -> str:
+    """Return the name of a file, even if it is that of a known text."""
+    return f"./{path}" if str(path) in (*TEXT_NAMES, STDIN) else str(path)
 
 
 def _to_flags(settings: dict[str, Any]) -> list[str]:
@@ -191,19 +205,6 @@ def _to_flags(settings: dict[str, Any]) -> list[str]:
         switch = f"--{flag}" if value else f"--no-{flag}"
         flags.append(switch if isinstance(value, bool) else f"--{flag}={value}")
     return flags
-
-
-def _path_of(text: str) -> Path:
-    """Return where a text that was given as a string is stored."""
-    return TEXTS / f"{texts.hash_text(text)[:12]}.txt"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run_folder.replace_file(path, text.encode("utf-8"))
-    except OSError as error:
-        raise InputError(f"the text cannot be written to {str(path)!r}: {error.strerror}") from None
 
 
 def _make_screen(show: bool) -> Console:

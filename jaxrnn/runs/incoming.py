@@ -1,13 +1,15 @@
-"""What is to be scored, as it comes: files to their ends, and standard input, whatever of it is there."""
+"""What is to be scored, as it comes: files to their ends, and of standard input whatever is there."""
 
 import codecs
-import contextlib
+import itertools
 import os
 import select
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from jaxrnn.data import files
+from jaxrnn.data.joining import join_texts
+from jaxrnn.data.reading import Part, check_encoding
 from jaxrnn.errors import InputError
 from jaxrnn.runtime.signals import Interrupted, Received, raise_on_signal
 
@@ -23,76 +25,108 @@ class Incoming(NamedTuple):
     begins: bool = False  # whether a document begins with them
 
 
-def read_input(descriptor: int, wake_seconds: float, received: Received) -> Iterator[bytes | None]:
-    """Yield what has come in, at once; None if nothing has for some time. A signal ends it.
+def find_inputs(names: Sequence[str], encoding: str) -> tuple[str, ...]:
+    """Find the files that names stand for, as `data.files.find_files` does; standard input may be a terminal.
+
+    Raises:
+      InputError: as there.
+    """
+    if names.count(files.STDIN) > 1:
+        raise InputError("standard input, `-`, is given twice, and can be read only once; give it once")
+    found = [(name,) if name == files.STDIN else files.find_files([name], encoding).files for name in names]
+    check_encoding(encoding)
+    return tuple(name for each in found for name in each)
+
+
+def read_incoming(
+    inputs: Sequence[str], encoding: str, separator: str, wake_seconds: float, received: Received
+) -> Iterator[Incoming | None]:
+    """Read texts one after another, until a signal comes.
 
     Args:
-      wake_seconds: how long to wait, at most, before yielding None.
+      inputs: from `find_inputs`.
+      separator: what stands between documents of a text, see `data.joining`; "" = each text is one document.
+      wake_seconds: how long to wait for standard input, at most, before yielding None.
+    Raises:
+      InputError: a text cannot be read, or is none.
     """
+    texts = (_read_text(name, encoding, wake_seconds, received) for name in inputs)
     try:
-        while True:
-            with raise_on_signal(received):
-                data = os.read(descriptor, SIZE) if _has_come(descriptor, wake_seconds) else None
-            if data == b"":
-                return
-            yield data
+        for part in join_texts(texts, len(inputs), separator):
+            if not part.characters:
+                yield None
+            source, starts = inputs[part.text], [*part.starts, len(part.characters)]
+            if starts[0]:
+                yield Incoming(source, part.characters[: starts[0]])
+            for start, end in itertools.pairwise(starts):
+                yield Incoming(source, part.characters[start:end], begins=True)
     except Interrupted:
         return
 
 
-def check_text(data: Iterator[bytes | None], name: str) -> Iterator[bytes | None]:
-    """Pass data on unless they begin like a binary file.
+def _read_text(name: str, encoding: str, wake_seconds: float, received: Received) -> Iterator[Part]:
+    """Read a text in parts; an empty one means that nothing has come for some time."""
+    decoder, has_begun, after_return = codecs.getincrementaldecoder(encoding)("surrogateescape"), False, False
+    for data in _check_text(_read(name, wake_seconds, received), name, encoding):
+        text = _decode(decoder, data or b"", name, is_last=data == b"")
+        # A byte that is not valid is a character that no model knows: it is charged, and does not end a stream.
+        if text:
+            new = text if has_begun else text.removeprefix("\ufeff")
+            new = new.removeprefix("\n") if after_return else new  # the second half of a CR LF
+            text, has_begun, after_return = new.replace("\r\n", "\n").replace("\r", "\n"), True, text.endswith("\r")
+        yield Part(text, is_last=data == b"")
+
+
+def _decode(decoder: codecs.IncrementalDecoder, data: bytes, name: str, is_last: bool) -> str:
+    try:
+        return decoder.decode(data, is_last)
+    except UnicodeError as error:  # in encodings of more than one byte for each character
+        raise InputError(f"text {name!r} cannot be decoded ({error}); name another --encoding") from None
+
+
+def _check_text(pieces: Iterator[bytes | None], name: str, encoding: str) -> Iterator[bytes | None]:
+    """Pass a text on; `InputError` if it begins like a binary file. A UTF-16 text has null bytes, too."""
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        yield from pieces
+        return
+    is_first = True
+    for data in pieces:
+        if data and is_first:
+            at, is_first = data[:CHECKED].find(b"\0"), False
+            if at >= 0:
+                raise InputError(
+                    f"{name!r} is not a text: it has a null byte at offset {at}; if it is one, name its --encoding"
+                )
+        yield data
+
+
+def _read(name: str, wake_seconds: float, received: Received) -> Iterator[bytes | None]:
+    """Yield pieces, as soon as they are there; None if none has come for some time; b"" at the end.
 
     Raises:
-      InputError: there is a null byte among the first bytes.
+      Interrupted: by a signal.
     """
-    is_first = True
-    for part in data:
-        if part and is_first and (at := part[:CHECKED].find(b"\0")) >= 0:
-            raise InputError(f"{name!r} is not a text: it has a null byte at offset {at}; if it is one, name its --encoding")
-        is_first = is_first and not part
-        yield part
+    if name == files.STDIN:
+        yield from _read_stdin(wake_seconds, received)
+        return
+    with files.open_file(name) as file:
+        data = None
+        while data != b"":
+            with raise_on_signal(received):
+                data = file.read(SIZE)
+            yield data
 
 
-def _has_come(descriptor: int, seconds: float) -> bool:
+def _read_stdin(wake_seconds: float, received: Received) -> Iterator[bytes | None]:
+    data = None
+    while data != b"":
+        with raise_on_signal(received):
+            data = os.read(0, SIZE) if _has_come(wake_seconds) else None
+        yield data
+
+
+def _has_come(seconds: float) -> bool:
     try:
-        return bool(select.select([descriptor], [], [], seconds)[0])
+        return bool(select.select([0], [], [], seconds)[0])
     except (OSError, ValueError):  # on Windows `select` takes only sockets
         return True
-
-
-def decode(data: Iterator[bytes | None], encoding: str) -> Iterator[str | None]:
-    """Decode what has come in, and turn CR LF and CR into newlines.
-
-    A byte that is not valid becomes a character that no model knows, so that it is charged instead of ending the stream.
-    """
-    decoder, held, started = codecs.getincrementaldecoder(encoding)("surrogateescape"), "", False
-    for part in data:
-        if part is None:
-            yield None
-            continue
-        text = held + decoder.decode(part)
-        held = "\r" if text.endswith("\r") else ""  # perhaps the first half of a CR LF
-        text = text.removesuffix(held)
-        text, started = text if started else text.removeprefix("\ufeff"), started or bool(text)
-        yield text.replace("\r\n", "\n").replace("\r", "\n")
-    yield (held + decoder.decode(b"", final=True)).replace("\r", "\n")
-
-
-def read_files(names: Sequence[str], encoding: str, wake_seconds: float, received: Received) -> Iterator[Incoming | None]:
-    """Read texts one after another.
-
-    Args:
-      names: of files; - = standard input.
-      wake_seconds: how long to wait for standard input, at most, before yielding None.
-    """
-    for name in names:
-        with contextlib.ExitStack() as opened:
-            descriptor = 0 if name == "-" else opened.enter_context(Path(name).open("rb", buffering=0)).fileno()
-            data = check_text(read_input(descriptor, wake_seconds, received), name)
-            begins = True
-            for characters in decode(data, encoding):
-                yield None if characters is None else Incoming(name, characters, begins)
-                begins = begins and not characters
-        if received():
-            return

@@ -14,7 +14,7 @@ from jaxrnn.config import parts
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import plot, report
-from jaxrnn.data import text as texts
+from jaxrnn.data import files, splitting
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import pluralize
 from jaxrnn.models.model import Model
@@ -50,11 +50,14 @@ class Run(NamedTuple):
     num_characters: int  #: number of characters of the text that were used
     sha256: str  #: SHA-256 of these characters
     numbers: FinalNumbers | None  #: final losses in nats per character; None for a run that is not finished or was not tested
+    num_train: int | None  #: number of characters of the training part, if the text has several documents; else None
     dynamic: DynamicSettings | None  #: how the network kept learning in the test; None if it was not tested
 
     def __repr__(self) -> str:
         ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not tested"
-        read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
+        text = self.config.text.text
+        name = text if isinstance(text, str) else files.title(text)
+        read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {name}"
         return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
 
     @property
@@ -90,6 +93,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
         params=checkpoint.select_params(saved),
         num_characters=saved.about["text"]["characters"],
         sha256=saved.about["text"]["sha256"],
+        num_train=saved.about["text"].get("train_characters"),
         numbers=_numbers(final) if final else None,
         dynamic=_dynamic(_last(events, "final", "stream"), saved.config),
     )
@@ -151,5 +155,6 @@ def _dynamic(event: dict[str, Any] | None, config: Config) -> DynamicSettings | 
 def _updates_per_epoch(run: Run) -> int:
     settings, num_streams = run.config.text, run.config.learning.num_streams
     validation = float(settings.validation_fraction)
-    num_train = texts.split_lengths(run.num_characters, validation, settings.heldout_fraction).train
+    lengths = splitting.split_lengths(run.num_characters, validation, settings.heldout_fraction)
+    num_train = run.num_train or lengths.train
     return (num_train - 1) // num_streams // parts.block_length(run.config)

@@ -9,6 +9,7 @@ from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.models.documents import with_documents
 from jaxrnn.models.model import Model
 from jaxrnn.runs import testing
 from jaxrnn.runs.loaded import read_dynamic
@@ -79,22 +80,25 @@ class OpenStream(NamedTuple):
     scorer: Scorer
     stream: Stream
     extent: Extent  # read before
+    model: Model
     is_resumed: bool
 
 
-def open_stream(run: SavedRun, learn: Learn | None, weights: WeightsChoice = "auto") -> OpenStream:
+def open_stream(run: SavedRun, learn: Learn | None, weights: WeightsChoice = "auto", resets: bool = False) -> OpenStream:
     """Open the stream of a run: the one that it was saved with, if it is to learn as it did, or else a new one.
 
     Args:
       learn: see `choose_learning`; None = as it was saved, or with fixed weights.
+      resets: whether the model starts anew with each document.
     """
+    model = with_documents(run.model) if resets else run.model
     params, saved = checkpoint.select_params(run, weights), run.stream
     state, known = run.snapshot.state, run.vocabulary
     if saved and learn in (None, AUTO):
         learning = saved.learning
     else:
-        learning = choose_learning(run.config, learn or "off", read_dynamic(run.path, run.config), run.model, params)
-    scorer = make_scorer(run.config, learning, known, run.model, state, run.about["text"]["characters"])
+        learning = choose_learning(run.config, learn or "off", read_dynamic(run.path, run.config), model, params)
+    scorer = make_scorer(run.config, learning, known, model, state, run.about["text"]["characters"])
     if saved and saved.learning == learning and weights == "auto":
-        return OpenStream(learning, scorer, saved.stream, saved.extent, is_resumed=True)
-    return OpenStream(learning, scorer, begin_stream(run.config, scorer, known, params), Extent(), is_resumed=False)
+        return OpenStream(learning, scorer, saved.stream, saved.extent, model, is_resumed=True)
+    return OpenStream(learning, scorer, begin_stream(run.config, scorer, known, params), Extent(), model, is_resumed=False)

@@ -15,7 +15,7 @@ from jaxrnn.runs.incoming import Incoming
 from jaxrnn.runs.stream_folder import StreamWriter
 from jaxrnn.scoring import pieces
 from jaxrnn.scoring.pieces import UNKNOWN_NATS, Pending, Piece, PieceKind, Place, ScoredText, advance_place
-from jaxrnn.scoring.stream import Read, Scored, Stream
+from jaxrnn.scoring.stream import Read, Scored, Stream, start_document
 from jaxrnn.storage.streams import Extent, SavedStream
 
 
@@ -26,6 +26,7 @@ class Scoring(NamedTuple):
     read: Read
     kind: PieceKind = "line"
     unknown_nats: float = UNKNOWN_NATS
+    resets: bool = False  # whether the model starts anew with each document
 
 
 class Position(NamedTuple):
@@ -64,7 +65,7 @@ def score(
                 writer = yield from _save_if_due(writer, position)
             if each is None:
                 writer = yield from _save_if_due(writer, position)
-        is_open = position.pending.place.column > 1  # the last line has no end
+        is_open = position.pending.place.column > 1 or position.pending.line.characters != ""  # the last line has no end
         extent = position.extent._replace(num_lines=position.extent.num_lines + is_open)
         yield Found(pieces.finish(scoring.kind, position.source, position.pending), extent)
     finally:  # also where nobody reads the scores any more
@@ -121,11 +122,21 @@ def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[l
     stream, extent, source, pending = position
     found = []
     if incoming.begins and source:
-        found, pending = pieces.finish(scoring.kind, source, pending), Pending()
+        found, pending = pieces.finish(scoring.kind, source, pending), _begin(pending, source == incoming.source)
+        stream = start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
     known, characters = scoring.vocabulary, incoming.characters
     stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
     completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text)
     return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
+
+
+def _begin(pending: Pending, in_same_file: bool) -> Pending:
+    return Pending(pending.place if in_same_file else Place())
+
+
+def _newline(known: Vocabulary) -> int | None:
+    at = known.characters.find("\n")
+    return None if at < 0 else at
 
 
 def _extend(extent: Extent, text: ScoredText, scored: Scored) -> Extent:

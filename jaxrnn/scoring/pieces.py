@@ -12,8 +12,11 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.scoring.stream import Expected, Read, Scored, Stream
 
 PieceKind: TypeAlias = Literal["line", "character", "document"]
+Measure: TypeAlias = Literal["excess", "mean", "total"]
+MEASURES: dict[PieceKind, Measure] = {"line": "excess", "character": "total", "document": "mean"}  # by which kinds are ranked
 # The cost of a character that the model does not know, as if it were drawn from all characters of Unicode alike.
 UNKNOWN_NATS = math.log(0x110000 - 0x800)  # 13.92
+EXPECTED_NATS = 4.0  # a random digit or letter of a log costs 2 to 3.3: what costs more is news, see experiments/anomalies.py
 MOST_CHARACTERS = 1_000_000  # a longer line is scored in pieces of this length, so that memory does not grow with it
 
 
@@ -32,18 +35,19 @@ class Piece(NamedTuple):
     line: int  # where its most surprising character stands, from 1
     column: int  # of that character, from 1
     nats: float  # of all of its characters
+    excess: float  # nats beyond `EXPECTED_NATS` of each character that costs more than that
     num_characters: int  # a line has its line end, too
     text: ScoredText | None  # its characters; None for a document, which may be long
 
-    @property
-    def nats_per_character(self) -> float:
-        """Return the mean, which compares lines of different lengths."""
-        return self.nats / self.num_characters
 
+def measure(piece: Piece, by: Measure) -> float:
+    """Return by how much a piece is odd.
 
-def surprise(piece: Piece) -> float:
-    """Return what pieces are ranked by: nats per character, which compares short ones with long ones."""
-    return piece.nats_per_character
+    Args:
+      by: "excess" counts only what is surprising, so that numbers and times, of which each line has some, do not add up; "mean"
+        is nats per character, to compare texts of different lengths; "total" is -ln of the probability of the whole piece.
+    """
+    return {"excess": piece.excess, "mean": piece.nats / piece.num_characters, "total": piece.nats}[by]
 
 
 class Place(NamedTuple):
@@ -57,6 +61,7 @@ class Tally(NamedTuple):
     """What was added up of a document so far."""
 
     nats: float = 0.0
+    excess: float = 0.0
     num_characters: int = 0
     peak: float = -1.0  # the highest loss of a character
     place: Place = Place()  # where that is
@@ -113,8 +118,8 @@ def finish(kind: PieceKind, source: str, pending: Pending) -> list[Piece]:
     if kind == "line" and pending.line.characters:
         return [_piece(source, pending.place, pending.line)]
     if kind == "document" and pending.document.num_characters:
-        nats, number, _, place = pending.document
-        return [Piece(source, place.line, place.column, nats, number, None)]
+        nats, excess, number, _, place = pending.document
+        return [Piece(source, place.line, place.column, nats, excess, number, None)]
     return []
 
 
@@ -139,13 +144,18 @@ def _add(tally: Tally, place: Place, text: ScoredText) -> Tally:
     peak, at = float(text.nats[highest]), tally.place
     if peak > tally.peak:
         at = advance_place(place, text.characters[:highest])
-    return Tally(nats, tally.num_characters + len(text.characters), max(peak, tally.peak), at)
+    excess, number = tally.excess + _excess(text.nats), tally.num_characters + len(text.characters)
+    return Tally(nats, excess, number, max(peak, tally.peak), at)
 
 
 def _piece(source: str, place: Place, text: ScoredText) -> Piece:
     highest = int(text.nats.argmax())
     nats = float(text.nats.sum(dtype=np.float64))
-    return Piece(source, place.line, place.column + highest, nats, len(text.characters), text)
+    return Piece(source, place.line, place.column + highest, nats, _excess(text.nats), len(text.characters), text)
+
+
+def _excess(nats: Float[np.ndarray, " time"]) -> float:
+    return float(np.maximum(nats - EXPECTED_NATS, 0).sum(dtype=np.float64))
 
 
 def advance_place(place: Place, characters: str) -> Place:

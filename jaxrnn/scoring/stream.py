@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from jaxrnn.array_types import Block, LossColumns, Params, RandomKey
+from jaxrnn.data.documents import unmark
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.rules.bptt import block_reader
@@ -110,6 +111,17 @@ def start_stream(scorer: Scorer, params: Params, key: RandomKey, first: int) -> 
     """Begin a stream after one character, which is read but not scored."""
     with _on(scorer):
         return Stream(scorer.begin(params, key), np.array([first], np.int32))
+
+
+def start_document(stream: Stream, newline: int | None) -> Stream:
+    """Mark that a document begins: the model, which must read marks, starts anew, and reads a newline before it.
+
+    Args:
+      newline: its id; None if the model does not know it, which then reads the last character before the document.
+    """
+    unread = stream.unread.copy()
+    unread[-1] = ~(unmark(unread[-1]) if newline is None else newline)
+    return stream._replace(unread=unread)
 
 
 def learned_params(scorer: Scorer, stream: Stream, of_networks: Sequence[float]) -> Params:

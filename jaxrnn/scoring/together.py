@@ -3,6 +3,7 @@
 All of this runs on the host's CPU, even on a machine with a GPU: see `models.scalar_loops`.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.models.counts import CountModel, Counts, count_model
+from jaxrnn.models.documents import restart_contexts
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import host_device, on_host, to_host
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
@@ -142,22 +145,25 @@ def make_counter(
 ) -> Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]:
     """Make a function that counts a text; the counts that it is given are overwritten."""
 
-    def count(model: CountModel, state: Counts, ids: Array, length: Array) -> Counts:
+    def count(model: CountModel, marked: bool, state: Counts, ids: Array, length: Array) -> Counts:
         def learn(loop: tuple[Array, Counts]) -> tuple[Array, Counts]:
-            return loop[0] + 1, model.learn(loop[1], ids[loop[0]].astype(jnp.int32))[0]
+            read = ids[loop[0]].astype(jnp.int32)
+            if not marked:
+                return loop[0] + 1, model.learn(loop[1], read)[0]
+            return loop[0] + 1, restart_contexts(model, model.learn(loop[1], unmark(read))[0], read)
 
         return jax.lax.while_loop(lambda loop: loop[0] < length, learn, (jnp.int32(0), state))[1]
 
-    programs = [
-        jax.jit(lambda *given, model=model: count(model, *given), donate_argnums=0, compiler_options=compiler_options())
-        for model in models
-    ]
+    @functools.cache
+    def programs(marked: bool) -> list[Callable[..., Counts]]:
+        how = {"donate_argnums": 0, "compiler_options": compiler_options()}
+        return [jax.jit(functools.partial(count, model, marked), **how) for model in models]
 
     def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
         if not len(ids):
             return states
         text, length = jnp.asarray(ids), jnp.int32(len(ids))
-        return tuple(program(state, text, length) for program, state in zip(programs, states, strict=True))
+        return tuple(program(state, text, length) for program, state in zip(programs(has_marks(ids)), states, strict=True))
 
     return count_all
 

@@ -15,6 +15,7 @@ from jaxrnn.config.trust import Untrusted
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError, pluralize
+from jaxrnn.models.documents import with_documents
 from jaxrnn.models.model import Model
 from jaxrnn.storage import store, streams
 from jaxrnn.storage.failures import Damaged
@@ -131,7 +132,7 @@ def read_checkpoint(
             model = build.build_model(config, vocabulary)
             num_characters = about["text"]["characters"]
             counts = build.build_counts(config, vocabulary.characters, num_characters)
-            learner = build.build_learner(config, model, counts, num_characters)
+            learner = build.build_learner(config, _as_trained(model, config, about), counts, num_characters)
             beside = streams.arrays_like(model, about["stream"]) if "stream" in about else None
             snapshot, stream = _read_arrays(saved, learner, beside, sharding)
         except Untrusted as error:
@@ -206,6 +207,11 @@ def _learned_snapshot(run: SavedRun, params: Params, saved: SavedStream) -> Snap
             learner = build.build_learner(run.config, run.model)  # its optimizer keeps an average, which begins anew
             state = state._replace(opt_state=learner.begin(params, build.make_keys(0).init).opt_state)
     return Snapshot(state, params, run.snapshot.progress)
+
+
+def _as_trained(model: Model, config: Config, about: Mapping[str, Any]) -> Model:
+    """Return the model that learned: one that starts anew with each document, if the text has several."""
+    return with_documents(model) if config.text.reset and about["text"].get("documents", 1) > 1 else model
 
 
 def _read_arrays(

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 import filelock
 
-from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.saved import config_from_json, config_to_json
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
-from jaxrnn.data import paths
+from jaxrnn.data import files, paths
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import store
@@ -105,14 +107,18 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> Config:
         raise InputError(f"{str(path / CONFIG)!r} cannot be read ({type(error).__name__})") from None
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically: at any moment it is either the whole old file or the whole new one."""
+def replace_file(path: Path, data: bytes | Path) -> None:
+    """Replace a file atomically, by bytes or a copy of a file: at any moment it is the whole old file or the whole new one."""
     if not devices.is_first_process():
         return
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
-            file.write(data)
+            if isinstance(data, Path):
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -150,7 +156,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 def default_name(preset: str, config: Config) -> Path:
     """Return the default folder of a run; later runs of the same name get `-2`, `-3` and so on."""
-    text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
+    text = re.sub(r"[^\w.-]+", "_", files.stem(config.text.text))
     shortened = text.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return Path("runs", f"{preset}-{shortened}-{config.run.seed}")
 
