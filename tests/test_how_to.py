@@ -55,7 +55,7 @@ def folder(trained, tmp_path):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     (tmp_path / "runs" / "mikolov2010-comedie-0").rename(tmp_path / "runs" / "gru-my_novel-0")
     (tmp_path / "letters").mkdir()
-    for name in ("my_novel.txt", "my_poems.txt", "service.log", "novels.txt", "letters/a.txt", "letters/b.txt"):
+    for name in ("my_novel.txt", "my_poems.txt", "service.log", "today.log", "novels.txt", "letters/a.txt", "letters/b.txt"):
         (tmp_path / name).write_text(text.read("comedie")[:6_000], "utf-8")
     (tmp_path / "my_texts.py").write_text(PYTHON.findall(PAGES["many-texts"])[0], "utf-8")
     (tmp_path / "tests").mkdir()
