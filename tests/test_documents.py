@@ -25,7 +25,7 @@ from jaxrnn.rules import RULES, bptt, make_rule, uoro
 from jaxrnn.rules.bptt import block_reader
 from jaxrnn.runs import task, testing
 from jaxrnn.scoring.evaluation import DynamicSettings, frozen_evaluation, rate_evaluation
-from jaxrnn.scoring.together import make_counter
+from jaxrnn.scoring.together import make_counter, make_reader, read_before, read_on
 from jaxrnn.training.drivers import copy_arrays, plain_driver, update_many
 from jaxrnn.training.mixed import columns, make_mixture, mixed
 from jaxrnn.training.optimizers import make_optimizer
@@ -223,8 +223,11 @@ def test_a_frozen_model_reads_each_document_alone():
     whole = read(params, text, key)
     np.testing.assert_array_equal(whole[:30], alone[:30])
     assert np.abs(whole - alone)[30:35].max() > 1e-3
-    with pytest.raises(InputError, match="these ids have marks where documents begin, which the model does not read"):
+    said = "these ids have marks where documents begin, which the model does not read"
+    with pytest.raises(InputError, match=said):
         read(params, marked_text(), key)
+    with pytest.raises(InputError, match=said):
+        next(read_on(make_reader(model, None, COUNTS), params, None, marked_text(), key))
 
 
 @pytest.mark.parametrize("length", [1, LENGTH])
@@ -315,6 +318,16 @@ def test_a_counted_text_is_known_as_the_witness_knows_it():
             np.testing.assert_allclose(jax.jit(model.predict)(state), p[len(text)], rtol=1e-5)
 
 
+def test_counting_goes_on_where_mixing_ends():
+    """What was first counted, then mixed, then counted again is counted as in one go, with a mark in each piece."""
+    text = mark(unmarked_text(), np.array([12, 31, 90]))
+    before = read_before(MODELS["elman"], COUNTS, text[:-1], most_mixed=48)
+    whole = make_counter(COUNTS)(tuple(model.init() for model in COUNTS), text[:-1])
+    for found, expected in zip(before.memory.counts, whole, strict=True):
+        np.testing.assert_array_equal(found.contexts, expected.contexts)
+        np.testing.assert_array_equal(found.nodes, expected.nodes)
+
+
 def test_a_mixture_to_sample_from_begins_anew_too():
     text, mixture = unmarked_text(), make_mixture(VOCAB, 1, COUNTS)
     counts = make_counter(COUNTS)(tuple(model.init() for model in COUNTS), text)
@@ -399,18 +412,28 @@ def test_only_a_model_of_marked_ids_reads_marks():
     assert with_documents(marking) is marking
 
 
-def test_a_run_on_documents_learns_and_is_tested_with_marks():
-    """With the network as it was built, which reads none: what is tested is the same with one that does."""
+@pytest.fixture(scope="module")
+def runs():
+    """A task on a text without marks, and one on the same text with marks."""
     plain = task_of()
     train, heldout = mark(plain.data.train, np.array([300, 411])), mark(plain.data.heldout, np.array([40]))
-    data = plain.data._replace(train=train, heldout=heldout)
-    marking = task.prepare(plain.config, data)
+    return plain, task.prepare(plain.config, plain.data._replace(train=train, heldout=heldout))
+
+
+def test_a_run_on_documents_learns_with_marks(runs):
+    plain, marking = runs
     assert (marking.model.reads_marks, plain.model.reads_marks, marking.stream.dtype) == (True, False, jnp.int16)
-    params, without = (jax.tree.map(jnp.asarray, epochs_of(each)[-1].snapshot.state.params) for each in (marking, plain))
+    params, without = (epochs_of(each)[-1].snapshot.state.params for each in (marking, plain))
     assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), params, without))) > 1e-4
-    how, key = DynamicSettings("sgd", (0.01,), 1), build.make_keys(0).evaluation
+
+
+@pytest.mark.slow
+def test_a_run_on_documents_is_tested_with_marks(runs):
+    """With the network as it was built, which reads none: the numbers are those of one that does."""
+    plain, (_, data, marking, *_) = runs[0], runs[1]
+    params, how, key = drawn(plain.model)[0], DynamicSettings("sgd", (0.01,), 1), build.make_keys(0).evaluation
     measuring = testing.measure(plain.config, data, plain.model, params, how, testing.TestLimits())
-    result, read = testing.run_to_end(measuring), frozen_evaluation(marking.model)
+    result, read = testing.run_to_end(measuring), frozen_evaluation(marking)
     assert result.train_nats == pytest.approx(read(params, data.train, key).mean(), rel=1e-5)
     assert result.scores.frozen_nats == pytest.approx(read(params, data.heldout, key).mean(), rel=1e-5)
     assert result.scores.frozen_nats != pytest.approx(read(params, plain.data.heldout, key).mean(), rel=1e-5)
