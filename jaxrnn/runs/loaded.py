@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,7 +79,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
     """
     saved = checkpoint.load_run(path, trust=trusted(trust))
     report.warn_of_rejected(saved.rejected)
-    final = next((event for event in reversed(logs.read_events(saved.path)) if event["event"] == "final"), None)
+    final = logs.find_final(logs.read_events(saved.path))
     return Run(
         path=saved.path,
         config=saved.config,
@@ -120,11 +120,11 @@ def draw_figure(run: Run) -> "Figure":
 
 def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
     """Read the settings of dynamic evaluation with which a run was tested; None if it was not."""
-    final = next((event for event in reversed(logs.read_events(path)) if event["event"] == "final"), None)
+    final = logs.find_final(logs.read_events(path))
     return _dynamic(final, config) if final else None
 
 
-def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
+def _numbers(final: Mapping[str, Any]) -> FinalNumbers | None:
     if "online_nats" not in final or final.get("tested") is False:
         return None
     return FinalNumbers(*(math.nan if final.get(name) is None else final[name] for name in FinalNumbers._fields))
@@ -135,7 +135,7 @@ def _describe_result(numbers: FinalNumbers) -> str:
     return f"held out {numbers.heldout_nats:.4f} nats" if tested else f"online {numbers.online_nats:.4f} nats"
 
 
-def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
+def _dynamic(final: Mapping[str, Any], config: Config) -> DynamicSettings | None:
     with contextlib.suppress(KeyError, TypeError):
         found = DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
         # Unlike the settings, the metrics were not checked for what they import.

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +76,12 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             events.append(json.loads(line))
     return [values for values in events if isinstance(values, dict) and "event" in values]
+
+
+def find_final(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Find the final numbers of a run; None if it was not tested, or was changed or extended since."""
+    last = next((event for event in reversed(events) if event["event"] in ("final", "changed")), None)
+    return last if last is not None and last["event"] == "final" else None
 
 
 def _append(path: Path, text: str) -> str:
