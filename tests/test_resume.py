@@ -124,7 +124,7 @@ def test_a_finished_run_offers_what_would_be_accepted(schedule, minutes, schedul
         assert offered.startswith("to continue, set a higher --epochs, or --minutes for as many more")
         resume.check_longer(more, begun, schedule_finished, Path("run"))
     if minutes or schedule == "cosine":  # another run, if it is not named
-        with pytest.raises(InputError, match="--epochs is 3, but .* its length is planned; extend it by name: --resume run"):
+        with pytest.raises(InputError, match=r"--epochs is 3, but .* its length is planned; extend it by name: --resume run"):
             resume.check_settings(more, begun, Path("run"))
     else:
         resume.check_settings(more, begun, Path("run"))

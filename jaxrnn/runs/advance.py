@@ -76,6 +76,18 @@ def updates_left(task: Task, step: int, progress: Progress) -> int:
     return left if progress.num_updates is None else min(left, progress.num_updates - step)
 
 
+def updates_to_end(task: Task, snapshot: Snapshot) -> int | None:
+    """Count the updates until the end of the run; None while it is not known."""
+    step, progress, settings = int(snapshot.state.step), snapshot.progress, task.config.learning
+    if progress.num_updates is not None:
+        return max(0, progress.num_updates - step)
+    if settings.minutes or settings.schedule == "halving":
+        return None
+    whole = updates_per_epoch(task)
+    # A timed run that ended inside an epoch has counted it, and reads the rest of it as one more.
+    return max(0, whole - step % whole + (settings.epochs - progress.epochs - 1) * whole)
+
+
 def is_finished(task: Task, snapshot: Snapshot) -> bool:
     """Return whether the last epoch has been read, or as much of it as time allowed."""
     progress, learning = snapshot.progress, task.config.learning

@@ -13,7 +13,7 @@ from jaxrnn.config import build
 from jaxrnn.config.resolve import CHANGEABLE, EVALUATION, values_by_name
 from jaxrnn.config.settings import LearningConfig, resolved_rate
 from jaxrnn.errors import InputError, pluralize
-from jaxrnn.runs.advance import is_finished
+from jaxrnn.runs.advance import is_finished, updates_to_end
 from jaxrnn.runs.describe import describe_minutes
 from jaxrnn.runs.resume import FREE
 from jaxrnn.runs.task import Task, updates_per_epoch
@@ -134,20 +134,14 @@ def apply_plan(task: Task, saved: SavedRun, plan: Plan) -> Snapshot:
         progress = progress._replace(num_updates=None)
     if other or plan.has_new_cosine:
         progress = progress._replace(halving=False, finished=False)
-    length = updates_to_come(task, int(state.step), progress) if plan.has_new_cosine else None
+    length = None
+    if plan.has_new_cosine:
+        to_come = updates_to_end(task, Snapshot(state, saved.snapshot.best_params, progress))
+        length = ENDLESS if to_come is None else to_come
     opt_state = optimizers.with_stages(state.opt_state, now.clip_norm > 0, now.schedule == "cosine", length)
     if "learning_rate" in plan.after:
         opt_state = optimizers.with_learning_rate(opt_state, jax.numpy.float32(resolved_rate(task.config)))
     return Snapshot(fit_memory(task, state._replace(opt_state=opt_state), progress), saved.snapshot.best_params, progress)
-
-
-def updates_to_come(task: Task, step: int, progress: Progress) -> int:
-    """Count the updates until the end of a run; `ENDLESS` if it is not planned yet."""
-    whole, settings = updates_per_epoch(task), task.config.learning
-    if progress.num_updates is not None:
-        return progress.num_updates - step
-    # A timed run that ended inside an epoch has counted it, and reads the rest of it as one more.
-    return ENDLESS if settings.minutes else whole - step % whole + (settings.epochs - progress.epochs - 1) * whole
 
 
 def fit_memory(task: Task, state: State, progress: Progress) -> State:
@@ -175,8 +169,9 @@ def describe_plan(task: Task, saved: SavedRun, plan: Plan) -> dict[str, str]:
     snapshot = apply_plan(task, saved, plan)
     rate, settings = optimizers.learning_rate(snapshot.state.opt_state), task.config.learning
     how = f"a new cosine, from rate {rate:g} to 0" if plan.has_new_cosine else f"rate {rate:g}"
-    left = updates_to_come(task, int(snapshot.state.step), snapshot.progress)
-    until = f"for {describe_minutes(settings.minutes)} from now on" if left == ENDLESS else _describe_length(task, left)
+    left = updates_to_end(task, snapshot)
+    length = f"to the end of epoch {settings.epochs} at most" if left is None else _describe_length(task, left)
+    until = f"for {describe_minutes(settings.minutes)} from now on" if left is None and settings.minutes else length
     return {**notes, "continued": f"{until}, with {how}"}
 
 

@@ -26,6 +26,7 @@ FREE = {
     "test_characters",
     "save_every_seconds",
     "keep_checkpoints",
+    "log",
     "on_divergence",
     "compilation_cache",
     "num_devices",
