@@ -200,7 +200,7 @@ def extended(cosine, tmp_path_factory):
 def test_an_extended_run_says_so_and_keeps_its_history(cosine, extended, run_dir, capsys):
     train.main(["--resume", str(run_dir), *EXTENSION])
     out = capsys.readouterr().out
-    assert "resumed     after epoch 2, the last one" in out
+    assert "resumed     epoch 3, character 0 of 2,699" in out
     said = "epochs 2 -> 4, learning rate 0.5 -> 0.4, clipping norm 0 -> 3, test characters auto -> 200"
     assert f"changed     {said}\ncontinued   for 5,398 more updates, 2 epochs, with a new cosine, from rate 0.4 to 0" in out
     lines = events(extended)
@@ -265,9 +265,14 @@ def test_a_change_survives_a_kill_before_its_checkpoint(extended, run_dir, monke
         patch.setattr(checkpoint, "save_checkpoint", killed)
         with pytest.raises(Killed):
             train.main(["--resume", str(run_dir), *EXTENSION])
+    again = shutil.copytree(run_dir, run_dir.with_name("again"))
     train.main(["--resume", str(run_dir)])
     a, b = ([line for line in metrics(path) if line["event"] == "epoch"] for path in (run_dir, extended))
     assert [line["online_nats"] for line in a] == [line["online_nats"] for line in b]
+    train.main(["--resume", str(again), "--learning-rate", "0.5"])  # taken back before it was made
+    (change,) = [line for line in events(again) if line["event"] == "changed"]
+    assert change["to"] == {"epochs": 4, "clip_norm": 3.0, "test_characters": 200}
+    assert run_folder.read_config(again).learning.learning_rate == 0.5
 
 
 def test_a_change_survives_the_damage_of_its_checkpoint(extended, run_dir, monkeypatch, capsys):
@@ -352,15 +357,16 @@ def test_a_run_whose_schedule_has_ended_goes_on_at_one_rate(trained, tmp_path, c
     assert rates[0] == rates[1] > 0
 
 
+@pytest.mark.slow
 def test_a_finished_timed_run_takes_more_minutes(tmp_path, capsys):
-    flags = [*SMALL, "--schedule", "cosine", "--test-characters", "100", "--minutes", "0.04"]
+    flags = [*SMALL, "--schedule", "cosine", "--test-characters", "100", "--minutes", "0.02"]
     run_dir = tmp_path / "run"
     train.main([*flags, "--run-dir", str(run_dir)])
     before = checkpoint.load_run(run_dir).snapshot.state.step
     train.main(["--resume", str(run_dir)])
     assert "or --minutes for as many more (with a new cosine)" in capsys.readouterr().out
-    train.main(["--resume", str(run_dir), "--minutes", "0.04"])
-    assert "continued   for 0.04 minutes from now on, with a new cosine" in capsys.readouterr().out
+    train.main(["--resume", str(run_dir), "--minutes", "0.02"])
+    assert "continued   for 0.02 minutes from now on, with a new cosine" in capsys.readouterr().out
     run = checkpoint.load_run(run_dir)
     assert run.snapshot.state.step > before
     assert [line["event"] for line in events(run_dir)].count("final") == 2

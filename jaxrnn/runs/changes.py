@@ -160,23 +160,21 @@ def changed_line(snapshot: Snapshot, plan: Plan) -> str:
     return logs.event_line("changed", event)
 
 
-def describe_plan(task: Task, saved: SavedRun, plan: Plan) -> dict[str, str]:
-    """Say what changes, and until when an extended run reads."""
+def describe_plan(task: Task, plan: Plan, snapshot: Snapshot) -> dict[str, str]:
+    """Say what has changed in a snapshot, and until when an extended run reads."""
     shown = {name: value for name, value in plan.after.items() if value != plan.before[name]}
     notes = {"changed": describe_changes(plan.before, shown)} if shown else {}
     if not plan.is_extended and not plan.has_new_cosine:
         return notes
-    snapshot = apply_plan(task, saved, plan)
-    rate, settings = optimizers.learning_rate(snapshot.state.opt_state), task.config.learning
+    settings, rate = task.config.learning, optimizers.learning_rate(snapshot.state.opt_state)
     how = f"a new cosine, from rate {rate:g} to 0" if plan.has_new_cosine else f"rate {rate:g}"
     left = updates_to_end(task, snapshot)
-    length = f"to the end of epoch {settings.epochs} at most" if left is None else _describe_length(task, left)
-    until = f"for {describe_minutes(settings.minutes)} from now on" if left is None and settings.minutes else length
+    if left is not None:
+        until = f"for {pluralize(left, 'more update')}, {left / updates_per_epoch(task):.3g} epochs"
+    else:
+        minutes, epochs = describe_minutes(settings.minutes), f"to the end of epoch {settings.epochs} at most"
+        until = f"for {minutes} from now on" if settings.minutes else epochs
     return {**notes, "continued": f"{until}, with {how}"}
-
-
-def _describe_length(task: Task, num_updates: int) -> str:
-    return f"for {pluralize(num_updates, 'more update')}, {num_updates / updates_per_epoch(task):.3g} epochs"
 
 
 def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
         if saved is None:
             start_again(run_dir, begun, config, given, screen)
         else:
-            resume_from(saved, config, screen, again="minutes" in typed_names(given))
+            resume_from(saved, current, config, screen, again="minutes" in typed_names(given))
     return run_dir
 
 
@@ -131,10 +131,11 @@ def start_again(run_dir: Path, begun: Config, config: Config, given: Given, scre
     show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
 
 
-def resume_from(saved: SavedRun, wanted: Config, screen: Console, again: bool = False) -> None:
+def resume_from(saved: SavedRun, current: Config, wanted: Config, screen: Console, again: bool = False) -> None:
     """Resume a run from its newest undamaged checkpoint, or say that it is finished.
 
     Args:
+      current: the settings in its folder, which may have changed since that checkpoint.
       again: whether a finished run is to go on for its number of minutes once more.
     """
     with report.show_status(screen, STARTING):
@@ -156,10 +157,10 @@ def resume_from(saved: SavedRun, wanted: Config, screen: Console, again: bool = 
     store.set_aside(saved.path, saved.rejected)
     if not (plan.is_logged and plan.is_tested):  # the numbers of a test before the change stay
         logs.truncate_logs(saved.path, saved.about["log_sizes"])
-    if config != saved.config:
+    if not config == saved.config == current:
         run_folder.write_config(saved.path, config)
     snapshot = changes.make_changes(task, saved, plan)
-    show_run(task, snapshot, saved.path, describe_resumption(task, saved, plan), screen)
+    show_run(task, snapshot, saved.path, describe_resumption(task, saved, plan, snapshot), screen)
 
 
 def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot]:
@@ -196,10 +197,9 @@ def describe_finished(saved: SavedRun, config: Config) -> str:
     return f"{read}; {resume.describe_continuation(config.learning, progress.finished, saved.path)}"
 
 
-def describe_resumption(task: Task, saved: SavedRun, plan: changes.Plan) -> dict[str, str]:
+def describe_resumption(task: Task, saved: SavedRun, plan: changes.Plan, snapshot: Snapshot) -> dict[str, str]:
     """Say where a run resumes, what has changed, and what may change its last digits."""
-    notes = {"resumed": describe_position(task._replace(config=saved.config), saved.snapshot)}
-    notes.update(changes.describe_plan(task, saved, plan))
+    notes = {"resumed": describe_position(task, snapshot), **changes.describe_plan(task, plan, snapshot)}
     then, now = saved.config.device.num_devices, task.config.device.num_devices
     if then not in (0, now):
         notes["devices"] = f"{then} then and {now} now: numbers may differ in the last digits"

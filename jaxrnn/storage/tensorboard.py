@@ -1,7 +1,7 @@
 """The numbers of a run's metrics as an event file for TensorBoard, a record for each line of the metrics that has any.
 
-When metrics are cut back, because the run was killed or returned to a checkpoint, so is the file: to as many records as there are
-lines. Only this module imports tensorboardX, and only when it is asked for.
+When metrics are cut back, because the run was killed or returned to a checkpoint, so is the file: to as many records as there
+are lines. Only this module imports tensorboardX, and only when it is asked for.
 """
 
 import contextlib
