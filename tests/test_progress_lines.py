@@ -13,7 +13,8 @@ from jaxrnn.console import progress_lines
 
 def lines_of(seconds, num_epochs, known=True):
     """The lines of a run of so many seconds, which reports its progress twice a second."""
-    screen, now = Console(file=io.StringIO(), width=200), [0.0]
+    output, now = io.StringIO(), [0.0]
+    screen = Console(file=output, width=200)
     show = progress_lines.print_progress(screen, 1_000, num_epochs, clock=lambda: now[0])
     for tick in range(1, 2 * seconds + 1):
         now[0] = tick / 2
@@ -21,7 +22,7 @@ def lines_of(seconds, num_epochs, known=True):
         epoch, inside = divmod(share * num_epochs, 1)
         num_read = round(1_000 * inside) or 1_000
         show(int(epoch), num_read, 2.5, 100.0, share if known else None, seconds - now[0] if known else None)
-    return screen.file.getvalue().splitlines()
+    return output.getvalue().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,13 @@ def test_a_line_says_where_the_run_is_and_how_long_it_takes():
 
 
 def test_the_test_of_a_long_text_is_seen_too():
-    screen, now = Console(file=io.StringIO(), width=200), [0.0]
+    output, now = io.StringIO(), [0.0]
+    screen = Console(file=output, width=200)
     show = progress_lines.print_testing(screen, clock=lambda: now[0])
     for seconds in range(0, 100, 5):
         now[0] = float(seconds)
         show("held-out text", seconds, 100)
-    assert screen.file.getvalue().splitlines() == [f"testing: held-out text, {n} of 100 characters" for n in (30, 60, 90)]
+    assert output.getvalue().splitlines() == [f"testing: held-out text, {n} of 100 characters" for n in (30, 60, 90)]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(7.4, "0:07"), (59.6, "1:00"), (3_723.0, "1:02:03")])

@@ -18,7 +18,7 @@ def is_due(seconds: float, share: float) -> bool:
 def print_progress(
     screen: Console, num_characters: int, num_epochs: int | None, clock: Callable[[], float] = time.monotonic
 ) -> Callable[..., None]:
-    """Make a function that prints a line of progress when it is due; its arguments are those of `describe_progress`.
+    """Make a function that prints a line of progress when it is due; it takes the position, as `describe_progress` does.
 
     Args:
       num_characters: read in an epoch; at its end there is a row of the table.
@@ -33,7 +33,7 @@ def print_progress(
         if num_read < num_characters:
             if not is_due(now - last_time, reached - last_share):
                 return
-            screen.print(describe_progress(epoch, num_read, nats, speed, num_epochs, share, seconds_left))
+            screen.print(describe_progress(num_epochs, epoch, num_read, nats, speed, share, seconds_left))
         last_time, last_share = now, reached
 
     return show
@@ -53,11 +53,11 @@ def print_testing(screen: Console, clock: Callable[[], float] = time.monotonic) 
 
 
 def describe_progress(
+    num_epochs: int | None,
     epoch: int,
     num_read: int,
     nats: float,
     speed: float,
-    num_epochs: int | None,
     share: float | None = None,
     seconds_left: float | None = None,
 ) -> str:

@@ -100,7 +100,7 @@ def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -
     if isinstance(screen.file, CellOutput):
         refresh = screen.file.refresh
         try:
-            yield lambda *position: refresh(describe_progress(*position[:4], num_epochs, *position[4:]))
+            yield lambda *position: refresh(describe_progress(num_epochs, *position))
         finally:
             refresh("")
         return

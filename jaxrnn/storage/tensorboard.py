@@ -79,16 +79,18 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def _record_of(event: Mapping[str, Any]) -> bytes:
-    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.proto import summary_pb2
 
-    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars_of(event).items()]
-    return _make_record(step=event["step"], summary=Summary(value=values))
+    made: Any = summary_pb2  # its classes are made when it is imported
+    values = [made.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars_of(event).items()]
+    return _make_record(step=event["step"], summary=made.Summary(value=values))
 
 
 def _make_record(**fields: Any) -> bytes:
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import masked_crc32c
 
-    data = Event(wall_time=time.time(), **fields).SerializeToString()
+    made: Any = event_pb2
+    data = made.Event(wall_time=time.time(), **fields).SerializeToString()
     length = HEADER.pack(len(data))
     return length + CHECKSUM.pack(masked_crc32c(length)) + data + CHECKSUM.pack(masked_crc32c(data))
