@@ -13,6 +13,7 @@ from test_cli_errors import error_of
 
 from jaxrnn import train
 from jaxrnn.config import validate
+from jaxrnn.runs import advance, loop
 from jaxrnn.storage import tensorboard
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
@@ -114,6 +115,23 @@ def test_what_the_metrics_no_longer_hold_is_cut_off(run_dir):
     tensorboard.synchronise(run_dir)
     assert read(run_dir) == expected(run_dir) != []
     assert content.startswith(file_of(run_dir).read_bytes())
+
+
+def test_a_return_to_a_checkpoint_leaves_no_step_twice(tmp_path, monkeypatch):
+    stop_at(monkeypatch)  # calls of 500 updates
+    read_on, diverged = loop.advance, []
+
+    def diverge_once(task, snapshot, most_updates):
+        if int(snapshot.state.step) == 1_500 and not diverged:
+            diverged.append(True)
+            raise advance.Divergence("the loss is no longer finite")
+        return read_on(task, snapshot, most_updates)
+
+    monkeypatch.setattr(loop, "advance", diverge_once)
+    train.main([*FLAGS, "--run-dir", str(tmp_path / "run")])
+    assert diverged
+    assert "divergence/learning_rate" in {tag for _, tag, _ in read(tmp_path / "run")}
+    assert read(tmp_path / "run") == expected(tmp_path / "run")
 
 
 def test_it_may_begin_at_a_resume_and_then_holds_everything(trained, tmp_path):
