@@ -14,10 +14,12 @@ from pathlib import Path
 import jax
 
 from jaxrnn.config.flags import Trust
-from jaxrnn.config.settings import Config, config_to_json
+from jaxrnn.config.saved import config_to_json
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted, trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import AsJson, RunFolder
+from jaxrnn.data.files import list_names
 from jaxrnn.errors import DamageFound, InputError
 from jaxrnn.runs.changes import describe_history
 from jaxrnn.runtime import devices
@@ -30,7 +32,7 @@ from jaxrnn.training.optimizers import learning_rate
 def describe_settings(config: Config) -> dict[str, str]:
     """Return the settings that have a value."""
     return {
-        name.replace("_", "-"): str(value)
+        name.replace("_", "-"): list_names(value) if isinstance(value, tuple) else str(value)
         for part in dataclasses.fields(config)
         for name, value in vars(getattr(config, part.name)).items()
         if value != "" and name not in ("run_dir", "resume")
@@ -41,11 +43,12 @@ def describe_run(run: SavedRun) -> dict[str, str]:
     """Describe a run: its settings and everything else that its checkpoints share."""
     settings = describe_settings(run.config)
     num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.snapshot.state.params)), run.about["text"]
+    documents = f", {text['documents']:,} documents" if "documents" in text else ""
     return {
         **settings,
         "vocabulary": report.describe_vocabulary(run.vocabulary, run.config.text.rare_threshold, 40),
         "parameters": f"{num_params:,}",
-        "text": f"{settings['text']}, {text['characters']:,} characters, SHA-256 {text['sha256'][:12]}…",
+        "text": f"{settings['text']}, {text['characters']:,} characters{documents}, SHA-256 {text['sha256'][:12]}…",
         **run.about["versions"],
         "random keys": run.about.get("random_keys", "not recorded"),
     }

@@ -116,12 +116,44 @@ def test_what_a_function_does_not_take_is_an_exception(run):
             jaxrnn.surprisal(run, "COLAS", learn=learn)
 
 
+def test_a_text_that_cannot_be_scored_is_an_exception(run):
+    with pytest.raises(InputError, match="the text is empty"):
+        jaxrnn.surprisal(run, "")
+    with pytest.raises(InputError, match="the context is empty"):
+        jaxrnn.surprisal(run, "COLAS", context="日本")
+
+
 @pytest.mark.parametrize("text", ["", "日本"])
-def test_a_text_that_cannot_be_scored_is_an_exception(run, text):
-    with pytest.raises(InputError, match=r"the text is empty|character '日' .* at position 0"):
-        jaxrnn.surprisal(run, text)
+def test_a_prompt_that_cannot_be_continued_is_an_exception(run, text):
     with pytest.raises(InputError):
         jaxrnn.generate(run, text)
+
+
+@pytest.mark.parametrize("learn", ["off", 0.1])
+def test_unknown_characters_are_charged_and_not_read(run, learn):
+    """A uniform draw from all of Unicode's scalar values costs ln 1,112,064."""
+    nats = jaxrnn.surprisal(run, "CO日LAS本.", learn=learn)
+    np.testing.assert_allclose(nats[[2, 6]], np.log(1_112_064), rtol=1e-6)
+    np.testing.assert_array_equal(np.delete(nats, [2, 6]), jaxrnn.surprisal(run, "COLAS.", learn=learn))
+
+
+@pytest.mark.parametrize("learn", ["off", 0.1])
+def test_parts_are_scored_like_the_whole_each_when_it_is_asked_for(run, learn):
+    asked = []
+
+    def lines():
+        for line in ("COLAS.\n", "", "Bonjour,\r\nNicette!\n", "Adieu"):
+            asked.append(line)
+            yield line
+
+    scored = jaxrnn.surprisal(run, lines(), learn=learn)
+    assert asked == []
+    first = next(scored)
+    assert asked == ["COLAS.\n"]
+    parts = [first, *scored]
+    assert [len(part) for part in parts] == [7, 0, 18, 5]
+    whole = jaxrnn.surprisal(run, "COLAS.\nBonjour,\nNicette!\nAdieu", learn=learn)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_an_interrupted_run_is_saved_and_says_how_to_resume(folder, monkeypatch):

@@ -378,7 +378,7 @@ def test_only_the_numbers_since_the_last_change_are_the_run_s():
     def lines(*names):
         return [{"event": name, "number": number} for number, name in enumerate(names)]
 
-    assert logs.find_final(lines("epoch", "final", "changed", "epoch")) is None
-    assert logs.find_final(lines("epoch", "final", "changed", "epoch", "final")) == {"event": "final", "number": 4}
-    assert logs.find_final(lines("changed", "final")) == {"event": "final", "number": 1}
-    assert logs.find_final([]) is None
+    assert logs.find_newest(lines("epoch", "final", "changed", "epoch"), "final") is None
+    assert logs.find_newest(lines("epoch", "final", "changed", "epoch", "final"), "final") == {"event": "final", "number": 4}
+    assert logs.find_newest(lines("changed", "final"), "final") == {"event": "final", "number": 1}
+    assert logs.find_newest([], "final") is None

@@ -103,7 +103,7 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
     """Return the default settings of a run that starts from the weights of `origin`.
 
     With a preset, they are those of the preset with the origin's network. Without one, the run learns and is tested like the
-    origin, with `auto` for rate, dropout and validation; text, --minutes, devices and folders are not inherited.
+    origin, with `auto` for rate, dropout and validation; the text and its form, --minutes, devices and folders are not.
     """
     if preset is not None:
         return dataclasses.replace(PRESETS[preset], model=origin.model)
@@ -114,7 +114,12 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
     return dataclasses.replace(
         default,
         text=dataclasses.replace(
-            text, text=default.text.text, validation_fraction=validation, validation_pieces=pieces, rare_threshold=0
+            default.text,
+            max_characters=text.max_characters,
+            reset=text.reset,
+            heldout_fraction=text.heldout_fraction,
+            validation_fraction=validation,
+            validation_pieces=pieces,
         ),
         model=origin.model,
         learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),

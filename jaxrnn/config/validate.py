@@ -15,6 +15,8 @@ from jaxrnn.config.settings import (
     RunConfig,
     TextConfig,
 )
+from jaxrnn.data.reading import check_encoding
+from jaxrnn.data.text import has_floor
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
 from jaxrnn.models.cells import CELLS, takes_dropout
 from jaxrnn.rules import RULES, takes_parameter
@@ -39,6 +41,10 @@ def check_config(config: Config) -> None:
 
 
 def _check_text(text: TextConfig, run: RunConfig) -> None:
+    parts.check_names(text.text)
+    check_encoding(text.encoding)
+    if text.separator and isinstance(text.text, str) and has_floor(text.text):
+        raise InputError(f"--separator does not work with {text.text}, which is one document")
     check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
     validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
     check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")

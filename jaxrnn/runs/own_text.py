@@ -6,9 +6,10 @@ from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
-from jaxrnn.data import text as texts
+from jaxrnn.data.files import quote_names
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.models.documents import for_ids
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
 from jaxrnn.models.scalar_loops import to_host
@@ -30,14 +31,15 @@ def load_own_data(config: Config, known: Vocabulary, sha256: str, remedy: str, i
     Raises:
       InputError: the text is missing, cannot be read, or has changed.
     """
-    if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
-        raise InputError(f"the text of this run is no longer at {config.text.text!r}; put it back, or {remedy}")
+    missing = parts.find_missing(config.text.text)
+    if missing:
+        raise InputError(f"the text of this run is no longer at {missing!r}; put it back, or {remedy}")
     try:
         used = build.read_used_text(config, known)
     except InputError as error:
         raise InputError(f"the text of this run: {error}; put it back, or {remedy}") from None
     if used.coded.sha256 != sha256:
-        raise InputError(f"the text {config.text.text!r} is not the one that this run was trained on, {if_changed}")
+        raise InputError(f"the text {quote_names(config.text.text)} is not the one that this run was trained on, {if_changed}")
     return build.split_data(config, used, known)
 
 
@@ -60,9 +62,10 @@ def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, M
     if not mixed.size:
         cut = len(data.train) - min(MOST_JOINED, len(data.train) // 10)
         counted, mixed = data.train[:cut], data.train[cut:]
+    model = for_ids(run.model, counted, mixed)
     counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
     key = build.make_keys(run.config.run.seed).evaluation
-    before = together.read_before(run.model, counts, counted[-together.MOST_COUNTED :])
-    memory = together.learn_to_mix(run.model, params, counts, before, mixed, key)
+    before = together.read_before(model, counts, counted[-together.MOST_COUNTED :])
+    memory = together.learn_to_mix(model, params, counts, before, mixed, key)
     mixture = make_mixture(len(run.vocabulary.characters), 1, counts)
     return mixed_model(run.model, counts, mixture), MixedParams(to_host(params), memory.counts, memory.mixture)

@@ -13,8 +13,7 @@ from jaxrnn.config.resolve import CHANGEABLE, Given, resolve, resolve_resumed, v
 from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, Config, LearningConfig, portable
 from jaxrnn.config.trust import Untrusted, trusted_by
 from jaxrnn.data import paths
-from jaxrnn.data import text as texts
-from jaxrnn.data.text import TEXT_NAMES
+from jaxrnn.data.files import TEXT_NAMES, Names, quote_names
 from jaxrnn.errors import InputError
 from jaxrnn.storage import logs, manifest, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
@@ -85,7 +84,9 @@ def _fits(given: Given, origin: Config | None, path: Path) -> bool:
 def _on_same_text(config: Config, runs: list[Path], trust: Sequence[str]) -> list[Path]:
     """Select the runs on this text, by its SHA-256, or by its path if a run has no checkpoint yet."""
     if not runs or config.text.text in TEXT_NAMES:  # named texts never change
-        return runs
+        forms = [read_run_config(run_dir, config, trust).text for run_dir in runs]
+        wanted = (config.text.encoding, config.text.separator)
+        return [run_dir for run_dir, form in zip(runs, forms, strict=True) if (form.encoding, form.separator) == wanted]
     sha256 = build.read_used_text(config).coded.sha256
     path = portable(config).text.text
 
@@ -118,7 +119,7 @@ def _begun(path: Path) -> float:
 
 
 def check_settings(
-    wanted: Config, saved: Config, run_dir: Path, text: str | None = None, changeable: Collection[str] = ()
+    wanted: Config, saved: Config, run_dir: Path, text: Names | None = None, changeable: Collection[str] = ()
 ) -> None:
     """Raise `InputError`, naming the flag, if a setting differs on which the results of the run depend.
 
@@ -212,21 +213,29 @@ def read_same_text(run: SavedRun, config: Config) -> UsedText:
       config: names the text, as typed or as saved with the run.
     """
     name, run_dir, moved = config.text.text, run.path, portable(config).text.text != run.config.text.text
-    if not moved and not (parts.is_own_text(name) or texts.text_exists(name)):
+    missing = "" if moved else parts.find_missing(name)
+    if missing:
         raise InputError(
-            f"the text of the run in {str(run_dir)!r} is no longer at {name!r}; if it was moved, give its new path: "
+            f"the text of the run in {str(run_dir)!r} is no longer at {missing!r}; if it was moved, give its new path: "
             f"--resume {paths.quote_path(run_dir)} --text PATH"
         )
     used = build.read_used_text(config, run.vocabulary)
     then, now = run.about["text"]["sha256"], used.coded.sha256
     if then == now:
         return used
+    for flag in ("encoding", "separator"):
+        typed, begun = getattr(config.text, flag), getattr(run.config.text, flag)
+        if typed != begun:
+            raise InputError(
+                f"with --{flag} {typed!r} instead of {begun!r}, text {quote_names(name)} is not the one of the run in "
+                f"{str(run_dir)!r}; leave the flag out"
+            )
     digests = f"its SHA-256 is {now[:12]}…, and was {then[:12]}…"
     new_run = f"--init-from {paths.quote_path(run_dir)} starts a new run on it from the old weights"
     if moved:
-        raise InputError(f"--text {name!r} is not the text of the run in {str(run_dir)!r}: {digests}; {new_run}")
+        raise InputError(f"--text {quote_names(name)} is not the text of the run in {str(run_dir)!r}: {digests}; {new_run}")
     raise InputError(
-        f"text {name!r} has changed since the run in {str(run_dir)!r} was started: {digests}; "
+        f"text {quote_names(name)} has changed since the run in {str(run_dir)!r} was started: {digests}; "
         f"name a copy of the old text with --text, or {new_run}"
     )
 
@@ -252,4 +261,5 @@ def _may_differ(name: str, now: object, then: object) -> bool:
     # Any number of updates per call gives the same bits, except 1, which is another program.
     # A text file may have moved: its SHA-256 decides whether it is the same text.
     moved = name == "text" and not ({now, then} & set(TEXT_NAMES) or any(has_import_form(str(text)) for text in (now, then)))
+    moved |= name in ("encoding", "separator")
     return name in FREE or name == "epochs" or moved or (name == "updates_per_call" and 1 not in (now, then))

@@ -20,6 +20,7 @@ from jaxrnn.runs.describe import describe_position, list_facts
 from jaxrnn.runs.loop import run
 from jaxrnn.runs.show import show
 from jaxrnn.runs.start import check_model, first_snapshot, load_weights, origin_settings
+from jaxrnn.runs.stored_text import store_stdin
 from jaxrnn.runs.task import Task, prepare
 from jaxrnn.runtime import compilation_cache, devices, signals
 from jaxrnn.storage import checkpoint, logs, run_folder, store
@@ -42,6 +43,7 @@ def train(given: Given, screen: Console) -> Path:
       Diverged, Stopped, NotSaved, OutOfMemory: see `loop.run`.
     """
     origin = origin_settings(given)
+    given = store_stdin(given, origin, screen.print)
     config = resolve(given, origin=origin)
     connect(config)
     screen.quiet = screen.quiet or not devices.is_first_process()

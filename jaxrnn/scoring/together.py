@@ -3,6 +3,7 @@
 All of this runs on the host's CPU, even on a machine with a GPU: see `models.scalar_loops`.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.models.counts import CountModel, Counts, count_model
+from jaxrnn.models.documents import restart_contexts
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import host_device, on_host, to_host
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
@@ -124,7 +127,7 @@ def read_before(
     if size <= 0:
         return Before(Together(count(_plant(counts), ids), mixture, jnp.bool_(False)), math.inf)
     memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
-    state, updates = _separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
+    state, updates = separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
     drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
     first, nats = last, np.zeros(0, np.float32)
     while last < len(ids) - 1 and (last - first < LEAST_MIXED or time.perf_counter() < until):
@@ -142,22 +145,25 @@ def make_counter(
 ) -> Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]:
     """Make a function that counts a text; the counts that it is given are overwritten."""
 
-    def count(model: CountModel, state: Counts, ids: Array, length: Array) -> Counts:
+    def count(model: CountModel, marked: bool, state: Counts, ids: Array, length: Array) -> Counts:
         def learn(loop: tuple[Array, Counts]) -> tuple[Array, Counts]:
-            return loop[0] + 1, model.learn(loop[1], ids[loop[0]].astype(jnp.int32))[0]
+            read = ids[loop[0]].astype(jnp.int32)
+            if not marked:
+                return loop[0] + 1, model.learn(loop[1], read)[0]
+            return loop[0] + 1, restart_contexts(model, model.learn(loop[1], unmark(read))[0], read)
 
         return jax.lax.while_loop(lambda loop: loop[0] < length, learn, (jnp.int32(0), state))[1]
 
-    programs = [
-        jax.jit(lambda *given, model=model: count(model, *given), donate_argnums=0, compiler_options=compiler_options())
-        for model in models
-    ]
+    @functools.cache
+    def programs(marked: bool) -> list[Callable[..., Counts]]:
+        how = {"donate_argnums": 0, "compiler_options": compiler_options()}
+        return [jax.jit(functools.partial(count, model, marked), **how) for model in models]
 
     def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
         if not len(ids):
             return states
         text, length = jnp.asarray(ids), jnp.int32(len(ids))
-        return tuple(program(state, text, length) for program, state in zip(programs, states, strict=True))
+        return tuple(program(state, text, length) for program, state in zip(programs(has_marks(ids)), states, strict=True))
 
     return count_all
 
@@ -180,7 +186,7 @@ def read_on(
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
     with on_host():
-        state = _separate(reader.begin(before, params, key, nats))
+        state = separate(reader.begin(before, params, key, nats))
         drive = fast_driver(reader.learner, updates)
     for start in range(0, len(ids) - 1, updates * length):
         with on_host():  # not around the `yield`: the caller may use another device meanwhile
@@ -224,7 +230,7 @@ def learn_to_mix(
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
     learner = mixed.mixed(model, 1, (None,), counts)
     memory = before.memory._replace(mixture=mixture)
-    state = _separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
+    state = separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
 
 
@@ -241,7 +247,7 @@ def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
     return jax.jit(lambda: tuple(each.init() for each in counts))()
 
 
-def _separate(state: State) -> State:
+def separate(state: State) -> State:
     """Copy the weights for each network, because a driver overwrites them; the trees are too large to copy."""
     own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
     # All on one explicit device: otherwise arrays would be bound to one only by the first call, and the second would recompile.

@@ -78,10 +78,10 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return [values for values in events if isinstance(values, dict) and "event" in values]
 
 
-def find_final(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Find the final numbers of a run; None if it was not tested, or was changed or extended since."""
-    last = next((event for event in reversed(events) if event["event"] in ("final", "changed")), None)
-    return last if last is not None and last["event"] == "final" else None
+def find_newest(events: Sequence[Mapping[str, Any]], *names: str) -> Mapping[str, Any] | None:
+    """Find the newest event of these names; None if there is none since the run was last changed or extended."""
+    last = next((event for event in reversed(events) if event["event"] in (*names, "changed")), None)
+    return last if last is not None and last["event"] in names else None
 
 
 def _append(path: Path, text: str) -> str:
