@@ -1,4 +1,4 @@
-"""Show a run's settings and verify its checkpoints; the exit code is 4 if one of them is damaged."""
+"""Show a run's settings and history, and verify its checkpoints; the exit code is 4 if one of them is damaged."""
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
     from jaxrnn.__main__ import run_program
@@ -21,6 +21,7 @@ from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import AsJson, RunFolder
 from jaxrnn.data.files import list_names
 from jaxrnn.errors import DamageFound, InputError
+from jaxrnn.runs.changes import describe_history
 from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
 from jaxrnn.storage.checkpoint import SavedRun
@@ -102,7 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.json:
             config = config_to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
-            print(logs.to_json_line({**about, "checkpoints": [checkpoint_row(each) for each in found]}))
+            history = [event for event in logs.read_events(options.run) if event["event"] == "changed"]
+            print(logs.to_json_line({**about, "checkpoints": [checkpoint_row(each) for each in found], "changes": history}))
         else:
             print_run(options.run, found, good)
         if damaged:
@@ -137,4 +139,7 @@ def print_run(run_dir: Path, found: list[Verified], good: list[SavedRun]) -> Non
     screen = report.make_screen()
     if good:
         report.show_facts(screen, {**describe_run(good[-1]), "run": str(run_dir)})
+    history = describe_history(logs.read_events(run_dir))
+    if history:
+        report.show_facts(screen, {f"changed at {place}": said for place, said in history.items()})
     report.show_checkpoints(screen, [checkpoint_row(each) for each in found])

@@ -24,7 +24,7 @@ SHORTENED = {
     "many-texts": [("--minutes 10", GATED), ("--minutes 2", GATED)],
     "gated": [("--minutes 10", GATED)],
     "score-a-log": [("--minutes 1 ", f"{GATED} ")],
-    "resume": [("my_novel.txt --resume auto", f"my_novel.txt {SMALL} --resume auto")],
+    "resume": [("my_novel.txt --resume auto", f"my_novel.txt {SMALL} --resume auto"), ("--minutes 5", "--minutes 0.02")],
     "page": [("jaxrnn.train &&", f"jaxrnn.train {SMALL} &&"), ("--text my_poems.txt", f"--text my_poems.txt {BRIEF}")],
     "export": [("--init-from weights.safetensors", f"--init-from weights.safetensors {BRIEF}")],
     "extend": [

@@ -166,6 +166,9 @@ class RunConfig:
     """Updates per call of the compiled loop; 1 = a plain Python loop."""
     sample_length: int = 200
     """Characters to sample after each epoch; 0 = none."""
+    log: Literal["none", "tensorboard"] = "none"
+    """Write the metrics for another program, too. tensorboard: as an event file in the run's folder `tensorboard`, for
+    tensorboard --logdir RUN; needs pip install 'jaxrnn[tensorboard]'."""
     save_every_seconds: float = 60.0
     """Seconds between checkpoints within an epoch; one is also saved after each epoch, and when the run is stopped."""
     keep_checkpoints: int = 3

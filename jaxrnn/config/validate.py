@@ -1,5 +1,6 @@
 """Check that settings are valid for training; errors name the flag."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,6 +127,8 @@ def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
 
 
 def _check_run(run: RunConfig) -> None:
+    if run.log == "tensorboard" and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("--log tensorboard needs the package tensorboardX: pip install 'jaxrnn[tensorboard]', or leave it out")
     check_seed(run.seed)
     check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
     check_value("save-every-seconds", run.save_every_seconds, run.save_every_seconds >= 0, "0 (as often as possible) or more")

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,7 +83,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
     saved = checkpoint.load_run(path, trust=trusted(trust))
     report.warn_of_rejected(saved.rejected)
     events = logs.read_events(saved.path)
-    final = _last(events, "final")
+    final = logs.find_newest(events, "final")
     return Run(
         path=saved.path,
         config=saved.config,
@@ -95,7 +95,7 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
         sha256=saved.about["text"]["sha256"],
         num_train=saved.about["text"].get("train_characters"),
         numbers=_numbers(final) if final else None,
-        dynamic=_dynamic(_last(events, "final", "stream"), saved.config),
+        dynamic=_dynamic(logs.find_newest(events, "final", "stream"), saved.config),
     )
 
 
@@ -124,15 +124,11 @@ def draw_figure(run: Run) -> "Figure":
 
 
 def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
-    """Read how a run last learned in a test, or from a stream; None if it did neither."""
-    return _dynamic(_last(logs.read_events(path), "final", "stream"), config)
+    """Read how a run last learned in a test, or from a stream; None if it did neither since it was last changed."""
+    return _dynamic(logs.find_newest(logs.read_events(path), "final", "stream"), config)
 
 
-def _last(events: list[dict[str, Any]], *names: str) -> dict[str, Any] | None:
-    return next((event for event in reversed(events) if event["event"] in names), None)
-
-
-def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
+def _numbers(final: Mapping[str, Any]) -> FinalNumbers | None:
     if "online_nats" not in final or final.get("tested") is False:
         return None
     return FinalNumbers(*(math.nan if final.get(name) is None else final[name] for name in FinalNumbers._fields))
@@ -143,7 +139,7 @@ def _describe_result(numbers: FinalNumbers) -> str:
     return f"held out {numbers.heldout_nats:.4f} nats" if tested else f"online {numbers.online_nats:.4f} nats"
 
 
-def _dynamic(event: dict[str, Any] | None, config: Config) -> DynamicSettings | None:
+def _dynamic(event: Mapping[str, Any] | None, config: Config) -> DynamicSettings | None:
     with contextlib.suppress(KeyError, TypeError):
         how = (event or {})["dynamic"]
         found = DynamicSettings(**{**how, "rates": tuple(how["rates"])})
