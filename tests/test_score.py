@@ -193,12 +193,18 @@ def some_lines(number, seed=0):
     return ["".join(drawn.choices("abc dé€.", k=drawn.randrange(12))) + "\n" for _ in range(number)]
 
 
+def stored(path):
+    """The arrays of a run that reads a stream, and the stream."""
+    run = load_run(path)
+    assert run.stream
+    return jax.tree.leaves((run.snapshot, run.stream.stream)), run.stream
+
+
 def assert_same_stream(path, other):
     """The same model and the same position, to the bit."""
-    ends = [load_run(each) for each in (path, other)]
-    for values in zip(*(jax.tree.leaves((run.snapshot, run.stream.stream)) for run in ends), strict=True):
-        np.testing.assert_array_equal(*values)
-    a, b = (run.stream for run in ends)
+    (arrays, a), (others, b) = stored(path), stored(other)
+    for mine, theirs in zip(arrays, others, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     assert a.extent._replace(nats=0.0, of_networks=()) == b.extent._replace(nats=0.0, of_networks=())
     assert a.extent.nats == pytest.approx(b.extent.nats)
     assert a.learning == b.learning

@@ -28,7 +28,8 @@ def page(trained, folder, capsys):
 def test_the_page_holds_each_character_and_its_nats(page):
     path, run = page
     html = path.read_text("utf-8")
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    data = json.loads(found)
     assert "".join("".join(piece["characters"]) for piece in data["pieces"]) == TEXT
     nats = [each for piece in data["pieces"] for each in piece["nats"]]
     assert nats == pytest.approx(jaxrnn.surprisal(run, TEXT).tolist(), abs=1e-3)

@@ -32,9 +32,16 @@ def start():
 
     def of(*flags, stdout=subprocess.PIPE):
         command = [*PROGRAM, *map(str, flags)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": stdout, "stderr": subprocess.PIPE, "bufsize": 0}
-        processes.append(subprocess.Popen(command, env={**os.environ, **READS_COMPILED}, **pipes))
-        return processes[-1]
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **READS_COMPILED},
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        processes.append(process)
+        return process
 
     yield of
     for process in processes:
@@ -47,6 +54,12 @@ def start():
 def resident_kb(process):
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+def lines_of(path):
+    """The lines that a run has read from its stream."""
+    stream = load_run(path).stream
+    return stream.extent.num_lines if stream else 0
 
 
 @pytest.mark.parametrize("learn", ["off", "auto"])
@@ -85,7 +98,7 @@ def test_memory_does_not_grow_with_the_stream_and_what_repeats_costs_less_and_le
     process = start(run_dir, "-", "--learn", "auto", "--format", "jsonl")
     writer = subprocess.Popen(["sh", "-c", 'yes "a line" | head -100000'], stdout=process.stdin)
     process.stdin.close()
-    first, sizes = json.loads(process.stdout.readline()), []
+    first, row, sizes = json.loads(process.stdout.readline()), b"", []
     with os.fdopen(os.dup(process.stdout.fileno()), "rb") as rows:
         for number in range(2, 100_001):
             row = rows.readline()
@@ -106,7 +119,7 @@ def test_a_signal_saves_what_was_learned(start, run_dir, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
     assert b"what was learned is saved" in process.stderr.read()
-    assert load_run(tmp_path / "learned").stream.extent.num_lines == 5
+    assert lines_of(tmp_path / "learned") == 5
 
 
 def test_a_quiet_stream_is_saved_in_time(start, run_dir, tmp_path):
@@ -116,8 +129,7 @@ def test_a_quiet_stream_is_saved_in_time(start, run_dir, tmp_path):
     process.stdout.readline()
     for _ in itertools.repeat(None, 100):
         time.sleep(0.1)
-        found = load_run(tmp_path / "learned").stream if list_numbers(tmp_path / "learned") else None
-        if found and found.extent.num_lines == 1:
+        if list_numbers(tmp_path / "learned") and lines_of(tmp_path / "learned") == 1:
             break
     else:
         pytest.fail("nothing was saved")
@@ -137,4 +149,4 @@ def test_a_reader_that_has_seen_enough_ends_it_and_loses_nothing(start, run_dir,
             break
         time.sleep(0.1)
     assert process.wait(60) == 0
-    assert load_run(tmp_path / "learned").stream.extent.num_lines >= 10
+    assert lines_of(tmp_path / "learned") >= 10

@@ -94,6 +94,7 @@ def test_what_was_expected_is_the_prediction_before_each_character(model, params
     _, scored = read(stream.start_stream(scorer, params, KEY, int(ids[0])), ids[1:30])
     _, plain = read_in_cuts(scorer, params, ids[:30], [29])
     np.testing.assert_allclose(scored.nats, plain[0].nats, rtol=1e-6)
+    assert scored.expected
     assert scored.expected.ids.shape == scored.expected.p.shape == (29, 5)
     assert (np.diff(scored.expected.p, axis=1) <= 0).all()
     of_network = scored.nats if scored.of_networks.shape[1] == 0 else scored.of_networks[:, 0]
@@ -182,6 +183,8 @@ def test_unknown_characters_are_charged_and_not_read(model, params):
     assert len(scored.nats) == 3
     np.testing.assert_array_equal(with_unknown.nats[[0, 1, 3]], without.nats)
     np.testing.assert_allclose(with_unknown.nats[[2, 4]], np.log(1_112_064), rtol=1e-6)
+    assert with_unknown.expected
+    assert without.expected
     np.testing.assert_array_equal(with_unknown.expected.ids[[2, 4]], -1)
     np.testing.assert_array_equal(with_unknown.expected.ids[[0, 1, 3]], without.expected.ids)
 

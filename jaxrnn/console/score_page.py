@@ -6,6 +6,8 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+import numpy as np
+
 from jaxrnn.console.score_rows import place_of
 from jaxrnn.console.web_page import to_json
 from jaxrnn.scoring.pieces import Measure, Piece, ScoredText, measure
@@ -29,7 +31,7 @@ def make_score_page(title: str, about: str, pieces: Sequence[Piece], by: Measure
 
 
 def _to_values(piece: Piece, characters: str) -> dict[str, Any]:
-    text = piece.text or ScoredText("", [])
+    text = piece.text or ScoredText("", np.zeros(0))
     values = {
         "place": place_of(piece),
         "excess": round(piece.excess, 3),

@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 def score(
     scoring: Scoring, position: Position, incoming: Iterable[Incoming | None], writer: StreamWriter | None = None
-) -> Iterator[Found | Note]:
+) -> Generator[Found | Note, None, None]:
     """Score what comes in; yield the pieces that are complete as soon as they are, and what went wrong with a save.
 
     Args:

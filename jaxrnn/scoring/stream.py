@@ -120,7 +120,7 @@ def start_document(stream: Stream, newline: int | None) -> Stream:
       newline: its id; None if the model does not know it, which then reads the last character before the document.
     """
     unread = stream.unread.copy()
-    unread[-1] = ~(unmark(unread[-1]) if newline is None else newline)
+    unread[-1] = ~(int(unmark(unread)[-1]) if newline is None else newline)
     return stream._replace(unread=unread)
 
 
