@@ -59,7 +59,7 @@ def restart_carry(carry: Any, starts: Bool[Array, "..."] | None, new: Any = None
         return carry
 
     def restart(leaf: Array, of_new: Array) -> Array:
-        return jnp.where(starts.reshape(*starts.shape, *[1] * (leaf.ndim - starts.ndim)), of_new, leaf)
+        return jnp.where(starts.reshape(*starts.shape, *[1] * (leaf.ndim - starts.ndim)), of_new.astype(leaf.dtype), leaf)
 
     return jax.tree.map(restart, carry, jax.tree.map(jnp.zeros_like, carry) if new is None else new)
 

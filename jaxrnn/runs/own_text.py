@@ -9,7 +9,6 @@ from jaxrnn.config.settings import Config
 from jaxrnn.data.files import quote_names
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
-from jaxrnn.models.documents import for_ids
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
 from jaxrnn.models.scalar_loops import to_host
@@ -62,10 +61,9 @@ def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, M
     if not mixed.size:
         cut = len(data.train) - min(MOST_JOINED, len(data.train) // 10)
         counted, mixed = data.train[:cut], data.train[cut:]
-    model = for_ids(run.model, counted, mixed)
     counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
     key = build.make_keys(run.config.run.seed).evaluation
-    before = together.read_before(model, counts, counted[-together.MOST_COUNTED :])
-    memory = together.learn_to_mix(model, params, counts, before, mixed, key)
+    before = together.read_before(run.model, counts, counted[-together.MOST_COUNTED :])
+    memory = together.learn_to_mix(run.model, params, counts, before, mixed, key)
     mixture = make_mixture(len(run.vocabulary.characters), 1, counts)
     return mixed_model(run.model, counts, mixture), MixedParams(to_host(params), memory.counts, memory.mixture)

@@ -75,7 +75,6 @@ def resolve_dynamic(
     key = build.make_keys(config.run.seed).evaluation
     most = _most(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
     names = None if seconds >= SECONDS_FOR_ALL else IN_A_HURRY
-    model = for_ids(model, data.validation)
     return choose_dynamic(model, params, data.validation, key, settings.dynamic_length, most, names)[0]
 
 

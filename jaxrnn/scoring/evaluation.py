@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models import interpolation
-from jaxrnn.models.documents import check_unmarked
+from jaxrnn.models.documents import check_unmarked, for_ids
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.training import optimizers
@@ -44,7 +44,7 @@ def frozen_pieces(
     model: Model, params: Params, streams: Integer[np.ndarray, " characters *streams"], key: RandomKey
 ) -> Iterator[Float[np.ndarray, " read"]]:
     """Read streams once with frozen weights, and yield the losses piece by piece, averaged over the streams."""
-    learner, num_streams = reader(model, streams.shape[1:]), int(np.prod(streams.shape[1:]))
+    learner, num_streams = reader(for_ids(model, streams), streams.shape[1:]), int(np.prod(streams.shape[1:]))
     updates = max(1, CHARACTERS_PER_PIECE // num_streams)
     drive, state = fast_driver(learner, updates), copy_arrays(learner.begin(params, key))
     for start in range(0, len(streams) - 1, updates):
@@ -79,7 +79,7 @@ def choose_dynamic(
       most: characters to read, the last ones of the text.
       names: the optimizers to try, each of which has to be compiled; None = all candidates.
     """
-    recent, found = ids[-most:], []
+    recent, found, model = ids[-most:], [], for_ids(model, ids)
     fixed = frozen_evaluation(model)(params, recent, key)
     for name in names or CANDIDATES:
         rates = CANDIDATES[name]

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Integer
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.models.counts import CountModel, Counts, count_model
-from jaxrnn.models.documents import restart_contexts
+from jaxrnn.models.documents import check_unmarked, for_ids, restart_contexts
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import host_device, on_host, to_host
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
@@ -64,6 +64,7 @@ class Reader(NamedTuple):
     num_counts: int
     learner: Learner
     begin: Callable[[Before | None, Params, RandomKey, float | None], State]  # see `read_on`
+    reads_marks: bool = False  # `Model.reads_marks`
 
 
 def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
@@ -104,6 +105,7 @@ def make_reader(
         num_counts=len(counts),
         learner=mixed.mixed(model, how.length if how else LENGTH, networks, counts),
         begin=begin,
+        reads_marks=model.reads_marks,
     )
 
 
@@ -121,7 +123,7 @@ def read_before(
       most_mixed: the number of these last characters, at most.
       seconds: the time for them, beyond the first `LEAST_MIXED`; when it is up, the rest of the text is only counted.
     """
-    size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
+    model, size = for_ids(model, ids), min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
     count, last = make_counter(counts), len(ids) - max(0, size) - 1
     if size <= 0:
@@ -136,8 +138,17 @@ def read_before(
         last = min(last + MIXED_PER_CALL, len(ids) - 1)
     memory = state.memory
     # Mixing has counted everything up to and including `last`; if nothing was mixed, that character is not counted yet.
-    memory = memory._replace(counts=count(memory.counts, ids[last + int(memory.started) :]))
+    counted = memory.counts
+    if memory.started and ids[last] < 0:  # read as a target, which has no mark
+        counted = tuple(_begin_document(*each, unmark(ids[last])) for each in zip(counts, counted, strict=True))
+    memory = memory._replace(counts=count(counted, ids[last + int(memory.started) :]))
     return Before(memory, float(nats[len(nats) // 2 :].mean()) if nats.size else math.inf)
+
+
+def _begin_document(model: CountModel, state: Counts, read: np.integer) -> Counts:
+    """Make the character that was just counted the only one in the contexts."""
+    contexts = jax.jit(lambda state, y: model.advance(model.restart(state), y).contexts)(state, jnp.int32(read))
+    return state._replace(contexts=contexts)
 
 
 def make_counter(
@@ -185,6 +196,8 @@ def read_on(
     """
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
+    if not reader.reads_marks:
+        check_unmarked(ids)
     with on_host():
         state = _separate(reader.begin(before, params, key, nats))
         drive = fast_driver(reader.learner, updates)
@@ -228,7 +241,7 @@ def learn_to_mix(
       before: what was counted in the text before this one (`read_before`); it is overwritten.
     """
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
-    learner = mixed.mixed(model, 1, (None,), counts)
+    learner = mixed.mixed(for_ids(model, ids), 1, (None,), counts)
     memory = before.memory._replace(mixture=mixture)
     state = _separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
