@@ -12,7 +12,7 @@ from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.console import help as help_text
 from jaxrnn.console.arguments import list_settings
-from jaxrnn.data.text import TEXT_NAMES
+from jaxrnn.data.files import TEXT_NAMES
 from jaxrnn.models.cells import CELLS
 from jaxrnn.rules import RULES
 from jaxrnn.training.optimizers import OPTIMIZERS

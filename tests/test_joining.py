@@ -48,7 +48,7 @@ def joined_whole(texts, separator):
 
 def joined(texts, separator, size):
     parts = joining.join_texts([reading.cut_parts(each, size) for each in texts], len(texts), separator)
-    characters, starts = "", []
+    characters, starts, last = "", [], False
     for part in parts:
         starts += [len(characters) + start for start in part.starts]
         characters += part.characters

@@ -93,6 +93,7 @@ def test_a_folder_equals_one_file_with_separators(here, capsys):
     assert whole["heldout_nats"] == metrics(here / "folder")[-1]["heldout_nats"]
 
 
+@pytest.mark.slow
 def test_resetting_is_part_of_the_result(here):
     train.main([*FLAGS, "--text", "letters", "--no-reset", "--run-dir", "carried"])
     assert metrics(Path("carried"))[0]["online_nats"] != metrics(Path("folder"))[0]["online_nats"]
@@ -148,6 +149,7 @@ def test_a_text_that_was_moved_or_changed_is_found_out(here, capsys):
     assert "put it back, or test on any text" in error_of(capsys, evaluate.main, ["mine"])
 
 
+@pytest.mark.slow
 def test_auto_finds_the_run_on_the_same_documents(here, capsys):
     command = [*FLAGS, "--resume", "auto", "--text"]
     train.main([*command, "letters"])
@@ -160,6 +162,7 @@ def test_auto_finds_the_run_on_the_same_documents(here, capsys):
     assert sorted(path.name for path in Path("runs").iterdir()) == ["notebook-letters-0", "notebook-one-0"]
 
 
+@pytest.mark.slow
 def test_what_is_read_is_listed_and_other_programs_take_it(here, capsys):
     train.main([*but(FLAGS, "--max-characters", "2500"), "--text", "letters", "comedie", "--run-dir", "mine"])
     shown = capsys.readouterr().out
@@ -230,6 +233,7 @@ def test_standard_input_is_stored_and_the_run_can_be_resumed(here, monkeypatch, 
     assert len(set(capsys.readouterr().out.splitlines())) == 1
 
 
+@pytest.mark.slow
 def test_an_endless_input_is_read_up_to_the_characters_in_use(here, monkeypatch):
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb") as source:
@@ -342,9 +346,10 @@ def test_what_yields_no_strings_is_one_line_and_nothing_is_written(folder, given
 
 
 def test_documents_given_as_strings_need_no_separator(folder):
-    for name in ("separator", "encoding"):
-        with pytest.raises(InputError, match=f"{name} is for files"):
-            jaxrnn.fit(["a\n", "b\n"], **QUICK, **{name: "utf-8"})
+    with pytest.raises(InputError, match="separator is for files"):
+        jaxrnn.fit(["a\n", "b\n"], **QUICK, separator="x")
+    with pytest.raises(InputError, match="encoding is for files"):
+        jaxrnn.fit("a\nb\n", **QUICK, encoding="latin-1")
 
 
 @pytest.mark.slow

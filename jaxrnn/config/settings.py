@@ -230,12 +230,12 @@ DEFAULT_PRESET = "notebook"
 
 def portable(config: Config) -> Config:
     """Return the settings to save: absolute paths, and nothing about this process."""
-    text, source = files.as_tuple(config.text.text), config.run.init_from
+    source = config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", trust="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
-    kept = tuple(name if _is_no_path(name) else _absolute(name) for name in text)
-    kept_text = dataclasses.replace(config.text, text=kept if len(kept) > 1 else kept[0])
-    return dataclasses.replace(config, text=kept_text, device=device, run=run)
+    names = files.as_names(name if _is_no_path(name) else _absolute(name) for name in files.as_tuple(config.text.text))
+    text = dataclasses.replace(config.text, text=names)
+    return dataclasses.replace(config, text=text, device=device, run=run)
 
 
 def _is_no_path(name: str) -> bool:

@@ -10,7 +10,7 @@ import lzma
 import os
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -113,6 +113,12 @@ def describe_name(name: str) -> str:
 def as_tuple(names: Names) -> tuple[str, ...]:
     """Return the names of a text as a tuple, also if there is only one."""
     return (names,) if isinstance(names, str) else names
+
+
+def as_names(names: Iterable[str]) -> Names:
+    """Return names as they are kept in settings: one as a string, several as a tuple."""
+    first, *others = names
+    return (first, *others) if others else first
 
 
 def quote_names(names: Names) -> str:
