@@ -28,9 +28,9 @@ class TextConfig:
     encoding: str = "utf-8"
     """Encoding of the files, under the name that Python gives it."""
     separator: Annotated[str, Flag("TEXT", default="each file is one document")] = ""
-    r"""What stands between documents, such as <|endoftext|> or =====; it is removed, with the newline after it. \n stands for a
-    newline; with one before and after it, the separator must be a whole line. The parts of a text of several documents consist
-    of whole ones."""
+    """What stands between documents, such as ===== or <end>; it is removed, with the newline after it. A newline in it is typed
+    as backslash and n; with one before and after it, the separator must be a whole line. If there are several documents, the
+    parts of the text consist of whole ones."""
     reset: bool = True
     """Carry the state on from one document to the next, instead of starting each anew."""
     max_characters: int = 50_000
