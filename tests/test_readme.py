@@ -54,6 +54,7 @@ SHORTENED = {
     ],
     ("docs/how-to/python.md", 5): [("range(5)", "range(1)"), ("len(ids) - 1)", "20_000)")],
     ("docs/how-to/python.md", 6): [("range(2_000)", "range(20)")],
+    ("docs/how-to/many-texts.md", 0): [('preset="gru", minutes=10', f'{QUICK}, epochs=1, run_dir="poems", show=False')],
     ("docs/how-to/score-a-log.md", 0): [("runs/log", "runs/notebook-comedie-0")],
     ("docs/explanation/rules.md", 0): [("100_0", "3_0")],
 }
@@ -78,6 +79,7 @@ def with_a_run(trained, tmp_path_factory):
     """A folder with the run and the exported weights that programs of the pages read."""
     path = tmp_path_factory.mktemp("pages")
     (path / "runs").symlink_to(trained / "runs")
+    (path / "poems.jsonl").write_text('{"text": "Il fait nuit.\\nIl fait jour."}\n' * 60, "utf-8")
     (path / "today.log").write_text("COLAS.\n\nMonsieur, la nuit.\n€€€ 12:00\n", "utf-8")
     export.main([str(trained / "runs" / "notebook-comedie-0"), str(path / "weights.safetensors")])
     return path

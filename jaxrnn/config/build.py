@@ -94,7 +94,7 @@ def read_used_text(config: Config, known: Vocabulary | None = None) -> UsedText:
     found = files.find_files(files.as_tuple(name), settings.encoding)
     coded = texts.code_files(found.files, settings.max_characters, known.characters if known else "", *how)
     if not coded.ids.size:
-        raise InputError(f"text {files.quote_names(name)} is empty")
+        raise texts.no_characters(name)
     whole = coded.num_characters
 
     def count_all() -> int:

@@ -28,9 +28,9 @@ class TextConfig:
     encoding: str = "utf-8"
     """Encoding of the files, under the name that Python gives it."""
     separator: Annotated[str, Flag("TEXT", default="each file is one document")] = ""
-    r"""What stands between documents, such as <|endoftext|> or =====; it is removed, with the newline after it. \n stands for a
-    newline; with one before and after it, the separator must be a whole line. The parts of a text of several documents consist
-    of whole ones."""
+    """What stands between documents, such as ===== or <end>; it is removed, with the newline after it. A newline in it is typed
+    as backslash and n; with one before and after it, the separator must be a whole line. If there are several documents, the
+    parts of the text consist of whole ones."""
     reset: bool = True
     """Carry the state on from one document to the next, instead of starting each anew."""
     max_characters: int = 50_000
@@ -233,12 +233,12 @@ DEFAULT_PRESET = "notebook"
 
 def portable(config: Config) -> Config:
     """Return the settings to save: absolute paths, and nothing about this process."""
-    text, source = files.as_tuple(config.text.text), config.run.init_from
+    source = config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", trust="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
-    kept = tuple(name if _is_no_path(name) else _absolute(name) for name in text)
-    kept_text = dataclasses.replace(config.text, text=kept if len(kept) > 1 else kept[0])
-    return dataclasses.replace(config, text=kept_text, device=device, run=run)
+    names = files.as_names(name if _is_no_path(name) else _absolute(name) for name in files.as_tuple(config.text.text))
+    text = dataclasses.replace(config.text, text=names)
+    return dataclasses.replace(config, text=text, device=device, run=run)
 
 
 def _is_no_path(name: str) -> bool:

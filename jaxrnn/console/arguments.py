@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from jaxrnn.config.flags import Flag
 from jaxrnn.data import paths
+from jaxrnn.data.files import as_names
 from jaxrnn.errors import InputError
 
 Settings = TypeVar("Settings")
@@ -110,8 +111,7 @@ def _give_back(values: dict[str, Any], found: Sequence[Setting], num_missing: in
     for setting in found:
         taken = values.get(setting.name)
         if num_missing > 0 and _takes_several(setting) and isinstance(taken, tuple) and len(taken) > num_missing:
-            kept = taken[:-num_missing]
-            values[setting.name] = kept if len(kept) > 1 else kept[0]
+            values[setting.name] = as_names(taken[:-num_missing])
             return list(taken[-num_missing:])
     return []
 
@@ -140,8 +140,7 @@ def _flag_value(argument: str, rest: deque[str], flags: Mapping[str, Setting]) -
     given = [following]
     while rest and not (rest[0].startswith("--") or rest[0] in QUESTIONS):
         given.append(_checked_word(rest.popleft(), are_expected=False))
-    converted = tuple(_convert(name, each, setting) for each in given)
-    return setting, converted if len(converted) > 1 else converted[0]
+    return setting, as_names(_convert(name, each, setting) for each in given)
 
 
 def _checked_word(word: str, are_expected: bool) -> str:

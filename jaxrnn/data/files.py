@@ -10,7 +10,7 @@ import lzma
 import os
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -84,13 +84,13 @@ def find_files(names: Sequence[str], encoding: str = UTF_8) -> Found:
         is given twice, or is a terminal.
     """
     reading.check_encoding(encoding)
+    if list(names).count(STDIN) > 1:
+        raise InputError("standard input, `-`, is given twice, and can be read only once; give it once")
     files, skipped = [], []
     for name in names:
         found = _find(name, encoding)
         files += found.files
         skipped += found.skipped
-    if files.count(STDIN) > 1:
-        raise InputError("standard input, `-`, is given twice, and can be read only once; give it once")
     return Found(tuple(files), tuple(skipped))
 
 
@@ -113,6 +113,12 @@ def describe_name(name: str) -> str:
 def as_tuple(names: Names) -> tuple[str, ...]:
     """Return the names of a text as a tuple, also if there is only one."""
     return (names,) if isinstance(names, str) else names
+
+
+def as_names(names: Iterable[str]) -> Names:
+    """Return names as they are kept in settings: one as a string, several as a tuple."""
+    first, *others = names
+    return (first, *others) if others else first
 
 
 def quote_names(names: Names) -> str:
@@ -229,7 +235,11 @@ def _match(name: str) -> list[str]:
     """List what a pattern matches, sorted by path; nothing for a name that is none."""
     if not _is_pattern(name):
         return []
-    return sorted(glob.glob(_expand(name), recursive=True), key=_sorting_key)  # noqa: PTH207, which takes no absolute ones
+    found = sorted(glob.glob(_expand(name), recursive=True), key=_sorting_key)  # noqa: PTH207, which takes no absolute ones
+    if "**" not in name:
+        return found
+    shortest = {os.path.realpath(path): path for path in sorted(found, key=len, reverse=True)}  # `**` also follows links
+    return [path for path in found if shortest[os.path.realpath(path)] == path]
 
 
 def _find_in_folder(folder: str, encoding: str) -> Found:

@@ -1,10 +1,10 @@
 """Read a text in parts and turn it into ids in one pass, without ever holding the whole text as characters."""
 
+import array
 import codecs
 import hashlib
 import itertools
 import sys
-from array import array
 from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
 from typing import NamedTuple
@@ -133,7 +133,7 @@ def code_parts(parts: Iterator[Part], expected: int, max_characters: int = 0, kn
     table, order = np.full(NUM_CODE_POINTS, -1, np.int32), list(dict.fromkeys(map(ord, known)))
     table[order] = np.arange(len(order))
     limit, num_used, digest, num_characters = max_characters or sys.maxsize, 0, hashlib.sha256(), None
-    ids, starts, sizes = np.empty(min(limit, expected), smallest_type(len(order))), array("q"), []
+    ids, starts, sizes = np.empty(min(limit, expected), smallest_type(len(order))), array.array("q"), []
     for characters, is_last, begun, text in parts:
         used = characters[: limit - num_used]
         digest.update(used.encode("utf-8"))

@@ -29,7 +29,7 @@ def read(names: files.Names, encoding: str = UTF_8, separator: str = "") -> str:
     found = files.find_files(files.as_tuple(names), encoding).files
     text = "".join(part.characters for part in join_files(found, encoding, separator))
     if not text:
-        raise _is_empty(names)
+        raise no_characters(names)
     return text
 
 
@@ -49,7 +49,7 @@ def read_ids(
     """
     coded = code_files(files.find_files(files.as_tuple(names), encoding).files, max_characters, known, encoding, separator)
     if not coded.ids.size:
-        raise _is_empty(names)
+        raise no_characters(names)
     return coded
 
 
@@ -121,6 +121,7 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _is_empty(names: files.Names) -> InputError:
+def no_characters(names: files.Names) -> InputError:
+    """Describe a text without characters."""
     verb = "is" if isinstance(names, str) or len(names) == 1 else "are"
     return InputError(f"text {files.quote_names(names)} {verb} empty")

@@ -50,8 +50,8 @@ class Run(NamedTuple):
     num_characters: int  #: number of characters of the text that were used
     sha256: str  #: SHA-256 of these characters
     numbers: FinalNumbers | None  #: final losses in nats per character; None for a run that is not finished or was not tested
-    num_train: int | None  #: number of characters of the training part, if the text has several documents; else None
     dynamic: DynamicSettings | None  #: how the network kept learning in the test; None if it was not tested
+    num_train: int | None = None  #: number of characters to train on, if the text has several documents; else None
 
     def __repr__(self) -> str:
         ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not tested"

@@ -107,8 +107,8 @@ def _choose_passage(run: Run, data: Data | None) -> str:
 
 def _without_paths(config: Config) -> Config:
     """Drop the paths of this machine, because a page is meant to be shared."""
-    names = tuple(Path(name).name for name in files.as_tuple(config.text.text))
-    text = dataclasses.replace(config.text, text=names if len(names) > 1 else names[0])
+    names = files.as_names(Path(name).name for name in files.as_tuple(config.text.text))
+    text = dataclasses.replace(config.text, text=names)
     return dataclasses.replace(config, text=text, run=dataclasses.replace(config.run, init_from=""))
 
 

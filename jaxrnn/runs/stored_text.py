@@ -140,8 +140,7 @@ def store_stdin(given: Given, origin: Config | None, say: Callable[[str], None])
         spooled = spool_stdin(config, folder)
 
         def name_text(path: Path) -> Names:
-            named = tuple(str(path) if name == STDIN else name for name in names)
-            return named if len(named) > 1 else named[0]
+            return files.as_names(str(path) if name == STDIN else name for name in names)
 
         kept = store(given, origin, spooled, name_text)
     say(f"standard input is kept in {_stored_path(spooled)}, so that the run can be resumed")
