@@ -4,7 +4,12 @@ The text comes in pieces; what is certain to belong to it can be shown before th
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from jaxrnn.data import vocabulary
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import InputError
 
 MOST_MORE = 30  # characters after the length in which the end of a word is looked for
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
@@ -35,18 +40,32 @@ def extend(passage: Passage, piece: str, limits: Limits) -> Passage:
     end = _find_length(drawn, passage, limits)
     stop = drawn.find(limits.stop) if limits.stop else -1
     if stop >= 0 and (end is None or stop + len(limits.stop) <= end):
-        return _append(passage, drawn[:stop], "")._replace(
-            has_ended=True, num_read=passage.num_shown + stop + len(limits.stop)
-        )
+        return _append(passage, drawn[:stop], "")._replace(has_ended=True, num_read=passage.num_shown + stop + len(limits.stop))
     if end is not None:
         return _append(passage, drawn[:end], "")._replace(has_ended=True, num_read=passage.num_shown + end)
     certain = len(drawn) - _count_begun(drawn, limits.stop)
     return _append(passage, drawn[:certain], drawn[certain:])
 
 
+def until_end(pieces: Iterator[str], limits: Limits) -> Iterator[str]:
+    """Yield a text, piece by piece, up to its end."""
+    passage = extend(Passage(), "", limits)
+    while not passage.has_ended:
+        passage = extend(passage, next(pieces), limits)
+        yield passage.new
+
+
 def unescape(typed: str) -> str:
     r"""Turn ``\n``, ``\t`` and ``\\`` into a line end, a tab and a backslash; any other backslash stays."""
     return re.sub(r"\\[nt\\]", lambda found: ESCAPES[found[0]], typed)
+
+
+def check_stop(known: Vocabulary, stop: str, flag: str) -> None:
+    """Raise `InputError` if the stop text can never be drawn."""
+    try:
+        vocabulary.encode(known, stop)
+    except InputError as error:
+        raise InputError(f"{flag}: {error}, so no text would end there") from None
 
 
 def _append(passage: Passage, certain: str, held: str) -> Passage:
