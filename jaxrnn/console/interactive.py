@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -217,5 +217,5 @@ def _read_line() -> str | None:
     return line.removesuffix("\n").removesuffix("\r") if line else None
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def _is_terminal(stream: Any) -> bool:
     return stream is not None and not stream.closed and stream.isatty()

@@ -95,8 +95,7 @@ def generate(
     Returns:
       The prompt and what follows it.
     Raises:
-      InputError: a value is not allowed, or the prompt or the stop text is empty or contains a character that the model does not
-        know.
+      InputError: a value is not allowed, or the prompt or stop text is empty or has a character that the model does not know.
     """
     check_seed(seed)
     if length < 0:
