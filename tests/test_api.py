@@ -37,8 +37,25 @@ def test_fit_gives_the_run_of_the_command_line(folder):
 
 
 def test_what_a_run_writes_is_what_the_program_prints(run, capsys):
-    sample.main([str(run.path), "--prompt", "COLAS", "--length", "70", "--temperature", "0.5", "--seed", "3"])
+    how = ["--prompt", "COLAS", "--length", "70", "--temperature", "0.5", "--seed", "3"]
+    sample.main([str(run.path), *how, "--exact-length"])
     assert jaxrnn.generate(run, "COLAS", 70, temperature=0.5, seed=3) + "\n" == capsys.readouterr().out
+    sample.main([str(run.path), *how, "--stop", "e"])
+    written = jaxrnn.generate(run, "COLAS", 70, temperature=0.5, seed=3, stop="e", exact_length=False)
+    assert written + "\n" == capsys.readouterr().out
+    assert "e" not in written
+
+
+def test_a_text_ends_before_the_stop_text_or_at_the_end_of_a_word(run):
+    whole = jaxrnn.generate(run, "COLAS", 400, seed=3)
+    for stop in (whole[100:102], whole[60:75], whole[68:72]):  # the first blocks end after 64 and 128 characters
+        assert jaxrnn.generate(run, "COLAS", 400, seed=3, stop=stop) == whole[: whole.index(stop, 5)]
+    to_the_word = jaxrnn.generate(run, "COLAS", 40, seed=3, exact_length=False)
+    assert whole.startswith(to_the_word)
+    assert len(to_the_word) == 75 or whole[len(to_the_word)].isspace() or to_the_word[-1].isspace()
+    for wrong, said in (("", "stop is empty"), ("€", "no text would end there")):
+        with pytest.raises(InputError, match=said):
+            jaxrnn.generate(run, stop=wrong)
 
 
 @pytest.mark.parametrize(("learn", "rate"), [("off", None), (0.1, "0.1"), ("auto", None)])

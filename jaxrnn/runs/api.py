@@ -26,6 +26,7 @@ from jaxrnn.runs.stored_text import make_documents, store_documents
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.scoring import sampling
+from jaxrnn.scoring.ending import Limits, check_stop, until_end
 from jaxrnn.scoring.pieces import score_characters
 from jaxrnn.scoring.stream import Scorer, make_read, start_stream
 
@@ -79,6 +80,8 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    stop: str | None = None,
+    exact_length: bool = True,
 ) -> str:
     """Write a text with the model of a run: the text that `python -m jaxrnn.sample` prints.
 
@@ -89,21 +92,28 @@ def generate(
       top_k: draw from the k most likely characters only; 0 = from all.
       top_p: draw from the smallest set of characters with at least this total probability; 1 = from all.
       seed: the same seed gives the same text.
+      stop: end the text before this one, if it is drawn; None = no such text.
+      exact_length: end after `length` characters; False = at the end of the word, at most 30 characters later, as the program
+        does by default.
     Returns:
       The prompt and what follows it.
     Raises:
-      InputError: a value is not allowed, or the prompt is empty or contains a character that the model does not know.
+      InputError: a value is not allowed, or the prompt or stop text is empty or has a character that the model does not know.
     """
     check_seed(seed)
     if length < 0:
         raise InputError(f"length is {length}; it must be 0 or more")
     prompt = sampling.default_prompt(run.vocabulary) if prompt is None else texts.normalise_newlines(prompt)
+    if stop is not None and not stop:
+        raise InputError("stop is empty; give at least one character, or None")
+    limits = Limits(length, texts.normalise_newlines(stop or ""), exact_length)
+    check_stop(run.vocabulary, limits.stop, "stop")
     ids = vocabulary.encode(run.vocabulary, prompt)
     key = jax.random.fold_in(jax.random.key(seed), 0)
     how = {"key": key, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     with devices.use_precision(run.config.device):
-        drawn = sampling.sample(run.model, run.params, ids, length, **how)
-    return prompt + vocabulary.decode(run.vocabulary, drawn)
+        blocks = sampling.sample_blocks(run.model, run.params, ids, **how)
+        return prompt + "".join(until_end((vocabulary.decode(run.vocabulary, block) for block in blocks), limits))
 
 
 @overload

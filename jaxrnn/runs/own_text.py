@@ -6,6 +6,8 @@ from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
+from jaxrnn.data import vocabulary
+from jaxrnn.data.documents import unmark
 from jaxrnn.data.files import quote_names
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
@@ -13,6 +15,7 @@ from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
 from jaxrnn.models.scalar_loops import to_host
 from jaxrnn.scoring import together
+from jaxrnn.scoring.novelty import Segment
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.training.mixed import make_mixture
 
@@ -40,6 +43,20 @@ def load_own_data(config: Config, known: Vocabulary, sha256: str, remedy: str, i
     if used.coded.sha256 != sha256:
         raise InputError(f"the text {quote_names(config.text.text)} is not the one that this run was trained on, {if_changed}")
     return build.split_data(config, used, known)
+
+
+def training_segments(data: Data) -> list[Segment]:
+    """Return the training part as text, without the validation pieces that it is spread around, each segment with its line."""
+    segments, line, num_trained, num_validated = [], 1, 0, 0
+    train, validation = unmark(data.train), unmark(data.validation)
+    for start, end in [*data.pieces, (data.num_used - len(data.heldout),) * 2]:
+        begin, num_trained = num_trained, start - num_validated
+        trained = vocabulary.decode(data.vocabulary, train[begin:num_trained])
+        segments.append(Segment(trained, line))
+        validated = vocabulary.decode(data.vocabulary, validation[num_validated : num_validated + end - start])
+        num_validated += end - start
+        line += trained.count("\n") + validated.count("\n")
+    return [segment for segment in segments if segment.text]
 
 
 def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:
