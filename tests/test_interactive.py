@@ -33,8 +33,9 @@ class Terminal:
     def __init__(self, *arguments):
         self.descriptor, inside = pty.openpty()
         command = [sys.executable, "-c", TAKES_TERMINAL, *arguments]
-        streams = {"stdin": inside, "stdout": inside, "stderr": inside}
-        self.process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **streams)
+        self.process = subprocess.Popen(
+            command, env=ENVIRONMENT, start_new_session=True, stdin=inside, stdout=inside, stderr=inside
+        )
         os.close(inside)
 
     def read(self, mark=MARK, seconds=60.0):
