@@ -127,6 +127,18 @@ def test_only_the_oddest(run_dir, file, capsys, by, key):
     assert above == [row for row in rows if row[key] >= least]
 
 
+def test_what_is_ignored_costs_nothing_and_is_read_all_the_same(run_dir, file, capsys):
+    whole, ignoring = (
+        [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--learn", "0.1", *flags)[0]]
+        for flags in ([], ["--ignore", "xxq|€|$"])
+    )
+    nats = jaxrnn.surprisal(jaxrnn.load(run_dir), TEXT, learn=0.1)[TEXT.index("xxq") :]
+    for number, (before, after) in enumerate(zip(whole, ignoring, strict=True)):
+        gone = nats[:3].sum() + nats[5] if number == 2 else 0
+        assert after["nats"] == pytest.approx(before["nats"] - gone, rel=1e-4)
+    assert ignoring[2]["column"] != whole[2]["column"]
+
+
 def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys):
     (folder / "log").write_bytes(b"COLAS\n" + b"a\xff\x1b[2Jb\n")
     (_, second), said = scored(capsys, run_dir, "log")
@@ -158,6 +170,8 @@ def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys)
         (["RUN", "--save", "RUN", "--learn", "0.1", "a b.txt"], "it is never overwritten"),
         (["RUN", "--save", "a b.txt", "--learn", "0.1", "a b.txt"], "is a file; name a folder"),
         (["RUN", "--resume", "a b.txt"], "--resume"),
+        (["RUN", "--ignore", "(", "a b.txt"], "--ignore '(' is not a regular expression"),
+        (["RUN", "--ignore", "a", "--per", "document", "a b.txt"], "--ignore is for lines"),
         ([], "RUN is missing"),
     ],
 )

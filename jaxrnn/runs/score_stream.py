@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ class Scoring(NamedTuple):
     read: Read
     kind: PieceKind = "line"
     unknown_nats: float = UNKNOWN_NATS
+    ignored: re.Pattern[str] | None = None  # what does not count in a line
     resets: bool = False  # whether the model starts anew with each document
 
 
@@ -67,7 +69,7 @@ def score(
                 writer = yield from _save_if_due(writer, position)
         is_open = position.pending.place.column > 1 or position.pending.line.characters != ""  # the last line has no end
         extent = position.extent._replace(num_lines=position.extent.num_lines + is_open)
-        yield Found(pieces.finish(scoring.kind, position.source, position.pending), extent)
+        yield Found(pieces.finish(scoring.kind, position.source, position.pending, scoring.ignored), extent)
     finally:  # also where nobody reads the scores any more
         if writer:
             writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
@@ -122,11 +124,14 @@ def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[l
     stream, extent, source, pending = position
     found = []
     if incoming.begins and source:
-        found, pending = pieces.finish(scoring.kind, source, pending), _begin(pending, source == incoming.source)
+        found, pending = (
+            pieces.finish(scoring.kind, source, pending, scoring.ignored),
+            _begin(pending, source == incoming.source),
+        )
         stream = start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
     known, characters = scoring.vocabulary, incoming.characters
     stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
-    completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text)
+    completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text, scoring.ignored)
     return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
 
 
