@@ -8,9 +8,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from conftest import SMALL
 
 import jaxrnn
-from jaxrnn import score
+from jaxrnn import evaluate, inspect, sample, score, train
 from jaxrnn.config import build
 from jaxrnn.data import documents, vocabulary
 from jaxrnn.models.documents import with_documents
@@ -18,7 +19,7 @@ from jaxrnn.runs import open_stream, score_stream, stream_folder
 from jaxrnn.runs.incoming import Incoming
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.stream import make_read
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, logs
 from jaxrnn.storage.checkpoint import load_run
 
 TEXT = "COLAS.\nBonjour, Nicette.\nxxq z€ 12\n\nCOLAS.\nsans fin de ligne"
@@ -187,6 +188,53 @@ def test_wrong_input_is_one_line_and_writes_nothing(run_dir, file, folder, capsy
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+def test_what_was_learned_is_a_run_like_any_other(run_dir, file, folder, capsys):
+    scored(capsys, run_dir, file, "--learn", "0.1", "--save", "learned")
+    before, after = load_run(run_dir), load_run("learned")
+    assert after.config == before.config
+    assert (folder / "learned" / "config.json").read_text() == (run_dir / "config.json").read_text()
+    changed = [
+        bool((a != b).any())
+        for a, b in zip(*(jax.tree.leaves(checkpoint.select_params(run)) for run in (before, after)), strict=True)
+    ]
+    assert all(changed)
+    assert [event["event"] for event in logs.read_events(folder / "learned") if event["event"] in ("final", "stream")] == [
+        "stream"
+    ]
+    sample.main(["learned", "--length", "20"])
+    evaluate.main(["learned", "--test-characters", "100", "--json"])
+    inspect.main(["learned"])
+    printed = capsys.readouterr().out
+    assert f"6 lines, {len(TEXT)} characters" in printed.replace("5 lines", "6 lines")
+    train.main([*SMALL, "--init-from", "learned", "--epochs", "1", "--run-dir", "on"])
+    assert "rejected" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("learn", ["0.1", "auto"])
+def test_a_stream_goes_on_where_it_was_saved(run_dir, file, folder, capsys, learn):
+    """In two commands as in one: for a new input, and for the rest of one that was read in part."""
+    (folder / "more").write_text("Encore.\nAdieu.\n", "utf-8")
+    (folder / "both").write_text(f"{TEXT}Encore.\nAdieu.\n", "utf-8")
+    one, _ = scored(capsys, run_dir, "both", "--learn", learn, "--save", "one")
+    first, _ = scored(capsys, run_dir, file, "--learn", learn, "--save", "two")
+    saved = sorted((folder / "two").rglob("*"))
+    with pytest.raises(SystemExit):
+        scored(capsys, run_dir, "more", "--learn", learn, "--save", "two")  # not the run that is there
+    assert sorted((folder / "two").rglob("*")) == saved
+    shutil.copytree("two", "three")
+    second, said = scored(capsys, "two", "more", "--save", "two")
+    assert "after 5 lines read before" in said
+    assert_same_stream(folder / "one", folder / "two")
+    rest, _ = scored(capsys, "three", "both", "--save", "three", "--resume")
+    assert_same_stream(folder / "one", folder / "three")
+    assert [row.partition("\t")[0] for row in rest] == [row.partition("\t")[0] for row in one[-2:]]
+    assert second[-1].split("\t")[1:] == one[-1].split("\t")[1:] == rest[-1].split("\t")[1:]
+    with pytest.raises(SystemExit) as ended:
+        scored(capsys, "three", "more", "--resume")
+    assert ended.value.code == 2
+    assert len(first) == 6
 
 
 def line_by_line(lines):
