@@ -174,7 +174,7 @@ def test_every_command_has_its_line_of_help(ask):
     assert out == ""
     assert err.startswith(interactive.HELP)
     said = err.removeprefix(interactive.HELP).strip().split("\n")
-    expected = ["there is no text", ":n is -1", ":k is 0", ":p is 2.0", ":seed takes a whole number", ":stop: char", "no command"]
+    expected = ["there is no text", ":n is -1", ":k is 0", ":p is 2.0", ":seed takes a whole", ":stop: char", "no command"]
     assert len(said) == len(expected)
     for line, words in zip(said, expected, strict=True):
         assert line.startswith(words)
