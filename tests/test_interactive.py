@@ -106,7 +106,7 @@ def test_ctrl_c_stops_the_text_and_not_the_program(terminal):
     os.write(terminal.descriptor, b"COLAS\n")
     time.sleep(0.5)
     os.write(terminal.descriptor, b"\x03")
-    shown, _ = terminal.read(b"^C\n> ".replace(b"\n", b"\r\n"))
+    shown, _ = terminal.read(b"\n> ")  # what is already being written may come after the ^C
     assert 100 < len(shown) < 10_000_000
     os.write(terminal.descriptor, b"half a line\x03")  # before a line is complete: it is dropped
     terminal.read()
