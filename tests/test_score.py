@@ -14,6 +14,7 @@ import jaxrnn
 from jaxrnn import evaluate, inspect, sample, score, train
 from jaxrnn.config import build
 from jaxrnn.data import documents, vocabulary
+from jaxrnn.errors import Diverged
 from jaxrnn.models.documents import with_documents
 from jaxrnn.runs import open_stream, score_stream, stream_folder
 from jaxrnn.runs.incoming import Incoming
@@ -210,6 +211,22 @@ def test_what_was_learned_is_a_run_like_any_other(run_dir, file, folder, capsys)
     assert f"6 lines, {len(TEXT)} characters" in printed.replace("5 lines", "6 lines")
     train.main([*SMALL, "--init-from", "learned", "--epochs", "1", "--run-dir", "on"])
     assert "rejected" not in capsys.readouterr().err
+
+
+def test_a_stream_that_diverges_says_so_and_keeps_what_was_saved(run_dir, file, folder, capsys):
+    scored(capsys, run_dir, file, "--learn", "0.1", "--save", "learned")
+    kept = stored("learned")[0]
+    (folder / "long.txt").write_text(TEXT * 50, "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        scored(capsys, run_dir, "long.txt", "--learn", "1e20")
+    assert (ended.value.code, "diverged at long.txt:" in capsys.readouterr().err) == (3, True)
+    run = load_run("learned")
+    scoring, position, folder_of = scoring_of(run, None, folder / "learned", 0.0)
+    position.stream.state.params["readout"]["bias"] = position.stream.state.params["readout"]["bias"] * np.nan
+    with pytest.raises(Diverged), folder_of as writer:
+        list(score_stream.score(scoring, position, line_by_line(["COLAS.\n"]), writer))
+    for before, after in zip(kept, stored("learned")[0], strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("learn", ["0.1", "auto"])

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.errors import InputError, NotSaved
+from jaxrnn.errors import Diverged, InputError, NotSaved
 from jaxrnn.runs import stream_folder
 from jaxrnn.runs.events import Note
 from jaxrnn.runs.incoming import Incoming
 from jaxrnn.runs.stream_folder import StreamWriter
 from jaxrnn.scoring import pieces
+from jaxrnn.scoring.evaluation import DIVERGED_NATS
 from jaxrnn.scoring.pieces import UNKNOWN_NATS, Pending, Piece, PieceKind, Place, ScoredText, advance_place
 from jaxrnn.scoring.stream import Read, Scored, Stream, start_document
 from jaxrnn.storage.streams import Extent, SavedStream
@@ -57,12 +58,14 @@ def score(
       writer: where to save what is learned; None = nowhere.
     Raises:
       NotSaved: the end could not be saved.
+      Diverged: learning failed; what was saved before stays.
     """
     try:
         for each in incoming:
             for part in _cut(each, writer is not None and stream_folder.is_due(writer)):
+                held, writer = writer, None  # where reading fails, it has overwritten the arrays: nothing can be saved
                 found, position = advance(scoring, position, part)
-                writer = writer and stream_folder.count(writer, part.characters)
+                writer = held and stream_folder.count(held, part.characters)
                 yield Found(found, position.extent)
                 writer = yield from _save_if_due(writer, position)
             if each is None:
@@ -131,6 +134,9 @@ def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[l
         stream = start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
     known, characters = scoring.vocabulary, incoming.characters
     stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
+    if not (scored.nats < DIVERGED_NATS).all():
+        place = f"{incoming.source}:{pending.place.line}"
+        raise Diverged(f"learning has diverged, at {place} or soon after; give --learn a lower rate")
     completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text, scoring.ignored)
     return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
 
