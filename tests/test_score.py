@@ -219,7 +219,7 @@ def test_a_stream_that_diverges_says_so_and_keeps_what_was_saved(run_dir, file, 
     (folder / "long.txt").write_text(TEXT * 50, "utf-8")
     with pytest.raises(SystemExit) as ended:
         scored(capsys, run_dir, "long.txt", "--learn", "1e20")
-    assert (ended.value.code, "diverged at long.txt:" in capsys.readouterr().err) == (3, True)
+    assert (ended.value.code, "diverged, at long.txt:" in capsys.readouterr().err) == (3, True)
     run = load_run("learned")
     scoring, position, folder_of = scoring_of(run, None, folder / "learned", 0.0)
     position.stream.state.params["readout"]["bias"] = position.stream.state.params["readout"]["bias"] * np.nan
