@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
     run_program("score")
 
 import contextlib
+import itertools
 import math
 import re
 import sys
@@ -24,7 +25,7 @@ from jaxrnn.config.scorers import OFF, describe_learning
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import RunFolder, WhichWeights
-from jaxrnn.console.score_page import make_score_page
+from jaxrnn.console.score_page import check_page_size, make_score_page
 from jaxrnn.console.score_rows import FORMATS, Format, keep_oddest
 from jaxrnn.data.files import STDIN
 from jaxrnn.data.reading import UTF_8
@@ -52,7 +53,7 @@ class ScoreConfig:
     """Texts to score: files, also compressed ones (.gz, .bz2, .xz), folders, patterns, known texts; - = standard input."""
     per: PieceKind = "line"
     """What gets a score."""
-    learn: Annotated[float | Literal["off", "auto"] | None, Flag("FLOAT|off|auto", default="off")] = None
+    learn: Annotated[float | Literal["off", "auto"] | None, Flag("FLOAT|off|auto", default="off, or as RUN was saved")] = None
     """Whether the model goes on learning as it reads; each character is scored before it is learned from. auto: as in the run's
     final test or, if it was trained together with counts, as in its training. A number: at this learning rate."""
     format: Format = "auto"
@@ -151,6 +152,8 @@ def _score(
     position, writer = Position(opened.stream, opened.extent), None
     with contextlib.ExitStack() as inside:
         if options.save:
+            stream_folder.check_folder(options.save, run)
+            incoming = itertools.chain([next(incoming, None)], incoming)  # nothing is written for an input that is refused
             folder = stream_folder.open_folder(options.save, run, opened.learning, opened.scorer, options.save_every_seconds)
             writer = inside.enter_context(folder)
         if options.resume and run.stream:
@@ -176,8 +179,11 @@ def _show(
             continue
         extent = each.extent
         pieces = [piece for piece in each.pieces if options.above is None or measure(piece, by) > options.above]
-        if options.top or name == "html":
-            kept = keep_oddest(kept + pieces, options.top, by) if options.top else kept + pieces
+        if options.top:
+            kept = keep_oddest(kept + pieces, options.top, by)
+        elif name == "html":
+            kept += pieces
+            check_page_size(kept)
         elif pieces:
             sys.stdout.write("".join(map(FORMATS[name], pieces)))
             sys.stdout.flush()

@@ -13,6 +13,7 @@ from conftest import SMALL
 import jaxrnn
 from jaxrnn import evaluate, inspect, sample, score, train
 from jaxrnn.config import build
+from jaxrnn.console import score_page
 from jaxrnn.data import documents, vocabulary
 from jaxrnn.errors import Diverged
 from jaxrnn.models.documents import with_documents
@@ -141,6 +142,16 @@ def test_what_is_ignored_costs_nothing_and_is_read_all_the_same(run_dir, file, c
     assert ignoring[2]["column"] != whole[2]["column"]
 
 
+def test_a_page_that_no_browser_shows_is_refused(run_dir, file, capsys, monkeypatch):
+    monkeypatch.setattr(score_page, "MOST_CHARACTERS", 30)
+    with pytest.raises(SystemExit) as ended:
+        scored(capsys, run_dir, file, "--format", "html")
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    assert "add --top or --above" in printed.err
+    assert scored(capsys, run_dir, file, "--format", "html", "--top", "2")
+
+
 def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys):
     (folder / "log").write_bytes(b"COLAS\n" + b"a\xff\x1b[2Jb\n")
     (_, second), said = scored(capsys, run_dir, "log")
@@ -169,7 +180,9 @@ def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys)
         (["RUN", "binary"], "'binary' is not a text: it has a null byte at offset 3"),
         (["RUN", "--encoding", "klingon", "a b.txt"], "--encoding"),
         (["RUN", "--save", "x", "a b.txt"], "--save needs --learn"),
-        (["RUN", "--save", "RUN", "--learn", "0.1", "a b.txt"], "it is never overwritten"),
+        (["RUN", "--save", "RUN", "--learn", "0.1", "a b.txt"], "is never overwritten"),
+        (["RUN", "--save", "x", "--learn", "0.1", "binary"], "'binary' is not a text"),
+        (["RUN", "--save", "x", "--learn", "0.1", "a b.txt", "missing.txt"], "missing.txt"),
         (["RUN", "--save", "a b.txt", "--learn", "0.1", "a b.txt"], "is a file; name a folder"),
         (["RUN", "--resume", "a b.txt"], "--resume"),
         (["RUN", "--ignore", "(", "a b.txt"], "--ignore '(' is not a regular expression"),

@@ -10,9 +10,16 @@ import numpy as np
 
 from jaxrnn.console.score_rows import place_of
 from jaxrnn.console.web_page import to_json
+from jaxrnn.errors import InputError
 from jaxrnn.scoring.pieces import Measure, Piece, ScoredText, measure
 
 MOST_CHARACTERS = 300_000  # on one page; a browser lays out as many in a few seconds
+
+
+def check_page_size(pieces: Sequence[Piece]) -> None:
+    """Raise `InputError` if a page of these pieces would be too large for a browser."""
+    if sum(len(piece.text.characters) for piece in pieces if piece.text) > MOST_CHARACTERS:
+        raise InputError(f"a page of more than {MOST_CHARACTERS:,} characters is too large for a browser: add --top or --above")
 
 
 def make_score_page(title: str, about: str, pieces: Sequence[Piece], by: Measure, characters: str) -> str:

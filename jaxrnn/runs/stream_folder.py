@@ -32,6 +32,20 @@ class StreamWriter(NamedTuple):
     problem: str = ""  # why the last save failed; "" if it succeeded
 
 
+def check_folder(path: Path, run: SavedRun) -> bool:
+    """Check that what a run learns can be saved in a folder; return whether it is a new one. Nothing is written.
+
+    Raises:
+      InputError: the folder holds another run, or something else.
+    """
+    if path.exists() and path.samefile(run.path):
+        if run.stream is None:
+            raise InputError(f"--save {str(path)!r} is the run that is scored, and is never overwritten: name another folder")
+        return False
+    run_folder.check_free(path, "save")
+    return True
+
+
 @contextlib.contextmanager
 def open_folder(path: Path, run: SavedRun, learning: Learning, scorer: Scorer, every_seconds: float) -> Iterator[StreamWriter]:
     """Hold the folder of a run that learns from a stream; a new one begins as a copy of `run`, with its settings and metrics.
@@ -41,11 +55,8 @@ def open_folder(path: Path, run: SavedRun, learning: Learning, scorer: Scorer, e
     Raises:
       InputError: there is another run in the folder, or something else; or it cannot be written.
     """
-    is_new = not (path.exists() and path.samefile(run.path))
-    if not is_new and run.stream is None:
-        raise InputError(f"--save {str(path)!r} is the run that is scored, and it is never overwritten: name another folder")
+    is_new = check_folder(path, run)
     if is_new:
-        run_folder.check_free(path, "save")
         run_folder.make_folder(path)
     with run_folder.hold_lock(path):
         if is_new:
