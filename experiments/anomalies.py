@@ -7,10 +7,10 @@ kinds after the first 10,000. The course's network (Elman, 128 units, new weight
 and counts of characters (order 8) read a log once, and their probabilities are mixed in equal parts. The score of a line is the
 sum of what its characters cost beyond 4 nats each. Characters outside printable ASCII are not read; each costs ln 1,112,064 =
 13.9 nats. The 50 lines with the highest score after the first 10,000 are compared with the 50 odd ones. Beside this, with the
-same score: network and counts alone, the same mixture when it learns from the first 10,000 lines only, and a network with random
-weights. Baselines, which see the whole log before they score it: `anomaly_baselines.py`.
+same score: network and counts alone, the same mixture when it learns from the first 10,000 lines only, and a network with
+random weights. Baselines, which see the whole log before they score it: `anomaly_baselines.py`.
 
-Rate, mixture and the 4 nats were chosen on logs 100 and 101; the logs reported here were read after that. Log 1 is the main one.
+Rate, mixture and the 4 nats were chosen on logs 100 and 101; the logs reported here were read later. Log 1 is the main one.
 Expected: EXPECTED. Exit code 1 otherwise. Writes results/anomalies.json, results/anomalies.md
 and results/anomalies.png.
 """

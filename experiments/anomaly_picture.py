@@ -7,7 +7,7 @@ from pictures import GREY, INK, add_legend, new_figure
 
 BIN = 100  # lines: the picture has room for the highest score of a hundred, not for each
 LOOKS = dict(
-    zip(KINDS, (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#000000", "X")), strict=True)
+    zip(KINDS, (("#4477aa", "o"), ("#ee6677", "s"), ("#228833", "^"), ("#ccbb44", "D"), ("#aa3377", "X")), strict=True)
 )
 
 
@@ -27,18 +27,17 @@ def picture(found: dict) -> Figure:
     panels = figure.subplots(2, 1, sharex=True)
     for axes, (name, of) in zip(panels, found["shown"].items(), strict=True):
         places = (np.arange(len(of["normal"])) + 0.5) * of["lines"] / len(of["normal"])
-        axes.vlines(places, 0, of["normal"], color="#bbbbbb", linewidth=0.7, label=f"oddest normal line of each {BIN}")
+        axes.vlines(places, 0, of["normal"], color="#bbbbbb", linewidth=0.7, label=f"normal, oddest of {BIN}")
         for kind, points in of["odd"].items():
             colour, marker = LOOKS[kind]
             axes.scatter(*zip(*points, strict=True), s=16, color=colour, marker=marker, label=kind, zorder=3)
-        axes.axhline(of["threshold"], color=INK, linewidth=0.8, linestyle="--", label="score of the 50th oddest line")
-        axes.axvline(of["first"], color=GREY, linewidth=0.8)
+        axes.axhline(of["threshold"], color=INK, linewidth=0.8, linestyle="--", label="50th oddest line")
+        axes.axvline(of["first"], color=GREY, linewidth=1, linestyle=":", label="ranked from here")
         axes.set_yscale("symlog", linthresh=10)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set(title=name[0].upper() + name[1:], ylabel="nats beyond 4, of a line", ylim=(0, None))
-    panels[0].annotate("no odd lines planted,\nnone ranked", (0, 1), (3, -3), xycoords=("data", "axes fraction"),
-                       textcoords="offset points", va="top")  # fmt: skip
     panels[1].set_xlabel("line")
     panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    panels[1].set_xlim(0, found["shown"][next(iter(found["shown"]))]["lines"])
-    add_legend(figure, list(panels), 4)
+    panels[1].set_xlim(0, found["shown"][next(iter(found["shown"]))]["lines"] * 1.005)
+    add_legend(figure, list(panels), 3)
     return figure
