@@ -2,18 +2,18 @@
 
     pip install -e ".[bench]" && python experiments/anomalies.py
 
-Takes five minutes on two cores. `anomaly_log.py` writes logs of 100,000 lines, a day of several services, with 50 odd
-lines of five kinds after the first 10,000. The course's network (Elman, 128 units, new weights, one step of SGD at 0.02 after each character)
-and counts of characters (order 8) read a log once, and their probabilities are mixed in equal parts. The score of a line is the
-sum of what its characters cost beyond 4 nats each. Characters outside printable ASCII are not read; each costs ln 1,112,064 =
-13.9 nats. The 50 lines with the highest score after the first 10,000 are compared with the 50 odd ones. Beside this, with the
-same score: network and counts alone, the same mixture when it learns from the first 10,000 lines only, and a network with
-random weights. Baselines, which see the whole log before they score it: `anomaly_baselines.py`.
+Takes five minutes on two cores. `anomaly_log.py` writes logs of 100,000 lines, a day of several services, with 50 odd lines of
+five kinds after the first 10,000. The course's network (Elman, 128 units, new weights, one step of SGD at 0.02 after each
+character) and counts of characters (order 8) read a log once, and their probabilities are mixed in equal parts. The score of a
+line is the sum of what its characters cost beyond 4 nats each. Characters outside printable ASCII are not read; each costs ln
+1,112,064 = 13.9 nats. The 50 lines with the highest score after the first 10,000 are compared with the 50 odd ones. Beside
+this, with the same score: network and counts alone, the same mixture when it learns from the first 10,000 lines only, and a
+network with random weights. Baselines, which see the whole log before they score it: `anomaly_baselines.py`.
 
-Rate, mixture and the 4 nats were chosen on log 100, then one of three days; logs 1 to 3 were read after that. Log 1 is the main
-one. Expected: precision 0.88 in log 1, 0.82 and 0.88 in the others; what is missed is mostly a word or a number too long that is
-made of what was read before, and many of the normal lines among the 50 are the first of an hour. Exit code 1 if it is under
-0.8. Writes results/anomalies.json, results/anomalies.md and results/anomalies.png.
+Rate, mixture and the 4 nats were chosen on log 100, then one of three days; logs 1 to 3 were read after that. Log 1 is the
+main one. Expected: precision 0.88 in log 1, 0.82 and 0.88 in the others; what is missed is mostly a word or a number too long
+that is made of what was read before, and many of the normal lines among the 50 are the first of an hour. Exit code 1 if it is
+under 0.8. Writes results/anomalies.json, results/anomalies.md and results/anomalies.png.
 """
 
 import importlib.util
