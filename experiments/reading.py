@@ -68,8 +68,8 @@ from reading_tables import (
 )
 
 from jaxrnn.config.settings import PRESETS
+from jaxrnn.data import splitting, vocabulary
 from jaxrnn.data import text as texts
-from jaxrnn.data import vocabulary
 from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.model import network
 from jaxrnn.scoring import together
@@ -128,7 +128,7 @@ def main(minutes: tuple[float, ...] = MINUTES) -> None:
 
 def split(whole: str) -> Texts:
     """Split off the held-out part, as `train` does."""
-    lengths = texts.split_lengths(len(whole), 0.0, PRESETS["gru"].text.heldout_fraction)
+    lengths = splitting.split_lengths(len(whole), 0.0, PRESETS["gru"].text.heldout_fraction)
     return Texts(whole, whole[: lengths.train])
 
 

@@ -51,8 +51,8 @@ from jaxrnn import bptt, fast_driver, online
 from jaxrnn.config import auto
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import PRESETS, Config
+from jaxrnn.data import splitting, vocabulary
 from jaxrnn.data import text as texts
-from jaxrnn.data import vocabulary
 from jaxrnn.models.model import Model
 from jaxrnn.runs.advance import advance, is_finished
 from jaxrnn.runs.start import first_snapshot
@@ -176,7 +176,7 @@ def place(num_before: int, num_validation: int, way: str) -> list[tuple[int, int
         end = num_before - min(300_000, num_before // 5)
         return [(end - num_validation, end)]
     num_pieces = 1 if way == BEFORE else int(way.split()[0])
-    return texts.place_validation(texts.Lengths(num_before - num_validation, num_validation, 0), num_pieces)
+    return splitting.place_validation(splitting.Lengths(num_before - num_validation, num_validation, 0), num_pieces)
 
 
 def settings(text: Text, data: Data, seed: int) -> Config:

@@ -22,6 +22,7 @@ PROGRAMS = {
     "train": "train a model on a text, or resume a run",
     "sample": "draw text from a model",
     "evaluate": "measure how well a model predicts a text",
+    "score": "score each line of a text, or of a stream, by how odd it is",
     "export": "write the weights as a safetensors file",
     "page": "make a web page in which a network reads, writes and learns",
     "inspect": "list a run's settings and verify its checkpoints",

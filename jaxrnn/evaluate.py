@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.flags import CompilationCache, Flag, Trust
-from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.config.settings import AUTO, Config, TextConfig
 from jaxrnn.config.trust import trusted_by
 from jaxrnn.console import cli, report, verdict
 from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
-from jaxrnn.data import text as texts
-from jaxrnn.data import vocabulary
+from jaxrnn.data.files import Names
 from jaxrnn.errors import InputError, check_rate, check_value, pluralize
 from jaxrnn.runs import testing
 from jaxrnn.runs.loaded import read_dynamic
+from jaxrnn.runs.other_text import OtherText, read_other_text
 from jaxrnn.runs.own_text import load_own_data
 from jaxrnn.runs.testing import TestLimits, resolve_dynamic, run_to_end, source_nats
 from jaxrnn.runtime import devices
@@ -39,8 +38,14 @@ class EvaluateConfig:
     """Options."""
 
     run: RunFolder
-    text: Annotated[str, Flag("NAME|FILE|MODULE:NAME", default="the parts of the run's own text")] = ""
-    """Another text to evaluate on."""
+    text: Annotated[Names, Flag("NAME|FILE|FOLDER|-|MODULE:NAME ...", default="the parts of the run's own text")] = ""
+    """Another text to evaluate on, or several, which are joined."""
+    encoding: str = TextConfig.encoding
+    """Encoding of --text."""
+    separator: Annotated[str, Flag("TEXT", default="each file is one document")] = ""
+    """What stands between documents of --text, as in training."""
+    reset: bool = True
+    """Carry the state on from one document of --text to the next."""
     dynamic: Annotated[float | Literal["auto"] | None, Flag("FLOAT|auto", default="as in the run")] = None
     """Learning rate of dynamic evaluation; auto = the optimizer and rate, or mixture of rates, that does best on the validation
     part of the run's own text."""
@@ -61,6 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(options.dynamic, float):
             check_rate("dynamic", options.dynamic)
         check_value("test-characters", options.test_characters, options.test_characters >= 0, "0 (all) or more")
+        _check_form(options)
         devices.start_backend()
         screen = report.make_screen()
         with report.show_status(screen):
@@ -77,8 +83,11 @@ def main(arguments: list[str] | None = None) -> None:
             data = _own_data(run, config) if needed else None
             how = saved or resolve_dynamic(config, data, run.model, params)
             own = None if options.text else data
+            facts = {}
             if own is None:
-                numbers, tested = _other_text(run, params, options, how)
+                form = _form_of(options)
+                other = read_other_text(run.config, run.vocabulary, form, options.skip_unknown)
+                facts, (numbers, tested) = other.facts, _other_text(run, params, options, how, other)
             else:
                 numbers, tested = _own_text(run, config, own, params, how, options)
         if options.json:
@@ -86,10 +95,24 @@ def main(arguments: list[str] | None = None) -> None:
             print(logs.to_json_line(values | tested | {"dynamic": how._asdict()}))
         else:
             weights = checkpoint.describe_weights(run, options.weights)
-            report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": describe_dynamic(how)})
+            report.show_facts(screen, {"run": str(run.path), "weights": weights, "dynamic": describe_dynamic(how), **facts})
             report.show_losses(screen, {meaning: value for value, meaning in numbers.values()})
             names = ("frozen_nats", "dynamic_nats") if own is None else ("heldout_nats", "heldout_dynamic_nats")
             report.show_verdicts(screen, _verdicts(config, how, *(numbers[name][0] for name in names)))
+
+
+def _form_of(options: EvaluateConfig) -> TextConfig:
+    """Return the settings of the other text: all of it is read."""
+    form = {name: getattr(options, name) for name in ("text", "encoding", "separator", "reset")}
+    return TextConfig(**form, max_characters=0)
+
+
+def _check_form(options: EvaluateConfig) -> None:
+    """Raise `InputError` if flags say how another text is read, and none is named."""
+    for name, default in (("encoding", TextConfig.encoding), ("separator", ""), ("reset", True)):
+        if not options.text and getattr(options, name) != default:
+            flag = "--no-reset" if name == "reset" else f"--{name}"
+            raise InputError(f"{flag} works only with --text: the run's own text is read as in training")
 
 
 def _verdicts(config: Config, how: DynamicSettings, frozen_nats: float, dynamic_nats: float) -> list[str]:
@@ -128,17 +151,9 @@ def _own_text(
 
 
 def _other_text(
-    run: checkpoint.SavedRun, params: Params, options: EvaluateConfig, how: DynamicSettings
+    run: checkpoint.SavedRun, params: Params, options: EvaluateConfig, how: DynamicSettings, other: OtherText
 ) -> tuple[dict[str, tuple[float, str]], dict[str, int]]:
-    text, name = parts.find_text(options.text).characters, options.text
-    if options.skip_unknown:
-        known = vocabulary.drop_unknown(run.vocabulary, text)
-        text, name = known, f"{name} without {pluralize(len(text) - len(known), 'unknown character')}"
-    texts.check_length(name, len(text))
-    try:
-        ids = vocabulary.encode(run.vocabulary, text)
-    except InputError as error:
-        raise InputError(f"text {name!r}: {error}; add --skip-unknown to leave such characters out") from None
+    name, ids, _ = other
     if 0 < options.test_characters < len(ids) - 1:
         ids, name = ids[: options.test_characters + 1], f"{name}, its first {pluralize(options.test_characters, 'character')}"
     expected = run.snapshot.progress.best_nats

@@ -1,4 +1,4 @@
-"""Show a run's settings and verify its checkpoints; the exit code is 4 if one of them is damaged."""
+"""Show a run's settings and history, and verify its checkpoints; the exit code is 4 if one of them is damaged."""
 
 if __name__ == "__main__":  # before the imports: a signal during them must end the program in one line, too
     from jaxrnn.__main__ import run_program
@@ -14,11 +14,14 @@ from pathlib import Path
 import jax
 
 from jaxrnn.config.flags import Trust
-from jaxrnn.config.settings import Config, config_to_json
+from jaxrnn.config.saved import config_to_json
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted, trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import AsJson, RunFolder
+from jaxrnn.data.files import list_names
 from jaxrnn.errors import DamageFound, InputError
+from jaxrnn.runs.changes import describe_history
 from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
 from jaxrnn.storage.checkpoint import SavedRun
@@ -29,7 +32,7 @@ from jaxrnn.training.optimizers import learning_rate
 def describe_settings(config: Config) -> dict[str, str]:
     """Return the settings that have a value."""
     return {
-        name.replace("_", "-"): str(value)
+        name.replace("_", "-"): list_names(value) if isinstance(value, tuple) else str(value)
         for part in dataclasses.fields(config)
         for name, value in vars(getattr(config, part.name)).items()
         if value != "" and name not in ("run_dir", "resume")
@@ -40,11 +43,12 @@ def describe_run(run: SavedRun) -> dict[str, str]:
     """Describe a run: its settings and everything else that its checkpoints share."""
     settings = describe_settings(run.config)
     num_params, text = sum(leaf.size for leaf in jax.tree.leaves(run.snapshot.state.params)), run.about["text"]
+    documents = f", {text['documents']:,} documents" if "documents" in text else ""
     return {
         **settings,
         "vocabulary": report.describe_vocabulary(run.vocabulary, run.config.text.rare_threshold, 40),
         "parameters": f"{num_params:,}",
-        "text": f"{settings['text']}, {text['characters']:,} characters, SHA-256 {text['sha256'][:12]}…",
+        "text": f"{settings['text']}, {text['characters']:,} characters{documents}, SHA-256 {text['sha256'][:12]}…",
         **run.about["versions"],
         "random keys": run.about.get("random_keys", "not recorded"),
     }
@@ -99,7 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.json:
             config = config_to_json(good[-1].config) if good else None
             about = {"config": config, "versions": dict(good[-1].about["versions"]) if good else None}
-            print(logs.to_json_line({**about, "checkpoints": [checkpoint_row(each) for each in found]}))
+            history = [event for event in logs.read_events(options.run) if event["event"] == "changed"]
+            print(logs.to_json_line({**about, "checkpoints": [checkpoint_row(each) for each in found], "changes": history}))
         else:
             print_run(options.run, found, good)
         if damaged:
@@ -134,4 +139,7 @@ def print_run(run_dir: Path, found: list[Verified], good: list[SavedRun]) -> Non
     screen = report.make_screen()
     if good:
         report.show_facts(screen, {**describe_run(good[-1]), "run": str(run_dir)})
+    history = describe_history(logs.read_events(run_dir))
+    if history:
+        report.show_facts(screen, {f"changed at {place}": said for place, said in history.items()})
     report.show_checkpoints(screen, [checkpoint_row(each) for each in found])

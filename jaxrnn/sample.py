@@ -6,35 +6,29 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
     run_program("sample")
 
 import contextlib
-import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal
 
-import jax
-import numpy as np
-from jaxtyping import Int
-
-from jaxrnn.array_types import ModelParams, RandomKey
-from jaxrnn.config import build
 from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
 from jaxrnn.config.trust import trusted
-from jaxrnn.console import cli, report
+from jaxrnn.console import cli, interactive, report, terminal
 from jaxrnn.console.program_flags import RunOrFile, SkipUnknown, WhichWeights
-from jaxrnn.data import paths, vocabulary
+from jaxrnn.data import paths
 from jaxrnn.data import text as texts
-from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.errors import InputError, check_seed, check_value
-from jaxrnn.models.model import Model
+from jaxrnn.errors import InputError, check_seed, check_value, pluralize
 from jaxrnn.models.scalar_loops import on_host
-from jaxrnn.runs.own_text import load_own_data, mix_as_learned, mix_with_counts
+from jaxrnn.runs.drawing import Prompts, Wanted, draw_as_json, draw_as_text
+from jaxrnn.runs.prompts import Prompt, encode_prompt, read_prompts
+from jaxrnn.runs.writer import Writer, load_writer
 from jaxrnn.runtime import devices
 from jaxrnn.runtime.compilation_cache import keep_programs
-from jaxrnn.scoring.sampling import BLOCK, TEMPERATURE, check_sampling, default_prompt, sample_blocks
+from jaxrnn.scoring.ending import Limits, check_stop, unescape
+from jaxrnn.scoring.sampling import TEMPERATURE, check_sampling, default_prompt
 from jaxrnn.scoring.sampling import sample as sample  # jaxrnn.sample.sample
 from jaxrnn.storage import checkpoint
-from jaxrnn.storage.weights import read_weights
+from jaxrnn.storage.new_file import check_new_file, write_new_file
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,18 @@ class SampleConfig:
     run: RunOrFile = None
     prompt: Annotated[str | None, Flag("TEXT", default="a full stop")] = None
     """Text for the model to continue; it may be long, and may begin with a dash."""
+    prompt_file: Annotated[Path | None, Flag("FILE|-", default="none")] = None
+    """File whose whole content is the prompt, without the line end at its end; - = standard input."""
+    prompt_lines: bool = False
+    """Take each line of --prompt-file as a prompt of its own; empty lines are left out."""
+    interactive: bool = False
+    """Ask for one prompt after another; :help lists what else can be typed. --prompt is what an empty line stands for."""
     length: int = 500
-    """Number of characters to generate."""
+    """Number of characters to generate. The text goes on to the end of the word, for at most 30 more characters."""
+    exact_length: bool = False
+    """End after exactly --length characters, even inside a word."""
+    stop: Annotated[str | None, Flag("TEXT", default="none")] = None
+    """End the text before this one, which is not printed; \\n stands for a line end, \\t for a tab, \\\\ for a backslash."""
     temperature: float = TEMPERATURE
     """0 = greedy; 1 = the model's own distribution; higher = more random."""
     top_k: int = 0
@@ -57,7 +61,14 @@ class SampleConfig:
     """Let network and counts write together: the run's text is read and counted first, which takes a few seconds."""
     seed: Seed = 0
     num_samples: int = 1
-    """Number of samples, each with its own random numbers."""
+    """Number of samples of each prompt, drawn side by side, each with its own random numbers."""
+    novelty: bool = False
+    """Quote the longest piece of each sample that stands in the text that the run was trained on."""
+    format: Literal["text", "jsonl"] = "text"
+    """jsonl = a JSON object per line: prompt, text (what follows the prompt), characters, nats (-ln of the text's probability
+    in the model's own distribution, whatever the temperature), seed, number (from 0)."""
+    output: Annotated[Path | None, Flag("FILE", default="standard output")] = None
+    """New file to write the samples to, all at once at the end; an existing file is never overwritten."""
     skip_unknown: SkipUnknown = False
     trust: Trust = ""
     compilation_cache: CompilationCache = True
@@ -69,21 +80,19 @@ def check_options(config: SampleConfig) -> None:
     check_sampling(config.temperature, config.top_k, config.top_p)
     check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
     check_seed(config.seed)
-    if config.prompt is not None and not texts.normalise_newlines(config.prompt):
-        raise InputError("--prompt is empty; give at least one character")
-
-
-def encode_prompt(known: Vocabulary, prompt: str, skip_unknown: bool) -> Int[np.ndarray, " prompt"]:
-    """Encode a prompt, with newlines normalised; unknown characters are skipped, or raise `InputError`."""
-    prompt = texts.normalise_newlines(prompt)
-    if skip_unknown:
-        prompt = vocabulary.drop_unknown(known, prompt)
-        if not prompt:
-            raise InputError("--prompt has no character that is in the run's vocabulary")
-    try:
-        return vocabulary.encode(known, prompt)
-    except InputError as error:
-        raise InputError(f"--prompt: {error}; leave it out, or add --skip-unknown") from None
+    for flag in ("prompt", "stop"):
+        value = getattr(config, flag)
+        if value is not None and not texts.normalise_newlines(value):
+            raise InputError(f"--{flag} is empty; give at least one character")
+    if config.prompt is not None and config.prompt_file:
+        raise InputError("--prompt and --prompt-file are both given; leave one of them out")
+    if config.prompt_lines and not config.prompt_file:
+        raise InputError("--prompt-lines needs a --prompt-file")
+    if config.interactive:
+        for flag in ("prompt_file", "num_samples", "novelty", "format", "output"):
+            if getattr(config, flag) != getattr(SampleConfig, flag):
+                name = flag.replace("_", "-")
+                raise InputError(f"--{name} is not possible with --interactive; leave one of them out")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -91,78 +100,41 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.exit_on_error(), contextlib.ExitStack() as inside:
         config = cli.parse(SampleConfig, "sample", __doc__, arguments)
         check_options(config)
+        output = check_new_file(config.output, "--output") if config.output else None
+        prompts = read_prompts(config.prompt_file, config.prompt_lines) if config.prompt_file else None
         devices.start_backend()
         inside.enter_context(keep_programs(config.compilation_cache))
         if config.mixed:
             inside.enter_context(on_host())
         path = paths.expand_home(config.run or checkpoint.newest_run())
-        saved = (_load_file if _is_file(path) else _load_run)(path, config)
-        known, (model, params) = saved.vocabulary, saved.writer
-        prompt = default_prompt(known) if config.prompt is None else config.prompt
-        prompt_ids = encode_prompt(known, prompt, config.skip_unknown)
+        writer = load_writer(path, config.weights, trusted(config.trust), config.mixed, config.novelty)
+        known, stop = writer.vocabulary, unescape(texts.normalise_newlines(config.stop or ""))
+        check_stop(known, stop, "--stop")
+        prompts = prompts or [Prompt(default_prompt(known) if config.prompt is None else config.prompt, "--prompt")]
+        ids = [encode_prompt(known, prompt.text, config.skip_unknown, prompt.source) for prompt in prompts]
         if config.run is None:
             print(f"from {path}", file=sys.stderr)
-        for number in range(config.num_samples):
-            if number:
-                print(f"\n{'-' * 40}")
-            _print_sample(known, model, params, prompt_ids, config, jax.random.fold_in(jax.random.key(config.seed), number))
+        limits = Limits(config.length, stop, config.exact_length)
+        how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
+        if config.interactive:
+            choices = interactive.Choices(limits=limits, seed=config.seed, skip_unknown=config.skip_unknown, **how)
+            interactive.interact(known, writer.model, writer.params, ids[0], choices)
+        else:
+            _write(writer, ids, Wanted(limits, how, config.seed, config.num_samples, config.novelty), config.format, output)
 
 
-class Saved(NamedTuple):
-    """What was loaded for writing."""
-
-    vocabulary: Vocabulary
-    writer: tuple[Model, ModelParams]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # an impossible file name
-        return False
-
-
-def _load_run(path: Path, config: SampleConfig) -> Saved:
-    with report.show_status(report.make_screen()):
-        run = checkpoint.load_run(path, trust=trusted(config.trust))
-    report.warn_of_rejected(run.rejected)
-    devices.set_precision(run.config.device)  # before the network reads, with --mixed
-    params = checkpoint.select_params(run, config.weights)
-    writer = (run.model, params)
-    if config.mixed and run.config.learning.counts:
-        writer = mix_as_learned(run, params)
-    elif config.mixed:
-        remedy = "leave --mixed out"
-        sha256, changed = run.about["text"]["sha256"], f"which --mixed counts; {remedy}"
-        with report.show_status(report.make_screen(), "counting"):
-            data = load_own_data(run.config, run.vocabulary, sha256, remedy, changed)
-            writer = mix_with_counts(run, params, data)
-    return Saved(run.vocabulary, writer)
-
-
-def _load_file(path: Path, config: SampleConfig) -> Saved:
-    """Load a file of weights, which says nothing about a text or epochs."""
-    if config.mixed or config.weights != "auto":
-        flag = "--mixed" if config.mixed else f"--weights {config.weights}"
-        raise InputError(f"{flag} needs the folder of a run; {str(path)!r} is a file of weights: leave {flag} out")
-    weights = read_weights(path, trusted(config.trust))
-    devices.set_precision(weights.config.device)
-    return Saved(weights.vocabulary, (build.build_model(weights.config, weights.vocabulary), weights.params))
-
-
-def _print_sample(
-    known: Vocabulary,
-    model: Model,
-    params: ModelParams,
-    prompt_ids: Int[np.ndarray, " prompt"],
-    config: SampleConfig,
-    key: RandomKey,
-) -> None:
-    how = {"temperature": config.temperature, "top_k": config.top_k, "top_p": config.top_p}
+def _write(writer: Writer, prompts: Prompts, wanted: Wanted, format_: str, output: Path | None) -> None:
     with report.show_status(report.make_screen(), "compiling"):
-        blocks = sample_blocks(model, params, prompt_ids, key=key, **how)
-        blocks = itertools.chain([next(blocks)], blocks)  # draw the first, slow one here
-    print(vocabulary.decode(known, prompt_ids), end="", flush=True)
-    for left in range(config.length, 0, -BLOCK):
-        print(vocabulary.decode(known, next(blocks)[:left]), end="", flush=True)
-    print()
+        if format_ == "jsonl":
+            pieces = draw_as_json(writer, prompts, wanted, only_ascii=not (output or sys.stdout.encoding.startswith("utf")))
+        else:
+            pieces = draw_as_text(writer, prompts, wanted)
+        first = next(pieces)
+    if output:
+        write_new_file(output, "".join([first, *pieces]), "--output")
+        terminal.tolerate_closed_output()  # the file is the result
+        print(f"{output}: {pluralize(len(prompts) * wanted.num_samples, 'sample')}")
+        return
+    print(first, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)

@@ -19,6 +19,7 @@ import sys
 from jaxrnn.config.resolve import Given, check_preset
 from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS
 from jaxrnn.console import cli, report, terminal
+from jaxrnn.data import files
 from jaxrnn.errors import InputError
 from jaxrnn.runs.session import train
 
@@ -41,4 +42,8 @@ def parse(arguments: list[str]) -> Given:
     except InputError as error:
         misplaced = "unexpected argument" in str(error) and any(flag in PRESETS for flag in flags)
         raise InputError(f"{error}; a preset comes before the flags" if misplaced else str(error)) from None
+    names = files.as_tuple(values.get("text", ()))[1:]  # what follows a text looks like another one
+    misplaced = next((name for name in names if name in PRESETS and files.find_missing(name)), None)
+    if misplaced is not None:
+        raise InputError(f"unexpected argument {misplaced!r}; a preset comes before the flags")
     return Given(preset, values)

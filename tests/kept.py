@@ -7,6 +7,7 @@ import functools
 
 from jaxrnn.config import build
 from jaxrnn.config.trust import imports_of
+from jaxrnn.models import documents
 from jaxrnn.runs import own_text, task
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.training import mixed
@@ -32,6 +33,7 @@ def install():
 
     build.build_model, build.build_learner = build_model, build_learner
     for module, names in {
+        documents: ["with_documents"],
         task: ["make_driver"],
         evaluation: ["reader", "fast_driver", "frozen_evaluation", "rate_evaluation"],
         mixed: ["mixed", "make_mixture"],

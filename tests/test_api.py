@@ -37,8 +37,25 @@ def test_fit_gives_the_run_of_the_command_line(folder):
 
 
 def test_what_a_run_writes_is_what_the_program_prints(run, capsys):
-    sample.main([str(run.path), "--prompt", "COLAS", "--length", "70", "--temperature", "0.5", "--seed", "3"])
+    how = ["--prompt", "COLAS", "--length", "70", "--temperature", "0.5", "--seed", "3"]
+    sample.main([str(run.path), *how, "--exact-length"])
     assert jaxrnn.generate(run, "COLAS", 70, temperature=0.5, seed=3) + "\n" == capsys.readouterr().out
+    sample.main([str(run.path), *how, "--stop", "e"])
+    written = jaxrnn.generate(run, "COLAS", 70, temperature=0.5, seed=3, stop="e", exact_length=False)
+    assert written + "\n" == capsys.readouterr().out
+    assert "e" not in written
+
+
+def test_a_text_ends_before_the_stop_text_or_at_the_end_of_a_word(run):
+    whole = jaxrnn.generate(run, "COLAS", 400, seed=3)
+    for stop in (whole[100:102], whole[60:75], whole[68:72]):  # the first blocks end after 64 and 128 characters
+        assert jaxrnn.generate(run, "COLAS", 400, seed=3, stop=stop) == whole[: whole.index(stop, 5)]
+    to_the_word = jaxrnn.generate(run, "COLAS", 40, seed=3, exact_length=False)
+    assert whole.startswith(to_the_word)
+    assert len(to_the_word) == 75 or whole[len(to_the_word)].isspace() or to_the_word[-1].isspace()
+    for wrong, said in (("", "stop is empty"), ("€", "no text would end there")):
+        with pytest.raises(InputError, match=said):
+            jaxrnn.generate(run, stop=wrong)
 
 
 @pytest.mark.parametrize(("learn", "rate"), [("off", None), (0.1, "0.1"), ("auto", None)])
@@ -59,7 +76,7 @@ def test_each_character_is_charged_what_its_context_predicts(run):
 
 def test_a_text_may_be_given_itself_and_the_run_can_be_resumed(folder):
     run = jaxrnn.fit("Le petit chat boit du lait.\n" * 100, **{**QUICK, "max_characters": 0, "heldout_fraction": 0.0})
-    assert Path(run.config.text.text).read_text().startswith("Le petit chat")
+    assert Path(str(run.config.text.text)).read_text().startswith("Le petit chat")
     again = jaxrnn.fit(resume=str(run.path), epochs=2, show=False)
     assert (again.path, again.snapshot.progress.epochs) == (run.path, 2)
     assert list(checkpoint.load_run(run.path).rejected) == []
@@ -116,12 +133,44 @@ def test_what_a_function_does_not_take_is_an_exception(run):
             jaxrnn.surprisal(run, "COLAS", learn=learn)
 
 
+def test_a_text_that_cannot_be_scored_is_an_exception(run):
+    with pytest.raises(InputError, match="the text is empty"):
+        jaxrnn.surprisal(run, "")
+    with pytest.raises(InputError, match="the context is empty"):
+        jaxrnn.surprisal(run, "COLAS", context="日本")
+
+
 @pytest.mark.parametrize("text", ["", "日本"])
-def test_a_text_that_cannot_be_scored_is_an_exception(run, text):
-    with pytest.raises(InputError, match=r"the text is empty|character '日' .* at position 0"):
-        jaxrnn.surprisal(run, text)
+def test_a_prompt_that_cannot_be_continued_is_an_exception(run, text):
     with pytest.raises(InputError):
         jaxrnn.generate(run, text)
+
+
+@pytest.mark.parametrize("learn", ["off", 0.1])
+def test_unknown_characters_are_charged_and_not_read(run, learn):
+    """A uniform draw from all of Unicode's scalar values costs ln 1,112,064."""
+    nats = jaxrnn.surprisal(run, "CO日LAS本.", learn=learn)
+    np.testing.assert_allclose(nats[[2, 6]], np.log(1_112_064), rtol=1e-6)
+    np.testing.assert_array_equal(np.delete(nats, [2, 6]), jaxrnn.surprisal(run, "COLAS.", learn=learn))
+
+
+@pytest.mark.parametrize("learn", ["off", 0.1])
+def test_parts_are_scored_like_the_whole_each_when_it_is_asked_for(run, learn):
+    asked = []
+
+    def lines():
+        for line in ("COLAS.\n", "", "Bonjour,\r\nNicette!\n", "Adieu"):
+            asked.append(line)
+            yield line
+
+    scored = jaxrnn.surprisal(run, lines(), learn=learn)
+    assert asked == []
+    first = next(scored)
+    assert asked == ["COLAS.\n"]
+    parts = [first, *scored]
+    assert [len(part) for part in parts] == [7, 0, 18, 5]
+    whole = jaxrnn.surprisal(run, "COLAS.\nBonjour,\nNicette!\nAdieu", learn=learn)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_an_interrupted_run_is_saved_and_says_how_to_resume(folder, monkeypatch):

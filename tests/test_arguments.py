@@ -12,7 +12,7 @@ from test_cli_errors import error_of
 from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.config.settings import Config, ModelConfig
 from jaxrnn.console import arguments, cli
-from jaxrnn.data import paths, text
+from jaxrnn.data import paths, published, text
 from jaxrnn.errors import InputError
 from jaxrnn.evaluate import EvaluateConfig
 from jaxrnn.export import ExportConfig
@@ -133,12 +133,12 @@ def test_a_prompt_keeps_its_tilde(monkeypatch):
 
 def test_a_tilde_is_the_home_folder_in_the_folder_of_texts_too(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv(text.DATA_DIR_VARIABLE, "~/texts")
+    monkeypatch.setenv(published.DATA_DIR_VARIABLE, "~/texts")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "moliere.txt").write_text("not by Molière")
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/texts/moliere.txt is not the published text")):
         text.read("moliere")
-    monkeypatch.setenv(text.DATA_DIR_VARIABLE, "~nobody-here/texts")
+    monkeypatch.setenv(published.DATA_DIR_VARIABLE, "~nobody-here/texts")
     with pytest.raises(InputError, match="there is no home folder '~nobody-here'"):
         text.read("moliere")
 

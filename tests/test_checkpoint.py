@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 from saved_checkpoints import copied, metadata_of, saved, snapshot_of, task
 
 from jaxrnn.config import build
-from jaxrnn.config import settings as config
+from jaxrnn.config.saved import config_to_json
 from jaxrnn.errors import InputError
 from jaxrnn.runs import testing
 from jaxrnn.storage import checkpoint, failures, store
@@ -130,7 +130,7 @@ def test_what_another_version_saved_is_an_error_and_no_reason_to_fall_back(copie
     rewritten(copied, format=99)
     with pytest.raises(InputError, match="cannot be used: its format is 99; this jaxrnn reads format 2"):
         checkpoint.load_run(copied)
-    rewritten(copied, format=2, config=config.config_to_json(task.config) | {"more": {}})
+    rewritten(copied, format=2, config=config_to_json(task.config) | {"more": {}})
     with pytest.raises(InputError, match="hold 'more', which this version does not know; it was trained with jaxrnn 0"):
         checkpoint.load_run(copied)
 

@@ -90,7 +90,7 @@ def test_sampling_takes_the_newest_run_and_repeats_itself(trained, monkeypatch, 
     os.utime(trained / "runs" / "mikolov2010-comedie-0" / "checkpoints")  # written to last
     texts = []
     for seed in ("1", "1", "2"):
-        sample.main(["--seed", seed, "--length", "70", "--prompt", "COLAS."])
+        sample.main(["--seed", seed, "--length", "70", "--exact-length", "--prompt", "COLAS."])
         out, err = capsys.readouterr()
         assert "mikolov2010" in err
         texts.append(out)
@@ -115,7 +115,7 @@ def test_a_run_on_a_file_without_a_full_stop_can_be_resumed_from_elsewhere(folde
     monkeypatch.chdir(folder / "elsewhere")
     evaluate.main(["../my run", "--json"])
     assert json.loads(capsys.readouterr().out)["heldout_nats"] == metrics(folder / "my run")[-1]["heldout_nats"]
-    sample.main(["../my run", "--length", "20"])
+    sample.main(["../my run", "--length", "20", "--exact-length"])
     assert len(capsys.readouterr().out) == 1 + 20 + 1
 
 
@@ -171,11 +171,11 @@ def test_modules_are_imported_meanwhile_without_a_word(monkeypatch):
 
 def test_network_and_counts_write_together(trained, capsys):
     run = str(trained / "runs" / "notebook-comedie-0")
-    sample.main([run, "--mixed", "--length", "80"])
+    sample.main([run, "--mixed", "--length", "80", "--exact-length"])
     first = capsys.readouterr().out
-    sample.main([run, "--mixed", "--length", "80"])
+    sample.main([run, "--mixed", "--length", "80", "--exact-length"])
     assert capsys.readouterr().out == first
-    sample.main([run, "--length", "80"])
+    sample.main([run, "--length", "80", "--exact-length"])
     assert capsys.readouterr().out != first
     assert len(first) == 82  # a full stop before, a line break after
 

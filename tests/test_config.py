@@ -8,6 +8,7 @@ import pytest
 from jaxrnn.config import settings as configs
 from jaxrnn.config.auto import choose_rate, resolve_auto
 from jaxrnn.config.resolve import Given, resolve
+from jaxrnn.config.saved import config_from_json, config_to_json
 from jaxrnn.config.settings import PRESETS
 from jaxrnn.config.validate import check_config
 from jaxrnn.errors import InputError
@@ -18,7 +19,7 @@ from jaxrnn.train import parse
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_allowed_and_survive_json(preset):
     check_config(PRESETS[preset])
-    assert configs.config_from_json(json.loads(json.dumps(configs.config_to_json(PRESETS[preset])))) == PRESETS[preset]
+    assert config_from_json(json.loads(json.dumps(config_to_json(PRESETS[preset])))) == PRESETS[preset]
 
 
 def test_a_flag_overrides_the_preset():
@@ -68,16 +69,16 @@ def test_halving_needs_a_validation_part():
 
 
 def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
-    settings = configs.config_to_json(PRESETS["mikolov2010"])
+    settings = config_to_json(PRESETS["mikolov2010"])
     del settings["learning"]["clip_norm"]
-    assert configs.config_from_json(settings) == PRESETS["mikolov2010"]
+    assert config_from_json(settings) == PRESETS["mikolov2010"]
 
 
 def test_a_run_begun_with_the_validation_part_at_the_end_keeps_it():
     """Also when the same command is typed again: its preset spreads the validation part in new runs."""
-    saved = configs.config_to_json(resolve_auto(PRESETS["gru"], 1_000_000))
+    saved = config_to_json(resolve_auto(PRESETS["gru"], 1_000_000))
     del saved["text"]["validation_pieces"]  # as it was saved before there were several
-    begun = configs.config_from_json(saved)
+    begun = config_from_json(saved)
     assert begun.text.validation_pieces == 1
     for flags in (["--resume", "run"], ["gru", "--resume", "run"], ["gru", "--resume", "auto"]):
         config = resolve(parse(flags), begun)
@@ -101,7 +102,7 @@ def test_the_validation_part_is_spread_in_pieces_that_are_long_enough(preset, nu
 @pytest.mark.parametrize("newer", [{"learning": {"momentum": 0.9}}, {"momentum": {}}])
 def test_a_setting_of_a_newer_version_is_an_error(newer):
     with pytest.raises(InputError, match="hold 'momentum', which this version does not know"):
-        configs.config_from_json(configs.config_to_json(PRESETS["notebook"]) | newer)
+        config_from_json(config_to_json(PRESETS["notebook"]) | newer)
 
 
 def test_the_name_of_a_file_holds_in_every_folder(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxrnn.data.text import DATA_DIR_VARIABLE
+from jaxrnn.data.published import DATA_DIR_VARIABLE
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 

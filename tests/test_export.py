@@ -119,7 +119,7 @@ def test_a_file_of_weights_writes_what_its_run_writes(run, file, capsys):
     written = []
     for source in (run.path, file):
         capsys.readouterr()
-        sample.main([str(source), "--prompt", "BARB", "--length", "40", "--seed", "3"])
+        sample.main([str(source), "--prompt", "BARB", "--length", "40", "--exact-length", "--seed", "3"])
         written.append(capsys.readouterr().out)
     assert written[0] == written[1]
     assert len(written[0]) == 45

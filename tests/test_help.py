@@ -12,7 +12,7 @@ from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.config.settings import PRESETS, Config
 from jaxrnn.console import help as help_text
 from jaxrnn.console.arguments import list_settings
-from jaxrnn.data.text import TEXT_NAMES
+from jaxrnn.data.files import TEXT_NAMES
 from jaxrnn.models.cells import CELLS
 from jaxrnn.rules import RULES
 from jaxrnn.training.optimizers import OPTIMIZERS
@@ -57,7 +57,8 @@ def test_every_flag_is_there_once_with_its_text(monkeypatch, capsys, program):
     settings = list(list_settings(PROGRAMS[program][1]))
     flags = re.findall(r"^  (--[a-z0-9-]+|-h, --help|[A-Z|]+)(?= |$)", out, re.MULTILINE)
     names = [each.flag.value if each.flag.is_positional else f"--{each.name.replace('_', '-')}" for each in settings]
-    expected = ["--no-compilation-cache" if name == "--compilation-cache" else name for name in names]
+    on = {"--compilation-cache": "--no-compilation-cache", "--reset": "--no-reset"}  # by default
+    expected = [on.get(name, name) for name in names]
     assert sorted(flags) == sorted([*expected, "-h, --help", "--version"])
     for setting in settings:
         text = setting.flag.text or help_text.read_texts(setting.owner)[setting.name]

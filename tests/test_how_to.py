@@ -1,5 +1,6 @@
 """Every shell block of the how-to pages runs, shortened, in a folder with the files that it names."""
 
+import gzip
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ SHORTENED = {
     "many-texts": [("--minutes 10", GATED), ("--minutes 2", GATED)],
     "gated": [("--minutes 10", GATED)],
     "score-a-log": [("--minutes 1 ", f"{GATED} ")],
-    "resume": [("my_novel.txt --resume auto", f"my_novel.txt {SMALL} --resume auto")],
+    "resume": [("my_novel.txt --resume auto", f"my_novel.txt {SMALL} --resume auto"), ("--minutes 5", "--minutes 0.02")],
     "page": [("jaxrnn.train &&", f"jaxrnn.train {SMALL} &&"), ("--text my_poems.txt", f"--text my_poems.txt {BRIEF}")],
     "export": [("--init-from weights.safetensors", f"--init-from weights.safetensors {BRIEF}")],
     "extend": [
@@ -55,9 +56,14 @@ def folder(trained, tmp_path):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     (tmp_path / "runs" / "mikolov2010-comedie-0").rename(tmp_path / "runs" / "gru-my_novel-0")
     (tmp_path / "letters").mkdir()
-    for name in ("my_novel.txt", "my_poems.txt", "service.log", "novels.txt", "letters/a.txt", "letters/b.txt"):
+    for name in ("my_novel.txt", "my_poems.txt", "service.log", "today.log", "novels.txt"):
         (tmp_path / name).write_text(text.read("comedie")[:6_000], "utf-8")
-    (tmp_path / "my_texts.py").write_text(PYTHON.findall(PAGES["many-texts"])[0], "utf-8")
+    letters = [text.read("comedie")[start : start + 1_500] for start in range(0, 6_000, 1_500)]
+    for name, letter in zip("abc", letters, strict=False):
+        (tmp_path / "letters" / f"{name}.txt").write_text(letter, "utf-8")
+    (tmp_path / "letters" / "d.txt.gz").write_bytes(gzip.compress(letters[3].encode()))
+    (tmp_path / "letters.txt").write_text("\n=====\n".join(letters), "utf-8")
+    (tmp_path / "my_texts.py").write_text(PYTHON.findall(PAGES["many-texts"])[1], "utf-8")
     (tmp_path / "tests").mkdir()
     shutil.copytree(ROOT / "tests" / "own_parts", tmp_path / "tests" / "own_parts")
     export = ["-m", "jaxrnn.export", "runs/notebook-comedie-0", "my-run.safetensors"]

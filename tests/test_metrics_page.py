@@ -27,6 +27,7 @@ def written(trained, tmp_path_factory):
     folder, keys = tmp_path_factory.mktemp("kinds"), {}
     for name, flags in RUNS.items():
         train.main([*SMALL, *flags, "--run-dir", str(folder / name)])
+    train.main(["--resume", str(folder / "on time"), "--epochs", "100", "--minutes", "0.01"])
     for run in [*(trained / "runs").iterdir(), *folder.iterdir()]:
         for event in events(run):
             keys.setdefault(event["event"], set()).update(event.keys() - {"event"})

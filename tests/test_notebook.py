@@ -5,9 +5,43 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 from conftest import READS_COMPILED
+
+from jaxrnn.console import notebook, report
+
+
+class Handle:
+    """Where a cell's output is shown, without a notebook."""
+
+    def __init__(self):
+        self.texts = []
+
+    def update(self, data, raw):
+        self.texts.append(data["text/plain"])
+
+
+def test_one_line_below_the_output_is_updated(monkeypatch):
+    handle = Handle()
+    display = types.SimpleNamespace(display=lambda *_, **__: handle)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    screen = notebook.make_notebook_screen()
+    screen.print("head")
+    with report.progress_bar(screen, 1_000, 4) as show:
+        show(0, 500, 2.5, 1_000.0, 0.125, 61.0)
+        show(1, 250, 2.25, 1_000.0)
+        screen.print("row")
+    first = "head\nepoch 1 of 4, 12 %  2.500 nats  1,000 characters/s  1:01 left"
+    second = "epoch 2 of 4, 250 characters  2.250 nats  1,000 characters/s"
+    shown = [text for text in handle.texts if text]
+    assert first in shown
+    assert f"head\n{second}" in shown
+    assert f"head\nrow\n{second}" in shown
+    assert shown[-1] == "head\nrow\n"
+
 
 QUICK = "max_characters=3_000, hidden_size=8, sample_length=20"
 CELLS = [

@@ -1,22 +1,15 @@
 import bz2
-import functools
-import hashlib
-import http.server
 import itertools
 import os
 import socket
-import tempfile
-import threading
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrnn.data import paths, text
+from jaxrnn.data import splitting, text
 from jaxrnn.errors import InputError
 
 
@@ -50,7 +43,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 def test_missing_files_and_folders_are_errors(tmp_path):
     with pytest.raises(InputError, match="neither a file nor one of the known names comedie, moliere, shakespeare"):
         text.read(str(tmp_path / "none.txt"))
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"^no text in the folder '.*': it holds nothing$"):
         text.read(str(tmp_path))
 
 
@@ -79,23 +72,23 @@ def test_a_pipe_that_has_a_writer_is_refused_too(folder):
 
 
 def test_the_course_splits_45000_to_5000():
-    parts = text.split(np.zeros(50_000, np.uint8), 0.0, 0.1)
+    parts = splitting.split(np.zeros(50_000, np.uint8), 0.0, 0.1)
     assert [len(part) for part in parts] == [45_000, 0, 5_000]
 
 
 @given(st.integers(0, 1_000), st.floats(0, 0.49), st.floats(0, 0.49))
 def test_parts_are_the_text(num_characters, validation, heldout):
     whole = np.arange(num_characters)
-    assert np.concatenate(text.split(whole, validation, heldout)).tolist() == whole.tolist()
+    assert np.concatenate(splitting.split(whole, validation, heldout)).tolist() == whole.tolist()
 
 
 @given(st.integers(0, 3_000), st.floats(0, 0.49), st.floats(0, 0.49), st.integers(1, 20))
 def test_each_character_is_in_exactly_one_part(num_characters, validation, heldout, num_pieces):
     whole = np.arange(num_characters)  # as if all characters differed
-    parts = text.split(whole, validation, heldout, num_pieces)
+    parts = splitting.split(whole, validation, heldout, num_pieces)
     assert sorted(np.concatenate(parts)) == whole.tolist()
     assert all(sorted(part) == part.tolist() for part in parts)
-    assert tuple(map(len, parts)) == text.split_lengths(num_characters, validation, heldout)
+    assert tuple(map(len, parts)) == splitting.split_lengths(num_characters, validation, heldout)
     assert parts.heldout.tolist() == whole[num_characters - len(parts.heldout) :].tolist()
     assert whole.tolist() == list(range(num_characters))
 
@@ -104,14 +97,15 @@ def test_each_character_is_in_exactly_one_part(num_characters, validation, heldo
 def test_what_stands_before_the_heldout_part_is_put_in_order(num_characters, validation, heldout, num_pieces, most):
     """The last characters of it, however many pieces the validation part was cut into."""
     whole = np.arange(num_characters)
-    parts = text.split(whole, validation, heldout, num_pieces)
+    parts = splitting.split(whole, validation, heldout, num_pieces)
+    places = splitting.place_validation(splitting.Lengths(*map(len, parts)), num_pieces)
     expected = whole[: num_characters - len(parts.heldout)][-most:]
-    assert text.before_heldout(parts, num_pieces, most).tolist() == expected.tolist()
+    assert splitting.before_heldout(parts, places, most).tolist() == expected.tolist()
 
 
 @given(st.integers(2, 20), st.integers(100, 3_000), st.integers(0, 500))
 def test_pieces_of_the_validation_part_are_even_and_stand_among_the_training_part(num_pieces, num_train, num_validation):
-    pieces = text.place_validation(text.Lengths(num_train, num_validation, 10), num_pieces)
+    pieces = splitting.place_validation(splitting.Lengths(num_train, num_validation, 10), num_pieces)
     sizes, gaps = ([b - a for a, b in pieces], [b - a for (_, a), (b, _) in itertools.pairwise(pieces)])
     before, after = pieces[0][0], num_train + num_validation - pieces[-1][1]
     assert (sum(sizes), before + sum(gaps) + after) == (num_validation, num_train)
@@ -122,7 +116,7 @@ def test_pieces_of_the_validation_part_are_even_and_stand_among_the_training_par
 
 @pytest.mark.parametrize(("lengths", "place"), [((45_000, 2_500, 2_500), (45_000, 47_500)), ((90, 0, 10), (90, 90))])
 def test_one_piece_stands_before_the_held_out_part(lengths, place):
-    assert text.place_validation(text.Lengths(*lengths), 1) == [place]
+    assert splitting.place_validation(splitting.Lengths(*lengths), 1) == [place]
 
 
 def test_comedie_is_real_writing():
@@ -140,89 +134,3 @@ def test_comedie_has_the_layout_of_the_course():
     assert all(speaker == speaker.upper() and speaker.endswith(".") and len(speaker) < 20 for speaker in speakers)
     assert not any(paragraph in speakers for paragraph in paragraphs[1::2])
     assert len(paragraphs) % 2 == 0
-
-
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """A published text on a server of ours, an empty cache, and no folder of local copies."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(text.DATA_DIR_VARIABLE, raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served" / "small.txt").write_text("Bonjour.\n", encoding="utf-8")
-    handler = functools.partial(_Silent, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/small.txt"
-        monkeypatch.setitem(text.PUBLISHED, "small", text.Published(url, hashlib.sha256(b"Bonjour.\n").hexdigest()))
-        yield tmp_path
-        server.shutdown()
-
-
-class _Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):  # noqa: A002
-        del format, args
-
-
-def cached(folder):
-    return [path for path in (folder / "cache").rglob("*") if path.is_file()]
-
-
-def test_a_published_text_is_downloaded_once(published):
-    assert text.read("small") == "Bonjour.\n"
-    (published / "served" / "small.txt").unlink()
-    assert text.read("small") == "Bonjour.\n"
-
-
-def test_a_wrong_digest_is_an_error_and_leaves_nothing(published):
-    (published / "served" / "small.txt").write_text("Bonsoir.\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"small.*could not be downloaded.*SHA-256 is wrong"):
-        text.read("small")
-    assert cached(published) == []
-
-
-def test_a_failed_download_is_an_error_and_leaves_nothing(published):
-    (published / "served" / "small.txt").unlink()
-    with pytest.raises(InputError, match=f"could not be downloaded.*{text.DATA_DIR_VARIABLE}"):
-        text.read("small")
-    assert cached(published) == []
-
-
-def test_a_local_copy_is_used_and_verified(published, monkeypatch):
-    monkeypatch.setenv(text.DATA_DIR_VARIABLE, str(published))
-    (published / "small.txt").write_text("Bonjour.\n", encoding="utf-8")
-    (published / "served" / "small.txt").unlink()
-    assert text.read("small") == "Bonjour.\n"
-    (published / "small.txt").write_text("Autre.\n", encoding="utf-8")
-    with pytest.raises(InputError, match="is not the published text"):
-        text.read("small")
-
-
-@pytest.mark.parametrize("home", ["none", "that cannot be written"])
-def test_without_a_cache_folder_a_text_is_downloaded_all_the_same(published, monkeypatch, home):
-    monkeypatch.chdir(published)
-    if home == "none":
-        monkeypatch.setattr(text.paths, "cache_folder", lambda: None)
-    else:
-        (published / "cache").write_text("no folder")
-    monkeypatch.setattr(tempfile, "tempdir", str(published))
-    before = sorted(published.iterdir())
-    assert text.read("small") == "Bonjour.\n"
-    assert sorted(published.iterdir()) == before
-
-
-@pytest.mark.parametrize("answer", [RuntimeError("no home"), KeyError("uid not found"), Path("~/.cache/jaxrnn")])
-def test_a_user_without_a_home_has_no_cache_folder(monkeypatch, answer):
-    def os_cache(project):
-        del project
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(pooch, "os_cache", os_cache)
-    assert paths.cache_folder() is None
-
-
-def test_the_cache_folder_is_that_of_the_user(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert paths.cache_folder() == tmp_path / "jaxrnn"

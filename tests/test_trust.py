@@ -11,7 +11,8 @@ import pytest
 
 from jaxrnn import evaluate, export, inspect, sample, train
 from jaxrnn.config import build
-from jaxrnn.config.settings import PRESETS, config_from_json, config_to_json
+from jaxrnn.config.saved import config_from_json, config_to_json
+from jaxrnn.config.settings import PRESETS
 from jaxrnn.config.trust import Untrusted, check_trust, is_trusted, trusted, trusted_by
 from jaxrnn.errors import InputError
 from jaxrnn.runs import api, loaded, resume, start

@@ -24,11 +24,11 @@ ROOMS = (  # from the ground up, those of one line on one floor
     ("console",),
     ("runs",),
     ("__main__",),
-    ("train", "evaluate", "sample", "export", "page", "inspect"),
+    ("train", "evaluate", "sample", "score", "export", "page", "inspect"),
 )
 LIBRARY = [name for floor in ROOMS[:6] for name in floor]
 SHELL_ONLY = {"tyro", "rich", "matplotlib", "orbax", "safetensors", "tensorstore", "filelock"}
-ENTRIES = 21
+ENTRIES = 22
 
 
 class Import(NamedTuple):

@@ -12,10 +12,12 @@ from jaxrnn.config import auto, lengths, parts
 from jaxrnn.config.plugins import explain_failures
 from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate, resolved_weight_decay
 from jaxrnn.config.trust import imports_of
-from jaxrnn.data import reading
+from jaxrnn.data import documents, files, joining, reading, splitting
 from jaxrnn.data import text as texts
 from jaxrnn.data.automaton import Source
+from jaxrnn.data.files import Found
 from jaxrnn.data.reading import CodedText
+from jaxrnn.data.splitting import Places
 from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives, merge_rare
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.classes import with_classes
@@ -48,6 +50,7 @@ class UsedText(NamedTuple):
     count_all: Callable[[], int]  # counts the characters of the whole text, which may mean reading it
     characters: str | None = None  # the text itself, kept if its source is known
     source: Source | None = None
+    found: Found = Found(())  # its files
 
 
 class Data(NamedTuple):
@@ -62,6 +65,10 @@ class Data(NamedTuple):
     sha256: str  # of the characters in use
     text: str | None = None  # the characters in use, if their source is known
     source: Source | None = None
+    num_documents: int = 1
+    pieces: tuple[tuple[int, int], ...] = ()  # of the validation part: where in the text each begins and ends
+    files: tuple[tuple[str, int], ...] = ()  # that were read, with the number of characters in use
+    found: Found = Found(())  # all files of the text
 
 
 def make_keys(seed: int) -> Keys:
@@ -80,20 +87,32 @@ def read_used_text(config: Config, known: Vocabulary | None = None) -> UsedText:
     Args:
       known: a vocabulary whose characters get ids even if the text does not contain them.
     """
-    name = config.text.text
-    if parts.is_own_text(name) or texts.has_floor(name):
+    settings, name = config.text, config.text.text
+    if isinstance(name, str) and (parts.is_own_text(name) or texts.has_floor(name)):
         return use_text(config, parts.find_text(name), known)
-    coded = texts.read_ids(name, config.text.max_characters, known.characters if known else "")
+    how = settings.encoding, settings.separator
+    found = files.find_files(files.as_tuple(name), settings.encoding)
+    coded = texts.code_files(found.files, settings.max_characters, known.characters if known else "", *how)
+    if not coded.ids.size:
+        raise texts.no_characters(name)
     whole = coded.num_characters
-    return UsedText(coded, lambda: texts.count_characters(name) if whole is None else whole)
+
+    def count_all() -> int:
+        return reading.count_characters(texts.join_files(found.files, *how)) if whole is None else whole
+
+    return UsedText(coded, count_all, found=found)
 
 
 def use_text(config: Config, text: parts.Text, known: Vocabulary | None = None) -> UsedText:
     """Turn the part of a text that is in use into ids, as `read_used_text` does."""
-    whole, most = text.characters, config.text.max_characters
-    coded = reading.code_parts(reading.cut_parts(whole), len(whole), most, known.characters if known else "")
+    whole, most, separator = text.characters, config.text.max_characters, config.text.separator
+    joined = joining.join_texts([reading.cut_parts(whole)], 1, separator)
+    coded = reading.code_parts(joined, len(whole), most, known.characters if known else "")
+    num_characters = len(whole)
+    if separator:
+        num_characters = reading.count_characters(joining.join_texts([reading.cut_parts(whole)], 1, separator))
     kept = whole[: len(coded.ids)] if text.source else None
-    return UsedText(coded._replace(num_characters=len(whole)), lambda: len(whole), kept, text.source)
+    return UsedText(coded._replace(num_characters=num_characters), lambda: num_characters, kept, text.source)
 
 
 def split_data(config: Config, used: UsedText, known: Vocabulary | None = None) -> Data:
@@ -106,24 +125,51 @@ def split_data(config: Config, used: UsedText, known: Vocabulary | None = None) 
       InputError: the text is too short for its parts and streams, has one distinct character, or would have all characters
         merged.
     """
-    settings, (ids, characters, sha256, num_characters) = config.text, used.coded
-    if num_characters is None or len(ids) < num_characters:
-        check_value("max-characters", len(ids), len(ids) >= 2, "0 (all), or 2 or more")
-    texts.check_length(settings.text, len(ids))
-    if len(characters) < 2:
+    settings, coded = config.text, used.coded
+    ids, num_used, num_documents = coded.ids, len(coded.ids), len(coded.starts)
+    if coded.num_characters is None or num_used < coded.num_characters:
+        check_value("max-characters", num_used, num_used >= 2, "0 (all), or 2 or more")
+    texts.check_length(settings.text, num_used)
+    if len(coded.characters) < 2:
         raise InputError(
-            f"text {settings.text!r} repeats one character, {characters!r}, {len(ids)} times: there is nothing to learn"
+            f"text {files.quote_names(settings.text)} repeats one character, {coded.characters!r}, {num_used} times: "
+            "there is nothing to learn"
         )
-    validation, pieces = auto.resolve_validation_fraction(config, len(ids)), auto.resolve_validation_pieces(config, len(ids))
-    split = texts.split(ids, validation, settings.heldout_fraction, pieces)
-    lengths.check_lengths(config, len(ids), used.count_all)
-    _check_num_updates(config, len(split.train))
-    vocabulary = Vocabulary(characters, known.rare if known else "")
+    places = _place_parts(config, used)
+    _check_num_updates(config, splitting.count_parts(places).train)
+    if settings.reset:
+        ids = documents.mark(ids, coded.starts[1:])
+    split = splitting.cut(ids, places)
+    vocabulary = Vocabulary(coded.characters, known.rare if known else "")
     if known is None and settings.rare_threshold:
         vocabulary = merge_rare(vocabulary, split.train, settings.rare_threshold)
         if vocabulary.rare == vocabulary.characters:
             raise InputError(f"--rare-threshold {settings.rare_threshold} merges all characters: set a lower one")
-    return Data(vocabulary, *split, num_characters, len(ids), sha256, used.characters, used.source)
+    return Data(
+        vocabulary,
+        *split,
+        coded.num_characters,
+        num_used,
+        coded.sha256,
+        used.characters,
+        used.source,
+        num_documents,
+        places.pieces,
+        tuple(zip(used.found.files, coded.sizes, strict=False)),  # those after the last character in use were not read
+        used.found,
+    )
+
+
+def _place_parts(config: Config, used: UsedText) -> Places:
+    """Place the parts in the text; `InputError` if one of them is too short, or there are too few documents."""
+    num_used, starts = len(used.coded.ids), used.coded.starts
+    validation, pieces = auto.resolve_validation_fraction(config, num_used), auto.resolve_validation_pieces(config, num_used)
+    places = splitting.place_parts(num_used, starts, validation, config.text.heldout_fraction, pieces)
+    if len(starts) > 1:
+        lengths.check_parts(config, splitting.count_parts(places), len(starts))
+    else:
+        lengths.check_lengths(config, num_used, used.count_all)
+    return places
 
 
 def build_model(config: Config, vocabulary: Vocabulary) -> Model:

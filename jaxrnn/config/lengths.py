@@ -7,7 +7,8 @@ from typing import Any
 
 from jaxrnn.config import auto, parts
 from jaxrnn.config.settings import AUTO, Config
-from jaxrnn.data.text import split_lengths
+from jaxrnn.data.files import quote_names
+from jaxrnn.data.splitting import Lengths, split_lengths
 from jaxrnn.errors import InputError
 
 PART_NAMES = {"train": "training", "validation": "validation", "heldout": "held-out"}
@@ -26,14 +27,28 @@ def check_lengths(config: Config, num_used: int, count_all: Callable[[], int]) -
     if part:
         *others, last = list_remedies(config, count_all())
         fitting = f"{', '.join(others)} or {last}" if others else last
-        raise InputError(f"text {config.text.text!r} is too short: {part}; use {fitting}")
+        raise InputError(f"text {quote_names(config.text.text)} is too short: {part}; use {fitting}")
+
+
+def check_parts(config: Config, found: Lengths, num_documents: int) -> None:
+    """Raise `InputError` if a part of a text of several documents is too short."""
+    part = _describe_too_short(config, found)
+    if part:
+        raise InputError(
+            f"text {quote_names(config.text.text)}, {num_documents} documents, is too short: {part}; use more documents, fewer "
+            "--num-streams or a shorter --rule-length"
+        )
 
 
 def find_too_short(config: Config, num_characters: int) -> str:
     """Describe the first part that is too short; "" if none is."""
-    settings = config.text
     used = count_used(config, num_characters)
-    found = split_lengths(used, auto.resolve_validation_fraction(config, used), settings.heldout_fraction)
+    validation = auto.resolve_validation_fraction(config, used)
+    return _describe_too_short(config, split_lengths(used, validation, config.text.heldout_fraction))
+
+
+def _describe_too_short(config: Config, found: Lengths) -> str:
+    settings = config.text
     wanted = {"train": parts.block_length(config) * config.learning.num_streams + 1}
     wanted |= {"heldout": 2} if settings.heldout_fraction else {}
     wanted |= {"validation": 2} if settings.validation_fraction else {}

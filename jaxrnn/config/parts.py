@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config import plugins
 from jaxrnn.config.settings import Config
-from jaxrnn.data import automaton
+from jaxrnn.data import automaton, files
 from jaxrnn.data import text as texts
 from jaxrnn.data.automaton import Source
+from jaxrnn.errors import InputError
 from jaxrnn.models import cells
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.rules import RULES, RuleKind, rule_kind, rule_length, takes_parameter
@@ -46,9 +47,21 @@ def find_text(name_or_path: str) -> Text:
     return Text(texts.read(name_or_path), texts.known_source(name_or_path))
 
 
+def find_missing(names: files.Names) -> str:
+    """Return the first of a text's files that no longer exists; "" if all do."""
+    return "" if isinstance(names, str) and is_own_text(names) else files.find_missing(names)
+
+
+def check_names(names: files.Names) -> None:
+    """Raise `InputError` if several texts are named, and one of them is no file."""
+    for name in names if not isinstance(names, str) else ():
+        if is_own_text(name) or texts.has_floor(name):
+            raise InputError(f"--text {name} is no file and cannot be joined with others; name it alone")
+
+
 def is_own_text(name_or_path: str) -> bool:
     """Return whether a text is named by an import string instead of a name or path."""
-    return name_or_path not in texts.TEXT_NAMES and plugins.is_import_string(name_or_path)
+    return name_or_path not in files.TEXT_NAMES and plugins.is_import_string(name_or_path)
 
 
 def block_length(config: Config) -> int:

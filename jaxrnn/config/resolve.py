@@ -3,14 +3,19 @@
 import dataclasses
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from jaxrnn.config import auto
-from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, PRESETS, Config
+from jaxrnn.config.settings import AUTO, DEFAULT_PRESET, PRESETS, Config, EvaluationConfig
 from jaxrnn.errors import InputError
 
 Settings = TypeVar("Settings")
+EVALUATION = {field.name for field in dataclasses.fields(EvaluationConfig)}
+# Settings that may change when a run is resumed by its name: results depend on them, but neither the meaning of the saved
+# arrays nor the position in the text.
+CHANGEABLE = {"epochs", "minutes", "learning_rate", "weight_decay", "dropout", "schedule", "clip_norm", "sample_length"}
+CHANGEABLE |= EVALUATION
 
 
 class Given(NamedTuple):
@@ -54,11 +59,51 @@ def resolve(given: Given, saved: Config | None = None, origin: Config | None = N
     return auto.resolve_auto_as_saved(config, saved)
 
 
+def resolve_resumed(
+    given: Given, current: Config, history: Sequence[Mapping[str, Any]], origin: Config | None = None
+) -> Config:
+    """Resolve the settings of a resumed run from what was typed and its current settings.
+
+    A setting that was changed since the run began stays in force, unless it is typed together with the run's name. So the
+    command that began a run also resumes it after a change.
+
+    Args:
+      history: the run's metrics.
+    """
+    config, typed = resolve(given, current, origin), typed_names(given)
+    if "epochs" in typed and "minutes" not in typed:  # from now on the epochs count
+        config, typed = with_values(config, {"minutes": 0.0}), typed | {"minutes"}
+    now, then = values_by_name(config), values_by_name(current)
+    first: dict[str, Any] = {}  # the values that the run was begun with
+    for event in history:
+        if event["event"] == "changed" and isinstance(event.get("from"), dict):
+            first = {**event["from"], **first}
+    kept = {name for name in (first.keys() & CHANGEABLE) - typed if now[name] in (first[name], then[name])}
+    return with_values(config, {name: then[name] for name in kept})
+
+
+def typed_names(given: Given) -> set[str]:
+    """Return the names of the settings that were given together with the name of the run to resume."""
+    return set(given.values) if given.values.get("resume") not in (None, AUTO) else set()
+
+
+def changeable_names(given: Given) -> set[str]:
+    """Return the names of the settings that may change in the run to resume."""
+    typed = typed_names(given)
+    return (typed | ({"minutes"} if "epochs" in typed else set())) & CHANGEABLE
+
+
+def values_by_name(config: Config) -> dict[str, Any]:
+    """Return all settings by name; no two groups share a name."""
+    groups = (getattr(config, part.name) for part in dataclasses.fields(config))
+    return {name: value for group in groups for name, value in vars(group).items()}
+
+
 def inherited_settings(origin: Config, preset: str | None) -> Config:
     """Return the default settings of a run that starts from the weights of `origin`.
 
     With a preset, they are those of the preset with the origin's network. Without one, the run learns and is tested like the
-    origin, with `auto` for rate, dropout and validation; text, --minutes, devices and folders are not inherited.
+    origin, with `auto` for rate, dropout and validation; the text and its form, --minutes, devices and folders are not.
     """
     if preset is not None:
         return dataclasses.replace(PRESETS[preset], model=origin.model)
@@ -69,7 +114,12 @@ def inherited_settings(origin: Config, preset: str | None) -> Config:
     return dataclasses.replace(
         default,
         text=dataclasses.replace(
-            text, text=default.text.text, validation_fraction=validation, validation_pieces=pieces, rare_threshold=0
+            default.text,
+            max_characters=text.max_characters,
+            reset=text.reset,
+            heldout_fraction=text.heldout_fraction,
+            validation_fraction=validation,
+            validation_pieces=pieces,
         ),
         model=origin.model,
         learning=dataclasses.replace(learning, learning_rate=AUTO, dropout=dropout, minutes=0.0),

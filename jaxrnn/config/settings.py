@@ -4,15 +4,12 @@ The command line is made from these fields: the text under each one is its help,
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jaxrnn.config.flags import CompilationCache, Flag, Seed, Trust
 from jaxrnn.config.plugins import is_import_string
-from jaxrnn.config.trust import check_trust, naming_code
-from jaxrnn.data import paths
-from jaxrnn.data.text import TEXT_NAMES
+from jaxrnn.data import files, paths
 from jaxrnn.errors import InputError
 
 AUTO = "auto"  # a value that is chosen when the run begins
@@ -24,9 +21,18 @@ NAMED = "NAME|MODULE:NAME"  # a known part, or your own, which is imported
 class TextConfig:
     """Text: what is read, and how it is split."""
 
-    text: Annotated[str, Flag("NAME|FILE|MODULE:NAME")] = "comedie"
-    """comedie (comes with the package), moliere or shakespeare (downloaded once), a UTF-8 file, or synthetic:NAME, a source of
-    known entropy: reber, embedded-reber, add, copy, anbn, hmm or pcfg."""
+    text: Annotated[files.Names, Flag("NAME|FILE|FOLDER|-|MODULE:NAME ...")] = "comedie"
+    """comedie (comes with the package), moliere or shakespeare (downloaded once), text files, also compressed ones (.gz, .bz2,
+    .xz), folders of them, patterns, - (standard input), or synthetic:NAME, a source of known entropy: reber, embedded-reber,
+    add, copy, anbn, hmm or pcfg. Several are joined; each is a document."""
+    encoding: str = "utf-8"
+    """Encoding of the files, under the name that Python gives it."""
+    separator: Annotated[str, Flag("TEXT", default="each file is one document")] = ""
+    """What stands between documents, such as ===== or <end>; it is removed, with the newline after it. A newline in it is typed
+    as backslash and n; with one before and after it, the separator must be a whole line. If there are several documents, the
+    parts of the text consist of whole ones."""
+    reset: bool = True
+    """Carry the state on from one document to the next, instead of starting each anew."""
     max_characters: int = 50_000
     """Number of characters to use, from the beginning of the text; 0 = all."""
     validation_fraction: float | Literal["auto"] = 0.0
@@ -160,6 +166,9 @@ class RunConfig:
     """Updates per call of the compiled loop; 1 = a plain Python loop."""
     sample_length: int = 200
     """Characters to sample after each epoch; 0 = none."""
+    log: Literal["none", "tensorboard"] = "none"
+    """Write the metrics for another program, too. tensorboard: as an event file in the run's folder `tensorboard`, for
+    tensorboard --logdir RUN; needs pip install 'jaxrnn[tensorboard]'."""
     save_every_seconds: float = 60.0
     """Seconds between checkpoints within an epoch; one is also saved after each epoch, and when the run is stopped."""
     keep_checkpoints: int = 3
@@ -224,12 +233,16 @@ DEFAULT_PRESET = "notebook"
 
 def portable(config: Config) -> Config:
     """Return the settings to save: absolute paths, and nothing about this process."""
-    text, source = config.text.text, config.run.init_from
+    source = config.run.init_from
     run = dataclasses.replace(config.run, run_dir="", resume="", trust="", init_from=_absolute(source) if source else "")
     device = dataclasses.replace(config.device, coordinator="", num_processes=0, process_id=-1)
-    as_it_is = text in TEXT_NAMES or is_import_string(text)
-    kept_text = dataclasses.replace(config.text, text=text if as_it_is else _absolute(text))
-    return dataclasses.replace(config, text=kept_text, device=device, run=run)
+    names = files.as_names(name if _is_no_path(name) else _absolute(name) for name in files.as_tuple(config.text.text))
+    text = dataclasses.replace(config.text, text=names)
+    return dataclasses.replace(config, text=text, device=device, run=run)
+
+
+def _is_no_path(name: str) -> bool:
+    return name in (*files.TEXT_NAMES, files.STDIN) or is_import_string(name)
 
 
 def _absolute(path: str) -> str:
@@ -256,40 +269,3 @@ def resolved(value: int | float | str) -> Any:
     if isinstance(value, str):
         raise InputError(f"a value is {value!r}; resolve it first (`auto.resolve_auto`)")
     return value
-
-
-def config_to_json(config: Config) -> dict[str, dict[str, Any]]:
-    """Convert settings to plain dicts, which `config_from_json` reads; what the user trusts is not saved."""
-    settings = dataclasses.asdict(config)
-    del settings["run"]["trust"]
-    return settings
-
-
-def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[str] = ()) -> Config:
-    """Read the settings of a saved run. A setting that it lacks gets its default, which stands for the old behaviour.
-
-    Args:
-      trust: packages whose code the settings may name; nothing is imported here.
-    Raises:
-      InputError: a setting is unknown to this version.
-      Untrusted: a setting names code that is not trusted.
-    """
-    parts = {
-        "text": TextConfig,
-        "model": ModelConfig,
-        "learning": LearningConfig,
-        "evaluation": EvaluationConfig,
-        "device": DeviceConfig,
-        "run": RunConfig,
-    }
-    for name, values in settings.items():
-        unknown = set(values) - {field.name for field in dataclasses.fields(parts[name])} if name in parts else {name}
-        if unknown:
-            raise InputError(f"its settings hold {sorted(unknown)[0]!r}, which this version does not know")
-    config = Config(**{name: part(**settings.get(name, {})) for name, part in parts.items()})
-    for name, value in naming_code(config).items():
-        if not isinstance(value, str):
-            raise InputError(f"its setting {name!r} is {value!r}; it must be a name")
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, trust=""))
-    check_trust(config, trust)
-    return config

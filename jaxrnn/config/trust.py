@@ -23,7 +23,8 @@ class Untrusted(InputError):
 
 def imports_of(settings: Any) -> dict[str, str]:
     """List what a `Config` would import, by setting."""
-    return {name: value for name, value in naming_code(settings).items() if has_import_form(value)}
+    named = naming_code(settings).items()  # several texts are files: none of them is imported
+    return {name: value for name, value in named if isinstance(value, str) and has_import_form(value)}
 
 
 def naming_code(settings: Any) -> dict[str, Any]:
@@ -65,4 +66,5 @@ def trusted(packages: str | Sequence[str]) -> tuple[str, ...]:
 def trusted_by(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Collect what the flags of a command trust: the packages of --trust, and import strings typed in other flags."""
     typed = (values.get(name) for names in NAMING_CODE.values() for name in names)
-    return (*trusted(values.get("trust") or ""), *(value for value in typed if value and has_import_form(value)))
+    imports = (value for value in typed if value and isinstance(value, str) and has_import_form(value))
+    return (*trusted(values.get("trust") or ""), *imports)

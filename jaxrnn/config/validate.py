@@ -1,5 +1,6 @@
 """Check that settings are valid for training; errors name the flag."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from jaxrnn.config.settings import (
     RunConfig,
     TextConfig,
 )
+from jaxrnn.data.reading import check_encoding
+from jaxrnn.data.text import has_floor
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
 from jaxrnn.models.cells import CELLS, takes_dropout
 from jaxrnn.rules import RULES, takes_parameter
@@ -38,6 +41,10 @@ def check_config(config: Config) -> None:
 
 
 def _check_text(text: TextConfig, run: RunConfig) -> None:
+    parts.check_names(text.text)
+    check_encoding(text.encoding)
+    if text.separator and isinstance(text.text, str) and has_floor(text.text):
+        raise InputError(f"--separator does not work with {text.text}, which is one document")
     check_value("max-characters", text.max_characters, text.max_characters >= 0, "0 (all) or more")
     validation = AUTO_VALIDATION if text.validation_fraction == AUTO else text.validation_fraction
     check_value("validation-fraction", validation, 0 <= validation < 1, "at least 0 and under 1")
@@ -120,6 +127,8 @@ def _check_evaluation(tested: EvaluationConfig, text: TextConfig) -> None:
 
 
 def _check_run(run: RunConfig) -> None:
+    if run.log == "tensorboard" and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("--log tensorboard needs the package tensorboardX: pip install 'jaxrnn[tensorboard]', or leave it out")
     check_seed(run.seed)
     check_value("updates-per-call", run.updates_per_call, 1 <= run.updates_per_call <= 10**8, "1 to 100000000")
     check_value("save-every-seconds", run.save_every_seconds, run.save_every_seconds >= 0, "0 (as often as possible) or more")

@@ -8,12 +8,14 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from jaxrnn.config.flags import Flag
 from jaxrnn.data import paths
+from jaxrnn.data.files import as_names
 from jaxrnn.errors import InputError
 
 Settings = TypeVar("Settings")
@@ -65,11 +67,13 @@ def parse_values(settings: Any, arguments: Sequence[str]) -> dict[str, Any]:
     found = list(list_settings(settings))
     flags = {name: setting for setting in found if not setting.flag.is_positional for name in _names(setting)}
     positionals = [setting for setting in found if setting.flag.is_positional]
-    values, words, rest = {}, [], iter(arguments)
-    for argument in rest:
+    values, words, rest = {}, [], deque(arguments)
+    while rest:
+        argument = rest.popleft()
         if argument == "--":
             words.extend(rest)
-        elif argument.partition("=")[0] in QUESTIONS:
+            break
+        if argument.partition("=")[0] in QUESTIONS:
             if "=" in argument:
                 raise InputError(f"{argument.partition('=')[0]} takes no value")
             values[QUESTIONS[argument]] = True
@@ -78,9 +82,13 @@ def parse_values(settings: Any, arguments: Sequence[str]) -> dict[str, Any]:
         else:
             setting, value = _flag_value(argument, rest, flags)
             if setting.name in values:
-                raise InputError(f"{_names(setting)[0]} is given twice; give it once")
+                several = ", with all its values after it" if _takes_several(setting) else ""
+                raise InputError(f"{_names(setting)[0]} is given twice; give it once{several}")
             values[setting.name] = value
-    return values if values.keys() & {*QUESTIONS.values()} else values | _match_words(words, positionals)
+    if values.keys() & {*QUESTIONS.values()}:
+        return values
+    words += _give_back(values, found, sum(setting.is_required for setting in positionals) - len(words))
+    return values | _match_words(words, positionals)
 
 
 def switch_of(name: str, value: bool) -> str:
@@ -93,8 +101,23 @@ def _names(setting: Setting) -> list[str]:
     return [switch_of(setting.name, value) for value in ((True, False) if setting.kind is bool else (True,))]
 
 
-def _flag_value(argument: str, rest: Iterator[str], flags: Mapping[str, Setting]) -> tuple[Setting, Any]:
-    """Return the setting of a flag and its value, which may be the next argument."""
+def _takes_several(setting: Setting) -> bool:
+    """Return whether a flag takes all values that follow it; several become a tuple."""
+    return any(typing.get_origin(kind) is tuple for kind in typing.get_args(setting.kind))
+
+
+def _give_back(values: dict[str, Any], found: Sequence[Setting], num_missing: int) -> list[str]:
+    """Take back the last values of a flag that takes several, if arguments are missing that may have followed it."""
+    for setting in found:
+        taken = values.get(setting.name)
+        if num_missing > 0 and _takes_several(setting) and isinstance(taken, tuple) and len(taken) > num_missing:
+            values[setting.name] = as_names(taken[:-num_missing])
+            return list(taken[-num_missing:])
+    return []
+
+
+def _flag_value(argument: str, rest: deque[str], flags: Mapping[str, Setting]) -> tuple[Setting, Any]:
+    """Return the setting of a flag and its value, which may be the next argument, or several."""
     typed, equals, value = argument.partition("=")
     name = typed.replace("_", "-")
     if name not in flags:
@@ -105,14 +128,19 @@ def _flag_value(argument: str, rest: Iterator[str], flags: Mapping[str, Setting]
         if equals:
             raise InputError(f"{typed} is a switch and takes no value; leave out {equals + value!r}")
         return setting, name == switch_of(setting.name, True)
-    following = value if equals else next(rest, None)
+    following = value if equals else rest.popleft() if rest else None
     if following is None:
         raise InputError(f"{name} needs a value; see --help")
     if following == "":
         raise InputError(f"the value of {name} is empty; give one, or leave the flag out")
     if not equals and (following in QUESTIONS or following.partition("=")[0].replace("_", "-") in flags):
         raise InputError(f"{name} needs a value, and {following} is a flag; write {name}={following} if that is the value")
-    return setting, _convert(name, following, setting)
+    if equals or not _takes_several(setting):
+        return setting, _convert(name, following, setting)
+    given = [following]
+    while rest and not (rest[0].startswith("--") or rest[0] in QUESTIONS):
+        given.append(_checked_word(rest.popleft(), are_expected=False))
+    return setting, as_names(_convert(name, each, setting) for each in given)
 
 
 def _checked_word(word: str, are_expected: bool) -> str:
@@ -124,7 +152,11 @@ def _checked_word(word: str, are_expected: bool) -> str:
 
 
 def _match_words(words: Sequence[str], positionals: Sequence[Setting]) -> dict[str, Any]:
-    """Assign words to the positional arguments, in order."""
+    """Assign words to the positional arguments, in order; one that takes several, the last, gets all the rest."""
+    if positionals and positionals[-1].kind == tuple[str, ...]:
+        *first, last = positionals
+        rest = words[len(first) :]
+        return _match_words(words[: len(first)], first) | ({last.name: tuple(rest)} if rest else {})
     if len(words) > len(positionals):
         raise InputError(f"unexpected argument {words[len(positionals)]!r}; see --help")
     for missing in positionals[len(words) :]:

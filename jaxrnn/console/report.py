@@ -1,6 +1,6 @@
 """Show a run: its settings, a progress bar, a table row per epoch, the final numbers.
 
-Without a terminal the output is plain lines, without a progress bar or control codes.
+Without a terminal the output is plain lines, without control codes.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from rich.text import Text
 from jaxrnn.console import starting
 from jaxrnn.console.layout import LEAST_ROOM, align_cells, choose_columns, count_columns, hang_text, hang_unbroken, wrap_words
 from jaxrnn.console.notebook import CellOutput
+from jaxrnn.console.progress_lines import describe_progress, describe_test, print_progress, print_testing
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.runtime import devices
 from jaxrnn.storage.store import Rejected
@@ -33,7 +34,9 @@ EPOCH_IMPORTANCE = ("epoch", "online nats", "validation nats", "bits", "characte
 CHECKPOINT_WIDTHS = {"number": 6, "step": 11, "epochs": 6, "rate": 9, "online nats": 11, "best nats": 9, "kB": 6, "SHA-256": 7}
 CHECKPOINT_IMPORTANCE = ("number", "SHA-256", "step", "epochs", "online nats", "best nats", "kB", "rate")
 PATHS = ("run", "picture")  # facts that users copy, and that are therefore never broken
-MoveBar = Callable[[int, int, float, float], None]  # epoch, characters read in it, their loss in nats, characters per second
+# (epoch, characters read in it, their loss in nats, characters per second, share of the run, seconds left); the last two, which
+# a bar finds out itself, may be missing, or None if the length of the run is not known.
+MoveBar = Callable[..., None]
 MoveTest = Callable[[str, int, int], None]  # part of the text, characters read so far, and of how many
 
 MEANINGS = {
@@ -97,12 +100,12 @@ def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -
     if isinstance(screen.file, CellOutput):
         refresh = screen.file.refresh
         try:
-            yield lambda epoch, num_read, nats, speed: refresh(describe_progress(epoch, num_read, nats, speed, num_epochs))
+            yield lambda *position: refresh(describe_progress(num_epochs, *position))
         finally:
             refresh("")
         return
     if not screen.is_terminal:
-        yield lambda epoch, num_read, nats, speed: None
+        yield print_progress(screen, num_characters, num_epochs)
         return
     chosen = choose_columns(bar_widths(num_epochs), BAR_IMPORTANCE, screen.width, gap=1)
     parts = bar_parts()
@@ -112,7 +115,7 @@ def progress_bar(screen: Console, num_characters: int, num_epochs: int | None) -
     with contextlib.ExitStack() as shown:
         shown.enter_context(show_status(screen, "learning"))
 
-        def show(epoch: int, num_read: int, nats: float, speed: float) -> None:
+        def show(epoch: int, num_read: int, nats: float, speed: float, *_of_run: float | None) -> None:
             if num_epochs is None:
                 number, completed = f"{epoch + 1}", num_read
                 if bar.tasks[0].completed > num_read:  # a new epoch; without a reset the remaining time would stay at zero
@@ -138,7 +141,7 @@ def testing_bar(screen: Console) -> Iterator[MoveTest]:
             refresh("")
         return
     if not screen.is_terminal:
-        yield lambda part, num_read, of: None
+        yield print_testing(screen)
         return
     bar = Progress(TextColumn("{task.description}"), TimeRemainingColumn(), console=screen, transient=True)
     with bar:
@@ -153,11 +156,6 @@ def testing_bar(screen: Console) -> Iterator[MoveTest]:
             bar.update(tasks[part], completed=num_read, description=describe_test(part, num_read, of))
 
         yield show
-
-
-def describe_test(part: str, num_read: int, of: int) -> str:
-    """Describe in one line how far a test has come."""
-    return f"testing: {part}, {num_read:,} of {of:,} characters" if of else f"testing: {part}"
 
 
 def bar_parts() -> dict[str, ProgressColumn]:
@@ -192,12 +190,6 @@ def _word_below(output: CellOutput, word: str) -> Iterator[None]:
         yield
     finally:
         output.refresh("")
-
-
-def describe_progress(epoch: int, num_read: int, nats: float, speed: float, num_epochs: int | None) -> str:
-    """Describe in one line how far a run has come in its epoch."""
-    of_all = "" if num_epochs is None else f" of {num_epochs}"
-    return f"epoch {epoch + 1}{of_all}, {num_read:,} characters  {nats:.3f} nats  {speed:,.0f} char/s"
 
 
 def show_header(screen: Console, validated: bool, clipped: bool) -> None:

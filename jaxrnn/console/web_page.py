@@ -42,8 +42,8 @@ def assemble_page(data: Mapping[str, Any], weights: bytes) -> str:
     parts = {
         "style": read_part("style.css"),
         "script": script,
-        "words": _to_json(json.loads(read_part("words.json"))),
-        "data": _to_json(data),
+        "words": to_json(json.loads(read_part("words.json"))),
+        "data": to_json(data),
         "weights": base64.b64encode(weights).decode(),
     }
     # All placeholders at once: the text of a run may contain something that looks like one.
@@ -55,7 +55,7 @@ def read_part(name: str) -> str:
     return resources.files("jaxrnn.console").joinpath("web", name).read_text("utf-8")
 
 
-def _to_json(data: Any) -> str:
+def to_json(data: Any) -> str:
     """Write JSON that cannot end its script element or open a comment: either would need a "<"."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 

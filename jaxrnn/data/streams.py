@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Int, Integer
 
 from jaxrnn.array_types import Block, Stream
+from jaxrnn.data.documents import unmark
 from jaxrnn.errors import InputError, pluralize
 
 
@@ -43,10 +44,10 @@ def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block
     """Slice the inputs of update number `step`, and their targets, which come one character later.
 
     Args:
-      stream: ids of any integer type, ``[time + 1, *streams]``.
+      stream: ids of any integer type, ``[time + 1, *streams]``, with marks where documents begin (`data.documents`).
     Returns:
-      Inputs and targets, ``i32[length, *streams]`` each.
+      Inputs and targets, ``i32[length, *streams]`` each; only the inputs have marks.
     """
     start = (step % count_updates(stream, length)) * length
-    x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length).astype(jnp.int32) for shift in (0, 1))
-    return x, y
+    x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length) for shift in (0, 1))
+    return x.astype(jnp.int32), unmark(y).astype(jnp.int32)

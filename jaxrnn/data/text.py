@@ -1,111 +1,80 @@
-"""Load a text by name or path, normalise it and split it into parts."""
+"""Read texts by name or path, and normalise strings as texts are."""
 
-import contextlib
 import hashlib
-import io
-import os
-import stat
-from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-from jaxtyping import Integer
-
-from jaxrnn.data import automaton, paths, reading, synthetic, temporary
-from jaxrnn.data.reading import CodedText
+from jaxrnn.data import automaton, files, joining, reading, synthetic
+from jaxrnn.data.files import SYNTHETIC
+from jaxrnn.data.reading import UTF_8, CodedText, Part
 from jaxrnn.errors import InputError
 
-DATA_DIR_VARIABLE = "JAXRNN_DATA_DIR"  # folder with copies of the published texts, searched before downloading
-EMBEDDED = "comedie"
-
-
-SPECIAL_FILES = {
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device or terminal",
-    stat.S_ISBLK: "a device",
-}
-
-
-class Published(NamedTuple):
-    """A text that is downloaded once and kept in the user's cache folder."""
-
-    url: str
-    sha256: str
-
-
-PUBLISHED = {
-    "moliere": Published(
-        "https://raw.githubusercontent.com/SimonThomine/CoursDeepLearning/348172586de6099ba97d3885de92a97d832937a7"
-        "/05_NLP/moliere.txt",
-        "9589b888061b947f572349272728147e6de1c34887a1298c92563e7cb1f10d28",
-    ),
-    "shakespeare": Published(
-        "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
-        "/data/tinyshakespeare/input.txt",
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    ),
-}
-SYNTHETIC = "synthetic:"  # followed by the name of a source
 NUM_SYNTHETIC = 1_000_000  # characters
-TEXT_NAMES = (EMBEDDED, *PUBLISHED, *(SYNTHETIC + name for name in synthetic.SOURCES))
 
 
-class Parts(NamedTuple):
-    """Parts of a text as ids, each in text order."""
-
-    train: Integer[np.ndarray, " train_characters"]  #: to train on
-    validation: Integer[np.ndarray, " validation_characters"]  #: to choose weights and rates on; may be empty
-    heldout: Integer[np.ndarray, " heldout_characters"]  #: for the final test; may be empty
-
-
-def read(name_or_path: str) -> str:
-    """Read a known text by name, or any UTF-8 file by path, and normalise it.
+def read(names: files.Names, encoding: str = UTF_8, separator: str = "") -> str:
+    """Read a known text by name, or any text file by path, and normalise it.
 
     Args:
-      name_or_path: comedie, moliere, shakespeare, synthetic:NAME (always the same million characters), or the path of a file.
+      names: comedie, moliere, shakespeare, synthetic:NAME (always the same million characters), or what `files.find_files`
+        finds; several are joined.
+      encoding: of the files.
+      separator: what stands between documents (`joining.separator_pattern`); "" = each text is one.
     Returns:
-      The text without a byte-order mark, with newlines as line ends.
+      The text without a byte-order mark, with newlines as line ends, and without separators.
     Raises:
-      InputError: no such text; not a regular file; empty; not UTF-8; a download failed or has the wrong SHA-256.
+      InputError: no such text; not a regular file; empty; not in this encoding; a download failed or has the wrong SHA-256.
     """
-    if name_or_path.startswith(SYNTHETIC):
-        return synthetic.generate_text(name_or_path.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
-    with _open(name_or_path) as file:
-        return normalise(file.read(), name_or_path)
+    if isinstance(names, str) and names.startswith(SYNTHETIC):
+        return synthetic.generate_text(names.removeprefix(SYNTHETIC), NUM_SYNTHETIC, seed=0)
+    found = files.find_files(files.as_tuple(names), encoding).files
+    text = "".join(part.characters for part in join_files(found, encoding, separator))
+    if not text:
+        raise no_characters(names)
+    return text
 
 
-def read_ids(name_or_path: str, max_characters: int = 0, known: str = "") -> CodedText:
-    """Read a known text by name (not a synthetic one), or any UTF-8 file by path, as ids.
+def read_ids(
+    names: files.Names, max_characters: int = 0, known: str = "", encoding: str = UTF_8, separator: str = ""
+) -> CodedText:
+    """Read texts as `read` does, but not synthetic ones, as ids.
 
     Args:
-      max_characters: characters to use, from the beginning; 0 = all. No more of the file is read than needed.
+      max_characters: characters to use, from the beginning; 0 = all. No more of the files is read than needed.
       known: characters that get ids even if the text does not contain them.
     Returns:
-      The ids in the smallest type that holds them, and the characters that they stand for (`reading.CodedText`).
+      The ids in the smallest type that holds them, the characters that they stand for, and where documents begin
+      (`reading.CodedText`).
     Raises:
       InputError: for the same reasons as `read`.
     """
-    with _open(name_or_path) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        coded = reading.code_parts(reading.decode_parts(file, name_or_path), size, max_characters, known)
+    coded = code_files(files.find_files(files.as_tuple(names), encoding).files, max_characters, known, encoding, separator)
     if not coded.ids.size:
-        raise InputError(f"text {name_or_path!r} is empty")
+        raise no_characters(names)
     return coded
 
 
-def count_characters(name_or_path: str) -> int:
+def count_characters(names: files.Names, encoding: str = UTF_8, separator: str = "") -> int:
     """Count the characters of a text that `read_ids` can read; raise `InputError` as that does."""
-    with _open(name_or_path) as file:
-        return reading.count_characters(reading.decode_parts(file, name_or_path))
+    found = files.find_files(files.as_tuple(names), encoding).files
+    return reading.count_characters(join_files(found, encoding, separator))
 
 
-def text_exists(name_or_path: str) -> bool:
-    """Return whether the name is a known text or an existing path."""
-    return name_or_path in TEXT_NAMES or os.path.lexists(paths.expand_home(name_or_path))
+def code_files(
+    found: Sequence[str], max_characters: int = 0, known: str = "", encoding: str = UTF_8, separator: str = ""
+) -> CodedText:
+    """Read files that `files.find_files` has found as `read_ids` does; the text may be empty."""
+    parts = join_files(found, encoding, separator)
+    return reading.code_parts(parts, files.estimate_size(found), max_characters, known)
+
+
+def join_files(found: Sequence[str], encoding: str = UTF_8, separator: str = "") -> Iterator[Part]:
+    """Read files that `files.find_files` has found as one text, in parts."""
+    return joining.join_texts((files.read_file(name, encoding) for name in found), len(found), separator)
+
+
+def text_exists(names: files.Names) -> bool:
+    """Return whether each name is a known text, an existing path or a pattern that matches one."""
+    return not files.find_missing(names)
 
 
 def known_source(name: str) -> automaton.Source | None:
@@ -129,7 +98,7 @@ def normalise(data: bytes, name: str) -> str:
     try:
         text = normalise_newlines(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise reading.not_utf8(name, error) from None
+        raise reading.not_decoded(name, error) from None
     if not text:
         raise InputError(f"text {name!r} is empty")
     return text
@@ -140,77 +109,11 @@ def normalise_newlines(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-class Lengths(NamedTuple):
-    """Number of characters in each part of a text."""
-
-    train: int
-    validation: int
-    heldout: int
-
-
-def check_length(name: str, num_characters: int) -> None:
+def check_length(names: files.Names, num_characters: int) -> None:
     """Raise `InputError` unless the text has at least two characters."""
     if num_characters < 2:
         number = "one character" if num_characters else "no characters"
-        raise InputError(f"text {name!r} has {number}; two characters or more are needed")
-
-
-def split_lengths(num_characters: int, validation_fraction: float, heldout_fraction: float) -> Lengths:
-    """Compute the number of characters in each part; the fractions are of the whole text."""
-    num_validation, num_heldout = round(num_characters * validation_fraction), round(num_characters * heldout_fraction)
-    return Lengths(num_characters - num_validation - num_heldout, num_validation, num_heldout)
-
-
-def place_validation(lengths: Lengths, num_pieces: int) -> list[tuple[int, int]]:
-    """Place the validation part in the text before the held-out part.
-
-    One piece goes at the end of that text. Several are spread evenly, with half as much training text before the first and
-    after the last piece as between two of them, so that training reaches up to the held-out part.
-
-    Returns:
-      For each piece, in order, the position of its first character and the position after its last one.
-    """
-    num_train, num_validation = lengths.train, lengths.validation
-    if num_pieces == 1:
-        return [(num_train, num_train + num_validation)]
-    before = [num_train * (2 * piece + 1) // (2 * num_pieces) for piece in range(num_pieces)]  # of the training part
-    ends = [num_validation * piece // num_pieces for piece in range(num_pieces + 1)]
-    return [(before[i] + ends[i], before[i] + ends[i + 1]) for i in range(num_pieces)]
-
-
-def split(
-    ids: Integer[np.ndarray, " characters"], validation_fraction: float, heldout_fraction: float, num_pieces: int = 1
-) -> Parts:
-    """Split a text into a training part, a validation part in `num_pieces` and, at the end, a held-out part.
-
-    Args:
-      validation_fraction, heldout_fraction: fractions of the whole text.
-      num_pieces: number of pieces of the validation part (`place_validation`).
-    Returns:
-      The parts. With one piece they are views; with more they are copies, so that the whole text need not stay in memory.
-    """
-    lengths = split_lengths(len(ids), validation_fraction, heldout_fraction)
-    pieces, end = place_validation(lengths, num_pieces), len(ids) - lengths.heldout
-    if num_pieces == 1:
-        return Parts(ids[: lengths.train], ids[lengths.train : end], ids[end:])
-    cuts = [cut for piece in pieces for cut in piece]
-    parts = np.split(ids[:end], cuts)  # alternately of the training and the validation part
-    return Parts(np.concatenate(parts[::2]), np.concatenate(parts[1::2]), ids[end:].copy())
-
-
-def before_heldout(parts: Parts, num_pieces: int, most: int) -> Integer[np.ndarray, " characters"]:
-    """Return the last `most` characters before the held-out part, with training and validation pieces in text order."""
-    lengths, segments, end = Lengths(*map(len, parts)), [], 0
-    train, validation = parts.train, parts.validation
-    for start, after in place_validation(lengths, num_pieces):
-        segments += [train[: start - end], validation[: after - start]]
-        train, validation, end = train[start - end :], validation[after - start :], after
-    segments, missing, last = [*segments, train], most, []
-    while segments and missing > 0:
-        segment = segments.pop()
-        last.insert(0, segment[max(0, len(segment) - missing) :])
-        missing -= len(last[0])
-    return np.concatenate(last)
+        raise InputError(f"text {files.quote_names(names)} has {number}; two characters or more are needed")
 
 
 def hash_text(text: str) -> str:
@@ -218,82 +121,7 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-@contextlib.contextmanager
-def _open(name: str) -> Iterator[io.BufferedIOBase]:
-    """Open a text that is not synthetic; failures to open or read it become an `InputError`."""
-    if name == EMBEDDED:
-        yield io.BytesIO(resources.files("jaxrnn").joinpath("data", "comedie.txt").read_bytes())
-    elif name in PUBLISHED:
-        yield io.BytesIO(_read_published(name))
-    else:
-        with _open_file(paths.expand_home(name or "no name")) as file:
-            yield file
-
-
-@contextlib.contextmanager
-def _open_file(path: Path) -> Iterator[io.BufferedIOBase]:
-    try:
-        _check_regular(path)
-        with path.open("rb") as file:
-            yield file
-    except InputError:  # a ValueError
-        raise
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"no text {str(path)!r}: neither a file nor one of the known names {', '.join(TEXT_NAMES)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise InputError(f"text {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _check_regular(path: Path) -> None:
-    """Raise `InputError` for files that can be read only once, such as a pipe, or never end, such as /dev/zero."""
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise InputError(f"text {str(path)!r} is a folder; name a text file")
-    if not stat.S_ISREG(mode):
-        kind = next((kind for is_one, kind in SPECIAL_FILES.items() if is_one(mode)), "a special file")
-        raise InputError(f"text {str(path)!r} is {kind}, and a text is read more than once; save it to a file first")
-
-
-def _read_published(name: str) -> bytes:
-    folder = os.environ.get(DATA_DIR_VARIABLE)
-    copy = paths.expand_home(folder) / f"{name}.txt" if folder else None
-    if copy is None or not copy.is_file():
-        return _download(name)
-    with _open_file(copy) as file:
-        data = file.read()
-    if hashlib.sha256(data).hexdigest() != PUBLISHED[name].sha256:
-        raise InputError(f"{copy} is not the published text {name!r}, whose SHA-256 is {PUBLISHED[name].sha256}; move it away")
-    return data
-
-
-def _download(name: str) -> bytes:
-    kept = paths.cache_folder()
-    try:
-        if kept is not None and ((kept / f"{name}.txt").is_file() or _can_write(kept)):
-            return _retrieve(name, kept)
-        with temporary.folder() as passing:  # no home folder, or none that can be written
-            return _retrieve(name, passing)
-    except (OSError, ValueError) as error:  # ValueError: wrong SHA-256; pooch has removed the file
-        reason = type(error).__name__ if isinstance(error, OSError) else "its SHA-256 is wrong"
-        folder = os.environ.get(DATA_DIR_VARIABLE)
-        where = f"{folder!r} ({DATA_DIR_VARIABLE})" if folder else f"a folder and set {DATA_DIR_VARIABLE} to it"
-        url = PUBLISHED[name].url
-        raise InputError(
-            f"text {name!r} could not be downloaded from {url} ({reason}); put a copy named {name}.txt into {where}"
-        ) from None
-
-
-def _retrieve(name: str, folder: Path) -> bytes:
-    """Read a text from a folder, downloading it there first if it is missing."""
-    import pooch  # slow to import, and most runs do not download
-
-    url, digest = PUBLISHED[name]
-    pooch.get_logger().setLevel("WARNING")
-    return Path(pooch.retrieve(url, f"sha256:{digest}", f"{name}.txt", folder)).read_bytes()
-
-
-def _can_write(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.access(folder, os.W_OK)
-    return False
+def no_characters(names: files.Names) -> InputError:
+    """Describe a text without characters."""
+    verb = "is" if isinstance(names, str) or len(names) == 1 else "are"
+    return InputError(f"text {files.quote_names(names)} {verb} empty")

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from jaxtyping import Int, Integer, UInt
 
+from jaxrnn.data.documents import unmark
 from jaxrnn.errors import InputError
 
 COUNTED = 2**20  # ids at a time: bincount widens each to 8 bytes
@@ -44,22 +45,40 @@ def encode(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
     Raises:
       InputError: a character is not in the vocabulary; the message gives the first one, its code point and its position from 0.
     """
-    known, wanted = _code_points(vocabulary.characters), _code_points(text)
-    ids = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    unknown = np.flatnonzero(known[ids] != wanted)
+    ids = look_up(vocabulary, text)
+    unknown = np.flatnonzero(ids < 0)
     if unknown.size:
         position = int(unknown[0])
-        character = text[position]
-        raise InputError(
-            f"character {_describe_character(character)} at position {position} is not one of the {len(known)} "
-            "in the vocabulary"
-        )
-    return ids.astype(np.int32)
+        raise InputError(describe_unknown(vocabulary, text[position], position))
+    return ids
+
+
+def look_up(vocabulary: Vocabulary, text: str) -> Int[np.ndarray, " time"]:
+    """Convert a text to ids, i32, with -1 for each character that is not in the vocabulary."""
+    known, wanted = _code_points(vocabulary.characters), _code_points(text)
+    ids = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[ids] == wanted, ids, -1).astype(np.int32)
+
+
+def recode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], characters: str) -> Int[np.ndarray, " time"]:
+    """Convert ids of other characters to those of the vocabulary, i32; -1 for a character that is not in it.
+
+    Args:
+      ids: indices into `characters`.
+    """
+    index = {character: number for number, character in enumerate(vocabulary.characters)}
+    return np.array([index.get(character, -1) for character in characters], np.int32)[ids]
+
+
+def describe_unknown(vocabulary: Vocabulary, character: str, position: int) -> str:
+    """Say that a character is not in the vocabulary, and where it is."""
+    number = len(vocabulary.characters)
+    return f"character {_describe_character(character)} at position {position} is not one of the {number} in the vocabulary"
 
 
 def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:
-    """Convert ids to a text; the inverse of `encode`."""
-    return "".join(vocabulary.characters[i] for i in ids)
+    """Convert ids, with marks or without, to a text; the inverse of `encode`."""
+    return "".join(vocabulary.characters[i] for i in unmark(ids))
 
 
 def drop_unknown(vocabulary: Vocabulary, text: str) -> str:
@@ -78,7 +97,7 @@ def merge_rare(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"], thresh
     """
     counts = np.zeros(len(vocabulary.characters), np.int64)
     for start in range(0, len(ids), COUNTED):
-        counts += np.bincount(ids[start : start + COUNTED], minlength=len(counts))
+        counts += np.bincount(unmark(ids[start : start + COUNTED]), minlength=len(counts))
     rare = "".join(character for character, n in zip(vocabulary.characters, counts, strict=True) if n < threshold)
     return dataclasses.replace(vocabulary, rare=rare if len(rare) > 1 else "")
 

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
+from jaxrnn.models.documents import split_marks
 from jaxrnn.models.model import Model, num_characters
 
 
@@ -30,13 +31,18 @@ def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
         of_characters = jnp.take(logits, class_of, axis=-1)
         return of_characters - jnp.broadcast_to(jnp.asarray(log_size, logits.dtype), of_characters.shape)
 
+    def to_classes(ids: Ids) -> Ids:
+        unmarked, starts = split_marks(model, ids)
+        of_ids = class_of[unmarked]
+        return of_ids if starts is None else jnp.where(starts, ~of_ids, of_ids)
+
     def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
-        carry, logits = model.step(params, carry, class_of[ids])
+        carry, logits = model.step(params, carry, to_classes(ids))
         return carry, spread(logits)
 
     return model._replace(
         step=step,
-        embed=lambda params, ids: model.embed(params, class_of[ids]),
+        embed=lambda params, ids: model.embed(params, to_classes(ids)),
         read_out=lambda params, h: spread(model.read_out(params, h)),
         vocab_size=len(classes),
     )

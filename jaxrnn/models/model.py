@@ -50,6 +50,7 @@ class Model(NamedTuple):
     layers: tuple[Layer, ...] = ()  #: the functions of each cell; () for foreign cells
     read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  #: (params, output) -> logits
     vocab_size: int = 0  #: number of characters; 0 = the number of logits
+    reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:

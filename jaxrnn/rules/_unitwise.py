@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from jaxrnn.array_types import Carry, Ids, Inputs, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import barrier
+from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.model import Layer, Model, layer_names, split_carry
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Shapes, Theta
@@ -102,10 +103,11 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
     """
 
     def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
-        inputs, found = model.embed(params, x), []
-        for layer, of_layer, before in zip(model.layers, paths, split_carry(carry, len(paths)), strict=True):
+        inputs, found, (_, starts) = model.embed(params, x), [], split_marks(model, x)
+        carries = split_carry(restart_carry(carry, starts), len(paths))
+        for layer, of_layer, before in zip(model.layers, paths, carries, strict=True):
             step, inputs = _layer_step(layer, params, of_layer, before, inputs, pullback)
-            found.append(step)
+            found.append(step._replace(within=restart_carry(step.within, starts)))
         return found
 
     return steps

@@ -6,64 +6,72 @@ The forward loop stores the carry before each step for the backward loop. JAX se
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxrnn.array_types import Block, Carry, Params
+from jaxrnn.models.documents import restart_carry
 from jaxrnn.models.model import Layer
 
+Starts: TypeAlias = Bool[Array, " length *streams"] | None  # where the carry starts anew before a step; None = nowhere
 
-def unroll_layer(layer: Layer) -> Callable[[Params, Carry, Array], tuple[Carry, Float[Array, "length *streams hidden"]]]:
-    """Make a function (params, carry, px) -> (last carry, hidden states) for a layer with projected inputs px.
+
+def unroll_layer(
+    layer: Layer,
+) -> Callable[..., tuple[Carry, Float[Array, "length *streams hidden"]]]:
+    """Make a function (params, carry, px, starts=None) -> (last carry, hidden states) for a layer with projected inputs px.
 
     The loops contain only what recurs: one product and the gates in each. The gradient of the weights is one product over the
     whole block, after the loops.
     """
 
     @jax.custom_vjp
-    def run(params: Params, carry: Carry, px: Array) -> tuple[Carry, Array]:
-        outputs, _ = _forward(layer, params, carry, px)
+    def run(params: Params, carry: Carry, px: Array, starts: Starts = None) -> tuple[Carry, Array]:
+        outputs, _ = _forward(layer, params, carry, px, starts)
         return outputs
 
     run.defvjp(functools.partial(_forward, layer), functools.partial(_backward, layer))
     return run
 
 
-def _forward(layer: Layer, params: Params, carry: Carry, px: Array) -> tuple[tuple[Carry, Array], tuple]:
+def _forward(layer: Layer, params: Params, carry: Carry, px: Array, starts: Starts) -> tuple[tuple[Carry, Array], tuple]:
     length = px.shape[0]
 
     def step(loop: tuple) -> tuple:
         t, carry, carries, phs = loop
+        carry = restart_carry(carry, _load(starts, t))
         ph = layer.recur(params, layer.hidden(carry))
         carry = layer.gates(carry, px[t], ph)
         return t + 1, carry, _store(carries, carry, t + 1), _store(phs, ph, t)
 
     start = (jnp.int32(0), carry, _store(_buffers(carry, length + 1), carry, 0), jnp.zeros_like(px))
     _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
-    return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs)
+    return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs, starts)
 
 
-def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Any]:
-    (params, carries, px, phs), (dcarry, dhs) = stored, cotangents
+def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> tuple[Params, Carry, Any, None]:
+    (params, carries, px, phs, starts), (dcarry, dhs) = stored, cotangents
 
     def step(loop: tuple) -> tuple:
         t, dcarry, dpxs, dphs = loop
-        before = _load(carries, t)
+        starts_here = _load(starts, t)
+        before = restart_carry(_load(carries, t), starts_here)
         h, hidden_vjp = jax.vjp(layer.hidden, before)  # linear: the same for the state after the step
         _, recur_vjp = jax.vjp(lambda h: layer.recur(params, h), h)
         _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
         dcarry, dpx, dph = gates_vjp(_add(dcarry, *hidden_vjp(dhs[t])))
-        dcarry = _add(dcarry, *hidden_vjp(*recur_vjp(dph)))
+        dcarry = restart_carry(_add(dcarry, *hidden_vjp(*recur_vjp(dph))), starts_here)
         return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
 
     # Where both derivatives are the same, one array will do: writing it twice would cost a wide layer a tenth of its time.
     start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
     _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
-    _, weights_vjp = jax.vjp(lambda params: layer.recur(params, layer.hidden(carries)[:-1]), params)
-    return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs
+    seen = restart_carry(layer.hidden(carries)[:-1], starts)
+    _, weights_vjp = jax.vjp(lambda params: layer.recur(params, seen), params)
+    return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs, None
 
 
 def unroll_steps(

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import Block, Carry, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
+from jaxrnn.models.documents import split_marks
 from jaxrnn.models.model import Model, join_carries, nats, split_carry
 from jaxrnn.rules import _unroll
 from jaxrnn.rules.base import Gradient, Rule
@@ -77,11 +78,12 @@ def _by_layers(model: Model, dropout: float) -> Read:
     runs = [_unroll.unroll_layer(layer) for layer in model.layers]
 
     def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, BlockLogits]:
-        carries, px, h = [], _project_inputs(model, params, x), jnp.zeros(())
+        ids, starts = split_marks(model, x)
+        carries, px, h = [], _project_inputs(model, params, ids), jnp.zeros(())
         for number, (layer, run, before) in enumerate(zip(model.layers, runs, split_carry(carry, len(runs)), strict=True)):
             if number:
                 px = layer.project(params[layer.name], h)
-            after, h = run(params[layer.name], before, px)
+            after, h = run(params[layer.name], before, px, starts)
             carries.append(after)
             h = layer.output(params[layer.name], h)
             if key is not None:

@@ -8,6 +8,7 @@ from jaxtyping import Array
 from jaxrnn.array_types import Block, Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import barrier
+from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.model import Model, join_carries, nats, split_carry
 from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._influence import LocalGradient
@@ -54,7 +55,8 @@ def _gate_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Bloc
 
 def _step(model: Model, params: Params, kept: Carry, seen: Carry, x: Ids) -> tuple[Carry, Logits]:
     """Take one step whose gates keep one carry and whose recurrent weights see another."""
-    number, inputs, carries = len(model.layers), model.embed(params, x), []
+    number, inputs, carries, (_, starts) = len(model.layers), model.embed(params, x), [], split_marks(model, x)
+    kept, seen = restart_carry((kept, seen), starts)
     for layer, of_gates, of_weights in zip(model.layers, split_carry(kept, number), split_carry(seen, number), strict=True):
         weights = params[layer.name]
         ph = layer.recur(weights, layer.hidden(of_weights))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.array_types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Theta
@@ -62,6 +63,7 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
         key, num_read, c, v = memory
         c, v, carry = jax.lax.stop_gradient((c, v, carry))
         here = _influence.local_gradient(model, params, carry, x, y)
+        c, v = restart_carry((c, v), split_marks(model, x[0])[1])  # D is 0 there, but the norms would keep a trace of v
         along = (_influence.flatten_carry(here.delta, x[0].ndim) * c).sum(-1)
         correction = {name: jnp.tensordot(along, v[name], along.ndim) for name in names}
         nu = signs(key, num_read, c.shape).astype(c.dtype)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
@@ -75,6 +76,18 @@ def updates_left(task: Task, step: int, progress: Progress) -> int:
     return left if progress.num_updates is None else min(left, progress.num_updates - step)
 
 
+def updates_to_end(task: Task, snapshot: Snapshot) -> int | None:
+    """Count the updates until the end of the run; None while it is not known."""
+    step, progress, settings = int(snapshot.state.step), snapshot.progress, task.config.learning
+    if progress.num_updates is not None:
+        return max(0, progress.num_updates - step)
+    if settings.minutes or settings.schedule == "halving":
+        return None
+    whole = updates_per_epoch(task)
+    # A timed run that ended inside an epoch has counted it, and reads the rest of it as one more.
+    return max(0, whole - step % whole + (settings.epochs - progress.epochs - 1) * whole)
+
+
 def is_finished(task: Task, snapshot: Snapshot) -> bool:
     """Return whether the last epoch has been read, or as much of it as time allowed."""
     progress, learning = snapshot.progress, task.config.learning
@@ -89,9 +102,17 @@ def is_shortened(task: Task, progress: Progress) -> bool:
 
 
 def with_num_updates(snapshot: Snapshot, num_updates: int) -> Snapshot:
-    """Set the number of updates of a run, in the progress and in the schedule."""
-    state = snapshot.state._replace(opt_state=optimizers.with_schedule_length(snapshot.state.opt_state, num_updates))
+    """Set the number of updates of a run, in the progress and in the schedule, which may have begun later than the run."""
+    step, opt_state = int(snapshot.state.step), snapshot.state.opt_state
+    begun = schedule_begun(opt_state, step)
+    state = snapshot.state._replace(opt_state=optimizers.with_schedule_length(opt_state, num_updates - begun))
     return snapshot._replace(state=state, progress=snapshot.progress._replace(num_updates=num_updates))
+
+
+def schedule_begun(opt_state: optax.OptState, step: int) -> int:
+    """Return the update at which the schedule began: 0, unless it was restarted when the run was extended."""
+    position = optimizers.schedule_position(opt_state)
+    return 0 if position is None else step - position
 
 
 def clipped_fraction(state: State) -> float | None:
@@ -157,7 +178,12 @@ def _row(task: Task, snapshot: Snapshot, validation_nats: float | None) -> Epoch
 
 
 def _shorten(task: Task, snapshot: Snapshot) -> Snapshot:
-    """End a cosine schedule early if the validation loss has stopped falling."""
+    """End a cosine schedule early if the validation loss has stopped falling.
+
+    A restarted one is not shortened: its first rates are so high that the loss rises above the best one so far.
+    """
+    if schedule_begun(snapshot.state.opt_state, int(snapshot.state.step)):
+        return snapshot
     before, size = snapshot.progress, updates_per_epoch(task)
     of_epochs = None if task.config.learning.minutes else task.config.learning.epochs * size
     planned = of_epochs if before.num_updates is None else before.num_updates

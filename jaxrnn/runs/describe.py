@@ -1,15 +1,18 @@
 """Describe a run: what it is, how far it has come, how to resume it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 from jaxrnn.config import parts
+from jaxrnn.config.build import Data
 from jaxrnn.config.plugins import module_name
-from jaxrnn.config.settings import Config, LearningConfig, ModelConfig, resolved
+from jaxrnn.config.settings import Config, LearningConfig, ModelConfig
 from jaxrnn.config.trust import imports_of
 from jaxrnn.console import report
-from jaxrnn.data import paths
+from jaxrnn.data import files, paths
+from jaxrnn.data.files import Found
 from jaxrnn.errors import pluralize
 from jaxrnn.runs.advance import is_finished
 from jaxrnn.runs.saving import RunWriter
@@ -104,16 +107,13 @@ def trust_flag(config: Config) -> str:
 def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     """Describe a run in names and values, for the lines at its start."""
     config, data = task.config, task.data
-    whole = data.num_used == data.num_characters
-    used = f"all {data.num_used:,} characters"
-    of_all = "" if data.num_characters is None else f" of {data.num_characters:,}"  # unknown unless all of it was read
-    used_of_all = f"the first {data.num_used:,}{of_all} characters (--max-characters)"
-    validation = f", {len(data.validation):,} to validate{_describe_place(config)}" if data.validation.size else ""
+    validation = f", {len(data.validation):,} to validate{_describe_place(data)}" if data.validation.size else ""
     heldout = f", {len(data.heldout):,} held out" if data.heldout.size else ", none held out"
+    whole = "; each of whole documents" if data.num_documents > 1 and data.heldout.size + data.validation.size else ""
     num_params = sum(leaf.size for leaf in jax.tree.leaves(snapshot.state.params))
     return {
-        "text": f"{config.text.text}, {used if whole else used_of_all}",
-        "parts": f"{len(data.train):,} to {'read' if config.learning.counts else 'train'}{validation}{heldout}",
+        **describe_text(config, data),
+        "parts": f"{len(data.train):,} to {'read' if config.learning.counts else 'train'}{validation}{heldout}{whole}",
         "vocabulary": report.describe_vocabulary(data.vocabulary, config.text.rare_threshold),
         "model": f"{describe_network(config.model)}, {num_params:,} parameters",
         "learning": describe_learning(config, optimizers.learning_rate(snapshot.state.opt_state)),
@@ -122,10 +122,31 @@ def list_facts(task: Task, snapshot: Snapshot, run_dir: Path) -> dict[str, str]:
     }
 
 
-def _describe_place(config: Config) -> str:
+def describe_text(config: Config, data: Data) -> dict[str, str]:
+    """Describe the text of a run: how much of it is used, its documents, its files and what was skipped."""
+    used = f"all {data.num_used:,} characters"
+    if data.num_used != data.num_characters:
+        of_all = "" if data.num_characters is None else f" of {data.num_characters:,}"  # unknown unless all of it was read
+        used = f"the first {data.num_used:,}{of_all} characters (--max-characters)"
+    carried = "" if config.text.reset else ", the state carried on"
+    documents = f", {pluralize(data.num_documents, 'document')}{carried}" if data.num_documents > 1 else ""
+    if isinstance(config.text.text, str) and len(data.found.files) <= 1 and not data.found.skipped:
+        return {"text": f"{config.text.text}, {used}{documents}"}
+    return {"text": f"{pluralize(len(data.found.files), 'file')}, {used}{documents}", **list_files(data.files, data.found)}
+
+
+def list_files(read: Sequence[tuple[str, int]], found: Found) -> dict[str, str]:
+    """List the files that were read, with the number of characters of each, and what was skipped."""
+    names = [f"{name} {size:,}" for name, (_, size) in zip(files.shorten([name for name, _ in read]), read, strict=True)]
+    num_unread = len(found.files) - len(read)
+    unread = f"; {num_unread:,} not read (--max-characters)" if num_unread else ""
+    skipped = {"skipped": files.list_names(found.skipped)} if found.skipped else {}
+    return {"files": files.list_names(names) + unread, **skipped}
+
+
+def _describe_place(data: Data) -> str:
     """Say where in the text the validation part is."""
-    pieces = resolved(config.text.validation_pieces)
-    return " (before the held-out part)" if pieces == 1 else f" ({pieces} pieces among them)"
+    return " (before the held-out part)" if len(data.pieces) == 1 else f" ({len(data.pieces)} pieces among them)"
 
 
 def describe_network(settings: ModelConfig) -> str:

@@ -24,6 +24,8 @@ class Progressed(NamedTuple):
     characters: int  # read in this epoch so far
     online_nats: float  # mean loss of these characters
     characters_per_second: float
+    share: float | None = None  # of the run read so far; None if its length is not known
+    seconds_left: float | None = None  # of training
 
 
 class EpochRead(NamedTuple):

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxrnn.config import parts
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import plot, report
-from jaxrnn.data import text as texts
+from jaxrnn.data import files, splitting
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import pluralize
 from jaxrnn.models.model import Model
@@ -51,10 +51,13 @@ class Run(NamedTuple):
     sha256: str  #: SHA-256 of these characters
     numbers: FinalNumbers | None  #: final losses in nats per character; None for a run that is not finished or was not tested
     dynamic: DynamicSettings | None  #: how the network kept learning in the test; None if it was not tested
+    num_train: int | None = None  #: number of characters to train on, if the text has several documents; else None
 
     def __repr__(self) -> str:
         ended = f"; {_describe_result(self.numbers)}" if self.numbers else "; not tested"
-        read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {self.config.text.text}"
+        text = self.config.text.text
+        name = text if isinstance(text, str) else files.title(text)
+        read = f"{pluralize(self.snapshot.progress.epochs, 'epoch')} of {name}"
         return f"Run({str(self.path)!r}: {describe_network(self.config.model)}; {read}{ended})"
 
     @property
@@ -79,7 +82,8 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
     """
     saved = checkpoint.load_run(path, trust=trusted(trust))
     report.warn_of_rejected(saved.rejected)
-    final = next((event for event in reversed(logs.read_events(saved.path)) if event["event"] == "final"), None)
+    events = logs.read_events(saved.path)
+    final = logs.find_newest(events, "final")
     return Run(
         path=saved.path,
         config=saved.config,
@@ -89,8 +93,9 @@ def load(path: str | Path, trust: str | Sequence[str] = ()) -> Run:
         params=checkpoint.select_params(saved),
         num_characters=saved.about["text"]["characters"],
         sha256=saved.about["text"]["sha256"],
+        num_train=saved.about["text"].get("train_characters"),
         numbers=_numbers(final) if final else None,
-        dynamic=_dynamic(final, saved.config) if final else None,
+        dynamic=_dynamic(logs.find_newest(events, "final", "stream"), saved.config),
     )
 
 
@@ -119,12 +124,11 @@ def draw_figure(run: Run) -> "Figure":
 
 
 def read_dynamic(path: Path, config: Config) -> DynamicSettings | None:
-    """Read the settings of dynamic evaluation with which a run was tested; None if it was not."""
-    final = next((event for event in reversed(logs.read_events(path)) if event["event"] == "final"), None)
-    return _dynamic(final, config) if final else None
+    """Read how a run last learned in a test, or from a stream; None if it did neither since it was last changed."""
+    return _dynamic(logs.find_newest(logs.read_events(path), "final", "stream"), config)
 
 
-def _numbers(final: dict[str, Any]) -> FinalNumbers | None:
+def _numbers(final: Mapping[str, Any]) -> FinalNumbers | None:
     if "online_nats" not in final or final.get("tested") is False:
         return None
     return FinalNumbers(*(math.nan if final.get(name) is None else final[name] for name in FinalNumbers._fields))
@@ -135,9 +139,10 @@ def _describe_result(numbers: FinalNumbers) -> str:
     return f"held out {numbers.heldout_nats:.4f} nats" if tested else f"online {numbers.online_nats:.4f} nats"
 
 
-def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
+def _dynamic(event: Mapping[str, Any] | None, config: Config) -> DynamicSettings | None:
     with contextlib.suppress(KeyError, TypeError):
-        found = DynamicSettings(**{**final["dynamic"], "rates": tuple(final["dynamic"]["rates"])})
+        how = (event or {})["dynamic"]
+        found = DynamicSettings(**{**how, "rates": tuple(how["rates"])})
         # Unlike the settings, the metrics were not checked for what they import.
         return found if found.optimizer in (*OPTIMIZERS, config.evaluation.dynamic_optimizer) else None
     return None
@@ -146,5 +151,6 @@ def _dynamic(final: dict[str, Any], config: Config) -> DynamicSettings | None:
 def _updates_per_epoch(run: Run) -> int:
     settings, num_streams = run.config.text, run.config.learning.num_streams
     validation = float(settings.validation_fraction)
-    num_train = texts.split_lengths(run.num_characters, validation, settings.heldout_fraction).train
+    lengths = splitting.split_lengths(run.num_characters, validation, settings.heldout_fraction)
+    num_train = run.num_train or lengths.train
     return (num_train - 1) // num_streams // parts.block_length(run.config)

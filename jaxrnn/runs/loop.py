@@ -16,7 +16,7 @@ from jaxrnn.config import build
 from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary
 from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
-from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished, is_shortened
+from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished, is_shortened, updates_to_end
 from jaxrnn.runs.describe import (
     describe_failed_save,
     describe_plan,
@@ -27,7 +27,7 @@ from jaxrnn.runs.describe import (
 from jaxrnn.runs.events import Busy, EpochRead, Event, Learning, Note, PassedOver, Progressed
 from jaxrnn.runs.final import finish
 from jaxrnn.runs.rollback import RolledBack, roll_back
-from jaxrnn.runs.saving import RunWriter, save, should_save, start_writer, write
+from jaxrnn.runs.saving import RunWriter, drop_unwritten, save, should_save, start_writer, write
 from jaxrnn.runs.task import Task, characters_per_update, characters_read
 from jaxrnn.runs.time_budget import TimeBudget, after_rollback, exclude_time, is_due, is_up, replan, start_budget
 from jaxrnn.runtime import devices
@@ -93,7 +93,7 @@ def learn(
     yield Busy("compiling the training loop")  # by a first update, so that the speed shown does not include it
     task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
     yield Learning()
-    writer = start_writer(run_dir)
+    writer = start_writer(run_dir, for_tensorboard=task.config.run.log == "tensorboard")
     if not writer.anything_saved:
         writer = yield from _save(task, snapshot, writer)
         writer = writer._replace(seconds_saving=0.0)  # most of this time went into imports
@@ -138,7 +138,7 @@ def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Even
 def _go_back(reading: Reading, back: RolledBack) -> Generator[Event, None, Reading]:
     yield PassedOver(back.rejected)
     yield Note(back.line)
-    writer = reading.writer._replace(unwritten=Log())  # drop what was logged after the checkpoint
+    writer = drop_unwritten(reading.writer)  # what was logged after the checkpoint
     return reading._replace(snapshot=back.snapshot, writer=writer, budget=after_rollback(reading.budget, back.snapshot))
 
 
@@ -148,13 +148,23 @@ def log_progress(task: Task, advanced: Advanced) -> Generator[Event, None, Log]:
     metrics = "".join(logs.event_line("progress", window._asdict()) for window in advanced.windows)
     if row is None:
         num_read = characters_read(task, progress)
-        yield Progressed(progress.epochs, num_read, epoch_nats(progress), num_read / progress.epoch_seconds)
+        speed = num_read / progress.epoch_seconds
+        yield Progressed(progress.epochs, num_read, epoch_nats(progress), speed, *_part_of_run(task, advanced.snapshot, speed))
         return Log(metrics)
     text = epoch_sample(task, task.learner.test_params(state), row.epoch)
-    yield Progressed(row.epoch, row.characters, row.online_nats, row.characters_per_second)
+    speed = row.characters_per_second
+    yield Progressed(row.epoch, row.characters, row.online_nats, speed, *_part_of_run(task, advanced.snapshot, speed))
     yield EpochRead(row, text)
     title = f"epoch {row.epoch + 1}, {row.online_nats:.4f} nats online"
     return Log(metrics + logs.event_line("epoch", row._asdict()), logs.sample_entry(title, text))
+
+
+def _part_of_run(task: Task, snapshot: Snapshot, characters_per_second: float) -> tuple[float | None, float | None]:
+    """Return the share of the run that has been read, and the seconds left; None if its length is not known."""
+    step, left = int(snapshot.state.step), updates_to_end(task, snapshot)
+    if left is None or not characters_per_second:
+        return None, None
+    return step / max(1, step + left), left * characters_per_update(task) / characters_per_second
 
 
 def epoch_sample(task: Task, params: Params, epoch: int) -> str:

@@ -6,13 +6,16 @@ from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
-from jaxrnn.data import text as texts
+from jaxrnn.data import vocabulary
+from jaxrnn.data.documents import unmark
+from jaxrnn.data.files import quote_names
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
 from jaxrnn.models.scalar_loops import to_host
 from jaxrnn.scoring import together
+from jaxrnn.scoring.novelty import Segment
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.training.mixed import make_mixture
 
@@ -30,15 +33,30 @@ def load_own_data(config: Config, known: Vocabulary, sha256: str, remedy: str, i
     Raises:
       InputError: the text is missing, cannot be read, or has changed.
     """
-    if not (parts.is_own_text(config.text.text) or texts.text_exists(config.text.text)):
-        raise InputError(f"the text of this run is no longer at {config.text.text!r}; put it back, or {remedy}")
+    missing = parts.find_missing(config.text.text)
+    if missing:
+        raise InputError(f"the text of this run is no longer at {missing!r}; put it back, or {remedy}")
     try:
         used = build.read_used_text(config, known)
     except InputError as error:
         raise InputError(f"the text of this run: {error}; put it back, or {remedy}") from None
     if used.coded.sha256 != sha256:
-        raise InputError(f"the text {config.text.text!r} is not the one that this run was trained on, {if_changed}")
+        raise InputError(f"the text {quote_names(config.text.text)} is not the one that this run was trained on, {if_changed}")
     return build.split_data(config, used, known)
+
+
+def training_segments(data: Data) -> list[Segment]:
+    """Return the training part as text, without the validation pieces that it is spread around, each segment with its line."""
+    segments, line, num_trained, num_validated = [], 1, 0, 0
+    train, validation = unmark(data.train), unmark(data.validation)
+    for start, end in [*data.pieces, (data.num_used - len(data.heldout),) * 2]:
+        begin, num_trained = num_trained, start - num_validated
+        trained = vocabulary.decode(data.vocabulary, train[begin:num_trained])
+        segments.append(Segment(trained, line))
+        validated = vocabulary.decode(data.vocabulary, validation[num_validated : num_validated + end - start])
+        num_validated += end - start
+        line += trained.count("\n") + validated.count("\n")
+    return [segment for segment in segments if segment.text]
 
 
 def mix_as_learned(run: SavedRun, params: Params) -> tuple[Model, MixedParams]:

@@ -17,6 +17,8 @@ from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config, ModelConfig, resolved
 from jaxrnn.console import report
 from jaxrnn.console.web_page import assemble_page
+from jaxrnn.data import files
+from jaxrnn.data.documents import unmark
 from jaxrnn.data.vocabulary import class_ids, decode, encode
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
@@ -105,14 +107,15 @@ def _choose_passage(run: Run, data: Data | None) -> str:
 
 def _without_paths(config: Config) -> Config:
     """Drop the paths of this machine, because a page is meant to be shared."""
-    text = dataclasses.replace(config.text, text=Path(config.text.text).name)
+    names = files.as_names(Path(name).name for name in files.as_tuple(config.text.text))
+    text = dataclasses.replace(config.text, text=names)
     return dataclasses.replace(config, text=text, run=dataclasses.replace(config.run, init_from=""))
 
 
 def _facts(run: Run) -> dict[str, Any]:
     settings = run.config
     return {
-        "text": report.replace_controls(Path(settings.text.text).name),
+        "text": report.replace_controls(files.title(settings.text.text)),
         "characters": run.num_characters,
         "vocabulary": len(run.vocabulary.characters),
         "title": parts.find_cell(settings.model.cell).title,
@@ -227,7 +230,7 @@ def _rate(run: Run, data: Data | None) -> float:
     if len(ids) < TRIED:
         return usual
     key, rates = build.make_keys(run.config.run.seed).evaluation, (usual, usual / 3, usual / 10, usual / 30, usual / 100)
-    read = rate_evaluation(run.model, DynamicSettings("sgd", rates, 1))
+    read, ids = rate_evaluation(run.model, DynamicSettings("sgd", rates, 1)), unmark(ids)  # the page reads on at a mark
     return min(rates, key=lambda rate: np.nan_to_num(mean_nats(read(run.params, ids, key, rate)), nan=np.inf))
 
 

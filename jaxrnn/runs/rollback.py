@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jaxrnn.config.trust import imports_of
 from jaxrnn.errors import Diverged, InputError
+from jaxrnn.runs.changes import make_changes_again
 from jaxrnn.runs.describe import describe_position
 from jaxrnn.runs.task import Task
 from jaxrnn.storage import checkpoint, logs, store
@@ -46,14 +47,15 @@ def roll_back(task: Task, progress: Progress, rate: float, problem: str, run_dir
     except InputError as error:
         raise Diverged(f"{happened}: {higher} (no rollback is possible: {error})") from None
     store.set_aside(run_dir, saved.rejected)
-    snapshot, rate = _slowed(saved.snapshot, rollbacks)
+    changed, lines = make_changes_again(task, saved)
+    snapshot, rate = _slowed(changed, rollbacks)
     logs.truncate_logs(run_dir, saved.about["log_sizes"])
     event = {"step": int(snapshot.state.step), "problem": problem, "learning_rate": rate, "rollbacks": rollbacks}
     line = (
         f"{happened}: rolled back to {describe_position(task, snapshot)}, at rate {rate:g} "
         f"({rollbacks} of at most {MOST_ROLLBACKS} times)"
     )
-    return RolledBack(snapshot, Log(logs.event_line("divergence", event)), line, saved.rejected)
+    return RolledBack(snapshot, Log(lines + logs.event_line("divergence", event)), line, saved.rejected)
 
 
 def _slowed(saved: Snapshot, rollbacks: int) -> tuple[Snapshot, float]:

@@ -8,19 +8,19 @@ import jax
 from rich.console import Console
 
 from jaxrnn.config import auto, build
-from jaxrnn.config.resolve import Given, resolve
+from jaxrnn.config.resolve import Given, changeable_names, resolve, resolve_resumed, typed_names
 from jaxrnn.config.settings import DEFAULT_PRESET, PRESETS, Config, portable
 from jaxrnn.config.trust import trusted_by
 from jaxrnn.config.validate import check_config
 from jaxrnn.console import cli, report
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.scalar_loops import on_host
-from jaxrnn.runs import resume
-from jaxrnn.runs.advance import is_finished
+from jaxrnn.runs import changes, resume
 from jaxrnn.runs.describe import describe_position, list_facts
 from jaxrnn.runs.loop import run
 from jaxrnn.runs.show import show
 from jaxrnn.runs.start import check_model, first_snapshot, load_weights, origin_settings
+from jaxrnn.runs.stored_text import store_stdin
 from jaxrnn.runs.task import Task, prepare
 from jaxrnn.runtime import compilation_cache, devices, signals
 from jaxrnn.storage import checkpoint, logs, run_folder, store
@@ -43,6 +43,7 @@ def train(given: Given, screen: Console) -> Path:
       Diverged, Stopped, NotSaved, OutOfMemory: see `loop.run`.
     """
     origin = origin_settings(given)
+    given = store_stdin(given, origin, screen.print)
     config = resolve(given, origin=origin)
     connect(config)
     screen.quiet = screen.quiet or not devices.is_first_process()
@@ -110,13 +111,14 @@ def resume_run(run_dir: Path, given: Given, screen: Console) -> Path:
         with report.show_status(screen, STARTING):
             saved = checkpoint.load_run(run_dir, trust=trust) if store.list_numbers(run_dir) else None
         begun = run_folder.read_config(run_dir, trust) if saved is None else saved.config
-        config = resolve(given, resume.with_saved_epochs(begun, run_dir, trust))
+        current = resume.with_saved_changes(begun, run_dir, trust)
+        config = resolve_resumed(given, current, logs.read_events(run_dir))
         check_config(config)
-        resume.check_settings(portable(config), begun, run_dir, config.text.text)
+        resume.check_settings(portable(config), current, run_dir, config.text.text, changeable_names(given))
         if saved is None:
             start_again(run_dir, begun, config, given, screen)
         else:
-            resume_from(saved, config, screen)
+            resume_from(saved, current, config, screen, again="minutes" in typed_names(given))
     return run_dir
 
 
@@ -127,11 +129,17 @@ def start_again(run_dir: Path, begun: Config, config: Config, given: Given, scre
     origin = load_origin(begun.run.init_from, given, screen)
     task, snapshot = prepare_run(config, origin, screen)
     logs.truncate_logs(run_dir, {})
+    run_folder.write_config(run_dir, task.config)
     show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
 
 
-def resume_from(saved: SavedRun, wanted: Config, screen: Console) -> None:
-    """Resume a run from its newest undamaged checkpoint, or say that it is finished."""
+def resume_from(saved: SavedRun, current: Config, wanted: Config, screen: Console, again: bool = False) -> None:
+    """Resume a run from its newest undamaged checkpoint, or say that it is finished.
+
+    Args:
+      current: the settings in its folder, which may have changed since that checkpoint.
+      again: whether a finished run is to go on for its number of minutes once more.
+    """
     with report.show_status(screen, STARTING):
         resume.check_run(saved)
         used = resume.read_same_text(saved, wanted)
@@ -142,14 +150,19 @@ def resume_from(saved: SavedRun, wanted: Config, screen: Console) -> None:
     config = devices.resolve_num_devices(portable(wanted), saved.config)
     with report.show_status(screen, STARTING):
         task = prepare(config, data)
-    if is_finished(task, saved.snapshot) and any(event["event"] == "final" for event in logs.read_events(saved.path)):
-        screen.print(describe_finished(saved, config))
-        return
+    plan = changes.plan_changes(task, saved, again)
+    if plan.is_finished and not plan.is_extended:
+        changes.check_finished(plan, saved)
+        if plan.is_tested:
+            screen.print(describe_finished(saved, config))
+            return
     store.set_aside(saved.path, saved.rejected)
-    logs.truncate_logs(saved.path, saved.about["log_sizes"])
-    if config != saved.config:
+    if not (plan.is_logged and plan.is_tested):  # the numbers of a test before the change stay
+        logs.truncate_logs(saved.path, saved.about["log_sizes"])
+    if not config == saved.config == current:
         run_folder.write_config(saved.path, config)
-    show_run(task, saved.snapshot, saved.path, describe_resumption(task, saved), screen)
+    snapshot = changes.make_changes(task, saved, plan)
+    show_run(task, snapshot, saved.path, describe_resumption(task, saved, plan, snapshot), screen)
 
 
 def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot]:
@@ -186,9 +199,9 @@ def describe_finished(saved: SavedRun, config: Config) -> str:
     return f"{read}; {resume.describe_continuation(config.learning, progress.finished, saved.path)}"
 
 
-def describe_resumption(task: Task, saved: SavedRun) -> dict[str, str]:
-    """Say where a run resumes, and what may change its last digits."""
-    notes = {"resumed": describe_position(task, saved.snapshot)}
+def describe_resumption(task: Task, saved: SavedRun, plan: changes.Plan, snapshot: Snapshot) -> dict[str, str]:
+    """Say where a run resumes, what has changed, and what may change its last digits."""
+    notes = {"resumed": describe_position(task, snapshot), **changes.describe_plan(task, plan, snapshot)}
     then, now = saved.config.device.num_devices, task.config.device.num_devices
     if then not in (0, now):
         notes["devices"] = f"{then} then and {now} now: numbers may differ in the last digits"

@@ -11,6 +11,7 @@ from jaxrnn.config import build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.data import streams
+from jaxrnn.models.documents import for_ids
 from jaxrnn.models.model import Model
 from jaxrnn.runtime import devices
 from jaxrnn.scoring import evaluation
@@ -36,6 +37,7 @@ class Task(NamedTuple):
 def prepare(config: Config, data: Data) -> Task:
     """Build the model, the learner and the driver that the settings name."""
     model, keys = build.build_model(config, data.vocabulary), build.make_keys(config.run.seed)
+    model = for_ids(model, data.train, data.validation, data.heldout)
     counts = build.build_counts(config, data.vocabulary.characters, data.num_used)
     learner = build.build_learner(config, model, counts, data.num_used)
     mesh = devices.make_mesh(config)

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxrnn.array_types import Params
-from jaxrnn.config import auto, build, parts
+from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import automaton
-from jaxrnn.data import text as texts
+from jaxrnn.data.splitting import Parts, before_heldout
 from jaxrnn.data.streams import to_streams
-from jaxrnn.data.text import Parts
 from jaxrnn.errors import InputError, pluralize
+from jaxrnn.models.documents import for_ids
 from jaxrnn.models.model import Model
 from jaxrnn.runs.events import Testing
 from jaxrnn.runtime.memory import return_freed_memory
@@ -94,6 +94,7 @@ def measure(
       expected_nats: the network's loss on such text, if it is known, such as its validation loss.
     """
     begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
+    model = for_ids(model, data.train, data.validation, data.heldout)
     how = how or resolve_dynamic(config, data, model, params, limits.seconds)
     num_streams, until = config.learning.num_streams, time.perf_counter() + TRAIN_SHARE * limits.seconds
     trained = to_streams(data.train[-MOST_TRAINED:], num_streams)
@@ -103,8 +104,7 @@ def measure(
     return_freed_memory()  # of what was compiled for the choice above, because the trees of counts need as much
     yield Testing("counting", 0, 0)
     most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
-    pieces = auto.resolve_validation_pieces(config, data.num_used)
-    before = texts.before_heldout(Parts(data.train, data.validation, data.heldout), pieces, most)
+    before = before_heldout(Parts(data.train, data.validation, data.heldout), data.pieces, most)
     heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
     to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
     counts = together.make_counts(data.vocabulary.characters, len(before) + to_read, NODES_OF_LONG)
@@ -157,7 +157,7 @@ def score(
       expected_nats: the network's loss on text like that on which it was trained, if it is known.
     """
     counts = together.make_counts(characters, len(ids))
-    reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
+    reader = together.make_reader(for_ids(model, ids), how, counts, parts.find_optimizer(how.optimizer))
     key = build.make_keys(config.run.seed).evaluation
     pieces = together.read_on(reader, params, None, ids, key, expected_nats)
     read = yield from _read_until(pieces, math.inf, "text", len(ids) - 1)

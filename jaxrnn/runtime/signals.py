@@ -105,6 +105,27 @@ def raise_on_signal(received: Received) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def interrupt_without_ending() -> Iterator[None]:
+    """Make Ctrl-C raise KeyboardInterrupt inside this context, as it does in a process that is not ours.
+
+    Other signals still end the process.
+    """
+    if signal.getsignal(signal.SIGINT) is not _wait:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+
+    uninstall = _install(lambda number: None if number == signal.SIGINT else _end(number), interrupt)
+    try:
+        yield
+    finally:
+        uninstall()
+
+
 def _install(act: Callable[[int], None], handler: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
     """Call `act` in a thread at each signal, in addition to the handler; return a function that undoes this.
 

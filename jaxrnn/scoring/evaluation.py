@@ -11,6 +11,7 @@ from jaxtyping import Float, Integer
 from jaxrnn.array_types import Params, RandomKey
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models import interpolation
+from jaxrnn.models.documents import check_unmarked, for_ids
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.training import optimizers
@@ -35,7 +36,7 @@ def frozen_evaluation(model: Model, num_streams: int = 1) -> Evaluation:
       A function (params, ids, key) -> nats at each character of the text but the first. The text is read once, from an initial
       carry drawn with the key. The compiled program is kept, so one function serves for many params.
     """
-    read = _evaluation(reader(model, () if num_streams == 1 else (num_streams,)))
+    read = _evaluation(reader(model, () if num_streams == 1 else (num_streams,)), model.reads_marks)
     return lambda params, ids, key: read(params, to_streams(ids, num_streams), key)
 
 
@@ -43,7 +44,7 @@ def frozen_pieces(
     model: Model, params: Params, streams: Integer[np.ndarray, " characters *streams"], key: RandomKey
 ) -> Iterator[Float[np.ndarray, " read"]]:
     """Read streams once with frozen weights, and yield the losses piece by piece, averaged over the streams."""
-    learner, num_streams = reader(model, streams.shape[1:]), int(np.prod(streams.shape[1:]))
+    learner, num_streams = reader(for_ids(model, streams), streams.shape[1:]), int(np.prod(streams.shape[1:]))
     updates = max(1, CHARACTERS_PER_PIECE // num_streams)
     drive, state = fast_driver(learner, updates), copy_arrays(learner.begin(params, key))
     for start in range(0, len(streams) - 1, updates):
@@ -78,7 +79,7 @@ def choose_dynamic(
       most: characters to read, the last ones of the text.
       names: the optimizers to try, each of which has to be compiled; None = all candidates.
     """
-    recent, found = ids[-most:], []
+    recent, found, model = ids[-most:], [], for_ids(model, ids)
     fixed = frozen_evaluation(model)(params, recent, key)
     for name in names or CANDIDATES:
         rates = CANDIDATES[name]
@@ -111,7 +112,7 @@ def rate_evaluation(
     Source: Mikolov et al. (2010), Interspeech, section 3 ("dynamic models"); in blocks: Krause et al. (2018), ICML.
     """
     learning = optimizers.make_optimizer(optimizer or how.optimizer, how.rates[0])
-    return _evaluation(online(model, _rule(model, how.length), learning))
+    return _evaluation(online(model, dynamic_rule(model, how.length), learning), model.reads_marks)
 
 
 def describe_dynamic(how: DynamicSettings) -> str:
@@ -121,17 +122,20 @@ def describe_dynamic(how: DynamicSettings) -> str:
     return f"{how.optimizer} at {rates}" + (f", after blocks of {how.length}" if how.length > 1 else "")
 
 
-def _rule(model: Model, length: int) -> Rule:
+def dynamic_rule(model: Model, length: int) -> Rule:
+    """Return the rule of dynamic evaluation, in blocks of this length."""
     return one_step(model) if length == 1 else bptt(model, length)
 
 
-def _evaluation(learner: Learner) -> Callable[..., Float[np.ndarray, " read"]]:
+def _evaluation(learner: Learner, reads_marks: bool = False) -> Callable[..., Float[np.ndarray, " read"]]:
     most = max(1, UPDATES_PER_CALL // learner.length)
     drive = fast_driver(learner, most)
 
     def losses(
         params: Params, ids: Integer[np.ndarray, " characters *streams"], key: RandomKey, rate: float | None = None
     ) -> Float[np.ndarray, " read"]:
+        if not reads_marks:
+            check_unmarked(ids)
         state = copy_arrays(learner.begin(params, key))  # a driver overwrites the state it is given
         if rate is not None:
             state = state._replace(opt_state=optimizers.with_learning_rate(state.opt_state, rate))

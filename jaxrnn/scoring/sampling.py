@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,15 @@ from jaxrnn.training.drivers import compiler_options
 
 BLOCK = 64  # characters per call
 TEMPERATURE = 0.7  # of displayed samples: readable but not repetitive
+
+
+class Point(NamedTuple):
+    """A point in a text, from which it can be continued."""
+
+    carry: ModelCarry
+    logits: Logits  # of the next character
+    noise_key: RandomKey
+    block: int  # number of the next block that is drawn with the key
 
 
 def sample(
@@ -57,20 +67,38 @@ def sample_blocks(
 ) -> Iterator[Int[np.ndarray, " block"]]:
     """Draw endless text in blocks of `BLOCK` characters; `sample` returns its beginning."""
     check_sampling(temperature, top_k, top_p)
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    return draw_blocks(model, params, begin_text(model, params, prompt_ids, key), **how)
+
+
+def begin_text(model: Model, params: ModelParams, prompt_ids: Int[np.ndarray, " prompt"], key: RandomKey) -> Point:
+    """Read a prompt; the text that is drawn from there is that of `sample` with the same key."""
     if not len(prompt_ids):
         raise InputError("the prompt is empty; give at least one character")
     carry_key, noise_key = jax.random.split(key)
-    read, write = _jitted_programs(model, restricted=top_k > 0 or top_p < 1)
-    start = read(params, model.initial_carry(carry_key, ()), jnp.asarray(prompt_ids))
+    read = jit_reading(model)
+    carry, logits = read(params, model.initial_carry(carry_key, ()), *pad_prompt(prompt_ids))
+    return Point(carry, logits, noise_key, 0)
 
-    def blocks() -> Iterator[Int[np.ndarray, " block"]]:
-        carry, logits = start
-        how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
-        for block in itertools.count():
-            carry, logits, ids = write(params, carry, logits, noise_key, np.uint32(block), *how)
-            yield np.asarray(ids)
 
-    return blocks()
+def draw_blocks(
+    model: Model, params: ModelParams, point: Point, *, temperature: float, top_k: int, top_p: float
+) -> Iterator[Int[np.ndarray, " block"]]:
+    """Draw endless text from a point on, in blocks of `BLOCK` characters. The options are those of `sample`, checked."""
+    write = jit_writing(model, is_restricted(top_k, top_p))
+    carry, logits = point.carry, point.logits
+    how = (jnp.float32(temperature), jnp.int32(min(top_k, logits.shape[0])), jnp.float32(top_p))
+    for block in itertools.count(point.block):
+        carry, logits, ids = write(params, carry, logits, point.noise_key, np.uint32(block), *how)
+        yield np.asarray(ids)
+
+
+def continue_text(model: Model, params: ModelParams, point: Point, ids: Int[np.ndarray, " drawn"]) -> Point:
+    """Return the point after the first characters that were drawn from another point; random numbers are not used twice."""
+    read, carry, logits = jit_reading(model), point.carry, point.logits
+    for start in range(0, len(ids), BLOCK):
+        carry, logits = read(params, carry, *pad_prompt(ids[start : start + BLOCK]))
+    return Point(carry, logits, point.noise_key, point.block - (-len(ids) // BLOCK))
 
 
 def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
@@ -110,12 +138,19 @@ def nucleus(
 
 
 def read_prompt(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
-    """Make a pure function (params, carry, ids) -> the carry and the logits after the last character."""
+    """Make a pure function (params, carry, ids, num_read) -> the carry and the logits after the first `num_read` characters.
 
-    def read(params: ModelParams, carry: ModelCarry, ids: Int[Array, " prompt"]) -> tuple[ModelCarry, Logits]:
+    Without `num_read` it reads all of them; with it, prompts of any length need a single program.
+    """
+
+    def read(
+        params: ModelParams, carry: ModelCarry, ids: Int[Array, " prompt"], num_read: Int[Array, ""] | None = None
+    ) -> tuple[ModelCarry, Logits]:
+        end = jnp.int32(ids.shape[0]) if num_read is None else num_read
+
         def unfinished(loop: tuple) -> Array:
             t, _, _ = loop
-            return t < ids.shape[0]
+            return t < end
 
         def one_character(loop: tuple) -> tuple:
             t, carry, _ = loop
@@ -128,11 +163,12 @@ def read_prompt(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
     return read
 
 
-def write_block(model: Model, restricted: bool) -> Callable[..., tuple[ModelCarry, Logits, Int[Array, " block"]]]:
+def write_block(model: Model, restricted: bool, scored: bool = False) -> Callable[..., tuple]:
     """Make a pure function (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids[`BLOCK`].
 
     The ids are block number `block` of the text drawn with the key. Without `restricted`, top_k and top_p are ignored, which
-    saves a sort per character.
+    saves a sort per character. With `scored`, the result also holds nats[`BLOCK`]: -ln of the probability of each character
+    in the model's own distribution, that of temperature 1.
     """
 
     def write(params: ModelParams, carry: ModelCarry, logits: Logits, key: RandomKey, block: Array, *how: Array):
@@ -142,26 +178,45 @@ def write_block(model: Model, restricted: bool) -> Callable[..., tuple[ModelCarr
         everything = jnp.ones(logits.shape, bool)
 
         def unfinished(loop: tuple) -> Array:
-            t, _, _, _ = loop
-            return t < BLOCK
+            return loop[0] < BLOCK
 
         def one_character(loop: tuple) -> tuple:
-            t, carry, logits, ids = loop
+            t, carry, logits, ids, *nats = loop
             kept = nucleus(logits, temperature, top_k, top_p) if restricted else everything
             chosen = draw_character(logits, noise[t], temperature, kept)
-            return t + 1, *model.step(params, carry, chosen), ids.at[t].set(chosen)
+            nats = [of_block.at[t].set(-jax.nn.log_softmax(logits)[chosen]) for of_block in nats]
+            return t + 1, *model.step(params, carry, chosen), ids.at[t].set(chosen), *nats
 
-        start = (jnp.int32(0), carry, logits, jnp.zeros(BLOCK, jnp.int32))
-        _, carry, logits, ids = jax.lax.while_loop(unfinished, one_character, start)
-        return carry, logits, ids
+        nats = [jnp.zeros(BLOCK, logits.dtype)] if scored else []
+        start = (jnp.int32(0), carry, logits, jnp.zeros(BLOCK, jnp.int32), *nats)
+        return jax.lax.while_loop(unfinished, one_character, start)[1:]
 
     return write
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted_programs(model: Model, restricted: bool) -> tuple[Callable, Callable]:
-    """Jit both programs once per model, so that the sample after each epoch does not compile them again."""
-    return jax.jit(read_prompt(model)), jax.jit(write_block(model, restricted), compiler_options=compiler_options())
+def jit_reading(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
+    """Jit `read_prompt` once per model, so that the sample after each epoch does not compile it again."""
+    return jax.jit(read_prompt(model))
+
+
+@functools.lru_cache(maxsize=16)
+def jit_writing(model: Model, restricted: bool, scored: bool = False) -> Callable[..., tuple]:
+    """Jit `write_block` once per model."""
+    return jax.jit(write_block(model, restricted, scored), compiler_options=compiler_options())
+
+
+def pad_prompt(ids: Int[np.ndarray, " prompt"]) -> tuple[Int[np.ndarray, " padded"], np.int32]:
+    """Pad a prompt to one of few lengths, each of which needs a program; return its own length, too."""
+    size = BLOCK
+    while size < len(ids):
+        size *= 4
+    return np.pad(ids, (0, size - len(ids))), np.int32(len(ids))
+
+
+def is_restricted(top_k: int, top_p: float) -> bool:
+    """Return whether any character is excluded."""
+    return top_k > 0 or top_p < 1
 
 
 def default_prompt(known: Vocabulary) -> str:

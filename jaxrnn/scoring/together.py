@@ -3,6 +3,7 @@
 All of this runs on the host's CPU, even on a machine with a GPU: see `models.scalar_loops`.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.models.counts import CountModel, Counts, count_model
+from jaxrnn.models.documents import check_unmarked, for_ids, restart_contexts
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import host_device, on_host, to_host
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
@@ -61,6 +64,7 @@ class Reader(NamedTuple):
     num_counts: int
     learner: Learner
     begin: Callable[[Before | None, Params, RandomKey, float | None], State]  # see `read_on`
+    reads_marks: bool = False  # `Model.reads_marks`
 
 
 def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
@@ -101,6 +105,7 @@ def make_reader(
         num_counts=len(counts),
         learner=mixed.mixed(model, how.length if how else LENGTH, networks, counts),
         begin=begin,
+        reads_marks=model.reads_marks,
     )
 
 
@@ -118,13 +123,13 @@ def read_before(
       most_mixed: the number of these last characters, at most.
       seconds: the time for them, beyond the first `LEAST_MIXED`; when it is up, the rest of the text is only counted.
     """
-    size = min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
+    model, size = for_ids(model, ids), min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
     count, last = make_counter(counts), len(ids) - max(0, size) - 1
     if size <= 0:
         return Before(Together(count(_plant(counts), ids), mixture, jnp.bool_(False)), math.inf)
     memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
-    state, updates = _separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
+    state, updates = separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
     drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
     first, nats = last, np.zeros(0, np.float32)
     while last < len(ids) - 1 and (last - first < LEAST_MIXED or time.perf_counter() < until):
@@ -133,8 +138,17 @@ def read_before(
         last = min(last + MIXED_PER_CALL, len(ids) - 1)
     memory = state.memory
     # Mixing has counted everything up to and including `last`; if nothing was mixed, that character is not counted yet.
-    memory = memory._replace(counts=count(memory.counts, ids[last + int(memory.started) :]))
+    counted = memory.counts
+    if memory.started and ids[last] < 0:  # read as a target, which has no mark
+        counted = tuple(_begin_document(*each, unmark(ids[last])) for each in zip(counts, counted, strict=True))
+    memory = memory._replace(counts=count(counted, ids[last + int(memory.started) :]))
     return Before(memory, float(nats[len(nats) // 2 :].mean()) if nats.size else math.inf)
+
+
+def _begin_document(model: CountModel, state: Counts, read: np.integer) -> Counts:
+    """Make the character that was just counted the only one in the contexts."""
+    contexts = jax.jit(lambda state, y: model.advance(model.restart(state), y).contexts)(state, jnp.int32(read))
+    return state._replace(contexts=contexts)
 
 
 def make_counter(
@@ -142,22 +156,25 @@ def make_counter(
 ) -> Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]:
     """Make a function that counts a text; the counts that it is given are overwritten."""
 
-    def count(model: CountModel, state: Counts, ids: Array, length: Array) -> Counts:
+    def count(model: CountModel, marked: bool, state: Counts, ids: Array, length: Array) -> Counts:
         def learn(loop: tuple[Array, Counts]) -> tuple[Array, Counts]:
-            return loop[0] + 1, model.learn(loop[1], ids[loop[0]].astype(jnp.int32))[0]
+            read = ids[loop[0]].astype(jnp.int32)
+            if not marked:
+                return loop[0] + 1, model.learn(loop[1], read)[0]
+            return loop[0] + 1, restart_contexts(model, model.learn(loop[1], unmark(read))[0], read)
 
         return jax.lax.while_loop(lambda loop: loop[0] < length, learn, (jnp.int32(0), state))[1]
 
-    programs = [
-        jax.jit(lambda *given, model=model: count(model, *given), donate_argnums=0, compiler_options=compiler_options())
-        for model in models
-    ]
+    @functools.cache
+    def programs(marked: bool) -> list[Callable[..., Counts]]:
+        how = {"donate_argnums": 0, "compiler_options": compiler_options()}
+        return [jax.jit(functools.partial(count, model, marked), **how) for model in models]
 
     def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
         if not len(ids):
             return states
         text, length = jnp.asarray(ids), jnp.int32(len(ids))
-        return tuple(program(state, text, length) for program, state in zip(programs, states, strict=True))
+        return tuple(program(state, text, length) for program, state in zip(programs(has_marks(ids)), states, strict=True))
 
     return count_all
 
@@ -179,8 +196,10 @@ def read_on(
     """
     length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
     updates = max(1, UPDATES_PER_CALL // 10 // length)
+    if not reader.reads_marks:
+        check_unmarked(ids)
     with on_host():
-        state = _separate(reader.begin(before, params, key, nats))
+        state = separate(reader.begin(before, params, key, nats))
         drive = fast_driver(reader.learner, updates)
     for start in range(0, len(ids) - 1, updates * length):
         with on_host():  # not around the `yield`: the caller may use another device meanwhile
@@ -222,9 +241,9 @@ def learn_to_mix(
       before: what was counted in the text before this one (`read_before`); it is overwritten.
     """
     mixture = jax.jit(mixed.make_mixture(num_characters(model), 1, counts).join)(before.memory.mixture, jnp.float32(0.5))
-    learner = mixed.mixed(model, 1, (None,), counts)
+    learner = mixed.mixed(for_ids(model, ids), 1, (None,), counts)
     memory = before.memory._replace(mixture=mixture)
-    state = _separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
+    state = separate(mixed.begin_with(model, (None,), memory, to_host(params), to_host(key)))
     return read_padded(fast_driver(learner, MIXED_PER_CALL // 10), state, ids, MIXED_PER_CALL // 10, 1)[0].memory
 
 
@@ -241,7 +260,7 @@ def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
     return jax.jit(lambda: tuple(each.init() for each in counts))()
 
 
-def _separate(state: State) -> State:
+def separate(state: State) -> State:
     """Copy the weights for each network, because a driver overwrites them; the trees are too large to copy."""
     own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
     # All on one explicit device: otherwise arrays would be bound to one only by the first call, and the second would recompile.

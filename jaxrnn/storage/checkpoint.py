@@ -15,8 +15,9 @@ from jaxrnn.config.trust import Untrusted
 from jaxrnn.data import paths
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError, pluralize
+from jaxrnn.models.documents import with_documents
 from jaxrnn.models.model import Model
-from jaxrnn.storage import store
+from jaxrnn.storage import store, streams
 from jaxrnn.storage.failures import Damaged
 from jaxrnn.storage.manifest import (
     FORMAT,
@@ -24,10 +25,13 @@ from jaxrnn.storage.manifest import (
     check_layout,
     config_from_manifest,
     make_manifest,
+    package_versions,
     progress_from_manifest,
+    progress_to_json,
 )
 from jaxrnn.storage.store import OpenCheckpoint, Rejected
-from jaxrnn.training.learner import Learner
+from jaxrnn.storage.streams import SavedStream
+from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.progress import Snapshot
 
 WeightsChoice: TypeAlias = Literal["auto", "newest", "best"]
@@ -44,6 +48,7 @@ class SavedRun(NamedTuple):
     snapshot: Snapshot
     about: Mapping[str, Any]  # the manifest, see `manifest.py`
     rejected: tuple[Rejected, ...] = ()  # newer checkpoints that are damaged
+    stream: SavedStream | None = None  # what it was reading and learning from, see `storage.streams`
 
 
 def save_checkpoint(
@@ -56,6 +61,31 @@ def save_checkpoint(
     """
     about = make_manifest(config, data, snapshot, log_sizes or {})
     store.write_checkpoint(run_dir, (snapshot.state, snapshot.best_params), about, keep=config.run.keep_checkpoints)
+
+
+def save_stream(
+    run_dir: Path, run: SavedRun, params: Params, saved: SavedStream, log_sizes: Mapping[str, int] | None = None
+) -> None:
+    """Write a checkpoint of a run that is reading a stream, with the position in the stream.
+
+    Args:
+      run: the run with which the stream began.
+      params: what its network has learned since.
+    Raises:
+      store.NotWritten: it could not be written; earlier checkpoints are intact.
+    """
+    snapshot = _learned_snapshot(run, params, saved)
+    beside = streams.stream_arrays(saved)
+    arrays = (snapshot.state, snapshot.best_params, *(() if beside is None else (beside,)))
+    about = {
+        **run.about,
+        "versions": package_versions(),
+        "progress": progress_to_json(snapshot),
+        "log_sizes": dict(log_sizes or {}),
+        "arrays": array_layout(arrays),
+        "stream": streams.stream_to_json(saved),
+    }
+    store.write_checkpoint(run_dir, arrays, about, keep=run.config.run.keep_checkpoints)
 
 
 def load_run(run_dir: Path | str, sharding: jax.sharding.Sharding | None = None, trust: Sequence[str] = ()) -> SavedRun:
@@ -102,12 +132,14 @@ def read_checkpoint(
             model = build.build_model(config, vocabulary)
             num_characters = about["text"]["characters"]
             counts = build.build_counts(config, vocabulary.characters, num_characters)
-            snapshot = _snapshot(saved, build.build_learner(config, model, counts, num_characters), sharding)
+            learner = build.build_learner(config, _as_trained(model, config, about), counts, num_characters)
+            beside = streams.arrays_like(model, about["stream"]) if "stream" in about else None
+            snapshot, stream = _read_arrays(saved, learner, beside, sharding)
         except Untrusted as error:
             raise Untrusted(f"the run in {str(run_dir)!r} cannot be used: {error}", error.settings) from None
         except InputError as error:
             raise InputError(f"the run in {str(run_dir)!r} cannot be used: {error}") from None
-    return SavedRun(run_dir, number, config, vocabulary, model, snapshot, about)
+    return SavedRun(run_dir, number, config, vocabulary, model, snapshot, about, stream=stream)
 
 
 def list_checkpoints(run_dir: Path) -> list[int]:
@@ -163,8 +195,33 @@ def _is_best(run: SavedRun, which: WeightsChoice) -> bool:
     return which == "best" or (which == "auto" and validated)
 
 
-def _snapshot(saved: OpenCheckpoint, learner: Learner, sharding: jax.sharding.Sharding | None) -> Snapshot:
-    start = jax.eval_shape(learner.init, build.make_keys(0).init)
-    check_layout(array_layout((start, start.params)), saved.about)
-    state, best_params = store.read_arrays(saved, (start, start.params), sharding)
-    return Snapshot(state, best_params, progress_from_manifest(saved.about))
+def _learned_snapshot(run: SavedRun, params: Params, saved: SavedStream) -> Snapshot:
+    """Return the snapshot of a run with what it has learned from a stream; its position in its own text stays."""
+    before = run.snapshot.state
+    if saved.learning.goes_on:
+        learned = saved.stream.state
+        state = learned._replace(step=before.step, memory=learned.memory._replace(past=before.memory.past))
+    else:
+        state = before._replace(params=params)
+        if parts.find_optimizer(run.config.learning.optimizer).test_params(state.opt_state, params) is not params:
+            learner = build.build_learner(run.config, run.model)  # its optimizer keeps an average, which begins anew
+            state = state._replace(opt_state=learner.begin(params, build.make_keys(0).init).opt_state)
+    return Snapshot(state, params, run.snapshot.progress)
+
+
+def _as_trained(model: Model, config: Config, about: Mapping[str, Any]) -> Model:
+    """Return the model that learned: one that starts anew with each document, if the text has several."""
+    return with_documents(model) if config.text.reset and about["text"].get("documents", 1) > 1 else model
+
+
+def _read_arrays(
+    saved: OpenCheckpoint, learner: Learner, beside: State | None, sharding: jax.sharding.Sharding | None
+) -> tuple[Snapshot, SavedStream | None]:
+    """Read the arrays of a run, and those of its stream, which are shaped like `beside`."""
+    start, about = jax.eval_shape(learner.init, build.make_keys(0).init), saved.about
+    like = (start, start.params, *(() if beside is None else (beside,)))
+    check_layout(array_layout(like), about)
+    state, best_params, *others = store.read_arrays(saved, like, sharding)
+    of_stream = others[0] if others else None
+    stream = streams.stream_from_json(about["stream"], of_stream, state) if "stream" in about else None
+    return Snapshot(state, best_params, progress_from_manifest(about)), stream

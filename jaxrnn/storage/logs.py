@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +76,12 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             events.append(json.loads(line))
     return [values for values in events if isinstance(values, dict) and "event" in values]
+
+
+def find_newest(events: Sequence[Mapping[str, Any]], *names: str) -> Mapping[str, Any] | None:
+    """Find the newest event of these names; None if there is none since the run was last changed or extended."""
+    last = next((event for event in reversed(events) if event["event"] in (*names, "changed")), None)
+    return last if last is not None and last["event"] in names else None
 
 
 def _append(path: Path, text: str) -> str:

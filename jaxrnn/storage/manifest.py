@@ -18,7 +18,8 @@ from jaxtyping import PyTree
 import jaxrnn
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
-from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.saved import config_from_json, config_to_json
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
 from jaxrnn.data.vocabulary import vocabulary_to_json
 from jaxrnn.errors import InputError
@@ -40,13 +41,18 @@ def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Map
         "versions": package_versions(),
         "config": config_to_json(config),
         "vocabulary": vocabulary_to_json(data.vocabulary),
-        "text": {"sha256": data.sha256, "characters": data.num_used},
+        "text": {"sha256": data.sha256, "characters": data.num_used, **_describe_documents(data)},
         "progress": progress_to_json(snapshot),
         "log_sizes": dict(log_sizes),
         "optimizer": build.describe_optimizer(config),
         "random_keys": describe_random_keys(),
         "arrays": array_layout((snapshot.state, snapshot.best_params)),
     }
+
+
+def _describe_documents(data: Data) -> dict[str, int]:
+    """Return what follows from the documents of a text, if it has several."""
+    return {"documents": data.num_documents, "train_characters": len(data.train)} if data.num_documents > 1 else {}
 
 
 def package_versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 import filelock
 
-from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.saved import config_from_json, config_to_json
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
-from jaxrnn.data import paths
+from jaxrnn.data import files, paths
 from jaxrnn.errors import InputError
 from jaxrnn.runtime import devices
 from jaxrnn.storage import store
@@ -55,14 +57,22 @@ def make_run_folder(preset: str, config: Config) -> Path:
     return Path(devices.broadcast_from_first(lambda: str(_make_folder(preset, config))))
 
 
-def claim(path: Path, config: Config) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it; `InputError` if that fails."""
+    with _explain_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def claim(path: Path, config: Config, flag: str = "run-dir") -> None:
     """Write the settings into the folder of a new run. The caller holds the lock.
 
+    Args:
+      flag: the one that names the folder, for errors.
     Raises:
       InputError: another process has started a run there, or it cannot be written.
     """
     if devices.is_first_process():
-        _check_free(path)
+        check_free(path, flag)
         try:
             write_config(path, config)
         except InputError:
@@ -97,14 +107,18 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> Config:
         raise InputError(f"{str(path / CONFIG)!r} cannot be read ({type(error).__name__})") from None
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically: at any moment it is either the whole old file or the whole new one."""
+def replace_file(path: Path, data: bytes | Path) -> None:
+    """Replace a file atomically, by bytes or a copy of a file: at any moment it is the whole old file or the whole new one."""
     if not devices.is_first_process():
         return
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
-            file.write(data)
+            if isinstance(data, Path):
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -142,7 +156,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 def default_name(preset: str, config: Config) -> Path:
     """Return the default folder of a run; later runs of the same name get `-2`, `-3` and so on."""
-    text = re.sub(r"[^\w.-]+", "_", Path(config.text.text).stem)
+    text = re.sub(r"[^\w.-]+", "_", files.stem(config.text.text))
     shortened = text.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return Path("runs", f"{preset}-{shortened}-{config.run.seed}")
 
@@ -173,19 +187,25 @@ def _explain_write_errors(path: Path) -> Iterator[None]:
         raise InputError(f"the run's folder {str(error.filename or path)!r} cannot be written: {error.strerror}") from None
 
 
-def _check_free(path: Path) -> None:
+def check_free(path: Path, flag: str = "run-dir") -> None:
+    """Raise `InputError` unless a new run may be written into a folder, which need not exist.
+
+    Args:
+      flag: the one that names the folder.
+    """
     if path.exists() and not path.is_dir():
-        raise InputError(f"--run-dir {str(path)!r} is a file; name a folder")
+        raise InputError(f"--{flag} {str(path)!r} is a file; name a folder")
+    is_new_run = flag == "run-dir"
+    otherwise = "name another folder" + (", or leave --run-dir out for a numbered one" if is_new_run else "")
     if holds_run(path):
-        raise InputError(
-            f"--run-dir {str(path)!r} already holds a run, which is never overwritten: resume it with --resume "
-            f"{paths.quote_path(path)}, name another folder, or leave --run-dir out for a numbered one"
-        )
+        quoted = paths.quote_path(path)
+        go_on = f"resume it with --resume {quoted}" if is_new_run else f"to go on with it, score {quoted} itself"
+        raise InputError(f"--{flag} {str(path)!r} already holds a run, which is never overwritten: {go_on}, {otherwise}")
     foreign = [name for name in RUN_ENTRIES if os.path.lexists(path / name)]
     if foreign or not _may_lock(path / LOCK):
         raise InputError(
-            f"--run-dir {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not from a run and is never overwritten: "
-            "name another folder, or leave --run-dir out for a numbered one"
+            f"--{flag} {str(path)!r} holds {(foreign or [LOCK])[0]!r}, which is not from a run and is never overwritten: "
+            f"{otherwise}"
         )
 
 
@@ -215,7 +235,7 @@ def _make_folder(preset: str, config: Config) -> Path:
         if config.run.run_dir:
             if len(os.fsencode(path.absolute())) > MAX_PATH_BYTES:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
-            _check_free(path)
+            check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             return path
         return _make_next_free(preset, config)

@@ -15,7 +15,8 @@ import safetensors.numpy
 
 from jaxrnn.array_types import Params
 from jaxrnn.config import build
-from jaxrnn.config.settings import Config, config_from_json, config_to_json
+from jaxrnn.config.saved import config_from_json, config_to_json
+from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError

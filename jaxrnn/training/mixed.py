@@ -19,6 +19,7 @@ from jaxrnn.array_types import Block, Carry, Losses, Params, RandomKey
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import CountModel, Counts, Evidence
 from jaxrnn.models.decisions import Known
+from jaxrnn.models.documents import restart_contexts, split_marks
 from jaxrnn.models.mixture import Mixture, MixtureModel, mixture_model
 from jaxrnn.models.model import Model, nats, num_characters
 from jaxrnn.models.scalar_loops import as_one_kernel, put_row
@@ -70,7 +71,7 @@ def mixed(
     mixture = make_mixture(num_characters(model), len(optimizers), counts)
 
     def begin(params: Params, key: RandomKey) -> State:
-        past = start_past(replay, key) if replay else None
+        past = start_past(replay, key, model.reads_marks) if replay else None
         memory = Together(tuple(each.init() for each in counts), mixture.init(), jnp.bool_(False), past)
         return begin_with(model, optimizers, memory, params, key)
 
@@ -87,7 +88,7 @@ def mixed(
         more = partial(replay_loss, model, read, replay, memory.past) if replay else None
         done = [_read_member(read, more, x, y, *member) for member in members]
         params, opt_states, carries, losses, log_ps = zip(*done, strict=True) if done else ((),) * 5
-        memory, others = _read_together(mixture, counts, memory, x, y, _stack(log_ps, length, num_characters(model)))
+        memory, others = _read_together(model, mixture, counts, memory, x, y, _stack(log_ps, length, num_characters(model)))
         all_losses = jnp.concatenate([*(each[:, None] for each in losses), others], axis=1)
         return State(step + 1, params, opt_states, carries, memory), all_losses
 
@@ -210,6 +211,7 @@ def _one_character_reader(model: Model) -> Read:
 
 
 def _read_together(
+    model: Model,
     mixture: MixtureModel,
     models: tuple[CountModel, ...],
     memory: Together,
@@ -219,26 +221,36 @@ def _read_together(
 ) -> tuple[Together, Float[Array, "length others"]]:
     """Count a block, and mix the predictions of all members."""
     vocab_size = of_networks.shape[2]
-    counted, known = as_one_kernel(partial(_count_block, models, vocab_size))(memory.counts, memory.started, x, y)
+    counting = as_one_kernel(partial(_count_block, model, models, vocab_size))
+    counted, known = counting(memory.counts, memory.started, x, y)
     nats = -jnp.take_along_axis(known.log_ps, y[:, None, None], axis=2)[:, :, 0]
     together = known._replace(log_ps=jnp.concatenate([of_networks, known.log_ps], axis=1))
-    mixed, of_mixtures = mixture.learn(memory.mixture, together, x, y)
+    mixed, of_mixtures = mixture.learn(memory.mixture, together, split_marks(model, x)[0], y)
     past = None if memory.past is None else remember(memory.past, x)
     return Together(counted, mixed, jnp.bool_(True), past), jnp.concatenate([nats, of_mixtures], axis=1)
 
 
 def _count_block(
-    models: tuple[CountModel, ...], vocab_size: int, counts: tuple[Counts, ...], started: Bool[Array, ""], x: Block, y: Block
+    model: Model,
+    models: tuple[CountModel, ...],
+    vocab_size: int,
+    counts: tuple[Counts, ...],
+    started: Bool[Array, ""],
+    x: Block,
+    y: Block,
 ) -> tuple[tuple[Counts, ...], Known]:
     """Count each character, and keep what was known before it; at the start, also count the character that is not predicted."""
     (length,), agreed = y.shape, make_code(vocab_size).bits.shape[1] + 1
+    first, _ = split_marks(model, x[0])
 
     def count_first(loop: tuple) -> tuple:  # a loop of one step, as a branch would copy the trees
-        return jnp.bool_(True), tuple(model.learn(state, x[0])[0] for model, state in zip(models, loop[1], strict=True))
+        return jnp.bool_(True), tuple(each.learn(state, first)[0] for each, state in zip(models, loop[1], strict=True))
 
     def read(loop: tuple) -> tuple:
         t, counts, found = loop
-        read = [model.read(state, y[t]) for model, state in zip(models, counts, strict=True)]
+        if model.reads_marks:
+            counts = tuple(restart_contexts(each, state, x[t]) for each, state in zip(models, counts, strict=True))
+        read = [each.read(state, y[t]) for each, state in zip(models, counts, strict=True)]
         found = tuple(jax.tree.map(partial(put_row, at=t), kept, new) for kept, (_, new) in zip(found, read, strict=True))
         return t + 1, tuple(state for state, _ in read), found
 

@@ -93,8 +93,8 @@ class ClippingState(NamedTuple):
 class CosineState(NamedTuple):
     """State of a cosine schedule."""
 
-    num_done: Int[Array, ""]  # updates so far, i32
-    num_updates: Int[Array, ""]  # of the whole run, i32
+    num_done: Int[Array, ""]  # updates since it began, i32
+    num_updates: Int[Array, ""]  # until it ends, i32; like `num_done` from the beginning of the run, unless it was restarted
 
 
 def make_optimizer(
@@ -227,6 +227,32 @@ def with_schedule_length(opt_state: optax.OptState, count: int) -> optax.OptStat
         return state._replace(num_updates=np.int32(count)) if isinstance(state, CosineState) else state
 
     return jax.tree.map(lengthen, opt_state, is_leaf=lambda state: isinstance(state, CosineState))
+
+
+def schedule_position(opt_state: optax.OptState) -> int | None:
+    """Return the number of updates since the cosine schedule began; None without one."""
+    schedule = _find_state(opt_state, CosineState)
+    return None if schedule is None else int(schedule.num_done)
+
+
+def with_stages(
+    opt_state: optax.OptState, is_clipped: bool, has_schedule: bool, cosine_over: int | None = None
+) -> optax.OptState:
+    """Convert the state of `make_optimizer`, as if it had been made with or without clipping and a cosine schedule.
+
+    The optimizer's own state stays, and so do the count of clipped updates and the position in the schedule.
+
+    Args:
+      cosine_over: number of updates of a new cosine schedule, which begins at its first update; None = the present one.
+    """
+    stages = opt_state if type(opt_state) is tuple else (opt_state,)  # of `optax.chain`
+    (descent,) = [stage for stage in stages if not isinstance(stage, ClippingState | CosineState)]
+    clipping, schedule = _find_state(opt_state, ClippingState), _find_state(opt_state, CosineState)
+    if cosine_over is not None or schedule is None:
+        schedule = CosineState(jnp.int32(0), jnp.int32(ENDLESS if cosine_over is None else cosine_over))
+    before = (clipping or ClippingState(jnp.int32(0)),) if is_clipped else ()
+    behind = (schedule,) if has_schedule else ()
+    return (*before, descent, *behind) if before or behind else descent
 
 
 def schedule_factor(opt_state: optax.OptState) -> float:

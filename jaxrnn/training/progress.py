@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from jaxrnn.array_types import Params
+from jaxrnn.data.documents import unmark
 from jaxrnn.training.learner import State
 
 WINDOW = 1_000  # the fewest characters per logged mean loss
@@ -63,7 +64,7 @@ def guess_nats(vocab_size: int) -> float:
 
 def frequency_nats(ids: Integer[np.ndarray, " characters"]) -> float:
     """Compute the loss of a predictor that knows only how often each character occurs, on the first characters of a text."""
-    counts = np.bincount(ids[:MOST_COUNTED])
+    counts = np.bincount(unmark(ids[:MOST_COUNTED]))
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 

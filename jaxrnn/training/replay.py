@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int, Integer
 
 from jaxrnn.array_types import Block, Params, RandomKey
+from jaxrnn.data.documents import type_with_marks, unmark
 from jaxrnn.data.reading import smallest_type
 from jaxrnn.models.model import Model
 from jaxrnn.rules.bptt import Read
@@ -26,14 +27,15 @@ class Replay(NamedTuple):
 class Past(NamedTuple):
     """The text read so far: arrays only."""
 
-    ids: Integer[Array, " characters"]  # in the smallest type that holds them; 0 where nothing was read yet
+    ids: Integer[Array, " characters"]  # in the smallest type that holds them and their marks; 0 where nothing was read yet
     num_read: Int[Array, ""]  # i32
     key: RandomKey  # for drawing passages
 
 
-def start_past(replay: Replay, key: RandomKey) -> Past:
-    """Make an empty past."""
-    return Past(jnp.zeros(replay.num_characters + 1, smallest_type(replay.vocab_size)), jnp.int32(0), key)
+def start_past(replay: Replay, key: RandomKey, reads_marks: bool = False) -> Past:
+    """Make an empty past; for a model that reads marks, they are kept too."""
+    kind = type_with_marks(replay.vocab_size) if reads_marks else smallest_type(replay.vocab_size)
+    return Past(jnp.zeros(replay.num_characters + 1, kind), jnp.int32(0), key)
 
 
 def remember(past: Past, x: Block) -> Past:
@@ -49,8 +51,9 @@ def replay_loss(model: Model, read: Read, replay: Replay, past: Past, params: Pa
     """
     most = past.num_read - PASSAGE - 1
     starts = jax.random.randint(jax.random.fold_in(past.key, past.num_read), (replay.num_passages,), 0, jnp.maximum(1, most))
-    passages = past.ids[starts[None] + jnp.arange(PASSAGE + 1, dtype=jnp.int32)[:, None]].astype(jnp.int32)
+    passages = past.ids[starts[None] + jnp.arange(PASSAGE + 1, dtype=jnp.int32)[:, None]]
+    x, y = passages[:-1].astype(jnp.int32), unmark(passages[1:]).astype(jnp.int32)
     carry = model.initial_carry(past.key, (replay.num_passages,))
-    _, logits = read(params, carry, passages[:-1], None)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, passages[1:])[UNSCORED:]
+    _, logits = read(params, carry, x, None)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)[UNSCORED:]
     return jnp.where(most > PASSAGE, losses.mean(), 0.0)

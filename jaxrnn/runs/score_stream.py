@@ -1,0 +1,161 @@
+"""Score what comes in, piece by piece, and save on the way what the model learns from it."""
+
+import hashlib
+import itertools
+from collections.abc import Generator, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrnn.data.vocabulary import Vocabulary
+from jaxrnn.errors import InputError, NotSaved
+from jaxrnn.runs import stream_folder
+from jaxrnn.runs.events import Note
+from jaxrnn.runs.incoming import Incoming
+from jaxrnn.runs.stream_folder import StreamWriter
+from jaxrnn.scoring import pieces
+from jaxrnn.scoring.pieces import UNKNOWN_NATS, Pending, Piece, PieceKind, Place, ScoredText, advance_place
+from jaxrnn.scoring.stream import Read, Scored, Stream, start_document
+from jaxrnn.storage.streams import Extent, SavedStream
+
+
+class Scoring(NamedTuple):
+    """Everything that stays the same while a stream is scored."""
+
+    vocabulary: Vocabulary
+    read: Read
+    kind: PieceKind = "line"
+    unknown_nats: float = UNKNOWN_NATS
+    resets: bool = False  # whether the model starts anew with each document
+
+
+class Position(NamedTuple):
+    """Where the scoring of a stream stands. Reading on overwrites the arrays of `stream`."""
+
+    stream: Stream
+    extent: Extent
+    source: str = ""
+    pending: Pending = Pending()
+
+
+class Found(NamedTuple):
+    """Pieces that are complete, and how much was read up to them."""
+
+    pieces: list[Piece]
+    extent: Extent
+
+
+def score(
+    scoring: Scoring, position: Position, incoming: Iterable[Incoming | None], writer: StreamWriter | None = None
+) -> Generator[Found | Note, None, None]:
+    """Score what comes in; yield the pieces that are complete as soon as they are, and what went wrong with a save.
+
+    Args:
+      incoming: the characters; None when there are none yet, but it may be time to save.
+      writer: where to save what is learned; None = nowhere.
+    Raises:
+      NotSaved: the end could not be saved.
+    """
+    try:
+        for each in incoming:
+            for part in _cut(each, writer is not None and stream_folder.is_due(writer)):
+                found, position = advance(scoring, position, part)
+                writer = writer and stream_folder.count(writer, part.characters)
+                yield Found(found, position.extent)
+                writer = yield from _save_if_due(writer, position)
+            if each is None:
+                writer = yield from _save_if_due(writer, position)
+        is_open = position.pending.place.column > 1 or position.pending.line.characters != ""  # the last line has no end
+        extent = position.extent._replace(num_lines=position.extent.num_lines + is_open)
+        yield Found(pieces.finish(scoring.kind, position.source, position.pending), extent)
+    finally:  # also where nobody reads the scores any more
+        if writer:
+            writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
+    if writer and writer.problem:
+        raise NotSaved(f"what was learned could not be saved in {str(writer.path)!r}: {writer.problem}")
+
+
+def _save_if_due(writer: StreamWriter | None, position: Position) -> Generator[Note, None, StreamWriter | None]:
+    """Save between two lines, so that the score of a line is complete even after a kill."""
+    is_due = writer and stream_folder.is_due(writer) and stream_folder.has_news(writer)
+    if writer is None or not is_due or position.pending.line.characters:
+        return writer
+    writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
+    if writer.problem:
+        yield Note(f"not saved: {writer.problem}; trying again later")
+    return writer
+
+
+def skip_read(
+    incoming: Iterator[Incoming | None], saved: SavedStream, writer: StreamWriter | None = None
+) -> tuple[Iterator[Incoming | None], str, Pending, StreamWriter | None]:
+    """Skip what was read of an input before its stream was saved.
+
+    Returns:
+      The rest of the input; the name of its file and the position in it; and the writer, which has noted what was skipped.
+    Raises:
+      InputError: the input begins otherwise, or is shorter.
+    """
+    missing, found, source, place = saved.input_characters, hashlib.sha256(), "", Place()
+    rest: list[Incoming] = []
+    while missing:
+        part = next(incoming, Incoming("", ""))
+        if part is None:
+            continue
+        if not part.characters and not part.source:
+            read = f"{saved.input_characters:,} characters were read of it before, and it has only "
+            raise InputError(f"--resume: {read}{saved.input_characters - missing:,}; without --resume it is read as a new one")
+        skipped = part.characters[:missing]
+        source, place = part.source, advance_place(Place() if part.begins else place, skipped)
+        found.update(skipped.encode("utf-8", "surrogatepass"))
+        writer = writer and stream_folder.count(writer, skipped)
+        missing -= len(skipped)
+        if len(skipped) < len(part.characters):
+            rest.append(Incoming(source, part.characters[len(skipped) :]))
+    if found.hexdigest() != saved.input_sha256:
+        raise InputError("--resume: the input is not the one that was read before; without --resume it is read as a new one")
+    return itertools.chain(rest, incoming), source, Pending(place, document=saved.tally), writer
+
+
+def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[list[Piece], Position]:
+    """Score the next characters; return the pieces that they complete, and the position after them."""
+    stream, extent, source, pending = position
+    found = []
+    if incoming.begins and source:
+        found, pending = pieces.finish(scoring.kind, source, pending), _begin(pending, source == incoming.source)
+        stream = start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
+    known, characters = scoring.vocabulary, incoming.characters
+    stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
+    completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text)
+    return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
+
+
+def _begin(pending: Pending, in_same_file: bool) -> Pending:
+    return Pending(pending.place if in_same_file else Place())
+
+
+def _newline(known: Vocabulary) -> int | None:
+    at = known.characters.find("\n")
+    return None if at < 0 else at
+
+
+def _extend(extent: Extent, text: ScoredText, scored: Scored) -> Extent:
+    sums = scored.of_networks.sum(axis=0, dtype=np.float64)
+    return Extent(
+        num_characters=extent.num_characters + len(text.characters),
+        num_lines=extent.num_lines + text.characters.count("\n"),
+        num_unknown=extent.num_unknown + len(text.characters) - len(scored.nats),
+        nats=extent.nats + float(text.nats.sum(dtype=np.float64)),
+        of_networks=tuple((np.array(extent.of_networks or np.zeros(len(sums))) + sums).tolist()),
+    )
+
+
+def _cut(incoming: Incoming | None, after_lines: bool) -> list[Incoming]:
+    """Cut after the last complete line, if wanted; nothing if nothing has come in."""
+    if incoming is None:
+        return []
+    source, characters, begins = incoming
+    end = characters.rfind("\n") + 1
+    if not (after_lines and 0 < end < len(characters)):
+        return [incoming]
+    return [Incoming(source, characters[:end], begins), Incoming(source, characters[end:])]

@@ -1,0 +1,255 @@
+"""The program that scores: what it prints, saves and refuses."""
+
+import gzip
+import json
+import random
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn import score
+from jaxrnn.config import build
+from jaxrnn.data import documents, vocabulary
+from jaxrnn.models.documents import with_documents
+from jaxrnn.runs import open_stream, score_stream, stream_folder
+from jaxrnn.runs.incoming import Incoming
+from jaxrnn.scoring import evaluation, together
+from jaxrnn.scoring.stream import make_read
+from jaxrnn.storage import checkpoint
+from jaxrnn.storage.checkpoint import load_run
+
+TEXT = "COLAS.\nBonjour, Nicette.\nxxq z€ 12\n\nCOLAS.\nsans fin de ligne"
+LINES = TEXT.splitlines(keepends=True)
+
+
+@pytest.fixture(scope="module")
+def run_dir(trained):
+    return trained / "runs" / "notebook-comedie-0"
+
+
+@pytest.fixture
+def file(folder):
+    path = folder / "a b.txt"
+    path.write_text(TEXT, "utf-8")
+    return path
+
+
+def scored(capsys, *flags):
+    """The lines that the program prints, and what it says on stderr."""
+    score.main(list(map(str, flags)))
+    printed = capsys.readouterr()
+    return printed.out.splitlines(), printed.err
+
+
+@pytest.mark.parametrize("learn", ["off", "0.1", "auto"])
+def test_each_line_has_the_sum_of_what_the_function_gives(run_dir, file, capsys, learn):
+    rows, said = scored(capsys, run_dir, file, "--learn", learn, "--format", "jsonl")
+    nats = jaxrnn.surprisal(jaxrnn.load(run_dir), TEXT, learn=float(learn) if learn == "0.1" else learn)
+    start = 0
+    for row, line in zip(map(json.loads, rows), LINES, strict=True):
+        of_line = nats[start : start + len(line)]
+        assert (row["text"], row["characters"], row["source"]) == (line, len(line), str(file))
+        assert row["nats"] == pytest.approx(of_line.sum(), rel=1e-5)
+        assert row["nats_per_character"] == pytest.approx(of_line.mean(), rel=1e-5)
+        assert row["excess"] == pytest.approx(sum(max(0, each - 4) for each in of_line), abs=1e-4)
+        assert (row["line"], row["column"]) == (TEXT.count("\n", 0, start) + 1, of_line.argmax() + 1)
+        start += len(line)
+    assert f"6 lines, {len(TEXT)} characters; {nats.mean():.4f} nats per character" in said
+    assert f"{np.isclose(nats, np.log(1_112_064)).sum()} unknown characters, charged 13.92 nats each" in said
+
+
+def test_the_same_scores_in_columns_and_in_colour(run_dir, file, capsys):
+    rows = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl")[0]]
+    columns = [row.split("\t") for row in scored(capsys, run_dir, file)[0]]
+    coloured, _ = scored(capsys, run_dir, file, "--format", "ansi")
+    for row, (place, excess, nats, mean, text), shown in zip(rows, columns, coloured, strict=True):
+        assert place == f"{row['source']}:{row['line']}:{row['column']}"
+        assert (float(nats), float(mean)) == (round(row["nats"], 3), round(row["nats_per_character"], 4))
+        assert float(excess) == round(row["excess"], 3)
+        assert text == (row["text"].rstrip("\n") or "\\n")
+        assert place in shown
+    assert "\x1b[48;5;196m\x1b[38;5;16m€" in coloured[2]
+    assert coloured[0].endswith("\x1b[0m") or "\x1b[48" not in coloured[0]
+
+
+def test_characters_and_documents(run_dir, file, capsys):
+    nats = jaxrnn.surprisal(jaxrnn.load(run_dir), TEXT)
+    rows = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--per", "character")[0]]
+    assert "".join(row["text"] for row in rows) == TEXT
+    np.testing.assert_allclose([row["nats"] for row in rows], nats, rtol=1e-5)
+    (row,) = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--per", "document")[0]]
+    assert (row["characters"], row["line"], row["column"]) == (len(TEXT), 3, 6)
+    assert row["nats"] == pytest.approx(nats.sum(), rel=1e-5)
+
+
+def test_documents_are_scored_anew_wherever_they_come_from(run_dir, folder, capsys):
+    """Files of a folder, one of them compressed, and one file with separators; the witness reads marked ids."""
+    texts = [LINES[1] * 3, "COLAS.\n" * 4, "Adieu, Nicette.\n"]
+    (folder / "texts").mkdir()
+    (folder / "texts" / "1.txt").write_text(texts[0], "utf-8")
+    (folder / "texts" / "2.txt.gz").write_bytes(gzip.compress(texts[1].encode()))
+    (folder / "texts" / "3.txt").write_text(texts[2].rstrip("\n"), "utf-8")
+    (folder / "one.txt").write_text("===\n".join(texts), "utf-8")
+    for per in ("line", "document"):
+        rows = [
+            [json.loads(row) for row in scored(capsys, run_dir, *files, "--format", "jsonl", "--per", per, "--learn", "0.1")[0]]
+            for files in (["texts"], ["one.txt", "--separator", "==="])
+        ]
+        assert [row["nats"] for row in rows[0]][:-1] == [row["nats"] for row in rows[1]][:-1]
+    assert [row["source"] for row in rows[0]] == ["texts/1.txt", "texts/2.txt.gz", "texts/3.txt"]
+    run = load_run(run_dir)
+    ids = vocabulary.encode(run.vocabulary, "." + "".join(texts))
+    starts = np.cumsum([len(text) for text in texts])[:2] + 1
+    key, params = build.make_keys(run.config.run.seed).evaluation, checkpoint.select_params(run)
+    how = evaluation.DynamicSettings("sgd", (0.1,), 1)
+    flags = ["one.txt", "--separator", "===", "--format", "jsonl", "--per", "document", "--learn", "0.1"]
+    anew, on = (documents.mark(ids, starts), with_documents(run.model)), (ids, run.model)
+    for (to_read, model), others in ((anew, []), (on, ["--no-reset"])):
+        nats = together.dynamic_evaluation(model, how)(params, to_read, key)
+        found, _ = scored(capsys, run_dir, *flags, *others)
+        expected = [part.sum() for part in np.split(nats, starts - 1)]
+        assert [json.loads(row)["nats"] for row in found] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("by", "key"), [("auto", "excess"), ("mean", "nats_per_character"), ("total", "nats")])
+def test_only_the_oddest(run_dir, file, capsys, by, key):
+    rows = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl")[0]]
+    by_score = sorted(rows, key=lambda row: -row[key])
+    top = [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--top", "3", "--by", by)[0]]
+    assert top == by_score[:3]
+    least = by_score[2][key]
+    above = [
+        json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--above", least - 1e-4, "--by", by)[0]
+    ]
+    assert above == [row for row in rows if row[key] >= least]
+
+
+def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys):
+    (folder / "log").write_bytes(b"COLAS\n" + b"a\xff\x1b[2Jb\n")
+    (_, second), said = scored(capsys, run_dir, "log")
+    assert second.split("\t")[4] == "a\\udcff\\x1b[2Jb"
+    assert "unknown character" in said
+    (_, as_json), _ = scored(capsys, run_dir, "log", "--format", "jsonl")
+    assert json.loads(as_json)["text"] == "a\udcff\x1b[2Jb\n"
+    (folder / "latin").write_bytes("Où êtes-vous ?\r\n".encode("latin-1"))
+    (row,), said = scored(capsys, run_dir, "latin", "--encoding", "latin-1")
+    assert row.endswith("\tOù êtes-vous ?")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["none", "a b.txt"], "no run in 'none'"),
+        (["RUN", "--top", "-1", "a b.txt"], "--top is -1; it must be 0"),
+        (["RUN", "--above", "nan", "a b.txt"], "--above is nan"),
+        (["RUN", "--learn", "-1", "a b.txt"], "learn is -1"),
+        (["RUN", "--learn", "much", "a b.txt"], "--learn takes"),
+        (["RUN", "--save-every-seconds", "0", "a b.txt"], "--save-every-seconds is 0"),
+        (["RUN", "a b.txt", "missing.txt"], "missing.txt"),
+        (["RUN", "empty"], "no text in the folder 'empty'"),
+        (["RUN", "*.log"], "no file matches this pattern"),
+        (["RUN", "-", "-"], "is given twice"),
+        (["RUN", "binary"], "'binary' is not a text: it has a null byte at offset 3"),
+        (["RUN", "--encoding", "klingon", "a b.txt"], "--encoding"),
+        (["RUN", "--save", "x", "a b.txt"], "--save needs --learn"),
+        (["RUN", "--save", "RUN", "--learn", "0.1", "a b.txt"], "it is never overwritten"),
+        (["RUN", "--save", "a b.txt", "--learn", "0.1", "a b.txt"], "is a file; name a folder"),
+        (["RUN", "--resume", "a b.txt"], "--resume"),
+        ([], "RUN is missing"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(run_dir, file, folder, capsys, flags, message):
+    (folder / "binary").write_bytes(b"abc\0def")
+    (folder / "empty").mkdir()
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        score.main([str(run_dir) if flag == "RUN" else flag for flag in flags])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    assert message in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def line_by_line(lines):
+    return [Incoming("-", line) for line in lines]
+
+
+def scoring_of(run, learn, save_to=None, every_seconds=0.0):
+    """What scores a stream of a saved run, its position, and the context of a writer."""
+    opened = open_stream.open_stream(run, learn)
+    scoring = score_stream.Scoring(run.vocabulary, make_read(opened.scorer))
+    position = score_stream.Position(opened.stream, opened.extent)
+    folder = save_to and stream_folder.open_folder(save_to, run, opened.learning, opened.scorer, every_seconds)
+    return scoring, position, folder
+
+
+def some_lines(number, seed=0):
+    drawn = random.Random(seed)
+    return ["".join(drawn.choices("abc dé€.", k=drawn.randrange(12))) + "\n" for _ in range(number)]
+
+
+def stored(path):
+    """The arrays of a run that reads a stream, and the stream."""
+    run = load_run(path)
+    assert run.stream
+    return jax.tree.leaves((run.snapshot, run.stream.stream)), run.stream
+
+
+def assert_same_stream(path, other):
+    """The same model and the same position, to the bit."""
+    (arrays, a), (others, b) = stored(path), stored(other)
+    for mine, theirs in zip(arrays, others, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert a.extent._replace(nats=0.0, of_networks=()) == b.extent._replace(nats=0.0, of_networks=())
+    assert a.extent.nats == pytest.approx(b.extent.nats)
+    assert a.learning == b.learning
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it ends."""
+
+
+def read_with_kills(monkeypatch, run_dir, path, lines, num_kills, learn, seed=0):
+    """Score lines while the process is killed again and again: also just before, in and after a save."""
+    drawn, chances = random.Random(seed), {"left": 0}
+    write = checkpoint.store.write_checkpoint
+
+    def write_or_die(*arguments, **named):
+        at = drawn.random()
+        if chances["left"] <= 0 and at < 0.3:
+            raise Killed
+        write(*arguments, **named)
+        if chances["left"] <= 0 and at < 0.6:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint.store, "write_checkpoint", write_or_die)
+    done, kills = 0, 0
+    while True:
+        run = load_run(path) if kills and checkpoint.store.list_numbers(path) else load_run(run_dir)
+        if run.stream is None and path.exists():  # killed before its first save
+            shutil.rmtree(path)
+        done = run.stream.extent.num_lines if run.stream else 0
+        scoring, position, folder = scoring_of(run, None if run.stream else learn, path)
+        chances["left"] = drawn.randrange(4) if kills < num_kills else len(lines) + 1
+        try:
+            with folder as writer:
+                for _ in score_stream.score(scoring, position, line_by_line(lines[done:]), writer):
+                    chances["left"] -= 1
+            return kills
+        except Killed:
+            kills += 1
+
+
+@pytest.mark.parametrize("learn", [0.1, "auto"])
+def test_a_stream_that_is_killed_again_and_again_learns_the_same(run_dir, folder, monkeypatch, learn):
+    lines, run = some_lines(60), load_run(run_dir)
+    scoring, position, writing = scoring_of(run, learn, folder / "alone", 1e9)
+    with writing as writer:
+        list(score_stream.score(scoring, position, [Incoming("-", "".join(lines))], writer))
+    assert read_with_kills(monkeypatch, run_dir, folder / "killed", lines, 12, learn) == 12
+    assert_same_stream(folder / "killed", folder / "alone")
