@@ -1,13 +1,17 @@
-"""What a log is usually searched with: rare templates (drain3), and an isolation forest on n-grams (scikit-learn).
+"""What a log is usually searched with: rare templates (drain3), and isolation forests (scikit-learn).
 
-Both see the whole log before they score a line, and what differs from line to line is masked for both. drain3 is tried with
-masks that suit any log, and with one more that was made for these logs, for the names of users.
+They see the whole log before they score a line, and what differs from line to line is masked for all of them, which includes
+the time stamp. drain3 is tried with masks that suit any log, and with one more that was made for these logs, for the names of
+users. One forest cuts hashed trigrams; the other is told how rare the rarest word and the rarest pair of words of a line are.
 
-Tried on logs 100 and 101, which are not reported (then of three days each): for drain3 similarities of 0.4 to 0.9 and 1.0,
-without and with masked users; for the forest trigrams, and bigrams with trigrams.
+Tried on logs 100 and 101, which are not reported: for drain3 similarities of 0.4 to 0.9 and 1.0, without and with masked users
+(on logs of three days); for the forests trigrams, bigrams with trigrams, words, the first 50 singular vectors of words with
+TF-IDF, and rarities of words and pairs with 256, 1,024 and 10,000 samples.
 """
 
 import re
+from collections import Counter
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +22,8 @@ MASKS: Masks = tuple((re.compile(pattern), mask) for pattern, mask in (
 ))  # fmt: skip
 USERS = ((re.compile(r"(?<=by user )\w+"), "USER"), *MASKS)
 SIMILARITY, SIMILARITY_OF_USERS, DEPTH = 0.9, 1.0, 5  # of drain3
-FEATURES, NGRAMS, TREES, SAMPLES = 1 << 12, (3, 3), 100, 1_024  # of the forest
+FEATURES, NGRAMS, TREES = 1 << 12, (3, 3), 100  # of the forests
+SAMPLES, SAMPLES_OF_WORDS = 1_024, 10_000  # from which each tree is grown
 
 
 def masked(line: str, masks: Masks = MASKS) -> str:
@@ -48,3 +53,14 @@ def forest(lines: list[str], ngrams: tuple[int, int] = NGRAMS, samples: int = SA
     hashing = HashingVectorizer(analyzer="char", ngram_range=ngrams, n_features=FEATURES, lowercase=False, norm=None)
     grams = hashing.transform([re.sub(r"\d", "0", line) for line in lines])
     return -IsolationForest(n_estimators=TREES, max_samples=samples, random_state=seed).fit(grams).score_samples(grams)
+
+
+def forest_of_words(lines: list[str], samples: int = SAMPLES_OF_WORDS, seed: int = 0) -> np.ndarray:
+    """Score a line by how quickly random cuts isolate the rarity of its rarest word, and of its rarest pair of words."""
+    from sklearn.ensemble import IsolationForest
+
+    split = [["", *masked(line).split(), ""] for line in lines]
+    words, pairs = (Counter(each for line in split for each in part(line)) for part in (iter, pairwise))
+    rarities = [(min(words[word] for word in line), min(pairs[pair] for pair in pairwise(line))) for line in split]
+    features = -np.log(rarities)
+    return -IsolationForest(n_estimators=TREES, max_samples=samples, random_state=seed).fit(features).score_samples(features)

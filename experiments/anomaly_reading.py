@@ -1,154 +1,122 @@
-"""Read a log with network and counts, and score its lines."""
+"""Read a log with network and counts that learn while they read, or no longer, and score its lines."""
 
-import functools
-import math
-from collections.abc import Callable
+import re
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxrnn.array_types import Carry, Params
-from jaxrnn.models import interpolation
-from jaxrnn.models.counts import CountModel, Counts, count_model
-from jaxrnn.models.model import Model, elman
-from jaxrnn.rules import one_step
-from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, rate_evaluation, read_padded
-from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver
-from jaxrnn.training.learner import online
+from jaxrnn.array_types import Block, Losses, RandomKey
+from jaxrnn.data.vocabulary import Vocabulary, look_up
+from jaxrnn.models.counts import CountModel, Counts
+from jaxrnn.models.model import Model, network
+from jaxrnn.scoring import pieces
+from jaxrnn.scoring.evaluation import frozen_evaluation, read_padded
+from jaxrnn.scoring.together import make_counts, separate
+from jaxrnn.training import mixed
+from jaxrnn.training.drivers import fast_driver
+from jaxrnn.training.learner import Learner, State, reader
+from jaxrnn.training.mixed import Columns
 from jaxrnn.training.optimizers import make_optimizer
 
-VOCABULARY = "\n" + "".join(map(chr, range(32, 127)))
-UNKNOWN_NATS = math.log(1_112_064)  # all characters of Unicode alike
-RATE, ORDER, NODES = 0.02, 8, 3 << 20  # of SGD; of the counts: characters in the longest context, nodes of the tree
-PIECES = 128  # a log that nothing is learned from can be read in pieces, side by side
-ABOVE = 4.0  # nats: what a character must cost to count; a hexadecimal digit that nobody can know costs 2.8
-
-
-class Text(NamedTuple):
-    """A log as ids: a line end, then each line with its line end."""
-
-    ids: np.ndarray  # i32; -1 = not in the vocabulary
-    lengths: np.ndarray  # characters of each line, with its line end
+KNOWN = Vocabulary("\n" + "".join(map(chr, range(32, 127))))
+CELL, HIDDEN_SIZE, LENGTH, RATE = "gru", 64, 16, 0.0005  # learns by Adam after blocks of 16 characters
+PER_CALL = 160_000  # characters
+# A well-formed time stamp at the start of a line: 2026-03-02 14:05:59, Mar 02 14:05:59 or [02/Mar/2026:14:05:59.250].
+TIME = r"\d\d:\d\d:\d\d"
+TIME_STAMP = re.compile(
+    rf"^(?:\d{{4}}-\d\d-\d\d {TIME}|[A-Z][a-z]{{2}} \d\d {TIME}|\[\d\d/[A-Z][a-z]{{2}}/\d{{4}}:{TIME}\.\d{{3}}\])",
+    re.MULTILINE,
+)
 
 
 class Models(NamedTuple):
-    """A network with new weights, and empty counts."""
+    """A network, and counts of characters and of words."""
 
     network: Model
-    params: Params
-    counts: CountModel
+    counts: tuple[CountModel, ...]
 
 
-def encode(lines: list[str]) -> Text:
-    """Encode lines."""
-    table = np.full(0x110000, -1, np.int32)
-    table[[ord(character) for character in VOCABULARY]] = np.arange(len(VOCABULARY))
-    codes = np.frombuffer("\n".join(["", *lines, ""]).encode("utf-32-le"), np.uint32)
-    return Text(table[codes], np.array([len(line) + 1 for line in lines]))
+def make_models(num_characters: int, hidden_size: int = HIDDEN_SIZE) -> Models:
+    """Make the models for a log of this size."""
+    characters = KNOWN.characters
+    return Models(network(CELL, len(characters), hidden_size), make_counts(characters, num_characters))
 
 
-def make_models(hidden_size: int = 128, nodes: int = NODES) -> Models:
-    """Make the course's network, and counts."""
-    network = elman(len(VOCABULARY), hidden_size)
-    return Models(network, network.init(jax.random.key(0)), count_model(len(VOCABULARY), ORDER, nodes))
+def encode(lines: list[str]) -> np.ndarray:
+    """Encode a line end, and then each line with its line end; -1 = not known."""
+    return look_up(KNOWN, "\n".join(["", *lines, ""]))
 
 
-def score_lines(nats: np.ndarray, text: Text, above: float = ABOVE) -> np.ndarray:
-    """Sum up, for each line, what its characters cost beyond `above` nats; unknown ones cost `UNKNOWN_NATS`.
-
-    Args:
-      nats: of each known character but the first.
-    """
-    return total_lines(np.maximum(all_nats(nats, text) - above, 0), text)
-
-
-def all_nats(nats: np.ndarray, text: Text) -> np.ndarray:
-    """Charge unknown characters, which no model has read: nats of each character but the first line end."""
-    known = text.ids[1:] >= 0
-    charged = np.full(len(known), UNKNOWN_NATS)
-    charged[known] = nats
-    return charged
-
-
-def total_lines(values: np.ndarray, text: Text) -> np.ndarray:
-    """Sum up a value of each character over each line."""
-    return np.add.reduceat(values, np.cumsum(text.lengths) - text.lengths)
-
-
-def mix(*members: np.ndarray) -> np.ndarray:
-    """Mix predictions in equal parts."""
-    return interpolation.interpolate(np.stack(members), np.full(len(members), 1 / len(members)))
-
-
-def read_learning(models: Models, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Read while learning. Returns the nats of the network and of the counts at each character but the first."""
-    read = rate_evaluation(models.network, DynamicSettings("sgd", (RATE,), 1))
-    of_network = read(models.params, ids, jax.random.key(1), RATE)
-    return of_network, read_counts(models.counts, jax.jit(models.counts.init)(), ids, True)[1]
-
-
-def read_frozen(
-    models: Models, ids: np.ndarray, num_learned: int, with_counts: bool = True
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a log with the weights and counts that its first characters have taught.
+def read_learning(models: Models, ids: np.ndarray) -> tuple[State, Columns]:
+    """Read with new weights and empty counts, which learn.
 
     Returns:
-      Nats of the network and of the counts at each character but the first.
+      What they learned, and nats of all characters but the first.
     """
-    params, counts, key = models.params, jax.jit(models.counts.init)(), jax.random.key(1)
-    before = ids[:num_learned]
-    if num_learned:
-        learner = online(models.network, one_step(models.network), make_optimizer("sgd", RATE))
-        state = copy_arrays(learner.begin(models.params, key))  # a driver overwrites it
-        params = read_padded(fast_driver(learner, UPDATES_PER_CALL), state, before, UPDATES_PER_CALL, 1)[0].params
-        counts, _ = read_counts(models.counts, counts, before, True)
-    of_counts = read_counts(models.counts, counts, ids, False)[1] if with_counts else None
-    return _read_pieces(models.network, params, ids), of_counts
+    learner = mixed.mixed(models.network, LENGTH, (make_optimizer("adam", RATE),), models.counts)
+    state = separate(learner.init(jax.random.key(0)))
+    updates = PER_CALL // LENGTH
+    state, losses = read_padded(fast_driver(learner, updates), state, ids, updates, LENGTH)
+    return state, mixed.columns(losses, 1, len(models.counts))
 
 
-def _read_pieces(model: Model, params: Params, ids: np.ndarray, num_pieces: int = PIECES) -> np.ndarray:
-    """Read with frozen weights: pieces side by side, each from a new carry. Returns nats at each character but the first."""
-    size = -(-(len(ids) - 1) // num_pieces)
-    filled = np.zeros(num_pieces * size + 1, np.int32)
-    filled[: len(ids)] = ids
-    streams = np.concatenate([filled[:-1].reshape(num_pieces, size).T, filled[size::size][None]])  # i32[size + 1, pieces]
-    carry = model.initial_carry(jax.random.key(1), (num_pieces,))
-
-    @jax.jit
-    def read(params: Params, streams: jax.Array, carry: Carry) -> jax.Array:
-        def step(loop: tuple) -> tuple:
-            t, carry, losses = loop
-            carry, logits = model.step(params, carry, streams[t])
-            of_step = optax.softmax_cross_entropy_with_integer_labels(logits, streams[t + 1])
-            return t + 1, carry, losses.at[t].set(of_step)
-
-        nothing = (jnp.int32(0), carry, jnp.zeros((size, num_pieces), jnp.float32))
-        return jax.lax.while_loop(lambda loop: loop[0] < size, step, nothing)[2]
-
-    return np.asarray(read(params, jnp.asarray(streams), carry)).T.ravel()[: len(ids) - 1]
+def read_untrained(models: Models, ids: np.ndarray) -> np.ndarray:
+    """Read with random weights. Returns nats of all characters but the first."""
+    return frozen_evaluation(models.network)(models.network.init(jax.random.key(0)), ids, jax.random.key(1))
 
 
-def read_counts(model: CountModel, counts: Counts, ids: np.ndarray, learns: bool) -> tuple[Counts, np.ndarray]:
-    """Read with counts, which are overwritten. Returns them, and nats at each character but the first."""
-    counts, nats = _counting(model, learns)(counts, jnp.asarray(ids))
-    return counts, np.asarray(nats)[1:]
+def read_burnt_in(models: Models, ids: np.ndarray, num_learned: int) -> np.ndarray:
+    """Read with network and counts of characters that learn no more after the first characters, mixed in equal parts.
+
+    Returns:
+      Nats of all characters but the first, those that were learned from included.
+    """
+    num_learned = num_learned // LENGTH * LENGTH  # the network learns from whole blocks
+    learned, nats = read_learning(models, ids[: num_learned + 1])
+    carry, counts, key = learned.carry[0], learned.memory.counts[0], jax.random.key(1)
+    network, counting = reader(models.network), frozen_counts(models.counts[0])
+    begun = (network, network.begin(learned.params[0], key)._replace(carry=carry)), (counting, counting.begin(counts, key))
+    of_network, of_counts = (
+        read_padded(fast_driver(learner, PER_CALL), state, ids[num_learned:], PER_CALL, 1)[1] for learner, state in begun
+    )
+    return np.concatenate([nats.of_all, np.log(2) - np.logaddexp(-of_network, -of_counts)])
 
 
-@functools.cache
-def _counting(model: CountModel, learns: bool) -> Callable[[Counts, jax.Array], tuple[Counts, jax.Array]]:
-    def read(counts: Counts, text: jax.Array) -> tuple[Counts, jax.Array]:
-        def step(loop: tuple) -> tuple:
-            t, counts, losses = loop
-            if learns:
-                counts, probability = model.learn(counts, text[t])
-            else:
-                probability, counts = model.predict(counts)[text[t]], model.advance(counts, text[t])
-            return t + 1, counts, losses.at[t].set(-jnp.log(probability))
+def frozen_counts(model: CountModel) -> Learner:
+    """Make a learner that does not learn: its memory is counts, which predict but are not added to."""
 
-        nothing = (jnp.int32(0), model.restart(counts), jnp.zeros(text.shape, jnp.float32))
-        return jax.lax.while_loop(lambda loop: loop[0] < len(text), step, nothing)[1:]
+    def begin(counts: Counts, key: RandomKey) -> State:
+        del key
+        return State(jnp.int32(0), (), (), (), counts)
 
-    return jax.jit(read, donate_argnums=0, compiler_options=compiler_options())
+    def init(key: RandomKey) -> State:
+        return begin(model.init(), key)
+
+    def restart(state: State, key: RandomKey) -> State:
+        del key
+        return state._replace(memory=model.restart(state.memory))
+
+    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
+        del x  # it was the y before
+        loss = -jnp.log(model.predict(state.memory)[y])
+        return state._replace(step=state.step + 1, memory=model.advance(state.memory, y[0])), loss
+
+    return Learner(1, init, begin, restart, update)
+
+
+def score_lines(lines: list[str], nats: np.ndarray, ignored: re.Pattern[str] | None = None) -> np.ndarray:
+    """Sum up, for each line, what its characters cost beyond `EXPECTED_NATS`, as `jaxrnn.score` does.
+
+    Args:
+      nats: of each known character but the first; the others are charged.
+      ignored: matches cost nothing.
+    """
+    text, known = "\n".join([*lines, ""]), encode(lines)[1:] >= 0
+    charged = np.full(len(text), pieces.UNKNOWN_NATS, np.float32)
+    charged[known] = nats
+    for match in ignored.finditer(text) if ignored else ():
+        charged[match.start() : match.end()] = 0
+    scored, _ = pieces.cut("line", "", pieces.Pending(), pieces.ScoredText(text, charged))
+    return np.array([piece.excess for piece in scored])

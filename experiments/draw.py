@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where `python experiments/NAME.py` finds the modules
 
-import anomaly_picture
+import anomalies
 import cost
 import cost_of_rules
 import dynamic_rates
@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from pictures import RESULTS, Picture, draw_picture
 
 PICTURES: dict[str, Picture] = {
-    "anomalies": anomaly_picture.picture,
+    "anomalies": anomalies.picture,
     "cost": cost.picture,
     "cost_of_rules": cost_of_rules.picture,
     "dynamic_rates": dynamic_rates.picture,

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-baselines, generator, reading, anomalies, drawn = (
-    importlib.import_module(name)
-    for name in ("anomaly_baselines", "anomaly_log", "anomaly_reading", "anomalies", "anomaly_picture")
+baselines, generator, reading, anomalies = (
+    importlib.import_module(name) for name in ("anomaly_baselines", "anomaly_log", "anomaly_reading", "anomalies")
 )
 
 
@@ -40,21 +39,28 @@ def test_only_planted_lines_differ_from_those_of_a_log_without_any(log):
 
 def test_only_strange_characters_are_unknown(log):
     for i, line in enumerate(log.lines):
-        unknown = any(character not in reading.VOCABULARY for character in line)
+        unknown = any(character not in reading.KNOWN.characters for character in line)
         assert unknown == (log.planted.get(i) == "strange characters")
 
 
 def test_a_line_costs_what_its_characters_cost_beyond_the_limit():
-    text = reading.encode(["ab", "cé"])
     nats = np.array([1.0, 5.0, 0.5, 9.0, 6.0])  # of a, b, line end, c, line end
-    assert text.lengths.tolist() == [3, 3]
     expected = [1.0, 5.0 + (math.log(1_112_064) - 4.0) + 2.0]
-    np.testing.assert_allclose(reading.score_lines(nats, text, above=4.0), expected)
+    np.testing.assert_allclose(reading.score_lines(["ab", "cé"], nats), expected, rtol=1e-6)
 
 
-def test_a_mixture_gives_the_mean_probability():
-    mixed = reading.mix(-np.log([0.5, 0.1]), -np.log([0.1, 0.1]))
-    np.testing.assert_allclose(np.exp(-mixed), [0.3, 0.1])
+@pytest.mark.parametrize("stamp", ["2026-03-02 14:05:59", "Mar 02 14:05:59", "[02/Mar/2026:14:05:59.250]"])
+def test_a_time_stamp_costs_nothing_where_a_line_begins_with_it(stamp):
+    lines = [f"{stamp} a", f"a {stamp}", f"{stamp[:-2]}x{stamp[-1:]} a"]
+    nats = np.full(sum(len(line) + 1 for line in lines), 5.0)  # one beyond the limit, each
+    assert reading.score_lines(lines, nats, reading.TIME_STAMP).tolist() == [3, len(lines[1]) + 1, len(lines[2]) + 1]
+    assert reading.score_lines(lines, nats).tolist() == [len(line) + 1 for line in lines]
+
+
+def test_every_line_of_a_log_begins_with_a_time_stamp_that_can_be_ignored():
+    for seed in range(6):  # all three headers
+        lines = generator.write_log(seed, 300, 100, 0).lines
+        assert all(reading.TIME_STAMP.match(line) for line in lines)
 
 
 def test_precision_counts_planted_lines_among_the_oddest_after_the_first(log):
@@ -66,26 +72,27 @@ def test_precision_counts_planted_lines_among_the_oddest_after_the_first(log):
 
 
 def test_learning_predicts_better_than_random_weights(log):
-    text, models = reading.encode(log.lines[:250]), reading.make_models(hidden_size=4, nodes=50_000)
-    ids = text.ids[text.ids >= 0]
-    network, counts = reading.read_learning(models, ids)
-    off, nothing = reading.read_frozen(models, ids, 0, with_counts=False)
-    assert nothing is None
-    assert len(network) == len(counts) == len(off) == len(ids) - 1
-    chance = math.log(len(reading.VOCABULARY))
-    assert counts[-5_000:].mean() < 1.2
-    assert network[-5_000:].mean() < chance - 0.8 < chance - 0.3 < off.mean()
+    ids = anomalies.known_ids(log._replace(lines=log.lines[:250]))
+    models = reading.make_models(len(ids), hidden_size=4)
+    _, nats = reading.read_learning(models, ids)
+    off = reading.read_untrained(models, ids)
+    assert len(nats.of_all) == len(off) == len(ids) - 1
+    network, chance = nats.networks[:, 0], math.log(len(reading.KNOWN.characters))
+    assert nats.of_all[-5_000:].mean() < nats.of_counts[-5_000:].mean() + 0.05 < 1.2
+    assert network[-5_000:].mean() < chance - 0.4 < chance - 0.2 < off.mean()
 
 
-def test_counts_that_learn_no_more_predict_what_they_had_learned(log):
-    """The first character after what was counted costs the same, whether it will be counted or not."""
-    ids = reading.encode(log.lines[:50]).ids
-    model = reading.make_models(hidden_size=1, nodes=20_000).counts
-    _, alone = reading.read_counts(model, model.init(), ids, learns=True)
-    counts, _ = reading.read_counts(model, model.init(), ids[:1], learns=True)
-    _, frozen = reading.read_counts(model, counts, ids, learns=False)
-    np.testing.assert_allclose(frozen[0], alone[0], rtol=1e-5)
-    assert frozen.mean() > alone.mean()
+def test_what_learns_no_more_predicts_the_next_character_as_if_it_did(log):
+    """The first character costs the same, whether it will be learned from or not."""
+    ids = reading.encode(log.lines[:50])
+    models, num_learned = reading.make_models(len(ids), hidden_size=4), 1_600
+    _, learned = reading.read_learning(models, ids)
+    frozen = reading.read_burnt_in(models, ids, num_learned + 3)  # a part of a block is not learned from
+    assert len(frozen) == len(ids) - 1
+    np.testing.assert_allclose(frozen[:num_learned], learned.of_all[:num_learned], rtol=1e-5)
+    of_both = np.stack([learned.counts[:, 0], learned.networks[:, 0]])
+    np.testing.assert_allclose(np.exp(-frozen[num_learned]), np.exp(-of_both[:, num_learned]).mean(), rtol=1e-4)
+    assert frozen[num_learned:].mean() > learned.of_all[num_learned:].mean()
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("drain3"), reason="drain3 is not installed")
@@ -99,11 +106,12 @@ def test_a_forest_finds_the_one_line_of_another_kind():
     lines = [f"job {i} done" for i in range(60)]
     lines[40] = "#### !!!! ????"
     assert int(np.argmax(baselines.forest(lines, samples=60))) == 40
+    assert int(np.argmax(baselines.forest_of_words(lines, samples=60))) == 40
 
 
 def test_a_picture_keeps_the_highest_normal_line_of_each_part(log):
     scores = np.zeros(2_000)
     scores[[7, 8]] = 3, 4
-    kept = drawn.shown(scores, log, 500, 20)
+    kept = anomalies.reduce_scores(scores, log, 500, 20)
     assert kept["normal"][0] == 4
     assert sum(map(len, kept["odd"].values())) == 20
