@@ -12,7 +12,7 @@ TF-IDF, and rarities of words and pairs with 256, 1,024 and 10,000 samples.
 import re
 from collections import Counter
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,8 +35,8 @@ def masked(line: str, masks: Masks = MASKS) -> str:
 
 def template_rarity(lines: list[str], similarity: float = SIMILARITY, masks: Masks = MASKS) -> np.ndarray:
     """Score a line by how few lines of the whole log have its template."""
-    from drain3 import TemplateMiner
-    from drain3.template_miner_config import TemplateMinerConfig
+    from drain3 import TemplateMiner  # pyright: ignore[reportMissingImports]
+    from drain3.template_miner_config import TemplateMinerConfig  # pyright: ignore[reportMissingImports]
 
     config = TemplateMinerConfig()
     config.drain_sim_th, config.drain_depth, config.parametrize_numeric_tokens = similarity, DEPTH, True
@@ -47,20 +47,22 @@ def template_rarity(lines: list[str], similarity: float = SIMILARITY, masks: Mas
 
 def forest(lines: list[str], ngrams: tuple[int, int] = NGRAMS, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
     """Score a line by how quickly random cuts isolate its hashed n-grams of characters."""
-    from sklearn.ensemble import IsolationForest
-    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.feature_extraction.text import HashingVectorizer  # pyright: ignore[reportMissingImports]
 
-    hashing = HashingVectorizer(analyzer="char", ngram_range=ngrams, n_features=FEATURES, lowercase=False, norm=None)
-    grams = hashing.transform([re.sub(r"\d", "0", line) for line in lines])
-    return -IsolationForest(n_estimators=TREES, max_samples=samples, random_state=seed).fit(grams).score_samples(grams)
+    how: dict[str, Any] = {"analyzer": "char", "ngram_range": ngrams, "n_features": FEATURES, "lowercase": False, "norm": None}
+    return _isolate(HashingVectorizer(**how).transform([re.sub(r"\d", "0", line) for line in lines]), samples, seed)
 
 
 def forest_of_words(lines: list[str], samples: int = SAMPLES_OF_WORDS, seed: int = 0) -> np.ndarray:
     """Score a line by how quickly random cuts isolate the rarity of its rarest word, and of its rarest pair of words."""
-    from sklearn.ensemble import IsolationForest
-
     split = [["", *masked(line).split(), ""] for line in lines]
     words, pairs = (Counter(each for line in split for each in part(line)) for part in (iter, pairwise))
     rarities = [(min(words[word] for word in line), min(pairs[pair] for pair in pairwise(line))) for line in split]
-    features = -np.log(rarities)
-    return -IsolationForest(n_estimators=TREES, max_samples=samples, random_state=seed).fit(features).score_samples(features)
+    return _isolate(-np.log(rarities), samples, seed)
+
+
+def _isolate(features: Any, samples: int, seed: int) -> np.ndarray:
+    from sklearn.ensemble import IsolationForest  # pyright: ignore[reportMissingImports]
+
+    how: dict[str, Any] = {"n_estimators": TREES, "max_samples": samples, "random_state": seed}
+    return -IsolationForest(**how).fit(features).score_samples(features)

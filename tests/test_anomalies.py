@@ -71,10 +71,16 @@ def test_precision_counts_planted_lines_among_the_oddest_after_the_first(log):
     assert anomalies.top_lines(np.array([0.0, 3.0, 4.0, 3.0]), 1, 2) == [2, 1]  # of equal ones the earlier
 
 
-def test_learning_predicts_better_than_random_weights(log):
+@pytest.fixture(scope="module")
+def learned(log):
+    """Ids, models, and nats while learning."""
     ids = anomalies.known_ids(log._replace(lines=log.lines[:250]))
     models = reading.make_models(len(ids), hidden_size=4)
-    _, nats = reading.read_learning(models, ids)
+    return ids, models, reading.read_learning(models, ids)[1]
+
+
+def test_learning_predicts_better_than_random_weights(learned):
+    ids, models, nats = learned
     off = reading.read_untrained(models, ids)
     assert len(nats.of_all) == len(off) == len(ids) - 1
     network, chance = nats.networks[:, 0], math.log(len(reading.KNOWN.characters))
@@ -82,17 +88,22 @@ def test_learning_predicts_better_than_random_weights(log):
     assert network[-5_000:].mean() < chance - 0.4 < chance - 0.2 < off.mean()
 
 
-def test_what_learns_no_more_predicts_the_next_character_as_if_it_did(log):
+def test_what_learns_no_more_predicts_the_next_character_as_if_it_did(learned):
     """The first character costs the same, whether it will be learned from or not."""
-    ids = reading.encode(log.lines[:50])
-    models, num_learned = reading.make_models(len(ids), hidden_size=4), 1_600
-    _, learned = reading.read_learning(models, ids)
+    (ids, models, nats), num_learned = learned, 1_600
     frozen = reading.read_burnt_in(models, ids, num_learned + 3)  # a part of a block is not learned from
     assert len(frozen) == len(ids) - 1
-    np.testing.assert_allclose(frozen[:num_learned], learned.of_all[:num_learned], rtol=1e-5)
-    of_both = np.stack([learned.counts[:, 0], learned.networks[:, 0]])
+    np.testing.assert_allclose(frozen[:num_learned], nats.of_all[:num_learned], rtol=1e-5)
+    of_both = np.stack([nats.counts[:, 0], nats.networks[:, 0]])
     np.testing.assert_allclose(np.exp(-frozen[num_learned]), np.exp(-of_both[:, num_learned]).mean(), rtol=1e-4)
-    assert frozen[num_learned:].mean() > learned.of_all[num_learned:].mean()
+    assert frozen[num_learned:].mean() > nats.of_all[num_learned:].mean()
+
+
+def test_what_was_counted_predicts_the_same_lines_when_learning_is_off(log):
+    first = reading.encode(log.lines[:50])
+    ids, models = np.concatenate([first, first[1:]]), reading.make_models(2 * len(first), hidden_size=4)
+    again = reading.read_burnt_in(models, ids, len(first))[-len(first) + 16 :]
+    assert again.mean() < math.log(2) + 0.4  # half of the mixture is a network that knows little
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("drain3"), reason="drain3 is not installed")
