@@ -15,16 +15,18 @@ import jax
 
 from jaxrnn.config.flags import Trust
 from jaxrnn.config.saved import config_to_json
+from jaxrnn.config.scorers import describe_learning
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted, trusted
 from jaxrnn.console import cli, report, terminal
 from jaxrnn.console.program_flags import AsJson, RunFolder
 from jaxrnn.data.files import list_names
-from jaxrnn.errors import DamageFound, InputError
+from jaxrnn.errors import DamageFound, InputError, pluralize
 from jaxrnn.runs.changes import describe_history
 from jaxrnn.runtime import devices
 from jaxrnn.storage import logs
 from jaxrnn.storage.checkpoint import SavedRun
+from jaxrnn.storage.streams import SavedStream
 from jaxrnn.storage.verify import Verified, verify_run
 from jaxrnn.training.optimizers import learning_rate
 
@@ -49,9 +51,17 @@ def describe_run(run: SavedRun) -> dict[str, str]:
         "vocabulary": report.describe_vocabulary(run.vocabulary, run.config.text.rare_threshold, 40),
         "parameters": f"{num_params:,}",
         "text": f"{settings['text']}, {text['characters']:,} characters{documents}, SHA-256 {text['sha256'][:12]}…",
+        **({"stream": _describe_stream(run.stream)} if run.stream else {}),
         **run.about["versions"],
         "random keys": run.about.get("random_keys", "not recorded"),
     }
+
+
+def _describe_stream(stream: SavedStream) -> str:
+    """Describe what the run has read and learned from since its training."""
+    extent = stream.extent
+    read = f"{pluralize(extent.num_lines, 'line')}, {pluralize(extent.num_characters, 'character')}"
+    return f"{read}, {extent.nats / max(1, extent.num_characters):.4f} nats per character; {describe_learning(stream.learning)}"
 
 
 def checkpoint_row(found: Verified) -> dict[str, object]:

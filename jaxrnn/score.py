@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
 
 import contextlib
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class ScoreConfig:
     """Print only the N oddest, the oddest first, at the end; 0 = all."""
     above: Annotated[float | None, Flag("NATS", default="all")] = None
     """Print only what has more than this many nats, as --by counts them."""
+    ignore: Annotated[str | None, Flag("REGEX", default="nothing")] = None
+    """What does not count in a line, for example its time: "^[-0-9]+ [:0-9]+". It is read and learned like the rest."""
     save: Annotated[Path | None, Flag("FOLDER", default="nothing is saved")] = None
     """Save what is learned as a run in this folder, which can be scored, sampled and trained like any other."""
     save_every_seconds: float = 60.0
@@ -106,13 +109,24 @@ def check_options(options: ScoreConfig) -> tuple[str, ...]:
     """Return the texts to read; raise `InputError`, naming the flag, if a value is not allowed."""
     check_value("top", options.top, options.top >= 0, "0 (all) or more")
     check_value("save-every-seconds", options.save_every_seconds, options.save_every_seconds > 0, "over 0")
+    compile_pattern(options.ignore)
     if options.above is not None:
         check_value("above", options.above, math.isfinite(options.above), "a finite number")
+    if options.ignore is not None and options.per != "line":
+        raise InputError(f"--ignore is for lines, not for --per {options.per}: leave one of the two out")
     if not options.files and sys.stdin.isatty():
         raise InputError("no text to score: name files, or - to type one")
     if options.format == "html" and sys.stdout.isatty():
         raise InputError("--format html is a page, which a terminal does not show; write it to a file: > scores.html")
     return find_inputs(options.files or (STDIN,), options.encoding)
+
+
+def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
+    """Compile a regular expression; `InputError` if it is none."""
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--ignore {pattern!r} is not a regular expression: {error}") from None
 
 
 def check_stream(options: ScoreConfig, run: SavedRun, opened: OpenStream) -> None:
@@ -131,7 +145,8 @@ def _score(
     options: ScoreConfig, inputs: tuple[str, ...], run: SavedRun, opened: OpenStream, received: signals.Received
 ) -> None:
     read = make_read(opened.scorer, opened.model if options.format == "html" else None)
-    scoring = Scoring(run.vocabulary, read, options.per, resets=opened.model.reads_marks)
+    ignored = compile_pattern(options.ignore)
+    scoring = Scoring(run.vocabulary, read, options.per, ignored=ignored, resets=opened.model.reads_marks)
     incoming = read_incoming(inputs, options.encoding, options.separator, options.save_every_seconds, received)
     position, writer = Position(opened.stream, opened.extent), None
     with contextlib.ExitStack() as inside:

@@ -64,7 +64,7 @@ def files(folder):
         (["--text", "short.txt"], "too short"),
         (["--text", "latin.txt"], "offset 0"),
         (["--text", "none.txt"], "none.txt"),
-        (["--text", "."], "folder"),
+        (["--text", "."], "text './latin.txt' is not UTF-8"),
         (["--text", ""], "the value of --text is empty"),
         (["--resume", ""], "the value of --resume is empty"),
         (["--run-dir="], "the value of --run-dir is empty"),

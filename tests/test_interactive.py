@@ -33,8 +33,9 @@ class Terminal:
     def __init__(self, *arguments):
         self.descriptor, inside = pty.openpty()
         command = [sys.executable, "-c", TAKES_TERMINAL, *arguments]
-        streams = {"stdin": inside, "stdout": inside, "stderr": inside}
-        self.process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **streams)
+        self.process = subprocess.Popen(
+            command, env=ENVIRONMENT, start_new_session=True, stdin=inside, stdout=inside, stderr=inside
+        )
         os.close(inside)
 
     def read(self, mark=MARK, seconds=60.0):
@@ -106,8 +107,9 @@ def test_ctrl_c_stops_the_text_and_not_the_program(terminal):
     os.write(terminal.descriptor, b"COLAS\n")
     time.sleep(0.5)
     os.write(terminal.descriptor, b"\x03")
-    shown, _ = terminal.read(b"^C\n> ".replace(b"\n", b"\r\n"))
+    shown, _ = terminal.read(b"\n> ")  # what is already being written may come after the ^C
     assert 100 < len(shown) < 10_000_000
+    time.sleep(1)  # a signal in the moment before readline waits for a key is noticed only at the next key
     os.write(terminal.descriptor, b"half a line\x03")  # before a line is complete: it is dropped
     terminal.read()
     terminal.ask(":n 30")
@@ -174,15 +176,7 @@ def test_every_command_has_its_line_of_help(ask):
     assert out == ""
     assert err.startswith(interactive.HELP)
     said = err.removeprefix(interactive.HELP).strip().split("\n")
-    expected = [
-        "there is no text",
-        ":n is -1",
-        ":k is 0",
-        ":p is 2.0",
-        ":seed takes a whole number",
-        ":stop: char",
-        "no command",
-    ]
+    expected = ["there is no text", ":n is -1", ":k is 0", ":p is 2.0", ":seed takes a whole", ":stop: char", "no command"]
     assert len(said) == len(expected)
     for line, words in zip(said, expected, strict=True):
         assert line.startswith(words)

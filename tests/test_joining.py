@@ -147,3 +147,10 @@ def test_even_documents_are_cut_like_one_text():
     places = splitting.place_parts(1_000, starts, 0.2, 0.1, 4)
     assert places == splitting.place_parts(1_000, starts[:1], 0.2, 0.1, 4)._replace(pieces=places.pieces)
     assert (len(places.pieces), *splitting.count_parts(places)) == (4, 700, 200, 100)
+
+
+def test_there_are_fewer_pieces_if_documents_are_long():
+    """Six pieces of 17 characters are wanted; two are as many as none of which is empty."""
+    starts = np.array([0, 100, 180, 200, 300, 380, 400, 500])
+    assert splitting.place_parts(600, starts, 100 / 600, 100 / 600, 6).pieces == ((100, 180), (380, 400))
+    assert splitting.place_parts(600, starts, 20 / 600, 100 / 600, 6).pieces == ((400, 500),)

@@ -8,17 +8,19 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from conftest import SMALL
 
 import jaxrnn
-from jaxrnn import score
+from jaxrnn import evaluate, inspect, sample, score, train
 from jaxrnn.config import build
 from jaxrnn.data import documents, vocabulary
+from jaxrnn.errors import Diverged
 from jaxrnn.models.documents import with_documents
 from jaxrnn.runs import open_stream, score_stream, stream_folder
 from jaxrnn.runs.incoming import Incoming
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.stream import make_read
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, logs
 from jaxrnn.storage.checkpoint import load_run
 
 TEXT = "COLAS.\nBonjour, Nicette.\nxxq z€ 12\n\nCOLAS.\nsans fin de ligne"
@@ -127,6 +129,18 @@ def test_only_the_oddest(run_dir, file, capsys, by, key):
     assert above == [row for row in rows if row[key] >= least]
 
 
+def test_what_is_ignored_costs_nothing_and_is_read_all_the_same(run_dir, file, capsys):
+    whole, ignoring = (
+        [json.loads(row) for row in scored(capsys, run_dir, file, "--format", "jsonl", "--learn", "0.1", *flags)[0]]
+        for flags in ([], ["--ignore", "xxq|€|$"])
+    )
+    nats = jaxrnn.surprisal(jaxrnn.load(run_dir), TEXT, learn=0.1)[TEXT.index("xxq") :]
+    for number, (before, after) in enumerate(zip(whole, ignoring, strict=True)):
+        gone = nats[:3].sum() + nats[5] if number == 2 else 0
+        assert after["nats"] == pytest.approx(before["nats"] - gone, rel=1e-4)
+    assert ignoring[2]["column"] != whole[2]["column"]
+
+
 def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys):
     (folder / "log").write_bytes(b"COLAS\n" + b"a\xff\x1b[2Jb\n")
     (_, second), said = scored(capsys, run_dir, "log")
@@ -158,6 +172,8 @@ def test_bytes_that_are_not_valid_are_charged_and_shown(run_dir, folder, capsys)
         (["RUN", "--save", "RUN", "--learn", "0.1", "a b.txt"], "it is never overwritten"),
         (["RUN", "--save", "a b.txt", "--learn", "0.1", "a b.txt"], "is a file; name a folder"),
         (["RUN", "--resume", "a b.txt"], "--resume"),
+        (["RUN", "--ignore", "(", "a b.txt"], "--ignore '(' is not a regular expression"),
+        (["RUN", "--ignore", "a", "--per", "document", "a b.txt"], "--ignore is for lines"),
         ([], "RUN is missing"),
     ],
 )
@@ -173,6 +189,69 @@ def test_wrong_input_is_one_line_and_writes_nothing(run_dir, file, folder, capsy
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+def test_what_was_learned_is_a_run_like_any_other(run_dir, file, folder, capsys):
+    scored(capsys, run_dir, file, "--learn", "0.1", "--save", "learned")
+    before, after = load_run(run_dir), load_run("learned")
+    assert after.config == before.config
+    assert (folder / "learned" / "config.json").read_text() == (run_dir / "config.json").read_text()
+    changed = [
+        bool((a != b).any())
+        for a, b in zip(*(jax.tree.leaves(checkpoint.select_params(run)) for run in (before, after)), strict=True)
+    ]
+    assert all(changed)
+    assert [event["event"] for event in logs.read_events(folder / "learned") if event["event"] in ("final", "stream")] == [
+        "stream"
+    ]
+    sample.main(["learned", "--length", "20"])
+    evaluate.main(["learned", "--test-characters", "100", "--json"])
+    inspect.main(["learned"])
+    printed = capsys.readouterr().out
+    assert f"6 lines, {len(TEXT)} characters" in printed.replace("5 lines", "6 lines")
+    train.main([*SMALL, "--init-from", "learned", "--epochs", "1", "--run-dir", "on"])
+    assert "rejected" not in capsys.readouterr().err
+
+
+def test_a_stream_that_diverges_says_so_and_keeps_what_was_saved(run_dir, file, folder, capsys):
+    scored(capsys, run_dir, file, "--learn", "0.1", "--save", "learned")
+    kept = stored("learned")[0]
+    (folder / "long.txt").write_text(TEXT * 50, "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        scored(capsys, run_dir, "long.txt", "--learn", "1e20")
+    assert (ended.value.code, "diverged, at long.txt:" in capsys.readouterr().err) == (3, True)
+    run = load_run("learned")
+    scoring, position, folder_of = scoring_of(run, None, folder / "learned", 0.0)
+    position.stream.state.params["readout"]["bias"] = position.stream.state.params["readout"]["bias"] * np.nan
+    with pytest.raises(Diverged), folder_of as writer:
+        list(score_stream.score(scoring, position, line_by_line(["COLAS.\n"]), writer))
+    for before, after in zip(kept, stored("learned")[0], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("learn", ["0.1", "auto"])
+def test_a_stream_goes_on_where_it_was_saved(run_dir, file, folder, capsys, learn):
+    """In two commands as in one: for a new input, and for the rest of one that was read in part."""
+    (folder / "more").write_text("Encore.\nAdieu.\n", "utf-8")
+    (folder / "both").write_text(f"{TEXT}Encore.\nAdieu.\n", "utf-8")
+    one, _ = scored(capsys, run_dir, "both", "--learn", learn, "--save", "one")
+    first, _ = scored(capsys, run_dir, file, "--learn", learn, "--save", "two")
+    saved = sorted((folder / "two").rglob("*"))
+    with pytest.raises(SystemExit):
+        scored(capsys, run_dir, "more", "--learn", learn, "--save", "two")  # not the run that is there
+    assert sorted((folder / "two").rglob("*")) == saved
+    shutil.copytree("two", "three")
+    second, said = scored(capsys, "two", "more", "--save", "two")
+    assert "after 5 lines read before" in said
+    assert_same_stream(folder / "one", folder / "two")
+    rest, _ = scored(capsys, "three", "both", "--save", "three", "--resume")
+    assert_same_stream(folder / "one", folder / "three")
+    assert [row.partition("\t")[0] for row in rest] == [row.partition("\t")[0] for row in one[-2:]]
+    assert second[-1].split("\t")[1:] == one[-1].split("\t")[1:] == rest[-1].split("\t")[1:]
+    with pytest.raises(SystemExit) as ended:
+        scored(capsys, "three", "more", "--resume")
+    assert ended.value.code == 2
+    assert len(first) == 6
 
 
 def line_by_line(lines):

@@ -58,7 +58,7 @@ def test_nats_are_those_of_the_model_itself_whatever_the_temperature(eager, coun
     step, how = jax.jit(model.step), {"temperature": 0.3, "top_k": 4}
     texts = draw_texts(model, params, KNOWN, jobs(count), Limits(80, "ca"), **how)
     for job, drawn in zip(jobs(count), texts, strict=True):
-        carry, expected = model.initial_carry(jax.random.split(job.key)[0], ()), 0.0
+        carry, logits, expected = model.initial_carry(jax.random.split(job.key)[0], ()), jnp.zeros(()), 0.0
         for x in job.prompt_ids:
             carry, logits = step(params, carry, jnp.asarray(x))
         for y in vocabulary.encode(KNOWN, drawn.text):

@@ -100,11 +100,6 @@ def find_missing(names: Names) -> str:
     return next((each for each in as_tuple(names) if not (each in known or os.path.lexists(_expand(each)) or _match(each))), "")
 
 
-def estimate_size(files: Sequence[str]) -> int:
-    """Estimate the number of characters in files, usually from above; 0 for what cannot be known before it is read."""
-    return sum(_estimate(name) for name in files)
-
-
 def describe_name(name: str) -> str:
     """Return what to call a file in messages."""
     return "standard input" if name == STDIN else name
@@ -210,7 +205,7 @@ def _find(name: str, encoding: str) -> Found:
     if published.is_known(name):
         return Found((name,))
     path = _expand(name)
-    if path and Path(path).is_dir():
+    if _is_folder(path):
         return _find_in_folder(path, encoding)
     if not _is_pattern(name):
         with open_file(path):  # whether it can be
@@ -224,6 +219,12 @@ def _find(name: str, encoding: str) -> Found:
 def _is_pattern(name: str) -> bool:
     path = _expand(name)
     return glob.has_magic(path) and not os.path.lexists(path)
+
+
+def _is_folder(path: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # an impossible file name
+        return bool(path) and Path(path).is_dir()
+    return False
 
 
 def _expand(name: str) -> str:
@@ -295,14 +296,3 @@ def _is_hidden(path: str) -> bool:
 
 def _sorting_key(path: str) -> tuple[str, ...]:
     return Path(path).parts
-
-
-def _estimate(name: str) -> int:
-    if name == STDIN:
-        return 0
-    if published.is_known(name):
-        return len(published.read_known(name))
-    path = paths.expand_home(name)
-    with contextlib.suppress(OSError, ValueError):
-        return path.stat().st_size * (4 if path.suffix.lower() in COMPRESSED else 1)
-    return 0

@@ -1,9 +1,10 @@
 """Read texts by name or path, and normalise strings as texts are."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from jaxrnn.data import automaton, files, joining, reading, synthetic
+from jaxrnn.data import automaton, files, joining, paths, published, reading, synthetic
 from jaxrnn.data.files import SYNTHETIC
 from jaxrnn.data.reading import UTF_8, CodedText, Part
 from jaxrnn.errors import InputError
@@ -64,7 +65,7 @@ def code_files(
 ) -> CodedText:
     """Read files that `files.find_files` has found as `read_ids` does; the text may be empty."""
     parts = join_files(found, encoding, separator)
-    return reading.code_parts(parts, files.estimate_size(found), max_characters, known)
+    return reading.code_parts(parts, sum(map(_estimate_size, found)), max_characters, known)
 
 
 def join_files(found: Sequence[str], encoding: str = UTF_8, separator: str = "") -> Iterator[Part]:
@@ -125,3 +126,13 @@ def no_characters(names: files.Names) -> InputError:
     """Describe a text without characters."""
     verb = "is" if isinstance(names, str) or len(names) == 1 else "are"
     return InputError(f"text {files.quote_names(names)} {verb} empty")
+
+
+def _estimate_size(name: str) -> int:
+    """Estimate the number of characters of a file, usually from above; 0 if it cannot be known before it is read."""
+    if published.is_known(name):
+        return len(published.read_known(name))
+    path = paths.expand_home(name)
+    with contextlib.suppress(OSError, ValueError):
+        return path.stat().st_size * (4 if path.suffix.lower() in files.COMPRESSED else 1)
+    return 0  # standard input

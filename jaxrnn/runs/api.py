@@ -117,7 +117,9 @@ def generate(
 
 
 @overload
-def surprisal(run: Run, text: str, *, learn: Learn = "off", context: str | None = None) -> Float[np.ndarray, " characters"]: ...
+def surprisal(  # pyright: ignore[reportOverlappingOverload] # a string is an iterable of strings, too
+    run: Run, text: str, *, learn: Learn = "off", context: str | None = None
+) -> Float[np.ndarray, " characters"]: ...
 @overload
 def surprisal(
     run: Run, text: Iterable[str], *, learn: Learn = "off", context: str | None = None

@@ -2,18 +2,20 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.errors import InputError, NotSaved
+from jaxrnn.errors import Diverged, InputError, NotSaved
 from jaxrnn.runs import stream_folder
 from jaxrnn.runs.events import Note
 from jaxrnn.runs.incoming import Incoming
 from jaxrnn.runs.stream_folder import StreamWriter
 from jaxrnn.scoring import pieces
+from jaxrnn.scoring.evaluation import DIVERGED_NATS
 from jaxrnn.scoring.pieces import UNKNOWN_NATS, Pending, Piece, PieceKind, Place, ScoredText, advance_place
 from jaxrnn.scoring.stream import Read, Scored, Stream, start_document
 from jaxrnn.storage.streams import Extent, SavedStream
@@ -26,6 +28,7 @@ class Scoring(NamedTuple):
     read: Read
     kind: PieceKind = "line"
     unknown_nats: float = UNKNOWN_NATS
+    ignored: re.Pattern[str] | None = None  # what does not count in a line
     resets: bool = False  # whether the model starts anew with each document
 
 
@@ -55,19 +58,21 @@ def score(
       writer: where to save what is learned; None = nowhere.
     Raises:
       NotSaved: the end could not be saved.
+      Diverged: learning failed; what was saved before stays.
     """
     try:
         for each in incoming:
             for part in _cut(each, writer is not None and stream_folder.is_due(writer)):
+                held, writer = writer, None  # where reading fails, it has overwritten the arrays: nothing can be saved
                 found, position = advance(scoring, position, part)
-                writer = writer and stream_folder.count(writer, part.characters)
+                writer = held and stream_folder.count(held, part.characters)
                 yield Found(found, position.extent)
                 writer = yield from _save_if_due(writer, position)
             if each is None:
                 writer = yield from _save_if_due(writer, position)
         is_open = position.pending.place.column > 1 or position.pending.line.characters != ""  # the last line has no end
         extent = position.extent._replace(num_lines=position.extent.num_lines + is_open)
-        yield Found(pieces.finish(scoring.kind, position.source, position.pending), extent)
+        yield Found(pieces.finish(scoring.kind, position.source, position.pending, scoring.ignored), extent)
     finally:  # also where nobody reads the scores any more
         if writer:
             writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
@@ -122,11 +127,17 @@ def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[l
     stream, extent, source, pending = position
     found = []
     if incoming.begins and source:
-        found, pending = pieces.finish(scoring.kind, source, pending), _begin(pending, source == incoming.source)
+        found, pending = (
+            pieces.finish(scoring.kind, source, pending, scoring.ignored),
+            _begin(pending, source == incoming.source),
+        )
         stream = start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
     known, characters = scoring.vocabulary, incoming.characters
     stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
-    completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text)
+    if not (scored.nats < DIVERGED_NATS).all():
+        place = f"{incoming.source}:{pending.place.line}"
+        raise Diverged(f"learning has diverged, at {place} or soon after; give --learn a lower rate")
+    completed, pending = pieces.cut(scoring.kind, incoming.source, pending, text, scoring.ignored)
     return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
 
 

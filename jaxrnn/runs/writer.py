@@ -8,6 +8,7 @@ from jaxrnn.array_types import ModelParams
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
 from jaxrnn.console import report
+from jaxrnn.data.files import as_tuple, list_names
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
@@ -63,7 +64,7 @@ def _load_run(path: Path, which: WeightsChoice, trust: Sequence[str], mixed: boo
     report.warn_of_rejected(run.rejected)
     devices.set_precision(run.config.device)  # before the network reads, with --mixed
     params = checkpoint.select_params(run, which)
-    writer, data = Writer(run.vocabulary, run.model, params, run.config.text.text), None
+    writer, data = Writer(run.vocabulary, run.model, params, list_names(as_tuple(run.config.text.text), 3)), None
     if mixed and run.config.learning.counts:
         model, params = mix_as_learned(run, params)
         writer = writer._replace(model=model, params=params)

@@ -22,7 +22,7 @@ from jaxrnn.training.optimizers import OptimizerKind
 UPDATES_PER_CALL = 10_000
 MAX_TRIAL_CHARACTERS = 6_000  # on which optimizer and rates are chosen: seven readings, a few seconds for gru
 CHARACTERS_PER_PIECE = 20_000  # between two looks at the clock
-DIVERGED_NATS = 1e3  # what a mixture takes for the loss of a model that has diverged
+DIVERGED_NATS = 1e3  # a loss that no model has unless it has diverged; a mixture takes it for that of one that has
 CANDIDATES = {name: kind.dynamic_rates for name, kind in optimizers.OPTIMIZERS.items() if kind.dynamic_rates}
 Evaluation = Callable[[Params, Integer[np.ndarray, " characters"], RandomKey], Float[np.ndarray, " read"]]
 

@@ -1,6 +1,7 @@
 """Add up the scores of characters over the pieces of a text to compare: lines, documents or single characters."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -96,16 +97,19 @@ def score_characters(
     return stream, ScoredText(characters, nats, expected), scored
 
 
-def cut(kind: PieceKind, source: str, pending: Pending, text: ScoredText) -> tuple[list[Piece], Pending]:
+def cut(
+    kind: PieceKind, source: str, pending: Pending, text: ScoredText, ignored: re.Pattern[str] | None = None
+) -> tuple[list[Piece], Pending]:
     """Cut the next characters of a document into the pieces that they complete.
 
     Args:
       source: the name of the file.
+      ignored: what does not count in a line, such as its time; each match costs nothing.
     Returns:
       The pieces, and what is pending afterwards.
     """
     if kind == "line":
-        return _cut_lines(source, pending, text)
+        return _cut_lines(source, pending, text, ignored)
     after = advance_place(pending.place, text.characters)
     if kind == "character":
         places = _places(pending.place, text.characters)
@@ -113,17 +117,27 @@ def cut(kind: PieceKind, source: str, pending: Pending, text: ScoredText) -> tup
     return [], Pending(after, document=_add(pending.document, pending.place, text))
 
 
-def finish(kind: PieceKind, source: str, pending: Pending) -> list[Piece]:
+def finish(kind: PieceKind, source: str, pending: Pending, ignored: re.Pattern[str] | None = None) -> list[Piece]:
     """Return what is left at the end of a document: its last line, if that has no line end, or its sum."""
     if kind == "line" and pending.line.characters:
-        return [_piece(source, pending.place, pending.line)]
+        return [_piece(source, pending.place, ignore(pending.line, ignored))]
     if kind == "document" and pending.document.num_characters:
         nats, excess, number, _, place = pending.document
         return [Piece(source, place.line, place.column, nats, excess, number, None)]
     return []
 
 
-def _cut_lines(source: str, pending: Pending, text: ScoredText) -> tuple[list[Piece], Pending]:
+def ignore(text: ScoredText, ignored: re.Pattern[str] | None) -> ScoredText:
+    """Let what a pattern matches cost nothing."""
+    if ignored is None:
+        return text
+    nats = text.nats.copy()
+    for match in ignored.finditer(text.characters.removesuffix("\n")):
+        nats[match.start() : match.end()] = 0
+    return text._replace(nats=nats)
+
+
+def _cut_lines(source: str, pending: Pending, text: ScoredText, ignored: re.Pattern[str] | None) -> tuple[list[Piece], Pending]:
     joined, place = _join(pending.line, text), pending.place
     found, start, characters = [], 0, joined.characters
     while start < len(characters):
@@ -131,7 +145,7 @@ def _cut_lines(source: str, pending: Pending, text: ScoredText) -> tuple[list[Pi
         if not end and len(characters) - start < MOST_CHARACTERS:
             break
         end = end or start + MOST_CHARACTERS
-        found.append(_piece(source, place, _part(joined, start, end)))
+        found.append(_piece(source, place, ignore(_part(joined, start, end), ignored)))
         place = advance_place(place, characters[start:end])
         start = end
     return found, Pending(place, _part(joined, start, len(characters)))

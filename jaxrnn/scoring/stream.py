@@ -87,7 +87,7 @@ def learning_scorer(model: Model, how: DynamicSettings, optimizer: OptimizerKind
         return together.separate(reader.begin(None, params, key, None))
 
     def nats_of(losses: Float[np.ndarray, "time columns"]) -> Float[np.ndarray, " time"]:
-        return mixed.columns(losses, reader.num_networks, 0).of_networks
+        return np.asarray(mixed.columns(losses, reader.num_networks, 0).of_networks)
 
     def of_networks(losses: Float[np.ndarray, "time columns"]) -> Float[np.ndarray, "time networks"]:
         return losses[:, 1 : reader.num_networks]
