@@ -26,8 +26,7 @@ PER_CALL = 160_000  # characters
 # A well-formed time stamp at the start of a line: 2026-03-02 14:05:59, Mar 02 14:05:59 or [02/Mar/2026:14:05:59.250].
 TIME = r"\d\d:\d\d:\d\d"
 TIME_STAMP = re.compile(
-    rf"^(?:\d{{4}}-\d\d-\d\d {TIME}|[A-Z][a-z]{{2}} \d\d {TIME}|\[\d\d/[A-Z][a-z]{{2}}/\d{{4}}:{TIME}\.\d{{3}}\])",
-    re.MULTILINE,
+    rf"^(?:\d{{4}}-\d\d-\d\d {TIME}|[A-Z][a-z]{{2}} \d\d {TIME}|\[\d\d/[A-Z][a-z]{{2}}/\d{{4}}:{TIME}\.\d{{3}}\])"
 )
 
 
@@ -111,12 +110,10 @@ def score_lines(lines: list[str], nats: np.ndarray, ignored: re.Pattern[str] | N
 
     Args:
       nats: of each known character but the first; the others are charged.
-      ignored: matches cost nothing.
+      ignored: what costs nothing in a line.
     """
     text, known = "\n".join([*lines, ""]), encode(lines)[1:] >= 0
     charged = np.full(len(text), pieces.UNKNOWN_NATS, np.float32)
     charged[known] = nats
-    for match in ignored.finditer(text) if ignored else ():
-        charged[match.start() : match.end()] = 0
-    scored, _ = pieces.cut("line", "", pieces.Pending(), pieces.ScoredText(text, charged))
+    scored, _ = pieces.cut("line", "", pieces.Pending(), pieces.ScoredText(text, charged), ignored)
     return np.array([piece.excess for piece in scored])
