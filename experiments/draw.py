@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where `python experiments/NAME.py` finds the modules
 
+import anomalies
 import cost
 import cost_of_rules
 import dynamic_rates
@@ -25,6 +26,7 @@ from matplotlib.figure import Figure
 from pictures import RESULTS, Picture, draw_picture
 
 PICTURES: dict[str, Picture] = {
+    "anomalies": anomalies.picture,
     "cost": cost.picture,
     "cost_of_rules": cost_of_rules.picture,
     "dynamic_rates": dynamic_rates.picture,
