@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before the imports: a signal during them must end 
     run_program("score")
 
 import contextlib
-import itertools
 import math
 import re
 import sys
@@ -34,7 +33,7 @@ from jaxrnn.runs import stream_folder
 from jaxrnn.runs.events import Note
 from jaxrnn.runs.incoming import find_inputs, read_incoming
 from jaxrnn.runs.open_stream import OpenStream, open_stream
-from jaxrnn.runs.score_stream import Found, Position, Scoring, score, skip_read
+from jaxrnn.runs.score_stream import Found, Position, Scoring, begin_document, score, skip_read
 from jaxrnn.runtime import devices, signals
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.pieces import MEASURES, UNKNOWN_NATS, Measure, PieceKind, measure
@@ -109,13 +108,14 @@ def main(arguments: list[str] | None = None) -> None:
 def check_options(options: ScoreConfig) -> tuple[str, ...]:
     """Return the texts to read; raise `InputError`, naming the flag, if a value is not allowed."""
     check_value("top", options.top, options.top >= 0, "0 (all) or more")
-    check_value("save-every-seconds", options.save_every_seconds, options.save_every_seconds > 0, "over 0")
+    seconds = options.save_every_seconds
+    check_value("save-every-seconds", seconds, 0 < seconds < math.inf, "over 0, and finite")
     compile_pattern(options.ignore)
     if options.above is not None:
         check_value("above", options.above, math.isfinite(options.above), "a finite number")
     if options.ignore is not None and options.per != "line":
         raise InputError(f"--ignore is for lines, not for --per {options.per}: leave one of the two out")
-    if not options.files and sys.stdin.isatty():
+    if not options.files and sys.stdin is not None and sys.stdin.isatty():
         raise InputError("no text to score: name files, or - to type one")
     if options.format == "html" and sys.stdout.isatty():
         raise InputError("--format html is a page, which a terminal does not show; write it to a file: > scores.html")
@@ -151,14 +151,15 @@ def _score(
     incoming = read_incoming(inputs, options.encoding, options.separator, options.save_every_seconds, received)
     position, writer = Position(opened.stream, opened.extent), None
     with contextlib.ExitStack() as inside:
-        if options.save:
-            stream_folder.check_folder(options.save, run)
-            incoming = itertools.chain([next(incoming, None)], incoming)  # nothing is written for an input that is refused
-            folder = stream_folder.open_folder(options.save, run, opened.learning, opened.scorer, options.save_every_seconds)
-            writer = inside.enter_context(folder)
+        input_hash = None
         if options.resume and run.stream:
-            incoming, source, pending, writer = skip_read(incoming, run.stream, writer)
+            incoming, source, pending, input_hash = skip_read(incoming, run.stream, received)
             position = position._replace(source=source, pending=pending)
+        elif opened.is_resumed:
+            position = position._replace(stream=begin_document(scoring, opened.stream))
+        if options.save:
+            folder = stream_folder.open_folder(options.save, run, opened, options.save_every_seconds, input_hash)
+            writer = inside.enter_context(folder)
         found = inside.enter_context(contextlib.closing(score(scoring, position, incoming, writer)))
         extent = _show(options, found, inputs, run, opened)
     terminal.print_to_stderr(_summarise(extent, opened))
@@ -185,13 +186,13 @@ def _show(
             kept += pieces
             check_page_size(kept)
         elif pieces:
-            sys.stdout.write("".join(map(FORMATS[name], pieces)))
+            sys.stdout.write("".join(FORMATS[name](piece, by) for piece in pieces))
             sys.stdout.flush()
     if name == "html":
         about = f"{_summarise(extent, opened)}."
         sys.stdout.write(make_score_page(", ".join(inputs), about, kept, by, run.vocabulary.characters))
     elif kept:
-        sys.stdout.write("".join(map(FORMATS[name], kept)))
+        sys.stdout.write("".join(FORMATS[name](piece, by) for piece in kept))
     return extent
 
 
@@ -204,6 +205,6 @@ def _summarise(extent: Extent, opened: OpenStream) -> str:
         f"{(extent.nats - before.nats) / max(1, characters):.4f} nats per character",
         f"learning: {describe_learning(opened.learning)}",
         f"{pluralize(unknown, 'unknown character')}, charged {UNKNOWN_NATS:.2f} nats each" if unknown else "",
-        f"after {before.num_lines:,} lines read before" if opened.is_resumed else "",
+        f"after {pluralize(before.num_lines, 'line')} read before" if opened.is_resumed else "",
     ]
     return "; ".join(filter(None, parts))

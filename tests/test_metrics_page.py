@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, events
 
-from jaxrnn import train
+from jaxrnn import score, train
 
 PAGE = (Path(__file__).parent.parent / "docs" / "reference" / "run-folder.md").read_text("utf-8")
 TABLES = re.compile(r"^`(\w+)`, .*:\n\n\| key \|.*\n\|.*\n((?:\|.*\n)+)", re.MULTILINE)
@@ -28,9 +28,14 @@ def written(trained, tmp_path_factory):
     for name, flags in RUNS.items():
         train.main([*SMALL, *flags, "--run-dir", str(folder / name)])
     train.main(["--resume", str(folder / "on time"), "--epochs", "100", "--minutes", "0.01"])
-    for run in [*(trained / "runs").iterdir(), *folder.iterdir()]:
+    (folder / "a.txt").write_text("COLAS.\n", "utf-8")
+    learning = ["--learn", "0.1", "--save", str(folder / "stream")]
+    score.main([str(trained / "runs" / "notebook-comedie-0"), str(folder / "a.txt"), *learning])
+    for run in [*(trained / "runs").iterdir(), *folder.glob("*/")]:
         for event in events(run):
-            keys.setdefault(event["event"], set()).update(event.keys() - {"event"})
+            keys.setdefault(event["event"], set()).update(
+                event.keys() - {"event"} - ({"dynamic"} if event["event"] == "stream" else set())
+            )
     return keys
 
 

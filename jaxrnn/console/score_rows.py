@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -15,14 +16,16 @@ COLOURS = ("", "\x1b[48;5;223m", "\x1b[48;5;216m", "\x1b[48;5;209m", "\x1b[48;5;
 INK, DIM, PLAIN = "\x1b[38;5;16m", "\x1b[2m", "\x1b[0m"
 
 
-def format_tsv(piece: Piece) -> str:
+def format_tsv(piece: Piece, by: Measure) -> str:
     """Format a piece as a line of columns: its place, excess, nats, nats per character, and text."""
+    del by
     text = "" if piece.text is None else escape_controls(piece.text.characters.removesuffix("\n") or piece.text.characters)
     return f"{place_of(piece)}\t{piece.excess:.3f}\t{piece.nats:.3f}\t{measure(piece, 'mean'):.4f}\t{text}\n"
 
 
-def format_json(piece: Piece) -> str:
+def format_json(piece: Piece, by: Measure) -> str:
     """Format a piece as a line of JSON, with its text exactly as it is; a byte that could not be decoded is a surrogate."""
+    del by
     values = {
         "source": piece.source,
         "line": piece.line,
@@ -37,13 +40,14 @@ def format_json(piece: Piece) -> str:
     return (line if _is_encodable(line) else json.dumps(values)) + "\n"
 
 
-def format_ansi(piece: Piece) -> str:
-    """Format a piece as its score and its text, in which surprising characters are coloured."""
+def format_ansi(piece: Piece, by: Measure) -> str:
+    """Format a piece as its place, its measure and its text, in which surprising characters are coloured."""
     text = "" if piece.text is None else colour_text(piece.text)
-    return f"{DIM}{place_of(piece)}{PLAIN}  {piece.excess:.1f}  {text}\n"
+    score = f"{measure(piece, by):.2f}" if by == "mean" else f"{measure(piece, by):.1f}"
+    return f"{DIM}{place_of(piece)}{PLAIN}  {score}  {text}\n"
 
 
-FORMATS: dict[str, Callable[[Piece], str]] = {"tsv": format_tsv, "jsonl": format_json, "ansi": format_ansi}
+FORMATS: dict[str, Callable[[Piece, Measure], str]] = {"tsv": format_tsv, "jsonl": format_json, "ansi": format_ansi}
 
 
 def keep_oddest(pieces: Sequence[Piece], most: int, by: Measure) -> list[Piece]:
@@ -60,7 +64,7 @@ def colour_text(text: ScoredText) -> str:
             shown.append(PLAIN + (COLOURS[level] + INK if level else ""))
             before = level
         shown.append(escape_controls(character))
-    if text.characters.endswith("\n") and levels[-1] and len(text.characters) > 1:  # a line that ends too early
+    if text.characters.endswith("\n") and (levels[-1] or len(text.characters) == 1):  # a line that ends too early
         shown.append(f"{PLAIN}{COLOURS[levels[-1]]}{INK}⏎")
         before = levels[-1]
     return "".join(shown) + (PLAIN if before else "")
@@ -75,7 +79,8 @@ def escape_controls(text: str) -> str:
     """Write characters that would steer a terminal, or break a column, as escapes."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = (c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(shown)
 
 
 def _is_encodable(line: str) -> bool:

@@ -41,7 +41,7 @@ def choose_learning(
     settings = config.evaluation
     if learn == "off":
         return Learning()
-    if learn == AUTO and config.learning.counts:
+    if learn == AUTO and config.learning.counts and config.learning.schedule != "cosine":  # whose rate has ended at 0
         return Learning(goes_on=True)
     if learn == AUTO:
         if tested is None and settings.dynamic == AUTO:

@@ -4,20 +4,21 @@ import hashlib
 import itertools
 import re
 from collections.abc import Generator, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxrnn.data.vocabulary import Vocabulary
-from jaxrnn.errors import Diverged, InputError, NotSaved
+from jaxrnn.errors import Diverged, InputError, NotSaved, Stopped
 from jaxrnn.runs import stream_folder
 from jaxrnn.runs.events import Note
 from jaxrnn.runs.incoming import Incoming
 from jaxrnn.runs.stream_folder import StreamWriter
+from jaxrnn.runtime.signals import Received
 from jaxrnn.scoring import pieces
 from jaxrnn.scoring.evaluation import DIVERGED_NATS
 from jaxrnn.scoring.pieces import UNKNOWN_NATS, Pending, Piece, PieceKind, Place, ScoredText, advance_place
-from jaxrnn.scoring.stream import Read, Scored, Stream, start_document
+from jaxrnn.scoring.stream import DIVERGED_SUM, Read, Scored, Stream, start_document
 from jaxrnn.storage.streams import Extent, SavedStream
 
 
@@ -81,9 +82,7 @@ def score(
 
 
 def _save_if_due(writer: StreamWriter | None, position: Position) -> Generator[Note, None, StreamWriter | None]:
-    """Save between two lines, so that the score of a line is complete even after a kill."""
-    is_due = writer and stream_folder.is_due(writer) and stream_folder.has_news(writer)
-    if writer is None or not is_due or position.pending.line.characters:
+    if writer is None or not (stream_folder.is_due(writer) and stream_folder.has_news(writer)):
         return writer
     writer = stream_folder.save(writer, position.stream, position.extent, position.pending)
     if writer.problem:
@@ -91,35 +90,43 @@ def _save_if_due(writer: StreamWriter | None, position: Position) -> Generator[N
     return writer
 
 
-def skip_read(
-    incoming: Iterator[Incoming | None], saved: SavedStream, writer: StreamWriter | None = None
-) -> tuple[Iterator[Incoming | None], str, Pending, StreamWriter | None]:
+class Skipped(NamedTuple):
+    """What was read of an input before its stream was saved, and the rest of the input."""
+
+    rest: Iterator[Incoming | None]
+    source: str  # the name of the file that is read on
+    pending: Pending  # the position in it
+    input_hash: Any  # of hashlib
+
+
+def skip_read(incoming: Iterator[Incoming | None], saved: SavedStream, received: Received) -> Skipped:
     """Skip what was read of an input before its stream was saved.
 
-    Returns:
-      The rest of the input; the name of its file and the position in it; and the writer, which has noted what was skipped.
     Raises:
       InputError: the input begins otherwise, or is shorter.
+      Stopped: by a signal.
     """
     missing, found, source, place = saved.input_characters, hashlib.sha256(), "", Place()
     rest: list[Incoming] = []
-    while missing:
-        part = next(incoming, Incoming("", ""))
+    for part in incoming if missing else ():
         if part is None:
             continue
-        if not part.characters and not part.source:
-            read = f"{saved.input_characters:,} characters were read of it before, and it has only "
-            raise InputError(f"--resume: {read}{saved.input_characters - missing:,}; without --resume it is read as a new one")
         skipped = part.characters[:missing]
-        source, place = part.source, advance_place(Place() if part.begins else place, skipped)
+        source, place = part.source, advance_place(part.begins or place, skipped)
         found.update(skipped.encode("utf-8", "surrogatepass"))
-        writer = writer and stream_folder.count(writer, skipped)
         missing -= len(skipped)
-        if len(skipped) < len(part.characters):
-            rest.append(Incoming(source, part.characters[len(skipped) :]))
+        if not missing:
+            left = part.characters[len(skipped) :]
+            rest = [Incoming(source, left)] if left else []
+            break
+    if received():
+        raise Stopped(received(), "stopped")
+    if missing:
+        read = f"{saved.input_characters:,} characters were read of it before, and it has only "
+        raise InputError(f"--resume: {read}{saved.input_characters - missing:,}; without --resume it is read as a new one")
     if found.hexdigest() != saved.input_sha256:
         raise InputError("--resume: the input is not the one that was read before; without --resume it is read as a new one")
-    return itertools.chain(rest, incoming), source, Pending(place, document=saved.tally), writer
+    return Skipped(itertools.chain(rest, incoming), source, Pending(place, document=saved.tally), found)
 
 
 def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[list[Piece], Position]:
@@ -127,11 +134,10 @@ def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[l
     stream, extent, source, pending = position
     found = []
     if incoming.begins and source:
-        found, pending = (
-            pieces.finish(scoring.kind, source, pending, scoring.ignored),
-            _begin(pending, source == incoming.source),
-        )
-        stream = start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
+        found = pieces.finish(scoring.kind, source, pending, scoring.ignored)
+        stream = begin_document(scoring, stream)
+    if incoming.begins:
+        pending = Pending(incoming.begins)
     known, characters = scoring.vocabulary, incoming.characters
     stream, text, scored = pieces.score_characters(scoring.read, stream, known, characters, scoring.unknown_nats)
     if not (scored.nats < DIVERGED_NATS).all():
@@ -141,8 +147,9 @@ def advance(scoring: Scoring, position: Position, incoming: Incoming) -> tuple[l
     return found + completed, Position(stream, _extend(extent, text, scored), incoming.source, pending)
 
 
-def _begin(pending: Pending, in_same_file: bool) -> Pending:
-    return Pending(pending.place if in_same_file else Place())
+def begin_document(scoring: Scoring, stream: Stream) -> Stream:
+    """Let the model start anew, if it does so with each document."""
+    return start_document(stream, _newline(scoring.vocabulary)) if scoring.resets else stream
 
 
 def _newline(known: Vocabulary) -> int | None:
@@ -151,7 +158,7 @@ def _newline(known: Vocabulary) -> int | None:
 
 
 def _extend(extent: Extent, text: ScoredText, scored: Scored) -> Extent:
-    sums = scored.of_networks.sum(axis=0, dtype=np.float64)
+    sums = np.nan_to_num(scored.of_networks.sum(axis=0, dtype=np.float64), nan=DIVERGED_SUM, posinf=DIVERGED_SUM)
     return Extent(
         num_characters=extent.num_characters + len(text.characters),
         num_lines=extent.num_lines + text.characters.count("\n"),
@@ -165,8 +172,10 @@ def _cut(incoming: Incoming | None, after_lines: bool) -> list[Incoming]:
     """Cut after the last complete line, if wanted; nothing if nothing has come in."""
     if incoming is None:
         return []
-    source, characters, begins = incoming
-    end = characters.rfind("\n") + 1
-    if not (after_lines and 0 < end < len(characters)):
+    end = incoming.characters.rfind("\n") + 1
+    if not (after_lines and 0 < end < len(incoming.characters)):
         return [incoming]
-    return [Incoming(source, characters[:end], begins), Incoming(source, characters[end:])]
+    return [
+        incoming._replace(characters=incoming.characters[:end]),
+        incoming._replace(characters=incoming.characters[end:], begins=None),
+    ]

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxrnn.config.scorers import Learning
 from jaxrnn.errors import InputError
+from jaxrnn.runs.open_stream import OpenStream
 from jaxrnn.scoring.pieces import Pending
 from jaxrnn.scoring.stream import Scorer, Stream, learned_params
 from jaxrnn.storage import checkpoint, failures, logs, run_folder, store
@@ -36,39 +38,81 @@ def check_folder(path: Path, run: SavedRun) -> bool:
     """Check that what a run learns can be saved in a folder; return whether it is a new one. Nothing is written.
 
     Raises:
-      InputError: the folder holds another run, or something else.
+      InputError: there is another run in the folder, or something else.
     """
-    if path.exists() and path.samefile(run.path):
-        if run.stream is None:
-            raise InputError(f"--save {str(path)!r} is the run that is scored, and is never overwritten: name another folder")
-        return False
-    run_folder.check_free(path, "save")
-    return True
+    try:
+        is_new = not (path.exists() and path.samefile(run.path))
+        holds_other_files = is_new and path.is_dir() and any(path.iterdir())
+    except OSError as error:
+        raise InputError(f"--save {str(path)!r} cannot be used: {error.strerror}") from None
+    if is_new:
+        run_folder.check_free(path, "save")
+        if holds_other_files:
+            raise InputError(f"--save {str(path)!r} holds other files; name a new folder")
+    elif run.stream is None:
+        raise InputError(f"--save {str(path)!r} is the run that is scored, and is never overwritten: name another folder")
+    return is_new
 
 
 @contextlib.contextmanager
-def open_folder(path: Path, run: SavedRun, learning: Learning, scorer: Scorer, every_seconds: float) -> Iterator[StreamWriter]:
+def open_folder(
+    path: Path, run: SavedRun, opened: OpenStream, every_seconds: float, input_hash: Any = None
+) -> Iterator[StreamWriter]:
     """Hold the folder of a run that learns from a stream; a new one begins as a copy of `run`, with its settings and metrics.
+
+    A new folder appears when its first checkpoint is complete, so a kill leaves none that cannot be used.
 
     Args:
       run: with which the stream begins; if it is in the folder itself, it goes on.
+      input_hash: of the characters of the input that were read before, if any; it goes on, too.
     Raises:
       InputError: there is another run in the folder, or something else; or it cannot be written.
     """
     is_new = check_folder(path, run)
+    number = 0 if input_hash is None or run.stream is None else run.stream.input_characters
+    now, input_hash = time.perf_counter(), input_hash or hashlib.sha256()
+    writer = StreamWriter(path, run, opened.learning, opened.scorer, every_seconds, now, input_hash, number, number)
+    making = path.with_name(f".{path.name}.unfinished")
     if is_new:
-        run_folder.make_folder(path)
-    with run_folder.hold_lock(path):
+        shutil.rmtree(making, ignore_errors=True)
+        run_folder.make_folder(making)
+    with run_folder.hold_lock(making if is_new else path):
         if is_new:
-            run_folder.claim(path, run.config, "save")
-            # Without its final test, which was that of a model that had learned less.
-            events = [event for event in logs.read_events(run.path) if event["event"] != "final"]
-            logs.append_log(path, Log("".join(f"{logs.to_json_line(event)}\n" for event in events)))
+            _make_copy(writer._replace(path=making), opened)
+            _rename(making, path)
         else:
+            _check_newest(path, run)
             store.remove_leftovers(path)
             store.set_aside(path, run.rejected)
             logs.truncate_logs(path, run.about["log_sizes"])
-        yield StreamWriter(path, run, learning, scorer, every_seconds, time.perf_counter(), hashlib.sha256())
+        yield writer
+
+
+def _make_copy(writer: StreamWriter, opened: OpenStream) -> None:
+    """Write the settings, the metrics and a first checkpoint into a new folder."""
+    run_folder.claim(writer.path, writer.run.config, "save")
+    # Without its final test, which was that of a model that had learned less.
+    events = [event for event in logs.read_events(writer.run.path) if event["event"] != "final"]
+    logs.append_log(writer.path, Log("".join(f"{logs.to_json_line(event)}\n" for event in events)))
+    saved = save(writer, opened.stream, opened.extent, Pending())
+    if saved.problem:
+        shutil.rmtree(writer.path, ignore_errors=True)
+        raise InputError(f"--save {str(writer.path)!r} cannot be written: {saved.problem}")
+
+
+def _rename(making: Path, path: Path) -> None:
+    try:
+        making.replace(path)
+    except OSError as error:
+        shutil.rmtree(making, ignore_errors=True)
+        raise InputError(f"--save {str(path)!r} cannot be written: {error.strerror}") from None
+
+
+def _check_newest(path: Path, run: SavedRun) -> None:
+    """Raise `InputError` if another process has saved the run between when it was loaded and locked."""
+    newer = [number for number in store.list_numbers(path) if number > run.number]
+    if len(newer) > len(run.rejected):
+        raise InputError(f"the run in {str(path)!r} has just been saved by another process; start again")
 
 
 def count(writer: StreamWriter, characters: str) -> StreamWriter:
@@ -92,8 +136,9 @@ def save(writer: StreamWriter, stream: Stream, extent: Extent, pending: Pending)
     digest, problem = writer.input_hash.hexdigest(), ""
     saved = SavedStream(writer.learning, stream, extent, digest, writer.input_characters, pending.document)
     params = learned_params(writer.scorer, stream, extent.of_networks)
+    line = logs.event_line("stream", _describe(saved)) if has_news(writer) else ""
     try:
-        if any(logs.append_log(writer.path, Log(logs.event_line("stream", _describe(saved))))):
+        if any(logs.append_log(writer.path, Log(line))):
             raise failures.NotWritten("no more lines can be added to its files")
         checkpoint.save_stream(writer.path, writer.run, params, saved, logs.measure_logs(writer.path))
     except (failures.NotWritten, OSError, InputError) as error:

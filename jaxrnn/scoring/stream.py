@@ -27,6 +27,7 @@ from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.optimizers import OptimizerKind, make_optimizer
 
 CHARACTERS_PER_CALL = 8_192
+DIVERGED_SUM = 1e30  # nats; takes the place of a sum that is not finite
 NUM_EXPECTED = 5  # characters that are named as expected
 
 
@@ -102,7 +103,7 @@ def resuming_scorer(learner: Learner, state: State) -> Scorer:
       state: the run's; it is copied.
     """
     return _single(learner)._replace(
-        begin=lambda params, key: together.separate(learner.restart(copy_arrays(state._replace(params=params)), key)),
+        begin=lambda params, key: together.separate(learner.restart(copy_arrays(state), key)),
         uses_host=True,
     )
 
@@ -127,11 +128,16 @@ def start_document(stream: Stream, newline: int | None) -> Stream:
 def learned_params(scorer: Scorer, stream: Stream, of_networks: Sequence[float]) -> Params:
     """Return the weights that have been learned; of several networks, those of the one that has predicted the stream best.
 
+    If all of them have diverged, these are the weights that do not learn.
+
     Args:
       of_networks: nats of each network that learns.
     """
     params = stream.state.params
-    return params if scorer.network is None else params[scorer.network + int(np.argmin(of_networks))]
+    if scorer.network is None:
+        return params
+    best = int(np.argmin(of_networks))
+    return params[scorer.network + best if of_networks[best] < DIVERGED_SUM else 0]
 
 
 def make_read(scorer: Scorer, model: Model | None = None) -> Read:
@@ -141,12 +147,13 @@ def make_read(scorer: Scorer, model: Model | None = None) -> Read:
       model: the network, to say also what it expected, which takes about twice the time; None = do not.
     """
     learner = scorer.learner if model is None else _with_expectations(scorer, model)
-    length, no_losses = learner.length, np.zeros((0, *_columns_shape(learner)), np.float32)
+    length, per_call = learner.length, max(1, CHARACTERS_PER_CALL // learner.length)
+    no_losses = np.zeros((0, *_columns_shape(learner)), np.float32)
     next_update = update_once(learner)
     # The state after an open block is dropped. Without it XLA computes only the losses, but not where one kernel computes both.
     end = 0 if scorer.uses_host else 1
     with _on(scorer):
-        drive, options = fast_driver(learner, CHARACTERS_PER_CALL // length), compiler_options()
+        drive, options = fast_driver(learner, per_call), compiler_options()
     score_open = jax.jit(
         lambda state, block: next_update(state._replace(step=jnp.int32(0)), block)[end:], compiler_options=options
     )
@@ -155,7 +162,7 @@ def make_read(scorer: Scorer, model: Model | None = None) -> Read:
         unread = np.concatenate([stream.unread, ids]).astype(np.int32)
         complete = (len(unread) - 1) // length * length
         with _on(scorer):
-            state, losses = read_padded(drive, stream.state, unread[: complete + 1], CHARACTERS_PER_CALL // length, length)
+            state, losses = read_padded(drive, stream.state, unread[: complete + 1], per_call, length)
             last = unread[complete:]
             block = np.pad(last, (0, length + 1 - len(last)))
             of_open = np.asarray(score_open(state, jnp.asarray(block))[-1])[: len(last) - 1] if len(last) > 1 else no_losses

@@ -133,8 +133,8 @@ def read_checkpoint(
             num_characters = about["text"]["characters"]
             counts = build.build_counts(config, vocabulary.characters, num_characters)
             learner = build.build_learner(config, _as_trained(model, config, about), counts, num_characters)
-            beside = streams.arrays_like(model, about["stream"]) if "stream" in about else None
-            snapshot, stream = _read_arrays(saved, learner, beside, sharding)
+            beside = streams.arrays_like(config, model, about["stream"]) if "stream" in about else None
+            snapshot, stream = _read_arrays(saved, config, learner, beside, sharding)
         except Untrusted as error:
             raise Untrusted(f"the run in {str(run_dir)!r} cannot be used: {error}", error.settings) from None
         except InputError as error:
@@ -201,6 +201,7 @@ def _learned_snapshot(run: SavedRun, params: Params, saved: SavedStream) -> Snap
     if saved.learning.goes_on:
         learned = saved.stream.state
         state = learned._replace(step=before.step, memory=learned.memory._replace(past=before.memory.past))
+        params = parts.find_optimizer(run.config.learning.optimizer).test_params(state.opt_state, state.params)
     else:
         state = before._replace(params=params)
         if parts.find_optimizer(run.config.learning.optimizer).test_params(state.opt_state, params) is not params:
@@ -215,7 +216,7 @@ def _as_trained(model: Model, config: Config, about: Mapping[str, Any]) -> Model
 
 
 def _read_arrays(
-    saved: OpenCheckpoint, learner: Learner, beside: State | None, sharding: jax.sharding.Sharding | None
+    saved: OpenCheckpoint, config: Config, learner: Learner, beside: State | None, sharding: jax.sharding.Sharding | None
 ) -> tuple[Snapshot, SavedStream | None]:
     """Read the arrays of a run, and those of its stream, which are shaped like `beside`."""
     start, about = jax.eval_shape(learner.init, build.make_keys(0).init), saved.about
@@ -223,5 +224,5 @@ def _read_arrays(
     check_layout(array_layout(like), about)
     state, best_params, *others = store.read_arrays(saved, like, sharding)
     of_stream = others[0] if others else None
-    stream = streams.stream_from_json(about["stream"], of_stream, state) if "stream" in about else None
+    stream = streams.stream_from_json(config, about["stream"], of_stream, state) if "stream" in about else None
     return Snapshot(state, best_params, progress_from_manifest(about)), stream

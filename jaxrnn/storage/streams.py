@@ -12,11 +12,14 @@ import numpy as np
 
 from jaxrnn.config import build
 from jaxrnn.config.scorers import Learning, build_scorer, without_past
+from jaxrnn.config.settings import Config
+from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.scoring.pieces import Place, Tally
 from jaxrnn.scoring.stream import Stream
 from jaxrnn.training.learner import State
+from jaxrnn.training.optimizers import OPTIMIZERS
 
 
 class Extent(NamedTuple):
@@ -54,9 +57,15 @@ def stream_to_json(saved: SavedStream) -> dict[str, Any]:
     }
 
 
-def learning_from_json(about: Mapping[str, Any]) -> Learning:
-    """Read how a model learns from what the manifest says of a stream."""
+def learning_from_json(about: Mapping[str, Any], config: Config) -> Learning:
+    """Read how a model learns from what the manifest says of a stream.
+
+    Raises:
+      InputError: by an optimizer that the settings, which were checked for what they import, do not name.
+    """
     how = about["dynamic"]
+    if how and how["optimizer"] not in (*OPTIMIZERS, config.evaluation.dynamic_optimizer):
+        raise InputError(f"its stream is learned from by {how['optimizer']!r}, which its settings do not name")
     return Learning(how and DynamicSettings(how["optimizer"], tuple(how["rates"]), how["length"]), about["goes_on"])
 
 
@@ -65,21 +74,21 @@ def stream_arrays(saved: SavedStream) -> State | None:
     return None if saved.learning.goes_on else saved.stream.state
 
 
-def arrays_like(model: Model, about: Mapping[str, Any]) -> State | None:
+def arrays_like(config: Config, model: Model, about: Mapping[str, Any]) -> State | None:
     """Return the shapes of `stream_arrays`, from what the manifest says of a stream."""
-    learning = learning_from_json(about)
+    learning = learning_from_json(about, config)
     if learning.goes_on:
         return None
     return jax.eval_shape(build_scorer(learning, model).learner.init, build.make_keys(0).init)
 
 
-def stream_from_json(about: Mapping[str, Any], arrays: State | None, state: State) -> SavedStream:
+def stream_from_json(config: Config, about: Mapping[str, Any], arrays: State | None, state: State) -> SavedStream:
     """Put a saved stream together.
 
     Args:
       state: the run's.
     """
-    learning = learning_from_json(about)
+    learning = learning_from_json(about, config)
     position = without_past(state) if arrays is None else arrays
     extent = Extent(**{**about["extent"], "of_networks": tuple(about["extent"]["of_networks"])})
     unread = np.array(about["unread"], np.int32)
