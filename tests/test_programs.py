@@ -9,10 +9,18 @@ import pytest
 
 import jaxrnn
 from jaxrnn import __main__ as programs
-from jaxrnn import evaluate, export, inspect, page, sample, train
+from jaxrnn import evaluate, export, inspect, page, sample, score, train
 from jaxrnn.runtime import signals
 
-MAINS = {"train": train, "sample": sample, "evaluate": evaluate, "export": export, "page": page, "inspect": inspect}
+MAINS = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "score": score,
+    "export": export,
+    "page": page,
+    "inspect": inspect,
+}
 
 
 def ended(main, *arguments):
@@ -52,7 +60,7 @@ def test_the_package_lists_its_programs(capsys, arguments):
     ("word", "said"),
     [
         ("smaple", "no program 'smaple'; did you mean sample?"),
-        ("x", "no program 'x'; choose one of train, sample, evaluate, export, page, inspect"),
+        ("x", "no program 'x'; choose one of train, sample, evaluate, score, export, page, inspect"),
         ("--hidden-size", "no program '--hidden-size'; choose"),
         ("", "no program ''; choose"),
     ],
@@ -155,7 +163,7 @@ sys.meta_path.insert(0, Blocked())
 for name in ("resource", "pwd", "grp", "termios"):
     sys.modules.pop(name, None)
 from jaxrnn import __main__ as programs
-from jaxrnn import train, sample, evaluate, export, page, inspect
+from jaxrnn import train, sample, evaluate, score, export, page, inspect
 from jaxrnn.runtime import devices
 from jaxrnn.runtime import signals as stop
 from jaxrnn.storage import quiet, store

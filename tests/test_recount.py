@@ -159,7 +159,7 @@ def check(machine, task, snapshot, path, screen_text):
     for window in [event for event in events(path) if event["event"] == "progress"]:
         updates = -(-1_000 // characters_per_update(task))
         assert window["online_nats"] == pytest.approx(mean_of(machine, window["step"] - updates, window["step"]), rel=1e-5)
-    for epoch, num_read, nats, _ in machine.shown:
+    for epoch, num_read, nats, *_ in machine.shown:
         first = epoch * updates_per_epoch(task)
         assert 0 < num_read <= whole
         assert nats == pytest.approx(mean_of(machine, first, first + num_read // characters_per_update(task)), rel=1e-5)
