@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import SMALL
+from fixed import often
 
 import jaxrnn
 from jaxrnn import evaluate, inspect, sample, score, train
@@ -248,6 +249,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(run_dir, file, folder, capsy
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_a_run_like_any_other(run_dir, file, folder, capsys):
     scored(capsys, run_dir, file, "--learn", "0.1", "--save", "learned")
     before, after = load_run(run_dir), load_run("learned")
@@ -286,7 +288,7 @@ def test_a_stream_that_diverges_says_so_and_keeps_what_was_saved(run_dir, file, 
         np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("learn", ["0.1", "auto"])
+@pytest.mark.parametrize("learn", often(["0.1", "auto"], seldom=["auto"]))
 def test_a_stream_goes_on_where_it_was_saved(run_dir, file, folder, capsys, learn):
     """In two commands as in one: for a new input, and for the rest of one that was read in part."""
     (folder / "more").write_text("Encore.\nAdieu.\n", "utf-8")
@@ -379,7 +381,7 @@ def read_with_kills(monkeypatch, run_dir, path, lines, num_kills, learn, seed=0)
             kills += 1
 
 
-@pytest.mark.parametrize("learn", [0.1, "auto"])
+@pytest.mark.parametrize("learn", often([0.1, "auto"], seldom=["auto"]))
 def test_a_stream_that_is_killed_again_and_again_learns_the_same(run_dir, folder, monkeypatch, learn):
     lines, run = some_lines(60), load_run(run_dir)
     scoring, position, writing = scoring_of(run, learn, folder / "alone", 1e9)
