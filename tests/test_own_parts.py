@@ -72,7 +72,7 @@ def test_a_run_of_own_parts_goes_through_all_programs_and_a_sigkill(own, capsys,
     capsys.readouterr()
     texts = []
     for run in ("alone", "killed"):
-        sample.main([run, "--length", "30", *TRUST])
+        sample.main([run, "--length", "30", "--exact-length", *TRUST])
         texts.append(capsys.readouterr().out)
     assert len(texts[0]) == 32
     assert texts[0] == texts[1]
