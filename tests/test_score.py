@@ -151,7 +151,7 @@ def test_a_page_that_no_browser_shows_is_refused(run_dir, file, capsys, monkeypa
     printed = capsys.readouterr()
     assert (ended.value.code, printed.out) == (2, "")
     assert "add --top or --above" in printed.err
-    assert scored(capsys, run_dir, file, "--format", "html", "--top", "2")
+    assert scored(capsys, run_dir, file, "--format", "html", "--top", "2")[0][0] == "<!doctype html>"
 
 
 def test_places_are_those_of_the_file_whatever_is_removed(run_dir, folder, capsys):
