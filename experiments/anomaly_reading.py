@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.array_types import Block, Losses, RandomKey
+from jaxrnn.data.array_types import Block, Losses, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary, look_up
 from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.model import Model, network

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from pictures import GREY, RULE_COLOURS, add_legend, draw_picture, new_figure
 
 from jaxrnn import Model, Rule, fast_driver, online
-from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
+from jaxrnn.data.array_types import Carry, Ids, Logits, Params, RandomKey
 from jaxrnn.rules import rtrl, tbptt_sliding, uoro
 from jaxrnn.training.optimizers import make_optimizer
 

@@ -22,8 +22,8 @@ import tyro
 from claims import SNAP_NOTE, expect
 
 from jaxrnn import network
-from jaxrnn.array_types import Carry, Params
 from jaxrnn.data import text, vocabulary
+from jaxrnn.data.array_types import Carry, Params
 from jaxrnn.models.model import Model
 from jaxrnn.rules import RULES, bptt, make_rule
 

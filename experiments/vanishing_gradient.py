@@ -36,8 +36,8 @@ from matplotlib.figure import Figure
 from pictures import CELL_COLOURS, add_legend, cell_look, draw_picture, new_figure
 
 from jaxrnn import Model, State, bptt, fast_driver, nats, network, one_step, online
-from jaxrnn.array_types import Params
 from jaxrnn.data import automaton, synthetic, text, vocabulary
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.streams import count_updates, to_streams
 from jaxrnn.models.cells import CELLS, TANH_RELU_RATES
 from jaxrnn.rules._unroll import unroll_layer

@@ -13,13 +13,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from jaxrnn.array_types import Params
 from jaxrnn.config.build import Data
 from jaxrnn.config.flags import CompilationCache, Flag, Trust
 from jaxrnn.config.settings import AUTO, Config, TextConfig
 from jaxrnn.config.trust import trusted_by
 from jaxrnn.console import cli, report, verdict
 from jaxrnn.console.program_flags import AsJson, RunFolder, SkipUnknown, WhichWeights
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.files import Names
 from jaxrnn.errors import InputError, check_rate, check_value, pluralize
 from jaxrnn.runs import testing

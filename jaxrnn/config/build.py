@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Integer
 
-from jaxrnn.array_types import RandomKey
 from jaxrnn.config import auto, lengths, parts
 from jaxrnn.config.plugins import explain_failures
 from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate, resolved_weight_decay
 from jaxrnn.config.trust import imports_of
 from jaxrnn.data import documents, files, joining, reading, splitting
 from jaxrnn.data import text as texts
+from jaxrnn.data.array_types import RandomKey
 from jaxrnn.data.automaton import Source
 from jaxrnn.data.files import Found
 from jaxrnn.data.reading import CodedText

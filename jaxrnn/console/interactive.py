@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxrnn.array_types import ModelParams
 from jaxrnn.console import report, terminal
 from jaxrnn.data import vocabulary
+from jaxrnn.data.array_types import ModelParams
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_seed, check_value
 from jaxrnn.models.model import Model

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer
 
-from jaxrnn.array_types import Block, Stream
+from jaxrnn.data.array_types import Block, Stream
 from jaxrnn.data.documents import unmark
 from jaxrnn.errors import InputError, pluralize
 

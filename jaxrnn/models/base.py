@@ -20,7 +20,7 @@ from flax import linen as nn
 from jax.nn.initializers import constant, lecun_normal, normal, orthogonal, zeros
 from jaxtyping import Array, Float
 
-from jaxrnn.array_types import Carry, Inputs, RandomKey
+from jaxrnn.data.array_types import Carry, Inputs, RandomKey
 from jaxrnn.models.activations import sigmoid, tanh
 
 Tree = TypeVar("Tree")  # of arrays

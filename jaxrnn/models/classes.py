@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import Carry, Ids, Logits, Params
+from jaxrnn.data.array_types import Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import split_marks
 from jaxrnn.models.model import Model, num_characters

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxrnn.array_types import Carry, RandomKey
+from jaxrnn.data.array_types import Carry, RandomKey
 from jaxrnn.models.activations import sigmoid, tanh
 from jaxrnn.models.base import Activation, Cell, Initializer
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxrnn.array_types import Carry, Inputs, RandomKey
+from jaxrnn.data.array_types import Carry, Inputs, RandomKey
 from jaxrnn.errors import InputError
 from jaxrnn.models.activations import sigmoid
 from jaxrnn.models.base import Activation, Cell

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Integer
 
-from jaxrnn.array_types import Carry, Ids, Logits, Params
+from jaxrnn.data.array_types import Carry, Ids, Logits, Params
 from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.errors import InputError
 from jaxrnn.models.counts import CountModel, Counts

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxrnn.array_types import Carry, Ids, Logits, Params, RandomKey
+from jaxrnn.data.array_types import Carry, Ids, Logits, Params, RandomKey
 from jaxrnn.models.count_tree import NUM_COLUMNS
 from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.decisions import Known

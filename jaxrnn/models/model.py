@@ -9,7 +9,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxrnn.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
+from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
 from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.models.cells import CELLS, CellKind

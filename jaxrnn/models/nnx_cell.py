@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
-from jaxrnn.array_types import Carry, RandomKey
+from jaxrnn.data.array_types import Carry, RandomKey
 
 # (in_features, hidden_features, *, rngs) -> an nnx module with `__call__(carry, inputs)` and `initialize_carry`.
 CellFactory = Callable[..., Any]

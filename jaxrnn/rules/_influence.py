@@ -20,7 +20,7 @@ import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float, PyTree
 
-from jaxrnn.array_types import Block, Carry, Ids, Losses, Params
+from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, nats
 

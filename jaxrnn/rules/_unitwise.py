@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrnn.array_types import Carry, Ids, Inputs, Params
+from jaxrnn.data.array_types import Carry, Ids, Inputs, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import barrier
 from jaxrnn.models.documents import restart_carry, split_marks

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxrnn.array_types import Block, Carry, Params
+from jaxrnn.data.array_types import Block, Carry, Params
 from jaxrnn.models.documents import restart_carry
 from jaxrnn.models.model import Layer
 

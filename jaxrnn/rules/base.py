@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from jaxrnn.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
 from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.model import Model, network
 from jaxrnn.rules import _influence

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import Block, Carry, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import split_marks
 from jaxrnn.models.model import Model, join_carries, nats, split_carry

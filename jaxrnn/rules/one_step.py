@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxrnn.array_types import Block, Carry, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, Memory, Params, RandomKey
 from jaxrnn.models.model import Model, nats
 from jaxrnn.rules.base import Gradient, Rule
 

@@ -5,7 +5,7 @@ import functools
 import jax
 from jaxtyping import Array
 
-from jaxrnn.array_types import Block, Carry, Ids, Logits, Params
+from jaxrnn.data.array_types import Block, Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import barrier
 from jaxrnn.models.documents import restart_carry, split_marks

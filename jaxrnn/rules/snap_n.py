@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from jaxrnn.array_types import Carry, Ids, Params
+from jaxrnn.data.array_types import Carry, Ids, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.rules import _influence

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxrnn.array_types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, Ids, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence

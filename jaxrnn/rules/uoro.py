@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, Ids, Memory, Params, RandomKey
 from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import optax
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build
+from jaxrnn.data.array_types import Params
 from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, characters_read, updates_per_epoch
 from jaxrnn.runtime import devices
 from jaxrnn.training import optimizers

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import parts
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted
 from jaxrnn.console import plot, report
 from jaxrnn.data import files, splitting
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import pluralize
 from jaxrnn.models.model import Model

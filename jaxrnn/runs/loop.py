@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import jax
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary
+from jaxrnn.data.array_types import Params
 from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished, is_shortened, updates_to_end
 from jaxrnn.runs.describe import (

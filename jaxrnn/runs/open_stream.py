@@ -2,11 +2,11 @@
 
 from typing import Literal, NamedTuple
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config.scorers import Learning, build_resuming_scorer, build_scorer
 from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import vocabulary
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import with_documents

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.data import vocabulary
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.documents import unmark
 from jaxrnn.data.files import quote_names
 from jaxrnn.data.vocabulary import Vocabulary

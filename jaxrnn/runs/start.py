@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config.resolve import Given
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted, trusted_by
 from jaxrnn.console import report
 from jaxrnn.data import paths, vocabulary
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.runs.task import Task, updates_per_epoch

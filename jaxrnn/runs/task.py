@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from jaxrnn.array_types import Params, RandomKey, Stream
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.data import streams
+from jaxrnn.data.array_types import Params, RandomKey, Stream
 from jaxrnn.models.documents import for_ids
 from jaxrnn.models.model import Model
 from jaxrnn.runtime import devices

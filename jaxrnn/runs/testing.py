@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import AUTO, Config
 from jaxrnn.data import automaton
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.splitting import Parts, before_heldout
 from jaxrnn.data.streams import to_streams
 from jaxrnn.errors import InputError, pluralize

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxrnn.array_types import ModelParams
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
 from jaxrnn.console import report
+from jaxrnn.data.array_types import ModelParams
 from jaxrnn.data.files import as_tuple, list_names
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError

@@ -17,9 +17,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import Integer, PyTree
 
-from jaxrnn.array_types import Stream
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, Config, DeviceConfig
+from jaxrnn.data.array_types import Stream
 from jaxrnn.errors import InputError, check_value, pluralize
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.runtime.restored import has_devices

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.data.array_types import Params, RandomKey
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models import interpolation
 from jaxrnn.models.documents import check_unmarked, for_ids

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import Carry, Params, RandomKey
+from jaxrnn.data.array_types import Carry, Params, RandomKey
 from jaxrnn.models.model import Model, split_carry
 from jaxrnn.training.drivers import compiler_options
 

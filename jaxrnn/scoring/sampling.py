@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn.array_types import Logits, ModelCarry, ModelParams, RandomKey
+from jaxrnn.data.array_types import Logits, ModelCarry, ModelParams, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import ModelCarry, ModelParams, RandomKey
 from jaxrnn.data import vocabulary
+from jaxrnn.data.array_types import ModelCarry, ModelParams, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.models.model import Model
 from jaxrnn.scoring.ending import Limits, Passage, extend

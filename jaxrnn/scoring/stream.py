@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from jaxrnn.array_types import Block, LossColumns, Params, RandomKey
+from jaxrnn.data.array_types import Block, LossColumns, Params, RandomKey
 from jaxrnn.data.documents import unmark
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import on_host

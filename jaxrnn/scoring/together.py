@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from jaxrnn.array_types import Params, RandomKey
+from jaxrnn.data.array_types import Params, RandomKey
 from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.models.counts import CountModel, Counts, count_model
 from jaxrnn.models.documents import check_unmarked, for_ids, restart_contexts

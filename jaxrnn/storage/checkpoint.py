@@ -7,12 +7,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build, parts
 from jaxrnn.config.build import Data
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
 from jaxrnn.data import paths
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.documents import with_documents

@@ -13,11 +13,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxrnn.array_types import Params
 from jaxrnn.config import build
 from jaxrnn.config.saved import config_from_json, config_to_json
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.vocabulary import Vocabulary, vocabulary_from_json
 from jaxrnn.errors import InputError
 from jaxrnn.storage.manifest import hash_arrays

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.array_types import LossColumns, Stream
+from jaxrnn.data.array_types import LossColumns, Stream
 from jaxrnn.data.streams import read_block
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxrnn.array_types import Block, Carry, LossColumns, Losses, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, LossColumns, Losses, Memory, Params, RandomKey
 from jaxrnn.models.model import Model, nats
 from jaxrnn.rules import Rule
 from jaxrnn.training.optimizers import schedule_free_params

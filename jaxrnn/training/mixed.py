@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from jaxrnn.array_types import Block, Carry, Losses, Params, RandomKey
+from jaxrnn.data.array_types import Block, Carry, Losses, Params, RandomKey
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import CountModel, Counts, Evidence
 from jaxrnn.models.decisions import Known

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jaxrnn.array_types import Params
+from jaxrnn.data.array_types import Params
 from jaxrnn.data.documents import unmark
 from jaxrnn.training.learner import State
 

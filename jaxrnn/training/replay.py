@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Integer
 
-from jaxrnn.array_types import Block, Params, RandomKey
+from jaxrnn.data.array_types import Block, Params, RandomKey
 from jaxrnn.data.documents import type_with_marks, unmark
 from jaxrnn.data.reading import smallest_type
 from jaxrnn.models.model import Model
