@@ -27,7 +27,7 @@ from jaxrnn.runs.loaded import read_dynamic
 from jaxrnn.runs.other_text import OtherText, read_other_text
 from jaxrnn.runs.own_text import load_own_data
 from jaxrnn.runs.testing import TestLimits, resolve_dynamic, run_to_end, source_nats
-from jaxrnn.runtime import devices
+from jaxrnn.runtime import devices, precision
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic
 from jaxrnn.storage import checkpoint, logs
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             inside.enter_context(keep_programs(options.compilation_cache))
             run = checkpoint.load_run(options.run, trust=trusted_by(vars(options)))
         report.warn_of_rejected(run.rejected)
-        devices.set_precision(run.config.device)
+        precision.use_float32()
         params, config = checkpoint.select_params(run, options.weights), _with_dynamics(run.config, options.dynamic)
         saved = read_dynamic(run.path, run.config) if options.dynamic is None and options.weights == "auto" else None
         needed = not options.text or (config.evaluation.dynamic == AUTO and saved is None)

@@ -34,7 +34,7 @@ from jaxrnn.runs.events import Note
 from jaxrnn.runs.incoming import find_inputs, read_incoming
 from jaxrnn.runs.open_stream import OpenStream, open_stream
 from jaxrnn.runs.score_stream import Found, Position, Scoring, begin_document, score, skip_read
-from jaxrnn.runtime import devices, signals
+from jaxrnn.runtime import devices, precision, signals
 from jaxrnn.runtime.compilation_cache import keep_programs
 from jaxrnn.scoring.pieces import MEASURES, UNKNOWN_NATS, Measure, PieceKind, measure
 from jaxrnn.scoring.stream import make_read
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         with report.show_status(report.make_screen()):
             run = checkpoint.load_run(options.run, trust=trusted(options.trust))
         report.warn_of_rejected(run.rejected)
-        devices.set_precision(run.config.device)
+        precision.use_float32()
         has_documents = len(inputs) > 1 or bool(options.separator)
         opened = open_stream(run, options.learn, options.weights, resets=has_documents and options.reset)
         check_stream(options, run, opened)

@@ -41,6 +41,7 @@ from jaxrnn.config import auto, build
 from jaxrnn.config import settings as config
 from jaxrnn.console import plot
 from jaxrnn.runs import advance, start, task
+from jaxrnn.runtime import precision
 
 # A program that finds devices leaves them, and what is compiled for them.
 jax.devices()
@@ -61,6 +62,14 @@ gc.set_threshold(20_000, 20, 20)
 
 VOCAB, HIDDEN = 7, 5
 SMALL = ["--max-characters", "3000", "--hidden-size", "8", "--updates-per-call", "500", "--sample-length", "30"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_on_every_machine():
+    """Products are in float32 unless a test wants something else, whatever the processor has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "multiplies_bfloat16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

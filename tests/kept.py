@@ -19,7 +19,7 @@ def install():
     """Keep models by their settings, and programs by what they are made of."""
     model_of, learner_of = build.build_model, build.build_learner
     keep_model = functools.lru_cache(MOST)(lambda settings, known, config: model_of(config.value, known))
-    keep_learner = functools.lru_cache(MOST)(lambda learning, model, rest, config: learner_of(config.value, model, *rest))
+    keep_learner = functools.lru_cache(MOST)(lambda key, model, rest, config: learner_of(config.value, model, *rest))
 
     def build_model(config, vocabulary):
         if imports_of(config):  # a test may change what is imported
@@ -29,7 +29,7 @@ def install():
     def build_learner(config, model, *rest):
         if imports_of(config):
             return learner_of(config, model, *rest)
-        return keep_learner(config.learning, model, rest, _Unlike(config))
+        return keep_learner((config.learning, config.device.precision), model, rest, _Unlike(config))
 
     build.build_model, build.build_learner = build_model, build_learner
     for module, names in {

@@ -154,7 +154,6 @@ def test_as_many_devices_are_used_as_speed_up_training(monkeypatch, there, rule,
             ["--coordinator", "here:1", "--num-processes", "2", "--process-id", "0", "--num-devices", "3"],
             "over 2 processes",
         ),
-        (["--precision", "bfloat16"], "a CPU multiplies in float32"),
     ],
 )
 def test_impossible_device_settings_are_a_one_line_error(folder, capsys, flags, words):

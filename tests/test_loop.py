@@ -166,15 +166,20 @@ def test_going_on_from_a_copy_gives_the_same_bits(stop, model, ids):
     jax.tree.map(np.testing.assert_array_equal, state, whole)
 
 
-def primitives(jaxpr):
-    """Names of all primitives, those inside of others too."""
+def equations(jaxpr):
+    """All equations, those inside of others too."""
     for equation in jaxpr.eqns:
-        yield equation.primitive.name
+        yield equation
         for value in equation.params.values():
             for inner in value if isinstance(value, (list, tuple)) else [value]:
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    yield from primitives(inner)
+                    yield from equations(inner)
+
+
+def primitives(jaxpr):
+    """Names of all primitives, those inside of others too."""
+    return (equation.primitive.name for equation in equations(jaxpr))
 
 
 def test_there_is_no_scan_anywhere(model, params, ids):

@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxrnn.config import parts
 from jaxrnn.config.settings import AUTO, AUTO_VALIDATION, Config, resolved
-from jaxrnn.models.cells import TANH_RELU_RATES, takes_dropout
+from jaxrnn.models.cells import TANH_RELU_RATES, derives_from_cell
 from jaxrnn.rules import takes_parameter
 
 ADAPTIVE_RATES = (1e-3, 1e-2)  # for an adaptive optimizer with an update per character, and per block
@@ -29,7 +29,7 @@ def resolve_auto(config: Config, num_characters: int) -> Config:
     text, model, learning = config.text, config.model, config.learning
     hidden_size = choose_hidden_size(learning.minutes, num_characters) if model.hidden_size == AUTO else model.hidden_size
     rate = choose_rate(config) if learning.learning_rate == AUTO else learning.learning_rate
-    drops = takes_dropout(parts.find_cell(model.cell)) and takes_parameter(parts.find_rule(learning.rule).make, "dropout")
+    drops = derives_from_cell(parts.find_cell(model.cell)) and takes_parameter(parts.find_rule(learning.rule).make, "dropout")
     dropout = (choose_dropout(num_characters) if drops else 0.0) if learning.dropout == AUTO else learning.dropout
     decay = choose_weight_decay(config) if learning.weight_decay == AUTO else learning.weight_decay
     validation, pieces = resolve_validation_fraction(config, num_characters), resolve_validation_pieces(config, num_characters)
@@ -60,7 +60,11 @@ def resolve_auto_as_saved(settings: Config, begun: Config) -> Config:
         text=dataclasses.replace(text, validation_fraction=validation, validation_pieces=pieces),
         model=dataclasses.replace(model, hidden_size=hidden_size),
         learning=dataclasses.replace(learning, learning_rate=rate, dropout=dropout, weight_decay=decay),
-        device=dataclasses.replace(settings.device, num_devices=settings.device.num_devices or begun.device.num_devices),
+        device=dataclasses.replace(
+            settings.device,
+            num_devices=settings.device.num_devices or begun.device.num_devices,
+            precision=begun.device.precision if settings.device.precision == AUTO else settings.device.precision,
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Integer
 
 from jaxrnn.config import auto, lengths, parts
 from jaxrnn.config.plugins import explain_failures
-from jaxrnn.config.settings import Config, resolved, resolved_dropout, resolved_rate, resolved_weight_decay
+from jaxrnn.config.settings import AUTO, Config, resolved, resolved_dropout, resolved_rate, resolved_weight_decay
 from jaxrnn.config.trust import imports_of
 from jaxrnn.data import documents, files, joining, reading, splitting
 from jaxrnn.data import text as texts
@@ -24,7 +24,7 @@ from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import CountModel
 from jaxrnn.models.model import Model, network
 from jaxrnn.models.model import num_characters as vocab_size_of
-from jaxrnn.rules import make_rule
+from jaxrnn.rules import make_rule, with_precision
 from jaxrnn.scoring.together import make_counts
 from jaxrnn.training.learner import Learner, online
 from jaxrnn.training.mixed import online_with_counts
@@ -205,7 +205,8 @@ def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] =
         replay = Replay(settings.replay, num_characters, vocab_size_of(model)) if settings.replay else None
         return online_with_counts(model, parts.block_length(config), optimize, counts, kind.test_params, replay)
     with explain_failures(imports_of(config)):
-        rule = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
+        exact = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
+    rule = exact if config.device.precision in (AUTO, "float32") else with_precision(exact, config.device.precision)
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
         raise InputError(

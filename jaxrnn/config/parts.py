@@ -75,6 +75,12 @@ def reads_blocks(config: Config) -> bool:
     return rule_length(kind, 1) < rule_length(kind, 2)
 
 
+def can_round(config: Config) -> bool:
+    """Return whether the factors of products may be rounded to bfloat16: in blocks, by cells that make products our way."""
+    in_blocks = config.learning.rule in RULES and block_length(config) > 1 and not config.learning.counts
+    return in_blocks and cells.derives_from_cell(find_cell(config.model.cell))
+
+
 def may_read_blocks(rule_name: str) -> bool:
     """Return whether a rule may read blocks, as far as is known without making it, before JAX starts."""
     kind = find_rule(rule_name)

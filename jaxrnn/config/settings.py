@@ -139,8 +139,10 @@ class DeviceConfig:
     num_devices: int = 0
     """Total number of devices (GPUs, TPU cores, CPU cores) of all processes, over which the streams are split evenly; 0 = as
     many as speed up training."""
-    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """Precision of matrix products on a GPU or TPU; fewer bits are faster. A CPU always uses float32."""
+    precision: Literal["auto", "float32", "bfloat16", "tensorfloat32"] = AUTO
+    """Precision to which the factors of matrix products are rounded in training; weights, states, sums and tests are always
+    float32. auto = bfloat16 if the rule learns in blocks of 4 or more streams and the CPU multiplies bfloat16 in hardware, else
+    float32. tensorfloat32 needs an NVIDIA GPU."""
     coordinator: Annotated[str, Flag("HOST:PORT|auto", default="a single process")] = ""
     """Address of the first of several processes; auto = found in the cluster's environment."""
     num_processes: Annotated[int, Flag(default="found in the cluster's environment")] = 0

@@ -18,7 +18,7 @@ from jaxrnn.config.settings import (
 from jaxrnn.data.reading import check_encoding
 from jaxrnn.data.text import has_floor
 from jaxrnn.errors import InputError, check_rate, check_seed, check_value
-from jaxrnn.models.cells import CELLS, takes_dropout
+from jaxrnn.models.cells import CELLS, derives_from_cell
 from jaxrnn.rules import RULES, takes_parameter
 from jaxrnn.training.optimizers import OPTIMIZERS
 
@@ -32,9 +32,14 @@ def check_config(config: Config) -> None:
     _check_network(config.model)
     _check_learning(config.learning, config.text)
     dropout = config.learning.dropout
-    if dropout not in (0, AUTO) and not takes_dropout(parts.find_cell(config.model.cell)):
+    if dropout not in (0, AUTO) and not derives_from_cell(parts.find_cell(config.model.cell)):
         raise InputError(
             f"--dropout works only with jaxrnn's own cells and those derived from them; --cell is {config.model.cell}"
+        )
+    if config.device.precision == "bfloat16" and not parts.can_round(config):
+        raise InputError(
+            "--precision bfloat16 works only with --rule bptt, a --rule-length of 2 or more, no --counts, and jaxrnn's own "
+            "cells and those derived from them"
         )
     _check_evaluation(config.evaluation, config.text)
     _check_run(config.run)

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, Inputs, RandomKey
 from jaxrnn.models.activations import sigmoid, tanh
+from jaxrnn.models.products import product
 
 Tree = TypeVar("Tree")  # of arrays
 Activation = Callable[[Array], Array]
@@ -102,8 +103,8 @@ class Cell(nn.RNNCellBase):
     def project(self, inputs: Inputs) -> Float[Array, "*streams gates"]:
         """Compute the input's part of the pre-activations, W_x x_t + b."""
         are_ids = jnp.issubdtype(inputs.dtype, jnp.integer)
-        product = self.input_kernel[inputs] if are_ids else inputs @ self.input_kernel
-        return product if self.bias is None else product + jnp.broadcast_to(self.bias, product.shape)
+        px = self.input_kernel[inputs] if are_ids else product(inputs, self.input_kernel)
+        return px if self.bias is None else px + jnp.broadcast_to(self.bias, px.shape)
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         """Compute the state's part of the pre-activations, W_h h_{t-1}."""

@@ -57,8 +57,8 @@ def cell_kind(thing: Any) -> CellKind | None:
     return None
 
 
-def takes_dropout(kind: CellKind) -> bool:
-    """Return whether dropout works with the cell: it must derive from `Cell`, because no other can be split into parts."""
+def derives_from_cell(kind: CellKind) -> bool:
+    """Return whether the cell derives from `Cell`: only such a one can be split into parts, as dropout and bfloat16 need."""
     return isinstance(kind.make, type) and issubclass(kind.make, Cell)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxrnn.data.array_types import Carry, RandomKey
 from jaxrnn.models.activations import sigmoid, tanh
 from jaxrnn.models.base import Activation, Cell, Initializer
+from jaxrnn.models.products import product
 
 
 class DenseCell(Cell):
@@ -21,7 +22,7 @@ class DenseCell(Cell):
         self.recurrent_kernel = self.param("recurrent_kernel", recurrent, (size, self.num_gates * size), jnp.float32)
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
-        return h @ self.recurrent_kernel
+        return product(h, self.recurrent_kernel)
 
     def recur_diagonal(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
         columns = jnp.arange(self.num_gates * self.hidden_size)
@@ -80,16 +81,16 @@ class GRU(DenseCell):
         )
 
     def recur(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams gates"]:
-        product = super().recur(h)
+        ph = super().recur(h)
         if self.recurrent_bias is None:
-            return product
+            return ph
         bias = jnp.pad(self.recurrent_bias, (2 * self.hidden_size, 0))  # for n only: `project` adds those of r and z
-        return product + jnp.broadcast_to(bias, product.shape)
+        return ph + jnp.broadcast_to(bias, ph.shape)
 
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
-        (rx, zx, nx), (rh, zh, nh) = jnp.split(px, 3, axis=-1), jnp.split(ph, 3, axis=-1)
-        r, z = sigmoid(rx + rh), sigmoid(zx + zh)
+        (rzx, nx), (rzh, nh) = (jnp.split(pre, [2 * self.hidden_size], axis=-1) for pre in (px, ph))
+        r, z = jnp.split(sigmoid(rzx + rzh), 2, axis=-1)  # both at once: one by one, jax 0.10 computes number by number
         n = tanh(nx + r * nh)
         return n + z * (carry - n)
 
@@ -117,9 +118,14 @@ class LSTM(DenseCell):
     @nn.nowrap
     def gates(self, carry: Carry, px: Float[Array, "*streams gates"], ph: Float[Array, "*streams gates"]) -> Carry:
         c, _ = carry
-        i, f, g, o = jnp.split(px + ph, 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        return c, sigmoid(o) * tanh(c)
+        # All gates at once, with s(x) = tanh(x / 2) / 2 + 1 / 2: one by one, jax 0.10 computes number by number.
+        is_g = jnp.arange(4 * self.hidden_size) // self.hidden_size == 2
+        factor, offset = (
+            jnp.broadcast_to(jnp.where(is_g, *pair).astype(px.dtype), px.shape) for pair in ((1.0, 0.5), (0.0, 0.5))
+        )
+        i, f, g, o = jnp.split(factor * tanh(factor * (px + ph)) + offset, 4, axis=-1)
+        c = f * c + i * g
+        return c, o * tanh(c)
 
     @nn.nowrap
     def hidden(self, carry: Carry) -> Float[Array, "*streams hidden"]:

@@ -12,6 +12,7 @@ from jaxrnn.data.array_types import Carry, Inputs, RandomKey
 from jaxrnn.errors import InputError
 from jaxrnn.models.activations import sigmoid
 from jaxrnn.models.base import Activation, Cell
+from jaxrnn.models.products import product
 
 
 class IndRNN(Cell):
@@ -93,8 +94,8 @@ class LRU(Cell):
         return jnp.concatenate(carry, axis=-1)
 
     def output(self, h: Float[Array, "*streams hidden"]) -> Float[Array, "*streams hidden"]:
-        product = h @ self.output_kernel
-        return nn.gelu(product if self.output_bias is None else product + jnp.broadcast_to(self.output_bias, product.shape))
+        mixed = product(h, self.output_kernel)
+        return nn.gelu(mixed if self.output_bias is None else mixed + jnp.broadcast_to(self.output_bias, mixed.shape))
 
     @nn.nowrap
     def initialize_carry(self, rng: RandomKey, input_shape: tuple[int, ...]) -> Carry:

@@ -14,6 +14,7 @@ from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.nnx_cell import CellFactory, nnx_cell
+from jaxrnn.models.products import product
 
 
 class Layer(NamedTuple):
@@ -201,7 +202,7 @@ class Readout(nn.Module):
         else:
             kernel = embedding
         # A product over both last axes: h @ kernel.T would first copy the kernel, which doubles the time of a step.
-        logits = jax.lax.dot_general(h, kernel, (((h.ndim - 1,), (1,)), ((), ())))
+        logits = product(h, kernel, axis=1)
         if not self.initialisation.bias:
             return logits
         bias = self.param("bias", self.initialisation.bias(self.hidden_size), (self.vocab_size,), jnp.float32)

@@ -1,6 +1,15 @@
 """Online gradient rules, one file per rule; no rule imports another."""
 
-from jaxrnn.rules.base import Gradient, Rule, RuleKind, make_rule, rule_kind, rule_length, takes_parameter
+from jaxrnn.rules.base import (
+    Gradient,
+    Rule,
+    RuleKind,
+    make_rule,
+    rule_kind,
+    rule_length,
+    takes_parameter,
+    with_precision,
+)
 from jaxrnn.rules.bptt import bptt
 from jaxrnn.rules.one_step import one_step
 from jaxrnn.rules.rflo import rflo
@@ -41,4 +50,5 @@ __all__ = [
     "takes_parameter",
     "tbptt_sliding",
     "uoro",
+    "with_precision",
 ]

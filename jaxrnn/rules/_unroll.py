@@ -56,7 +56,7 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
     (params, carries, px, phs, starts), (dcarry, dhs) = stored, cotangents
 
     def step(loop: tuple) -> tuple:
-        t, dcarry, dpxs, dphs = loop
+        t, dcarry, dpxs, phs = loop
         starts_here = _load(starts, t)
         before = restart_carry(_load(carries, t), starts_here)
         h, hidden_vjp = jax.vjp(layer.hidden, before)  # linear: the same for the state after the step
@@ -64,10 +64,10 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
         _, gates_vjp = jax.vjp(layer.gates, before, px[t], phs[t])
         dcarry, dpx, dph = gates_vjp(_add(dcarry, *hidden_vjp(dhs[t])))
         dcarry = restart_carry(_add(dcarry, *hidden_vjp(*recur_vjp(dph))), starts_here)
-        return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(dphs, dph, t)
+        return t - 1, dcarry, () if layer.gates_of_sum else _store(dpxs, dpx, t), _store(phs, dph, t)
 
-    # Where both derivatives are the same, one array will do: writing it twice would cost a wide layer a tenth of its time.
-    start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), jnp.zeros_like(px))
+    # dph replaces ph. Where dpx is the same, that array will do: writing it twice would cost a wide layer a tenth of its time.
+    start = (jnp.int32(px.shape[0] - 1), dcarry, () if layer.gates_of_sum else jnp.zeros_like(px), phs)
     _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
     seen = restart_carry(layer.hidden(carries)[:-1], starts)
     _, weights_vjp = jax.vjp(lambda params: layer.recur(params, seen), params)

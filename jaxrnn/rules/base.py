@@ -90,6 +90,21 @@ def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.
     return rule
 
 
+def with_precision(rule: Rule, precision: str) -> Rule:
+    """Make the rule with another precision of its matrix products; sums and gradients stay as they are.
+
+    Args:
+      precision: a value of `jax.default_matmul_precision`. "bfloat16" rounds factors on every device, if the model's cells are
+        jaxrnn's own and the rule differentiates in reverse, like `bptt`.
+    """
+
+    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+        with jax.default_matmul_precision(precision):
+            return rule.gradient(params, memory, carry, x, y)
+
+    return rule._replace(gradient=gradient)
+
+
 def _call_factory(kind: RuleKind, model: Model, length: int, dropout: float) -> Any:
     wanted = {"length": length, "dropout": dropout}
     return kind.make(model, **{name: value for name, value in wanted.items() if takes_parameter(kind.make, name)})

@@ -23,7 +23,7 @@ from jaxrnn.runs import session, start
 from jaxrnn.runs.loaded import Run, load
 from jaxrnn.runs.open_stream import Learn, choose_learning, make_scorer
 from jaxrnn.runs.stored_text import make_documents, store_documents
-from jaxrnn.runtime import devices
+from jaxrnn.runtime import precision
 from jaxrnn.runtime.restored import restore_settings
 from jaxrnn.scoring import sampling
 from jaxrnn.scoring.ending import Limits, check_stop, until_end
@@ -111,7 +111,7 @@ def generate(
     ids = vocabulary.encode(run.vocabulary, prompt)
     key = jax.random.fold_in(jax.random.key(seed), 0)
     how = {"key": key, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    with devices.use_precision(run.config.device):
+    with precision.float32_products():
         blocks = sampling.sample_blocks(run.model, run.params, ids, **how)
         return prompt + "".join(until_end((vocabulary.decode(run.vocabulary, block) for block in blocks), limits))
 
@@ -157,11 +157,11 @@ def _surprisals(
     run: Run, scorer: Scorer, before: Int[np.ndarray, " context"], parts: Iterable[str]
 ) -> Iterator[Float[np.ndarray, " characters"]]:
     key = build.make_keys(run.config.run.seed).evaluation
-    with devices.use_precision(run.config.device):
+    with precision.float32_products():
         read, stream = make_read(scorer), start_stream(scorer, run.params, key, int(before[0]))
         stream, _ = read(stream, before[1:])
     for part in parts:
-        with devices.use_precision(run.config.device):
+        with precision.float32_products():
             stream, scored, _ = score_characters(read, stream, run.vocabulary, texts.normalise_newlines(part))
         yield scored.nats
 

@@ -22,7 +22,7 @@ from jaxrnn.runs.show import show
 from jaxrnn.runs.start import check_model, first_snapshot, load_weights, origin_settings
 from jaxrnn.runs.stored_text import store_stdin
 from jaxrnn.runs.task import Task, prepare
-from jaxrnn.runtime import compilation_cache, devices, signals
+from jaxrnn.runtime import compilation_cache, devices, precision, signals
 from jaxrnn.storage import checkpoint, logs, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.storage.weights import Weights
@@ -94,7 +94,7 @@ def begin_run(given: Given, screen: Console) -> Path:
     if origin is not None:
         check_model(config, origin)
     check_config(config)
-    devices.check_precision(config.device)
+    precision.check_precision(config)
     task, snapshot = prepare_run(config, origin, screen)
     run_dir = run_folder.make_run_folder(given.preset or DEFAULT_PRESET, config)
     with run_folder.hold_lock(run_dir):
@@ -146,8 +146,8 @@ def resume_from(saved: SavedRun, current: Config, wanted: Config, screen: Consol
         resume.check_longer(wanted, saved.config, saved.snapshot.progress.finished, saved.path)
         data = build.split_data(wanted, used, saved.vocabulary)
     report.warn_of_rejected(saved.rejected)
-    devices.set_precision(wanted.device)
-    config = devices.resolve_num_devices(portable(wanted), saved.config)
+    precision.use_float32()
+    config = devices.resolve_num_devices(precision.resolve_precision(portable(wanted)), saved.config)
     with report.show_status(screen, STARTING):
         task = prepare(config, data)
     plan = changes.plan_changes(task, saved, again)
@@ -169,10 +169,11 @@ def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tupl
     """Build what the settings name, and the snapshot from which the run starts."""
     with report.show_status(screen, STARTING):
         data = build.load_data(config, origin.vocabulary if origin else None)
-    devices.set_precision(config.device)
+    precision.use_float32()
     cli.import_in_background("orbax.checkpoint")
     with report.show_status(screen, "compiling the network"):
-        task = prepare(devices.resolve_num_devices(auto.resolve_auto(portable(config), data.num_used)), data)
+        resolved = precision.resolve_precision(auto.resolve_auto(portable(config), data.num_used))
+        task = prepare(devices.resolve_num_devices(resolved), data)
         build.try_update(task.config, task.learner)
         return task, first_snapshot(task, origin)
 
@@ -205,6 +206,9 @@ def describe_resumption(task: Task, saved: SavedRun, plan: changes.Plan, snapsho
     then, now = saved.config.device.num_devices, task.config.device.num_devices
     if then not in (0, now):
         notes["devices"] = f"{then} then and {now} now: numbers may differ in the last digits"
+    before, processor = saved.about.get("processor"), precision.describe_processor()
+    if before not in (None, processor):  # None: saved by an earlier version
+        notes["processor"] = f"{before} then and {processor} now: numbers may differ in the last digits"
     others = resume.describe_other_versions(saved)
     return {**notes, "versions": f"{others}: numbers may differ in the last digits"} if others else notes
 

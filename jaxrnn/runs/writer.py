@@ -13,7 +13,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model
 from jaxrnn.runs.own_text import load_own_data, mix_as_learned, mix_with_counts, training_segments
-from jaxrnn.runtime import devices
+from jaxrnn.runtime import precision
 from jaxrnn.scoring.novelty import Segment
 from jaxrnn.storage import checkpoint
 from jaxrnn.storage.checkpoint import SavedRun, WeightsChoice
@@ -46,7 +46,7 @@ def load_writer(path: Path, which: WeightsChoice, trust: Sequence[str], mixed: b
     for flag in (flag for flag, is_wanted in wanted.items() if is_wanted):
         raise InputError(f"{flag} needs the folder of a run; {str(path)!r} is a file of weights: leave {flag} out")
     weights = read_weights(path, trust)
-    devices.set_precision(weights.config.device)
+    precision.use_float32()
     return Writer(weights.vocabulary, build.build_model(weights.config, weights.vocabulary), weights.params)
 
 
@@ -62,7 +62,7 @@ def _load_run(path: Path, which: WeightsChoice, trust: Sequence[str], mixed: boo
     with report.show_status(screen):
         run = checkpoint.load_run(path, trust=trust)
     report.warn_of_rejected(run.rejected)
-    devices.set_precision(run.config.device)  # before the network reads, with --mixed
+    precision.use_float32()  # before the network reads, with --mixed
     params = checkpoint.select_params(run, which)
     writer, data = Writer(run.vocabulary, run.model, params, list_names(as_tuple(run.config.text.text), 3)), None
     if mixed and run.config.learning.counts:

@@ -23,6 +23,7 @@ from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import Untrusted
 from jaxrnn.data.vocabulary import vocabulary_to_json
 from jaxrnn.errors import InputError
+from jaxrnn.runtime.precision import describe_processor
 from jaxrnn.training.optimizers import learning_rate
 from jaxrnn.training.progress import Progress, Snapshot
 
@@ -39,6 +40,7 @@ def make_manifest(config: Config, data: Data, snapshot: Snapshot, log_sizes: Map
     return {
         "format": FORMAT,
         "versions": package_versions(),
+        "processor": describe_processor(),
         "config": config_to_json(config),
         "vocabulary": vocabulary_to_json(data.vocabulary),
         "text": {"sha256": data.sha256, "characters": data.num_used, **_describe_documents(data)},

@@ -1,0 +1,125 @@
+"""The precision of matrix products: chosen for the processor, and float32 wherever a text is tested or written."""
+
+import contextlib
+import dataclasses
+import functools
+import platform
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxrnn.config import parts
+from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.errors import InputError
+from jaxrnn.models.products import BFLOAT16
+from jaxrnn.models.scalar_loops import first_device
+from jaxrnn.runtime.devices import all_processes_max
+
+FLOAT32, TENSORFLOAT32 = "float32", "tensorfloat32"
+# The processor's names, on Linux, for multiplying bfloat16: Intel's matrix unit, AVX-512, Arm.
+FEATURES = {"amx_bf16", "avx512_bf16", "bf16"}
+CPU_INFO = Path("/proc/cpuinfo")
+# With fewer streams the weights are read, more than multiplied, and rounding gains nothing: measured with 1, 4, 8, 16 and 32.
+MIN_STREAMS = 4
+MIN_RATIO = 1.25  # of the times of a product in float32 and in bfloat16; a processor with the feature reaches 1.6 to 4
+SHAPE, NUM_PRODUCTS, NUM_REPEATS = (32, 512, 1536), 10, 3  # some 30 ms in all
+
+
+def resolve_precision(config: Config) -> Config:
+    """Choose the precision of products if the settings leave it open.
+
+    bfloat16, where a CPU multiplies it in hardware and it speeds up learning: in blocks of several streams, by jaxrnn's own
+    cells. Everywhere else float32. All processes choose the same.
+    """
+    if config.device.precision != AUTO:
+        return config
+    (lacking,) = all_processes_max(int(not (parts.can_round(config) and _gains(config) and multiplies_bfloat16())))
+    precision = FLOAT32 if lacking else BFLOAT16
+    return dataclasses.replace(config, device=dataclasses.replace(config.device, precision=precision))
+
+
+def check_precision(config: Config) -> None:
+    """Raise `InputError` if the device has no products of the precision that is asked for."""
+    if config.device.precision == TENSORFLOAT32 and jax.default_backend() == "cpu":
+        raise InputError("--precision tensorfloat32 needs an NVIDIA GPU; a CPU multiplies in float32 or bfloat16")
+
+
+def use_float32() -> None:
+    """Compute products in float32 from here on: a GPU or TPU would round their factors. A CPU does not."""
+    if jax.default_backend() != "cpu":
+        jax.config.update("jax_default_matmul_precision", FLOAT32)
+
+
+def float32_products() -> contextlib.AbstractContextManager:
+    """Compute products in float32, like `use_float32`, inside a context."""
+    return contextlib.nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision(FLOAT32)
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Return whether the CPU multiplies bfloat16 in hardware: it says so, and a product shows it.
+
+    No GPU or TPU is chosen for: there it has not been measured whether training gains.
+    """
+    return first_device().platform == "cpu" and bool(FEATURES & read_features()) and _measure_ratio() >= MIN_RATIO
+
+
+@functools.cache
+def describe_processor() -> str:
+    """Name the processor, and what of it determines the precision: on another one the last digits may differ."""
+    known = _read_cpu_info()
+    name = known.get("model name") or platform.machine()
+    features = sorted(FEATURES & read_features())
+    return f"{name} ({', '.join(features)})" if features else name
+
+
+def read_features(path: Path = CPU_INFO) -> set[str]:
+    """Read the names of the first processor's features; none where Linux does not list them."""
+    known = _read_cpu_info(path)
+    return set((known.get("flags") or known.get("Features") or "").split())
+
+
+def _read_cpu_info(path: Path = CPU_INFO) -> dict[str, str]:
+    """Read what Linux says of the first processor; nothing on other systems."""
+    try:
+        first = path.read_text(errors="replace").partition("\n\n")[0]
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def _gains(config: Config) -> bool:
+    return config.learning.num_streams >= MIN_STREAMS
+
+
+def _measure_ratio() -> float:
+    """Measure how many times as fast as in float32 a product is in bfloat16."""
+    rows, inner, columns = SHAPE
+    shortest = {}
+    calls = {
+        dtype: (jax.jit(_multiply_repeatedly), jnp.zeros((rows, inner), dtype), jnp.zeros((inner, columns), dtype))
+        for dtype in (jnp.float32, jnp.bfloat16)
+    }
+    for _ in range(NUM_REPEATS + 1):  # the first of them compiles
+        for dtype, (call, a, b) in calls.items():
+            started = time.perf_counter()
+            jax.block_until_ready(call(a, b, jnp.int32(NUM_PRODUCTS)))
+            seconds = time.perf_counter() - started
+            shortest[dtype] = min(seconds, shortest.get(dtype, seconds))
+    return shortest[jnp.float32] / shortest[jnp.bfloat16]
+
+
+def _multiply_repeatedly(a: Array, b: Array, count: Array) -> Array:
+    """Multiply in a loop, as training does: outside of loops XLA may choose another routine."""
+
+    def step(loop: tuple) -> tuple:
+        done, a, total = loop
+        product = jax.lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+        return done + 1, a + product[:, :1].astype(a.dtype), total + product
+
+    start = (jnp.int32(0), a, jnp.zeros((a.shape[0], b.shape[1]), jnp.float32))
+    return jax.lax.while_loop(lambda loop: loop[0] < count, step, start)[2]

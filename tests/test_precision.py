@@ -1,0 +1,293 @@
+"""Products with factors in bfloat16: where they are chosen, and that they change nothing else than these factors."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from conftest import HIDDEN, VOCAB, but, task_of
+from fixed import apart, case, drawn, summed, text
+from flax import linen as nn
+from test_cli_errors import error_of
+from test_loop import equations
+
+from jaxrnn import fast_driver, online, train
+from jaxrnn.config.settings import PRESETS, Config, DeviceConfig, LearningConfig, ModelConfig
+from jaxrnn.models.model import network, with_cell
+from jaxrnn.models.products import product
+from jaxrnn.rules import RULES, bptt, with_precision
+from jaxrnn.runs import session
+from jaxrnn.runtime import devices, precision
+from jaxrnn.storage import checkpoint
+from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import State
+from jaxrnn.training.optimizers import make_optimizer
+
+LENGTH, STREAMS = 6, (4,)
+MODELS = {
+    "elman": network("elman", VOCAB, HIDDEN),
+    "leaky": network("leaky", VOCAB, HIDDEN),
+    "gru": network("gru", VOCAB, HIDDEN, embedding_size=3),
+    "lstm": network("lstm", VOCAB, HIDDEN),
+    "indrnn": network("indrnn", VOCAB, HIDDEN),
+    "lru": network("lru", VOCAB, 6),
+    "layers": network("lstm", VOCAB, HIDDEN, num_layers=3, embedding_size=4),
+    "tied": network("gru", VOCAB, HIDDEN, num_layers=2, embedding_size=HIDDEN, tied_readout=True),
+    "in one piece": network("gru", VOCAB, HIDDEN)._replace(layers=()),
+}
+ROUNDED = functools.partial(with_precision, precision="bfloat16")
+
+
+def gradient(model, rule, streams=STREAMS, dtype="float32"):
+    """The gradients of two updates, from the same weights whatever their precision."""
+    (params, carry), (x, y) = drawn(model, streams, dtype), text(VOCAB, 2 * LENGTH, streams)
+    return summed(rule, params, carry, x, y)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_those_of_double_precision_but_for_the_rounding(name):
+    model = MODELS[name]
+    with jax.enable_x64(True):
+        exact = gradient(model, bptt(model, LENGTH), dtype="float64")
+    rounded = gradient(model, ROUNDED(bptt(model, LENGTH)))
+    assert 1e-5 < apart(rounded, exact) < 2e-2
+    assert apart(gradient(model, bptt(model, LENGTH)), exact) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["gru", "layers"])
+def test_layer_by_layer_and_step_by_step_they_are_the_same(name):
+    model = MODELS[name]
+    whole = model._replace(layers=())
+    assert apart(gradient(model, ROUNDED(bptt(model, LENGTH))), gradient(whole, ROUNDED(bptt(whole, LENGTH)))) < 2e-2
+
+
+def test_dropout_drops_the_same_units():
+    model = MODELS["layers"]
+    exact = gradient(model, bptt(model, LENGTH, dropout=0.5))
+    assert 1e-5 < apart(gradient(model, ROUNDED(bptt(model, LENGTH, dropout=0.5))), exact) < 2e-2
+
+
+def test_each_stream_is_read_as_if_alone():
+    model, rule = MODELS["gru"], ROUNDED(bptt(MODELS["gru"], LENGTH))
+    params, carry = drawn(model, STREAMS)
+    x, y = map(jnp.asarray, text(VOCAB, LENGTH, STREAMS))
+    together = rule.gradient(params, (), carry, x, y)
+    alone = [rule.gradient(params, (), carry[n : n + 1], x[:, n : n + 1], y[:, n : n + 1]).grads for n in range(*STREAMS)]
+    assert apart(together.grads, jax.tree.map(lambda *each: sum(each) / len(each), *alone)) < 2e-2
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("leading", [(), (1,), (3,), (2, 3), (1, 1)])
+def test_a_product_rounds_its_factors_and_those_of_its_derivatives_and_nothing_else(leading, axis):
+    rng = np.random.default_rng(0)
+    shapes = ((*leading, 5), (5, 7) if axis == 0 else (7, 5), (*leading, 7))
+    a, kernel, g = (jnp.asarray(rng.normal(size=shape), "float32") for shape in shapes)
+
+    def of(a, kernel):
+        return product(a, kernel, axis)
+
+    with jax.default_matmul_precision("bfloat16"):
+        value, vjp = jax.vjp(of, a, kernel)
+        da, dkernel = vjp(g)
+    assert {str(each.dtype) for each in (value, da, dkernel)} == {"float32"}
+    a, kernel, g = (np.asarray(each).astype(ml_dtypes.bfloat16).astype(np.float64) for each in (a, kernel, g))
+    matrix = kernel if axis == 0 else kernel.T
+    dmatrix = a.reshape(-1, 5).T @ g.reshape(-1, 7)
+    np.testing.assert_allclose(value, a @ matrix, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(da, g @ matrix.T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dkernel, dmatrix if axis == 0 else dmatrix.T, rtol=1e-5, atol=1e-6)
+
+
+def test_double_precision_is_never_rounded():
+    with jax.enable_x64(True):
+        params, carry, x, y = case(MODELS["gru"], LENGTH, STREAMS)
+        rule = bptt(MODELS["gru"], LENGTH)
+        rounded, exact = (summed(each, params, carry, x, y) for each in (ROUNDED(rule), rule))
+    assert apart(rounded, exact) == 0
+
+
+def products_of(function, *arguments):
+    """The kinds of factors of all products in a program."""
+    return {
+        tuple(str(variable.aval.dtype) for variable in equation.invars)
+        for equation in equations(jax.make_jaxpr(function)(*arguments).jaxpr)
+        if equation.primitive.name == "dot_general"
+    }
+
+
+def learner_of(precision_of_products="bfloat16"):
+    model = MODELS["layers"]
+    rule = bptt(model, LENGTH) if precision_of_products == "float32" else ROUNDED(bptt(model, LENGTH))
+    return model, online(model, rule, make_optimizer("adam", 1e-2, clip_norm=1.0), STREAMS)
+
+
+def test_all_products_of_an_update_are_rounded_and_none_outside_of_the_rule():
+    model, learner = learner_of()
+    state, (x, y) = jax.eval_shape(learner.init, jax.random.key(0)), text(VOCAB, LENGTH, STREAMS)
+    assert products_of(learner.update, state, x, y) == {("bfloat16", "bfloat16")}
+    assert products_of(model.step, state.params, state.carry, x[0]) == {("float32", "float32")}
+    _, plain = learner_of("float32")
+    assert products_of(plain.update, state, x, y) == {("float32", "float32")}
+
+
+def test_the_state_stays_in_float32():
+    _, learner = learner_of()
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    after, losses = jax.eval_shape(learner.update, state, *text(VOCAB, LENGTH, STREAMS))
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves((after, losses))} == {"float32", "int32"}
+
+
+def test_any_number_of_updates_per_call_gives_the_same_bits():
+    _, learner = learner_of()
+    start = jax.jit(learner.init)(jax.random.key(0))
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, VOCAB, (5 * LENGTH + 1, *STREAMS), np.int32))
+    ends: list[tuple[State, np.ndarray]] = [fast_driver(learner, most)(copy_arrays(start), ids, 5) for most in (2, 5)]
+    for a, b in zip(*(jax.tree.leaves(end) for end in ends), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def settings(rule="bptt", num_streams=32, cell="gru", length=8, counts=False, **device):
+    learning = LearningConfig(rule=rule, num_streams=num_streams, rule_length=length, counts=counts)
+    return Config(model=ModelConfig(cell=cell, hidden_size=HIDDEN), learning=learning, device=DeviceConfig(**device))
+
+
+def chosen(monkeypatch, in_hardware, *arguments, **more):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: in_hardware)
+    return precision.resolve_precision(settings(*arguments, **more)).device.precision
+
+
+def test_it_is_chosen_where_the_processor_has_it_and_learning_gains(monkeypatch):
+    assert chosen(monkeypatch, True) == chosen(monkeypatch, True, cell="lru") == "bfloat16"
+    assert chosen(monkeypatch, False) == "float32"
+    assert chosen(monkeypatch, True, num_streams=1) == chosen(monkeypatch, True, num_streams=3) == "float32"
+    assert chosen(monkeypatch, True, length=1) == "float32"
+    assert chosen(monkeypatch, True, counts=True, num_streams=1) == "float32"
+    assert chosen(monkeypatch, True, cell="flax.linen:GRUCell") == "float32"
+    for rule in set(RULES) - {"bptt"}:
+        assert chosen(monkeypatch, True, rule, length=1) == "float32"
+    assert chosen(monkeypatch, True, precision="float32") == "float32"
+    assert chosen(monkeypatch, False, precision="bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_leaves_the_choice_open(name):
+    assert PRESETS[name].device.precision == "auto"
+
+
+# The function itself, which the tests replace so that all machines do the same.
+MULTIPLIES_BFLOAT16 = precision.multiplies_bfloat16.__wrapped__
+
+
+def test_a_processor_is_believed_if_a_product_shows_it(monkeypatch):
+    for features, ratio, expected in (({"avx2"}, 4.0, False), ({"amx_bf16"}, 1.0, False), ({"avx512_bf16", "x"}, 1.9, True)):
+        monkeypatch.setattr(precision, "read_features", lambda features=features: features)
+        monkeypatch.setattr(precision, "_measure_ratio", lambda ratio=ratio: ratio)
+        assert MULTIPLIES_BFLOAT16() is expected
+
+
+def test_a_product_is_measured():
+    assert 0.01 < precision._measure_ratio() < 100
+
+
+def test_features_are_read_as_linux_lists_them(tmp_path):
+    path = tmp_path / "cpuinfo"
+    assert precision.read_features(path) == set()
+    path.write_text(
+        "processor\t: 0\nmodel name\t: A: B\nflags\t\t: fpu avx512_bf16 amx_bf16\n\nprocessor\t: 1\nflags\t\t: other\n"
+    )
+    assert precision.read_features(path) == {"fpu", "avx512_bf16", "amx_bf16"}
+    path.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert precision.read_features(path) == {"fp", "asimd", "bf16"}
+
+
+TINY = ["gru", "--max-characters", "3000", "--hidden-size", "8", "--embedding-size", "4", "--rule-length", "8"]
+TINY += ["--num-streams", "4", "--sample-length", "0", "--dynamic", "fixed", "--dynamic-length", "8", "--epochs", "2"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--precision", "bfloat16"], "--precision bfloat16 works only with --rule bptt"),
+        (["gru", *but(TINY[1:], "--rule-length", "1"), "--precision", "bfloat16"], "a --rule-length of 2 or more"),
+        ([*TINY, "--precision", "bfloat16", "--cell", "flax.linen:GRUCell"], "jaxrnn's own cells"),
+        (["reader", "--precision", "bfloat16"], "no --counts"),
+        ([*TINY, "--precision", "tensorfloat32"], "--precision tensorfloat32 needs an NVIDIA GPU"),
+    ],
+)
+def test_what_cannot_be_rounded_is_a_one_line_error(folder, capsys, flags, words):
+    assert words in error_of(capsys, train.main, flags)
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run in bfloat16, because the processor is said to have it."""
+    path = tmp_path_factory.mktemp("precision") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "multiplies_bfloat16", lambda: True)
+        train.main([*TINY, "--run-dir", str(path)])
+    return path
+
+
+def test_it_is_shown_and_saved(run_dir, folder, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
+    train.main([*TINY, "--run-dir", "again"])
+    assert "products in bfloat16" in capsys.readouterr().out
+    first, again = checkpoint.load_run(run_dir), checkpoint.load_run(folder / "again")
+    assert first.config.device.precision == "bfloat16"
+    for a, b in zip(jax.tree.leaves(first.snapshot.state), jax.tree.leaves(again.snapshot.state), strict=True):
+        np.testing.assert_array_equal(_values(a), _values(b))
+
+
+def test_a_resumed_run_keeps_it_wherever_it_is_resumed(run_dir, capsys, monkeypatch):
+    monkeypatch.setattr(session.precision, "describe_processor", lambda: "another processor")
+    train.main(["--resume", str(run_dir), "--epochs", "3", "--schedule", "constant"])
+    shown = capsys.readouterr().out
+    assert "products in bfloat16" in shown
+    assert "another processor now: numbers may differ in the last digits" in " ".join(shown.split())
+    assert checkpoint.load_run(run_dir).config.device.precision == "bfloat16"
+
+
+def _values(leaf):
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def test_tests_and_samples_are_in_float32_whatever_the_learning(monkeypatch):
+    found = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: found.append((name, value)))
+    precision.use_float32()
+    assert found == []  # a CPU rounds nothing by itself
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    precision.use_float32()
+    assert found == [("jax_default_matmul_precision", "float32")]
+
+
+def test_wide_layers_in_float32_share_one_device(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+
+    def number(cell, width, **device):
+        with_width = dataclasses.replace(settings(cell=cell, **device), model=ModelConfig(cell=cell, hidden_size=width))
+        return devices.choose_num_devices(with_width)
+
+    assert number("lstm", 512, precision="float32") == number("gru", 600, precision="float32") == 1
+    assert number("lstm", 256, precision="float32") == number("gru", 512, precision="float32") == 2
+    assert number("lstm", 512, precision="bfloat16") == number("lru", 1024, precision="float32") == 2
+
+
+@pytest.mark.parametrize(("setting", "factors"), [("auto", "float32"), ("float32", "float32"), ("bfloat16", "bfloat16")])
+def test_the_settings_decide_what_a_run_multiplies(setting, factors):
+    task = task_of(streams=4, rule="bptt", rule_length=4, device=DeviceConfig(num_devices=1, precision=setting))
+    state, block = jax.eval_shape(task.learner.init, jax.random.key(0)), jax.ShapeDtypeStruct((4, 4), np.int32)
+    assert products_of(task.learner.update, state, block, block) == {(factors, factors)}
+    assert products_of(task.model.step, state.params, state.carry, block.update(shape=(4,))) == {("float32", "float32")}
+
+
+def test_a_foreign_cell_multiplies_in_its_own_way():
+    model = with_cell(nn.GRUCell(HIDDEN), VOCAB, HIDDEN)
+    rule = ROUNDED(bptt(model, LENGTH))
+    params, carry = drawn(model, STREAMS)
+    products = products_of(lambda *given: rule.gradient(*given).grads, params, (), carry, *text(VOCAB, LENGTH, STREAMS))
+    assert ("float32", "float32") in products
