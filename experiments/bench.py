@@ -2,11 +2,13 @@
 
     pip install -e ".[bench]" && python experiments/bench.py
 
-Takes four minutes. jaxrnn and its peers take turns on every row, several times, and the shortest time of each counts, because
+Takes six minutes. jaxrnn and its peers take turns on every row, several times, and the shortest time of each counts, because
 whatever else the machine does only adds to it. PyTorch runs with one thread and with all, and the better one counts; jaxrnn
-uses as many devices as `python -m jaxrnn.train` would. The ratios are what carries over to another machine; the rows below hold
-the goals. Writes results/bench.json, and results/bench.md for docs/reference/performance.md. On a GPU, PyTorch runs there as
-well, both in float32, and the script measures other rows and writes results/bench_gpu.*.
+uses as many devices as `python -m jaxrnn.train` would. Where the processor multiplies bfloat16, blocks are measured in both
+precisions: float32 beside PyTorch's float32, and bfloat16, the default there, beside the better of PyTorch's float32 and its
+bfloat16 (autocast). The ratios are what carries over to another machine; the rows below hold the goals. Writes
+results/bench.json, and results/bench.md for docs/reference/performance.md. On a GPU, PyTorch runs there as well, both in
+float32, and the script measures other rows and writes results/bench_gpu.*.
 
 `--only REGEX` measures the rows whose name matches, and writes nothing. C is skipped where there is no gcc.
 """
@@ -31,14 +33,15 @@ from bench_tables import Measured, in_words, write
 
 from jaxrnn import State, fast_driver, online, plain_driver
 from jaxrnn.config import build
-from jaxrnn.config.settings import Config, LearningConfig, ModelConfig
+from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig, ModelConfig
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models.model import Model, network
-from jaxrnn.rules import bptt, one_step
-from jaxrnn.runtime import devices
+from jaxrnn.rules import bptt, one_step, with_precision
+from jaxrnn.runtime import devices, precision
 from jaxrnn.scoring.sampling import sample
 from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import make_optimizer
 
 REPEATS, SECONDS = 7, 0.4  # approximate length of a repeat
@@ -57,6 +60,7 @@ class Row(NamedTuple):
     streams: int
     length: int  # characters in a block
     least: float
+    least_rounded: float = 0.0  # the same for bfloat16
 
     @property
     def name(self) -> str:
@@ -68,8 +72,8 @@ class Row(NamedTuple):
 ROWS = [
     *[Row("elman", hidden, 1, 1, 1.5) for hidden in (256, 512, 1024)],
     *[Row("elman", hidden, streams, 1, 1.5) for hidden in (128, 512) for streams in (8, 32, 128, 512)],
-    *[Row("gru", hidden, 32, 50, 2.0) for hidden in (128, 256, 512)],
-    *[Row("lstm", hidden, 32, 50, 1.3) for hidden in (128, 256, 512)],
+    *[Row("gru", hidden, 32, 50, 2.0, 1.5) for hidden in (128, 256, 512)],
+    *[Row("lstm", hidden, 32, 50, 1.15, 1.5) for hidden in (128, 256, 512)],
     Row("lstm", 128, 1, 32, 2.5),
 ]
 GPU_ROWS = [
@@ -105,7 +109,8 @@ def main(only: str = "") -> None:
                 add(measured)
     for row in GPU_ROWS if on_gpu else ROWS:
         if wanted.search(row.name):
-            add(measure_row(row, np.tile(ids, 20) if on_gpu else ids, len(known.characters)))
+            for measured in measure_row(row, np.tile(ids, 20) if on_gpu else ids, len(known.characters)):
+                add(measured)
     if wanted.search(START) and not on_gpu:
         add(fresh_process(rows))
     if not only:
@@ -160,40 +165,64 @@ def drawing(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[M
     return [measured_of(name, *interleaved(runs, 100_000), 1, least)]
 
 
-def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> Measured:
-    """Time one row beside PyTorch."""
+def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> list[Measured]:
+    """Time one row beside PyTorch, in float32 and, if that is the default, in bfloat16."""
+    stream, default = to_streams(ids, row.streams), precision.resolve_precision(settings_of(row, "auto")).device.precision
+    both = ["float32"] if default == "float32" else ["float32", default]
+    most = (len(stream) - 1) // row.length
+    runs: dict[str, Run] = {f"jaxrnn {name}": in_jax(row, stream, vocab_size, most, name) for name in both}
+    for name in both:
+        for threads in numbers_of_threads():
+            runs[f"{TORCH} {name} ({threads})"] = in_torch(row, stream, vocab_size, threads, name)
+    seconds, build_seconds = interleaved(runs, most)
+    found = []
+    for name, least in zip(both, (row.least, row.least_rounded), strict=False):
+        peers = [other for other in runs if other.startswith(TORCH) and (name != "float32" or "float32" in other)]
+        times = {"jaxrnn": seconds[f"jaxrnn {name}"], **{other: seconds[other] for other in peers}}
+        title = row.name if name == "float32" else f"{row.name}, in {name}"
+        found.append(measured_of(title, times, build_seconds, row.streams * row.length, least))
+    return found
+
+
+def in_jax(row: Row, stream: np.ndarray, vocab_size: int, most: int, products: str) -> Run:
+    """Train a row with products of this precision."""
     model = network(row.cell, vocab_size, row.hidden, embedding_size=0 if row.cell == "elman" else row.hidden)
-    learner = learner_of(row, model)
-    stream = to_streams(ids, row.streams)
-    mesh = devices.make_mesh(devices.resolve_num_devices(settings_of(row)))
-    start, on_device = jax.jit(learner.init)(build.make_keys(0).init), devices.shard_stream(stream, mesh)
-    start, most = devices.shard_state(start, mesh), (len(stream) - 1) // row.length
+    learner = learner_of(row, model, products)
+    mesh = devices.make_mesh(devices.resolve_num_devices(settings_of(row, products)))
+    on_device = devices.shard_stream(stream, mesh)
+    start = devices.shard_state(jax.jit(learner.init)(build.make_keys(0).init), mesh)
     drive = fast_driver(learner, most)
-    runs: dict[str, Run] = {"jaxrnn": lambda n: drive(copy_arrays(start), on_device, n)}
-    for threads in numbers_of_threads():
-        runs[f"{TORCH} ({threads})"] = lambda n, threads=threads: in_torch(row, start, stream, vocab_size, n, threads)()
-    return measured_of(row.name, *interleaved(runs, most), row.streams * row.length, row.least)
+    return lambda n: drive(copy_arrays(start), on_device, n)
 
 
-def learner_of(row: Row, model: Model) -> Any:
+def learner_of(row: Row, model: Model, products: str) -> Learner:
     """Make a learner: for single characters the course's, for blocks that of `--rule bptt`."""
     streams = () if row.streams == 1 else (row.streams,)
     if row.length == 1:
         return online(model, one_step(model), make_optimizer("sgd", RATE), streams)
-    return online(model, bptt(model, row.length), make_optimizer("adam", 1e-3, clip_norm=1.0), streams)
+    rule = bptt(model, row.length)
+    rule = rule if products == "float32" else with_precision(rule, products)
+    return online(model, rule, make_optimizer("adam", 1e-3, clip_norm=1.0), streams)
 
 
-def settings_of(row: Row) -> Config:
-    """Make the settings that decide the number of devices."""
-    learning = LearningConfig(rule="one_step" if row.length == 1 else "bptt", num_streams=row.streams)
-    return Config(model=ModelConfig(hidden_size=row.hidden), learning=learning)
+def settings_of(row: Row, products: Any) -> Config:
+    """Make the settings that decide the number of devices and the precision."""
+    rule = "one_step" if row.length == 1 else "bptt"
+    return Config(
+        model=ModelConfig(cell=row.cell, hidden_size=row.hidden),
+        learning=LearningConfig(rule=rule, rule_length=row.length, num_streams=row.streams),
+        device=DeviceConfig(precision=products),
+    )
 
 
-def in_torch(row: Row, start: State, stream: np.ndarray, vocab_size: int, num_updates: int, threads: int) -> Callable[[], Any]:
+def in_torch(row: Row, stream: np.ndarray, vocab_size: int, threads: int, products: str) -> Run:
     """Train the same row in PyTorch."""
     if row.length == 1:
-        return torch_peers.one_step(start, stream, RATE, num_updates, threads)
-    return torch_peers.blocks(row.cell, vocab_size, row.hidden, stream, row.length, num_updates, threads)
+        model = network(row.cell, vocab_size, row.hidden)
+        start = jax.jit(learner_of(row, model, products).init)(build.make_keys(0).init)
+        return lambda n: torch_peers.one_step(start, stream, RATE, n, threads)()
+    rounded = products != "float32"
+    return lambda n: torch_peers.blocks(row.cell, vocab_size, row.hidden, stream, row.length, n, threads, rounded)()
 
 
 def numbers_of_threads() -> list[int]:

@@ -89,9 +89,20 @@ class Gated(nn.Module):
 
 
 def blocks(
-    cell: str, vocab_size: int, hidden_size: int, stream: np.ndarray, length: int, num_updates: int, num_threads: int
+    cell: str,
+    vocab_size: int,
+    hidden_size: int,
+    stream: np.ndarray,
+    length: int,
+    num_updates: int,
+    num_threads: int,
+    in_bfloat16: bool = False,
 ) -> Read:
-    """Read blocks, with a clipped Adam update after each. Returns their losses."""
+    """Read blocks, with a clipped Adam update after each. Returns their losses.
+
+    Args:
+      in_bfloat16: multiply in bfloat16, with PyTorch's autocast; weights and optimizer stay in float32.
+    """
     network = Gated(cell, vocab_size, hidden_size).to(device())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ids = torch.tensor(stream if stream.ndim > 1 else stream[:, None], dtype=torch.long, device=device())
@@ -100,9 +111,10 @@ def blocks(
         torch.set_num_threads(num_threads)
         carry, losses = None, []
         for start in range(0, num_updates * length, length):
-            logits, carry = network(ids[start : start + length], carry)
-            carry = tuple(each.detach() for each in carry) if isinstance(carry, tuple) else carry.detach()
-            loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[start + 1 : start + length + 1].flatten())
+            with torch.autocast(device(), torch.bfloat16, enabled=in_bfloat16):
+                logits, carry = network(ids[start : start + length], carry)
+                carry = tuple(each.detach() for each in carry) if isinstance(carry, tuple) else carry.detach()
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[start + 1 : start + length + 1].flatten())
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
