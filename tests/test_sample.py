@@ -11,6 +11,9 @@ from jaxrnn import elman
 from jaxrnn import sample as program
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.models.cells import cell_kind
+from jaxrnn.models.dense import Elman
+from jaxrnn.models.model import network
 from jaxrnn.scoring import sampling
 from jaxrnn.scoring.sampling import BLOCK, nucleus, sample
 
@@ -113,3 +116,25 @@ def test_a_prompt_is_normalised_as_a_text_is():
         np.testing.assert_array_equal(program.encode_prompt(known, prompt, skip_unknown=False), expected)
     with pytest.raises(InputError, match="--prompt is empty"):
         program.check_options(program.SampleConfig(prompt="\ufeff"))
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm", "lru"])
+def test_in_one_kernel_the_text_is_the_same(cell):
+    model = network(cell, VOCAB, 6, embedding_size=3)
+    params, prompt, key = model.init(jax.random.key(0)), np.array([1], np.int32), jax.random.key(1)
+    assert model.fits_one_kernel
+    alone = sample(model, params, prompt, 100, key=key)
+    np.testing.assert_array_equal(alone, sample(model._replace(fits_one_kernel=False), params, prompt, 100, key=key))
+
+
+class Sorting(Elman):
+    """XLA sorts in a library, which one kernel cannot call."""
+
+    def gates(self, carry, px, ph):
+        return jnp.sort(super().gates(carry, px, ph))
+
+
+def test_a_cell_of_your_own_may_do_what_no_kernel_can():
+    model = network(cell_kind(Sorting), VOCAB, 4)
+    assert not model.fits_one_kernel
+    assert len(sample(model, model.init(jax.random.key(0)), np.array([1], np.int32), 10, key=jax.random.key(1))) == 10

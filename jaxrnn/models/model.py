@@ -52,6 +52,7 @@ class Model(NamedTuple):
     read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  #: (params, output) -> logits
     vocab_size: int = 0  #: number of characters; 0 = the number of logits
     reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
+    fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no library inside
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
@@ -278,7 +279,8 @@ def _assemble(
 
     come_apart = all(isinstance(cell, Cell) for cell in cells)
     layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
-    return Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
+    model = Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
+    return model._replace(fits_one_kernel=come_apart and all(type(cell).__module__.startswith("jaxrnn.") for cell in cells))
 
 
 def _take_apart(name: str, cell: Any) -> Layer:

@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -164,22 +164,18 @@ def read_prompt(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
     return read
 
 
-def write_block(model: Model, restricted: bool, scored: bool = False, in_one_kernel: bool = False) -> Callable[..., tuple]:
+def write_block(model: Model, restricted: bool, scored: bool = False) -> Callable[..., tuple]:
     """Make a pure function (params, carry, logits, key, block, temperature, top_k, top_p) -> carry, logits, ids[`BLOCK`].
 
     The ids are block number `block` of the text drawn with the key. Without `restricted`, top_k and top_p are ignored, which
     saves a sort per character. With `scored`, the result also holds nats[`BLOCK`]: -ln of the probability of each character
-    in the model's own distribution, that of temperature 1. With `in_one_kernel`, a CPU runs the block as one piece of code: a
-    step for a single text is a few microseconds of work, and XLA would spend a quarter of that between its parts.
+    in the model's own distribution, that of temperature 1.
     """
 
     def write(params: ModelParams, carry: ModelCarry, logits: Logits, key: RandomKey, block: Array, *how: Array):
         temperature, top_k, top_p = how
         key = jax.random.fold_in(key, block)  # inside: a separate call takes as long as drawing 30 characters
         noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw per character
-        return draw(params, carry, logits, noise, temperature, *((top_k, top_p) if restricted else ()))
-
-    def draw_all(params: ModelParams, carry: ModelCarry, logits: Logits, noise: Array, temperature: Array, *limits: Array):
         everything = jnp.ones(logits.shape, bool)
 
         def unfinished(loop: tuple) -> Array:
@@ -187,7 +183,7 @@ def write_block(model: Model, restricted: bool, scored: bool = False, in_one_ker
 
         def one_character(loop: tuple) -> tuple:
             t, carry, logits, ids, *nats = loop
-            kept = nucleus(logits, temperature, *limits) if restricted else everything
+            kept = nucleus(logits, temperature, top_k, top_p) if restricted else everything
             chosen = draw_character(logits, noise[t], temperature, kept)
             nats = [of_block.at[t].set(-jax.nn.log_softmax(logits)[chosen]) for of_block in nats]
             return t + 1, *model.step(params, carry, chosen), ids.at[t].set(chosen), *nats
@@ -196,7 +192,6 @@ def write_block(model: Model, restricted: bool, scored: bool = False, in_one_ker
         start = (jnp.int32(0), carry, logits, jnp.zeros(BLOCK, jnp.int32), *nats)
         return jax.lax.while_loop(unfinished, one_character, start)[1:]
 
-    draw = as_one_kernel(draw_all) if in_one_kernel else draw_all
     return write
 
 
@@ -208,9 +203,20 @@ def jit_reading(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
 
 @functools.lru_cache(maxsize=16)
 def jit_writing(model: Model, restricted: bool, scored: bool = False) -> Callable[..., tuple]:
-    """Jit `write_block` once per model."""
-    simple = bool(model.layers) and not restricted  # no sorting, no loops
-    return jax.jit(write_block(model, restricted, scored, in_one_kernel=simple), compiler_options=compiler_options())
+    """Jit `write_block` once per model.
+
+    For a single text a step is a few microseconds of work, and XLA would spend a third as much between its parts. So a block is
+    one kernel, if nothing in it sorts.
+    """
+    write = write_block(model, restricted, scored)
+    if restricted or not model.fits_one_kernel:
+        return jax.jit(write, compiler_options=compiler_options())
+
+    def write_as_one(*arguments: Any) -> tuple:
+        *used, top_k, top_p = arguments  # a kernel must use all of its arguments
+        return as_one_kernel(lambda *used: write(*used, top_k, top_p))(*used)
+
+    return jax.jit(write_as_one, compiler_options=compiler_options())
 
 
 def pad_prompt(ids: Int[np.ndarray, " prompt"]) -> tuple[Int[np.ndarray, " padded"], np.int32]:
