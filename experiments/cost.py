@@ -2,19 +2,22 @@
 
     python experiments/cost.py
 
-Takes three minutes. Each time is compared with a roofline: the time that the update's matrix products would take at this
-machine's best rate, or the time to read and write the weights at full speed, whichever is longer. Time and roofline each have
+Takes four minutes. Each time is compared with a roofline: the time that the update's matrix products would take at this
+machine's best rate in the precision of the row, or the time to read and write the weights at full speed, whichever is longer.
+Rows are in float32 unless they say bfloat16, in which a processor that lacks it is slow. Time and roofline each have
 an exponent from one row to the next: 1 = grows in proportion to the quantity varied. Expected: where there is much to do, the
 time grows like the roofline; with few streams and in small networks it is far above the roofline, and so grows less.
 Writes results/cost.json, results/cost.md and results/cost.png.
 """
 
+import functools
+import itertools
 import json
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +28,12 @@ from matplotlib.ticker import LogLocator
 from pictures import GREY, add_legend, cell_look, draw_picture, new_figure
 
 from jaxrnn import fast_driver, online
-from jaxrnn.config.settings import Config, LearningConfig
+from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig, ModelConfig
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import network
-from jaxrnn.rules import bptt, one_step
+from jaxrnn.rules import bptt, one_step, with_precision
 from jaxrnn.runtime import devices
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import Learner
@@ -49,12 +52,14 @@ class Work(NamedTuple):
     length: int = 50  # characters in a block
     layers: int = 1
     characters: int = 0  # to read from each stream in a call; 0 = as many as fill a repeat
+    products: Literal["float32", "bfloat16"] = "float32"
 
     def __str__(self) -> str:
         name = "Elman" if self.cell == "elman" else self.cell.upper()
         layers = "" if self.layers == 1 else f"{self.layers} layers of "
         read = f", {self.characters:,} characters" if self.characters else ""
-        return f"{name} {layers}{self.hidden}, B = {self.streams}, k = {self.length}{read}"
+        rounded = "" if self.products == "float32" else f", {self.products}"
+        return f"{name} {layers}{self.hidden}, B = {self.streams}, k = {self.length}{read}{rounded}"
 
 
 class Cost(NamedTuple):
@@ -71,6 +76,7 @@ COURSE = Work("elman", 128, 1, 1)
 GROWING: dict[str, list[Work]] = {
     "hidden units, one stream": [COURSE._replace(hidden=hidden) for hidden in (64, 128, 256, 512, 1024)],
     "hidden units": [Work(hidden=hidden) for hidden in (64, 128, 256, 512)],
+    "hidden units, bfloat16": [Work(hidden=hidden, products="bfloat16") for hidden in (64, 128, 256, 512)],
     "streams": [Work(streams=streams) for streams in (1, 8, 32, 128)],
     "characters in a block": [Work(length=length) for length in (8, 16, 32, 64, 128)],
     "layers": [Work(hidden=128, layers=layers) for layers in (1, 2, 4)],
@@ -85,7 +91,9 @@ def main() -> None:
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
     ids, vocab_size = np.resize(vocabulary.encode(known, characters), 1_000_001), len(known.characters)
-    seconds, flops, speed = {}, dict.fromkeys((1, jax.device_count()), 0.0), {}
+    seconds, speed = {}, {}
+    kinds = itertools.product((1, jax.device_count()), ("float32", "bfloat16"))
+    flops: dict[tuple[int, str], float] = dict.fromkeys(kinds, 0.0)
     for what, works in GROWING.items():
         print(f"measuring: {what}", flush=True)
         seconds[what] = []
@@ -93,22 +101,24 @@ def main() -> None:
             seconds[what].append(seconds_of(work, ids, vocab_size))
             size = sum(num_weights(work, vocab_size))
             speed[size] = max(speed.get(size, 0.0), best_change(size))  # best of several: other processes slow it down, too
-        flops = {number: max(best, best_product(number)) for number, best in flops.items()}
+        flops = {kind: max(best, best_product(*kind)) for kind, best in flops.items()}
     found = {what: costs_of(what, seconds[what], vocab_size, flops, speed) for what in GROWING}
     write(found)
     draw_picture("cost", picture)
 
 
-def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, float], speed: dict[int, float]) -> list[Cost]:
+def costs_of(
+    what: str, seconds: list[float], vocab_size: int, flops: dict[tuple[int, str], float], speed: dict[int, float]
+) -> list[Cost]:
     """Compare each row with its roofline and the previous row."""
     found = []
     for work, taken in zip(GROWING[what], seconds, strict=True):
         num_devices = devices.resolve_num_devices(settings_of(work)).device.num_devices
-        least = roofline(work, vocab_size, flops[num_devices], speed[sum(num_weights(work, vocab_size))])
+        least = roofline(work, vocab_size, flops[num_devices, work.products], speed[sum(num_weights(work, vocab_size))])
         cost = Cost(num_devices, 1e6 * taken, 1e6 * least, None, None)
         if found:
             earlier = GROWING[what][len(found) - 1]
-            (grown,) = (b / a for a, b in zip(earlier[1:], work[1:], strict=True) if a != b)
+            (grown,) = (b / a for a, b in zip(earlier[1:-1], work[1:-1], strict=True) if a != b)
             powers = (math.log(getattr(cost, name) / getattr(found[-1], name), grown) for name in ("microseconds", "roofline"))
             cost = Cost(*cost[:3], *powers)
         found.append(cost)
@@ -117,7 +127,11 @@ def costs_of(what: str, seconds: list[float], vocab_size: int, flops: dict[int, 
 
 def settings_of(work: Work) -> Config:
     """Make the settings that decide the number of devices."""
-    return Config(learning=LearningConfig(rule="one_step" if work.length == 1 else "bptt", num_streams=work.streams))
+    return Config(
+        model=ModelConfig(cell=work.cell, hidden_size=work.hidden),
+        learning=LearningConfig(rule="one_step" if work.length == 1 else "bptt", num_streams=work.streams),
+        device=DeviceConfig(precision=work.products),
+    )
 
 
 def seconds_of(work: Work, ids: np.ndarray, vocab_size: int) -> float:
@@ -143,7 +157,9 @@ def learner_of(work: Work, vocab_size: int) -> Learner:
     model, streams = network(work.cell, vocab_size, work.hidden, num_layers=work.layers), (work.streams,)
     if work.length == 1:
         return online(model, one_step(model), make_optimizer("sgd", 0.01), () if work.streams == 1 else streams)
-    return online(model, bptt(model, work.length), make_optimizer("adam", 1e-3), () if work.streams == 1 else streams)
+    rule = bptt(model, work.length)
+    rule = rule if work.products == "float32" else with_precision(rule, work.products)
+    return online(model, rule, make_optimizer("adam", 1e-3), () if work.streams == 1 else streams)
 
 
 def shortest(run: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -168,24 +184,27 @@ def roofline(work: Work, vocab_size: int, flops: float, speed: float) -> float:
 
     A weight takes part in three products of two operations each: one forward, and two backward, for itself and for its
     input. A recurrent weight takes part in two if the gradient stops before the character. A weight is read in the forward
-    pass, and read and written by the update; in blocks recurrent weights are read for each character, forward and backward.
+    pass, and read and written by the update; in blocks recurrent weights are read for each character, forward and backward,
+    with half as many bytes in bfloat16.
     """
     recurrent, between, readout = num_weights(work, vocab_size)
     every, characters = recurrent + between + readout, work.characters or work.length
     one = work.length == 1
     products = (4 * recurrent if one else 6 * recurrent) + 6 * (between + readout)
-    moved = 12 * every * characters if one else 12 * every + 8 * recurrent * characters
+    moved = (
+        12 * every * characters if one else 12 * every + 2 * (4 if work.products == "float32" else 2) * recurrent * characters
+    )
     return max(products * work.streams * characters / flops, moved / speed)
 
 
-def best_product(number: int) -> float:
+def best_product(number: int, dtype: str) -> float:
     """Measure floating-point operations per second: a large matrix product on each of `number` devices at the same time."""
     side = 1024
     mesh = jax.make_mesh((number,), ("devices",), devices=jax.devices()[:number])
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
-    a = jax.device_put(jnp.ones((number * side, side)), rows)
-    b = jax.device_put(jnp.ones((side, side)), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-    product = jax.jit(jnp.matmul)
+    a = jax.device_put(jnp.ones((number * side, side), dtype), rows)
+    b = jax.device_put(jnp.ones((side, side), dtype), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    product = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
     return 2 * number * side**3 / shortest(lambda: product(a, b).block_until_ready(), 30)
 
 
@@ -229,8 +248,9 @@ def picture(found: dict[str, list[dict]]) -> Figure:
         f"At the largest sizes the time is {min(last):.1f} to {max(last):.1f} times the roofline,\n"
         f"at the smallest {min(first):.1f} to {max(first):.1f} times",
     )
-    panels = figure.subplots(2, 3)
-    for axes, (what, rows) in zip(panels.flat, found.items(), strict=True):
+    panels = figure.subplots(2, 4)
+    panels.flat[len(found)].axis("off")
+    for axes, (what, rows) in zip(panels.flat, found.items(), strict=False):
         works = GROWING[what]
         changing = next(name for name in Work._fields[1:] if getattr(works[0], name) != getattr(works[1], name))
         grown, cell = [getattr(work, changing) for work in works], works[0].cell
@@ -242,7 +262,7 @@ def picture(found: dict[str, list[dict]]) -> Figure:
         axes.minorticks_off()
     for axes in panels[:, 0]:
         axes.set_ylabel("µs (log scale)")
-    add_legend(figure, list(panels.flat), 3)
+    add_legend(figure, list(panels.flat[: len(found)]), 3)
     return figure
 
 

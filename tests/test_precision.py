@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,10 @@ from jaxrnn.config.settings import PRESETS, Config, DeviceConfig, LearningConfig
 from jaxrnn.models.model import network, with_cell
 from jaxrnn.models.products import product
 from jaxrnn.rules import RULES, bptt, with_precision
-from jaxrnn.runs import session
+from jaxrnn.runs import loop as running
+from jaxrnn.runs import saving, session
+from jaxrnn.runs.advance import advance
+from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runtime import devices, precision
 from jaxrnn.storage import checkpoint
 from jaxrnn.training.drivers import copy_arrays
@@ -249,6 +253,32 @@ def test_a_resumed_run_keeps_it_wherever_it_is_resumed(run_dir, capsys, monkeypa
     assert "products in bfloat16" in shown
     assert "another processor now: numbers may differ in the last digits" in " ".join(shown.split())
     assert checkpoint.load_run(run_dir).config.device.precision == "bfloat16"
+
+
+def test_after_a_kill_it_ends_in_the_same_bits(folder, monkeypatch):
+    should_save = saving.should_save
+    monkeypatch.setattr(running, "should_save", lambda *given: given[1].epoch is not None or should_save(*given))
+    monkeypatch.setattr(saving, "MOST_SAVING", 1.0)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
+    train.main([*TINY, "--run-dir", "run"])
+    whole = checkpoint.load_run(folder / "run")
+    shutil.rmtree(max((folder / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name)))
+    train.main([*TINY, "--run-dir", "run", "--resume", "auto"])
+    again = checkpoint.load_run(folder / "run")
+    assert again.config == whole.config
+    for a, b in zip(jax.tree.leaves(again.snapshot.state), jax.tree.leaves(whole.snapshot.state), strict=True):
+        np.testing.assert_array_equal(_values(a), _values(b))
+
+
+def test_any_number_of_devices_gives_the_same_losses_but_for_the_rounding():
+    def online_nats(number):
+        device = DeviceConfig(num_devices=number, precision="bfloat16")
+        task = task_of(streams=8, rule="bptt", rule_length=5, optimizer="adam", device=device)
+        epoch = advance(task, first_snapshot(task), 10**6).epoch
+        assert epoch is not None
+        return epoch.online_nats
+
+    np.testing.assert_allclose(online_nats(4), online_nats(1), rtol=1e-3)
 
 
 def _values(leaf):

@@ -135,6 +135,8 @@ class Sorting(Elman):
 
 
 def test_a_cell_of_your_own_may_do_what_no_kernel_can():
-    model = network(cell_kind(Sorting), VOCAB, 4)
+    kind = cell_kind(Sorting)
+    assert kind is not None
+    model = network(kind, VOCAB, 4)
     assert not model.fits_one_kernel
     assert len(sample(model, model.init(jax.random.key(0)), np.array([1], np.int32), 10, key=jax.random.key(1))) == 10
