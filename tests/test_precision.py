@@ -25,7 +25,7 @@ from jaxrnn.runs import saving, session
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runtime import devices, precision
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, store
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import State
 from jaxrnn.training.optimizers import make_optimizer
@@ -262,7 +262,7 @@ def test_after_a_kill_it_ends_in_the_same_bits(folder, monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
     train.main([*TINY, "--run-dir", "run"])
     whole = checkpoint.load_run(folder / "run")
-    shutil.rmtree(max((folder / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name)))
+    shutil.rmtree(folder / "run" / "checkpoints" / str(store.list_numbers(folder / "run")[-1]))
     train.main([*TINY, "--run-dir", "run", "--resume", "auto"])
     again = checkpoint.load_run(folder / "run")
     assert again.config == whole.config
