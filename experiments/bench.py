@@ -73,7 +73,7 @@ ROWS = [
     *[Row("elman", hidden, 1, 1, 1.5) for hidden in (256, 512, 1024)],
     *[Row("elman", hidden, streams, 1, 1.5) for hidden in (128, 512) for streams in (8, 32, 128, 512)],
     *[Row("gru", hidden, 32, 50, 2.0, 1.5) for hidden in (128, 256, 512)],
-    *[Row("lstm", hidden, 32, 50, 1.15, 1.5) for hidden in (128, 256, 512)],
+    *[Row("lstm", hidden, 32, 50, 1.3, 1.5) for hidden in (128, 256, 512)],
     Row("lstm", 128, 1, 32, 2.5),
 ]
 GPU_ROWS = [

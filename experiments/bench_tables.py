@@ -24,7 +24,7 @@ def in_words(measured: Measured) -> str:
     """Format a row of the table in Markdown."""
     times = ", ".join(f"{name} {float(f'{each:.3g}'):,g}" for name, each in measured.microseconds.items())
     short = "" if measured.times_as_fast >= measured.least else " (short of it)"
-    least = f"{measured.least:.2g}{short}" if measured.least else ""
+    least = f"{measured.least:.3g}{short}" if measured.least else ""
     built = f"{measured.build_seconds:.1f}" if measured.build_seconds else ""
     return f"| {measured.name} | **{measured.times_as_fast:.2f}** | {least} | {times} | {built} |"
 

@@ -3,7 +3,7 @@
     python experiments/where_time_goes.py
 
 Takes two minutes. Networks of `bench.py` are traced for some updates on a CPU, in float32 and in bfloat16, on as many devices
-as `python -m jaxrnn.train` would use. Every operation of the compiled program is counted among one kind, by where it came from.
+as `python -m jaxrnn.train` would use. Every operation of the compiled program is assigned to one kind, by where it came from.
 "Between" is the time of the update, measured without the trace, that belongs to no operation: waiting for the other device, or
 for threads to which a product was handed. The bound is the time that all products of the update would take at the best rate
 that one large product reaches in that precision. Expected: most of the time goes into products; those inside the loops, which
@@ -91,7 +91,7 @@ def trace(work: Work, ids: np.ndarray, vocab_size: int) -> Found:
     seconds = sum_by_kind(events, kinds_of(compiled.as_text() or ""))
     by_kind = {kind: per_character * seconds[kind] / number for kind in KINDS}
     recurrent, between, readout = cost.num_weights(work, vocab_size)
-    flops = cost.best_product(number if number > 1 else 1, work.products)
+    flops = cost.best_product(number, work.products)
     return Found(work, number, by_kind, total, 1e6 * 6 * (recurrent + between + readout) / flops)
 
 

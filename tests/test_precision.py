@@ -16,9 +16,10 @@ from test_cli_errors import error_of
 from test_loop import equations
 
 from jaxrnn import fast_driver, online, train
+from jaxrnn.config.saved import config_from_json, config_to_json
 from jaxrnn.config.settings import PRESETS, Config, DeviceConfig, LearningConfig, ModelConfig
 from jaxrnn.models.model import network, with_cell
-from jaxrnn.models.products import product
+from jaxrnn.models.products import product, rounding
 from jaxrnn.rules import RULES, bptt, with_precision
 from jaxrnn.runs import loop as running
 from jaxrnn.runs import saving, session
@@ -42,7 +43,7 @@ MODELS = {
     "tied": network("gru", VOCAB, HIDDEN, num_layers=2, embedding_size=HIDDEN, tied_readout=True),
     "in one piece": network("gru", VOCAB, HIDDEN)._replace(layers=()),
 }
-ROUNDED = functools.partial(with_precision, precision="bfloat16")
+rounded = functools.partial(with_precision, precision="bfloat16")
 
 
 def gradient(model, rule, streams=STREAMS, dtype="float32"):
@@ -56,8 +57,7 @@ def test_gradients_are_those_of_double_precision_but_for_the_rounding(name):
     model = MODELS[name]
     with jax.enable_x64(True):
         exact = gradient(model, bptt(model, LENGTH), dtype="float64")
-    rounded = gradient(model, ROUNDED(bptt(model, LENGTH)))
-    assert 1e-5 < apart(rounded, exact) < 2e-2
+    assert 1e-5 < apart(gradient(model, rounded(bptt(model, LENGTH))), exact) < 2e-2
     assert apart(gradient(model, bptt(model, LENGTH)), exact) < 1e-5
 
 
@@ -65,17 +65,17 @@ def test_gradients_are_those_of_double_precision_but_for_the_rounding(name):
 def test_layer_by_layer_and_step_by_step_they_are_the_same(name):
     model = MODELS[name]
     whole = model._replace(layers=())
-    assert apart(gradient(model, ROUNDED(bptt(model, LENGTH))), gradient(whole, ROUNDED(bptt(whole, LENGTH)))) < 2e-2
+    assert apart(gradient(model, rounded(bptt(model, LENGTH))), gradient(whole, rounded(bptt(whole, LENGTH)))) < 2e-2
 
 
 def test_dropout_drops_the_same_units():
     model = MODELS["layers"]
     exact = gradient(model, bptt(model, LENGTH, dropout=0.5))
-    assert 1e-5 < apart(gradient(model, ROUNDED(bptt(model, LENGTH, dropout=0.5))), exact) < 2e-2
+    assert 1e-5 < apart(gradient(model, rounded(bptt(model, LENGTH, dropout=0.5))), exact) < 2e-2
 
 
 def test_each_stream_is_read_as_if_alone():
-    model, rule = MODELS["gru"], ROUNDED(bptt(MODELS["gru"], LENGTH))
+    model, rule = MODELS["gru"], rounded(bptt(MODELS["gru"], LENGTH))
     params, carry = drawn(model, STREAMS)
     x, y = map(jnp.asarray, text(VOCAB, LENGTH, STREAMS))
     together = rule.gradient(params, (), carry, x, y)
@@ -93,7 +93,7 @@ def test_a_product_rounds_its_factors_and_those_of_its_derivatives_and_nothing_e
     def of(a, kernel):
         return product(a, kernel, axis)
 
-    with jax.default_matmul_precision("bfloat16"):
+    with rounding():
         value, vjp = jax.vjp(of, a, kernel)
         da, dkernel = vjp(g)
     assert {str(each.dtype) for each in (value, da, dkernel)} == {"float32"}
@@ -105,12 +105,22 @@ def test_a_product_rounds_its_factors_and_those_of_its_derivatives_and_nothing_e
     np.testing.assert_allclose(dkernel, dmatrix if axis == 0 else dmatrix.T, rtol=1e-5, atol=1e-6)
 
 
+def test_a_setting_of_the_caller_s_own_changes_nothing_on_a_cpu():
+    a, kernel = jnp.full((2, 3), 1.001), jnp.full((3, 4), 1.003)
+    expected = product(a, kernel)
+    with jax.default_matmul_precision("bfloat16"):
+        np.testing.assert_array_equal(product(a, kernel), expected)
+        jax.jvp(product, (a, kernel), (a, kernel))  # and derivatives in forward mode exist
+    with rounding():
+        assert jnp.abs(product(a, kernel) - expected).max() > 1e-3
+
+
 def test_double_precision_is_never_rounded():
     with jax.enable_x64(True):
         params, carry, x, y = case(MODELS["gru"], LENGTH, STREAMS)
         rule = bptt(MODELS["gru"], LENGTH)
-        rounded, exact = (summed(each, params, carry, x, y) for each in (ROUNDED(rule), rule))
-    assert apart(rounded, exact) == 0
+        same, exact = (summed(each, params, carry, x, y) for each in (rounded(rule), rule))
+    assert apart(same, exact) == 0
 
 
 def products_of(function, *arguments):
@@ -124,7 +134,7 @@ def products_of(function, *arguments):
 
 def learner_of(precision_of_products="bfloat16"):
     model = MODELS["layers"]
-    rule = bptt(model, LENGTH) if precision_of_products == "float32" else ROUNDED(bptt(model, LENGTH))
+    rule = bptt(model, LENGTH) if precision_of_products == "float32" else rounded(bptt(model, LENGTH))
     return model, online(model, rule, make_optimizer("adam", 1e-2, clip_norm=1.0), STREAMS)
 
 
@@ -170,8 +180,8 @@ def test_it_is_chosen_where_the_processor_has_it_and_learning_gains(monkeypatch)
     assert chosen(monkeypatch, True, length=1) == "float32"
     assert chosen(monkeypatch, True, counts=True, num_streams=1) == "float32"
     assert chosen(monkeypatch, True, cell="flax.linen:GRUCell") == "float32"
-    for rule in set(RULES) - {"bptt"}:
-        assert chosen(monkeypatch, True, rule, length=1) == "float32"
+    assert {chosen(monkeypatch, True, rule) for rule in set(RULES) - {"bptt"}} == {"float32"}
+    assert chosen(monkeypatch, True, cell="jaxrnn.models.dense:LSTM") == "float32"  # your own may multiply in another way
     assert chosen(monkeypatch, True, precision="float32") == "float32"
     assert chosen(monkeypatch, False, precision="bfloat16") == "bfloat16"
 
@@ -214,10 +224,11 @@ TINY += ["--num-streams", "4", "--sample-length", "0", "--dynamic", "fixed", "--
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--precision", "bfloat16"], "--precision bfloat16 works only with --rule bptt"),
+        (["--precision", "bfloat16"], "--precision bfloat16 on a CPU works only with --rule bptt"),
         (["gru", *but(TINY[1:], "--rule-length", "1"), "--precision", "bfloat16"], "a --rule-length of 2 or more"),
         ([*TINY, "--precision", "bfloat16", "--cell", "flax.linen:GRUCell"], "jaxrnn's own cells"),
         (["reader", "--precision", "bfloat16"], "no --counts"),
+        (["reader", "--precision", "tensorfloat32"], "needs an NVIDIA GPU"),
         ([*TINY, "--precision", "tensorfloat32"], "--precision tensorfloat32 needs an NVIDIA GPU"),
     ],
 )
@@ -305,6 +316,7 @@ def test_wide_layers_in_float32_share_one_device(monkeypatch):
     assert number("lstm", 512, precision="float32") == number("gru", 600, precision="float32") == 1
     assert number("lstm", 256, precision="float32") == number("gru", 512, precision="float32") == 2
     assert number("lstm", 512, precision="bfloat16") == number("lru", 1024, precision="float32") == 2
+    assert number("lstm", 512, precision="float32", num_streams=64) == 2
 
 
 @pytest.mark.parametrize(("setting", "factors"), [("auto", "float32"), ("float32", "float32"), ("bfloat16", "bfloat16")])
@@ -315,9 +327,16 @@ def test_the_settings_decide_what_a_run_multiplies(setting, factors):
     assert products_of(task.model.step, state.params, state.carry, block.update(shape=(4,))) == {("float32", "float32")}
 
 
+def test_a_run_saved_before_there_was_a_choice_stays_in_float32():
+    saved = config_to_json(settings())
+    del saved["device"]["precision"]
+    assert config_from_json(saved).device.precision == "float32"
+    assert config_from_json(config_to_json(settings())).device.precision == "auto"
+
+
 def test_a_foreign_cell_multiplies_in_its_own_way():
     model = with_cell(nn.GRUCell(HIDDEN), VOCAB, HIDDEN)
-    rule = ROUNDED(bptt(model, LENGTH))
+    rule = rounded(bptt(model, LENGTH))
     params, carry = drawn(model, STREAMS)
     products = products_of(lambda *given: rule.gradient(*given).grads, params, (), carry, *text(VOCAB, LENGTH, STREAMS))
     assert ("float32", "float32") in products

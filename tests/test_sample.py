@@ -13,7 +13,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import cell_kind
 from jaxrnn.models.dense import Elman
-from jaxrnn.models.model import network
+from jaxrnn.models.model import network, with_cell
 from jaxrnn.scoring import sampling
 from jaxrnn.scoring.sampling import BLOCK, nucleus, sample
 
@@ -134,9 +134,10 @@ class Sorting(Elman):
         return jnp.sort(super().gates(carry, px, ph))
 
 
-def test_a_cell_of_your_own_may_do_what_no_kernel_can():
+@pytest.mark.parametrize("cell", [Sorting(VOCAB, 4), Elman(VOCAB, 4, activation=jnp.sort)])
+def test_a_cell_of_your_own_may_do_what_no_kernel_can(cell):
     kind = cell_kind(Sorting)
     assert kind is not None
-    model = network(kind, VOCAB, 4)
-    assert not model.fits_one_kernel
-    assert len(sample(model, model.init(jax.random.key(0)), np.array([1], np.int32), 10, key=jax.random.key(1))) == 10
+    for model in (network(kind, VOCAB, 4), with_cell(cell, VOCAB, 4)):
+        assert not model.fits_one_kernel
+        assert len(sample(model, model.init(jax.random.key(0)), np.array([1], np.int32), 10, key=jax.random.key(1))) == 10

@@ -40,6 +40,7 @@ def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[
     values = {name: dict(settings.get(name, {})) for name in parts}
     if isinstance(values["text"].get("text"), list):  # JSON has no tuples
         values["text"]["text"] = tuple(values["text"]["text"])
+    values["device"].setdefault("precision", "float32")  # not `auto`: a run saved before there was a choice
     config = Config(**{name: part(**values[name]) for name, part in parts.items()})
     for name, value in naming_code(config).items():
         if not (isinstance(value, str) or (name == "text" and _are_names(value))):

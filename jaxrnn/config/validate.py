@@ -36,11 +36,6 @@ def check_config(config: Config) -> None:
         raise InputError(
             f"--dropout works only with jaxrnn's own cells and those derived from them; --cell is {config.model.cell}"
         )
-    if config.device.precision == "bfloat16" and not parts.can_round(config):
-        raise InputError(
-            "--precision bfloat16 works only with --rule bptt, a --rule-length of 2 or more, no --counts, and jaxrnn's own "
-            "cells and those derived from them"
-        )
     _check_evaluation(config.evaluation, config.text)
     _check_run(config.run)
 

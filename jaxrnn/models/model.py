@@ -52,7 +52,7 @@ class Model(NamedTuple):
     read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  #: (params, output) -> logits
     vocab_size: int = 0  #: number of characters; 0 = the number of logits
     reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
-    fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no library inside
+    fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no libraries
 
 
 def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
@@ -105,7 +105,8 @@ def network(
     input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
     cells = tuple(_make_cell(kind, size, hidden_size, start, choices) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
-    return _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+    model = _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+    return model._replace(fits_one_kernel=kind in CELLS.values())
 
 
 def _make_cell(
@@ -279,8 +280,7 @@ def _assemble(
 
     come_apart = all(isinstance(cell, Cell) for cell in cells)
     layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
-    model = Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
-    return model._replace(fits_one_kernel=come_apart and all(type(cell).__module__.startswith("jaxrnn.") for cell in cells))
+    return Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
 
 
 def _take_apart(name: str, cell: Any) -> Layer:

@@ -1,25 +1,40 @@
 """Products of states with weights: in the precision of their arrays, or with factors rounded to bfloat16."""
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BFLOAT16 = "bfloat16"  # as a value of `jax.default_matmul_precision`
+_rounds = contextvars.ContextVar("rounds", default=False)
 
 
 def product(a: Float[Array, "*leading inner"], kernel: Float[Array, "rows columns"], axis: int = 0) -> Float[Array, "..."]:
     """Compute the sums over i of ``a[..., i] kernel[i, j]``, or of ``a[..., i] kernel[j, i]`` if `axis` is 1.
 
-    Inside `jax.default_matmul_precision("bfloat16")`, the factors of a float32 product and of both its derivatives are rounded
-    to bfloat16, on every device; sums and results stay float32. By itself, JAX ignores that setting on a CPU. A rounded product
-    has derivatives in reverse mode only.
+    Inside `rounding`, the factors of a float32 product and of both its derivatives are rounded to bfloat16; sums and results
+    stay float32. A rounded product has derivatives in reverse mode only.
     """
-    setting = jax.config.values["jax_default_matmul_precision"]
-    if setting == BFLOAT16 and a.dtype == kernel.dtype == jnp.float32:
+    if _rounds.get() and a.dtype == kernel.dtype == jnp.float32:
         return _rounded(axis, a, kernel)
     return jax.lax.dot_general(a, kernel, (((a.ndim - 1,), (axis,)), ((), ())))
+
+
+@contextlib.contextmanager
+def rounding() -> Iterator[None]:
+    """Round factors to bfloat16 in all products that are traced inside this context.
+
+    JAX's own setting is ignored on a CPU. It is set all the same, because JAX remembers what it has traced by its settings.
+    """
+    before = _rounds.set(True)
+    try:
+        with jax.default_matmul_precision("bfloat16"):
+            yield
+    finally:
+        _rounds.reset(before)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -12,6 +12,8 @@ from jaxtyping import PyTree
 from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
 from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.model import Model, network
+from jaxrnn.models.products import rounding
+from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import LocalGradient, Theta
 
@@ -94,12 +96,13 @@ def with_precision(rule: Rule, precision: str) -> Rule:
     """Make the rule with another precision of its matrix products; sums and gradients stay as they are.
 
     Args:
-      precision: a value of `jax.default_matmul_precision`. "bfloat16" rounds factors on every device, if the model's cells are
-        jaxrnn's own and the rule differentiates in reverse, like `bptt`.
+      precision: a value of `jax.default_matmul_precision`. JAX ignores it on a CPU; there "bfloat16" rounds the factors of the
+        products of jaxrnn's own cells, and the rule must differentiate in reverse only, like `bptt`.
     """
+    rounds = precision == "bfloat16" and first_device().platform == "cpu"
 
     def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
-        with jax.default_matmul_precision(precision):
+        with rounding() if rounds else jax.default_matmul_precision(precision):
             return rule.gradient(params, memory, carry, x, y)
 
     return rule._replace(gradient=gradient)

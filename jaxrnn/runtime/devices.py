@@ -28,8 +28,9 @@ from jaxrnn.training.learner import State
 
 AXIS = "streams"
 MIN_STREAMS = 16  # per device, when choosing the number of devices: with fewer the products are too small
-# Recurrent weights of a layer, from which on a CPU's cores do better to share the products of one device: with an LSTM of 512
-# units two devices need 53 microseconds a character and one 46, with a GRU of 512 (3 MiB) 39 and 38, with 384 units 20 and 27.
+# Recurrent weights of a layer, from which on a CPU's cores do better to share the products of one device than to have 16
+# streams each: with an LSTM of 512 units two devices need 53 microseconds a character and one 46, with a GRU of 512 (3 MiB) 39
+# and 38, with a GRU of 384 units 20 and 27.
 MIN_SHARED_BYTES = 2**22
 MAX_CORES = 8  # of one machine that become devices, when choosing the number of devices
 MAX_MESSAGE_BYTES = 4096  # of a text broadcast to all processes
@@ -137,14 +138,11 @@ def choose_num_devices(config: Config) -> int:
     num_streams, there = config.learning.num_streams, jax.device_count()
     if jax.process_count() > 1:
         return there
-    if (
-        jax.default_backend() == "cpu"
-        and config.device.precision != "bfloat16"
-        and _recurrent_bytes(config) >= MIN_SHARED_BYTES
-    ):
-        return 1
     gaining = [n for n in range(2, there + 1) if num_streams % n == 0 and num_streams // n >= MIN_STREAMS]
-    return max(gaining, default=1) if parts.reads_blocks(config) else 1
+    most = max(gaining, default=1) if parts.reads_blocks(config) else 1
+    in_float32 = jax.default_backend() == "cpu" and config.device.precision != "bfloat16"
+    shares_products = in_float32 and _recurrent_bytes(config) >= MIN_SHARED_BYTES and num_streams // most < 2 * MIN_STREAMS
+    return 1 if shares_products else most
 
 
 def _recurrent_bytes(config: Config) -> int:
@@ -260,7 +258,8 @@ def describe_devices(config: Config) -> str:
     device, number, num_streams = first_device(), max(1, config.device.num_devices), config.learning.num_streams
     kind = device.platform if device.device_kind == device.platform else f"{device.device_kind} ({device.platform})"
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    precision = "" if config.device.precision == "float32" else f", products in {config.device.precision}"
+    rounds = config.device.precision == "bfloat16" or (config.device.precision != "float32" and device.platform != "cpu")
+    precision = f", products in {config.device.precision}" if rounds else ""
     if number == 1:
         return f"{kind}{precision}"
     return f"{number} of {kind}{processes}, {pluralize(num_streams // number, 'stream')} on each{precision}"

@@ -205,15 +205,15 @@ def jit_reading(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
 def jit_writing(model: Model, restricted: bool, scored: bool = False) -> Callable[..., tuple]:
     """Jit `write_block` once per model.
 
-    For a single text a step is a few microseconds of work, and XLA would spend a third as much between its parts. So a block is
-    one kernel, if nothing in it sorts.
+    For a single text a step is a few microseconds of work, and XLA would spend as long between its parts. So a block is one
+    kernel, if nothing in it sorts.
     """
     write = write_block(model, restricted, scored)
     if restricted or not model.fits_one_kernel:
         return jax.jit(write, compiler_options=compiler_options())
 
     def write_as_one(*arguments: Any) -> tuple:
-        *used, top_k, top_p = arguments  # a kernel must use all of its arguments
+        *used, top_k, top_p = arguments  # or the compiler of JAX 0.10 crashes: see `as_one_kernel`
         return as_one_kernel(lambda *used: write(*used, top_k, top_p))(*used)
 
     return jax.jit(write_as_one, compiler_options=compiler_options())
