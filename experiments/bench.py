@@ -13,7 +13,6 @@ float32, and the script measures other rows and writes results/bench_gpu.*.
 `--only REGEX` measures the rows whose name matches, and writes nothing. C is skipped where there is no gcc.
 """
 
-import ctypes
 import os
 import re
 import shutil
@@ -22,16 +21,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import c_peer
 import jax
 import numpy as np
 import torch_peers
 import tyro
 from bench_tables import Measured, in_words, write
 
-from jaxrnn import State, fast_driver, online, plain_driver
+from jaxrnn import fast_driver, online, plain_driver
 from jaxrnn.config import build
 from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig, ModelConfig
 from jaxrnn.data import text, vocabulary
@@ -46,7 +45,6 @@ from jaxrnn.training.optimizers import make_optimizer
 
 REPEATS, SECONDS = 7, 0.4  # approximate length of a repeat
 RATE, CHECKED = 0.1, 2_000
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
 PLAIN, FAST, FLOOR, TORCH = "plain driver", "fast driver", "C", "PyTorch"
 
 Run = Callable[[int], Any]  # runs a number of updates
@@ -135,7 +133,7 @@ def course(name: str, least: float, ids: np.ndarray, vocab_size: int) -> list[Me
     for peer, threads in peers.items():
         runs[peer] = lambda n, threads=threads: torch_peers.one_step(start, stream, RATE, n, threads)()
     if shutil.which("gcc") and jax.default_backend() == "cpu":
-        program = floor(start)
+        program = c_peer.floor(start, RATE)
         losses[FLOOR] = program(ids, CHECKED)
         runs[FLOOR] = lambda n: program(ids, n)
     np.testing.assert_allclose(losses[FAST], losses[PLAIN], rtol=1e-5)
@@ -230,34 +228,6 @@ def numbers_of_threads() -> list[int]:
     if jax.default_backend() != "cpu":
         return [1]
     return sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
-
-
-def floor(start: State) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Compile `floor.c`, the course's network, for these sizes; each call starts from these weights."""
-    cell, readout = start.params["cell"], start.params["readout"]
-    vocab_size, hidden = cell["input_kernel"].shape
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "floor.so")
-        sizes = (f"-DVOCAB={vocab_size}", f"-DHIDDEN={hidden}")
-        subprocess.run(["gcc", *FLAGS, *sizes, Path(__file__).with_name("floor.c"), "-lm", "-o", library], check=True)
-        program = ctypes.CDLL(str(library))
-    arrays = {
-        "input": cell["input_kernel"],
-        "recurrent": cell["recurrent_kernel"],
-        "bias": cell["bias"],
-        "readout": readout["kernel"],
-        "readout_bias": readout["bias"],
-        "h": start.carry,
-    }
-
-    def read(ids: np.ndarray, count: int) -> np.ndarray:
-        for name, array in arrays.items():
-            np.ctypeslib.as_array((ctypes.c_float * array.size).in_dll(program, name))[:] = np.ravel(array)
-        losses = np.empty(count, np.float32)
-        program.learn(ids.ctypes.data_as(ctypes.c_void_p), count, ctypes.c_float(RATE), losses.ctypes.data_as(ctypes.c_void_p))
-        return losses
-
-    return read
 
 
 def interleaved(runs: dict[str, Run], most: int) -> tuple[dict[str, float], float]:
