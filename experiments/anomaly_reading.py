@@ -12,8 +12,8 @@ from jaxrnn.data.vocabulary import Vocabulary, look_up
 from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.model import Model, network
 from jaxrnn.scoring import pieces
+from jaxrnn.scoring.counting import make_counts, separate
 from jaxrnn.scoring.evaluation import frozen_evaluation, read_padded
-from jaxrnn.scoring.together import make_counts, separate
 from jaxrnn.training import mixed
 from jaxrnn.training.drivers import fast_driver
 from jaxrnn.training.learner import Learner, State, reader

@@ -4,11 +4,12 @@
 
 Takes six minutes. jaxrnn and its peers take turns on every row, several times, and the shortest time of each counts, because
 whatever else the machine does only adds to it. PyTorch runs with one thread and with all, and the better one counts; jaxrnn
-uses as many devices as `python -m jaxrnn.train` would. Where the processor multiplies bfloat16, blocks are measured in both
-precisions: float32 beside PyTorch's float32, and bfloat16, the default there, beside the better of PyTorch's float32 and its
-bfloat16 (autocast). The ratios are what carries over to another machine; the rows below hold the goals. Writes
-results/bench.json, and results/bench.md for docs/reference/performance.md. On a GPU, PyTorch runs there as well, both in
-float32, and the script measures other rows and writes results/bench_gpu.*.
+uses as many devices as `python -m jaxrnn.train` would. Where another precision than float32 is the default, blocks are measured
+in both: float32 beside PyTorch's float32, and the default (bfloat16 on a CPU that multiplies it, TensorFloat-32 on an NVIDIA
+GPU) beside the best of PyTorch's float32, the same precision and bfloat16 (autocast). The ratios are what carries over to
+another machine; the rows below hold the goals. Writes results/bench.json, and results/bench.md for
+docs/reference/performance.md. On a GPU, PyTorch runs there as well, and the script measures other rows, with fewer repeats, and
+writes results/bench_gpu.*.
 
 `--only REGEX` measures the rows whose name matches, and writes nothing. C is skipped where there is no gcc.
 """
@@ -43,7 +44,7 @@ from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.learner import Learner
 from jaxrnn.training.optimizers import make_optimizer
 
-REPEATS, SECONDS = 7, 0.4  # approximate length of a repeat
+REPEATS, GPU_REPEATS, SECONDS = 7, 4, 0.4  # approximate length of a repeat
 RATE, CHECKED = 0.1, 2_000
 PLAIN, FAST, FLOOR, TORCH = "plain driver", "fast driver", "C", "PyTorch"
 
@@ -88,7 +89,7 @@ def main(only: str = "") -> None:
     """Measure all rows, or those whose name matches."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     jax.config.update("jax_default_matmul_precision", "float32")
-    torch_peers.use_float32()
+    torch_peers.use_precision()
     devices.make_core_devices("bptt", 0)
     characters = text.read("comedie")
     known = vocabulary.of_text(characters)
@@ -169,13 +170,13 @@ def measure_row(row: Row, ids: np.ndarray, vocab_size: int) -> list[Measured]:
     both = ["float32"] if default == "float32" else ["float32", default]
     most = (len(stream) - 1) // row.length
     runs: dict[str, Run] = {f"jaxrnn {name}": in_jax(row, stream, vocab_size, most, name) for name in both}
-    for name in both:
+    for name in both if both[-1] in ("float32", "bfloat16") else [*both, "bfloat16"]:
         for threads in numbers_of_threads():
             runs[f"{TORCH} {name} ({threads})"] = in_torch(row, stream, vocab_size, threads, name)
     seconds, build_seconds = interleaved(runs, most)
     found = []
     for name, least in zip(both, (row.least, row.least_rounded), strict=False):
-        peers = [other for other in runs if other.startswith(TORCH) and (name != "float32" or "float32" in other)]
+        peers = [other for other in runs if other.startswith(TORCH) and (name != "float32" or f"{TORCH} float32" in other)]
         times = {"jaxrnn": seconds[f"jaxrnn {name}"], **{other: seconds[other] for other in peers}}
         title = row.name if name == "float32" else f"{row.name}, in {name}"
         found.append(measured_of(title, times, build_seconds, row.streams * row.length, least))
@@ -219,8 +220,7 @@ def in_torch(row: Row, stream: np.ndarray, vocab_size: int, threads: int, produc
         model = network(row.cell, vocab_size, row.hidden)
         start = jax.jit(learner_of(row, model, products).init)(build.make_keys(0).init)
         return lambda n: torch_peers.one_step(start, stream, RATE, n, threads)()
-    rounded = products != "float32"
-    return lambda n: torch_peers.blocks(row.cell, vocab_size, row.hidden, stream, row.length, n, threads, rounded)()
+    return lambda n: torch_peers.blocks(row.cell, vocab_size, row.hidden, stream, row.length, n, threads, products)()
 
 
 def numbers_of_threads() -> list[int]:
@@ -241,7 +241,7 @@ def interleaved(runs: dict[str, Run], most: int) -> tuple[dict[str, float], floa
         started = time.perf_counter()
         run(count)
         counts[name] = max(1, min(most, int(count * SECONDS / (time.perf_counter() - started))))
-    for _ in range(REPEATS):
+    for _ in range(REPEATS if jax.default_backend() == "cpu" else GPU_REPEATS):
         for name, run in runs.items():
             started = time.perf_counter()
             run(counts[name])

@@ -72,7 +72,7 @@ from jaxrnn.data import splitting, vocabulary
 from jaxrnn.data import text as texts
 from jaxrnn.models.counts import CountModel, Counts
 from jaxrnn.models.model import network
-from jaxrnn.scoring import together
+from jaxrnn.scoring import counting, together
 from jaxrnn.storage.logs import read_events
 from jaxrnn.training.drivers import compiler_options
 
@@ -166,7 +166,7 @@ def measure_counts(of: Texts) -> dict[str, Row]:
     for part, (characters, start) in parts.items():
         known = vocabulary.of_text(characters)
         ids = vocabulary.encode(known, characters)
-        models = together.make_counts(known.characters, len(ids))
+        models = counting.make_counts(known.characters, len(ids))
         for name, row in rows.items():
             started = time.perf_counter()
             row.nats[part] = count_characters(models[0], ids, start) if name == CHARACTERS else count_all(models, ids, start)
@@ -195,7 +195,7 @@ def count_all(models: tuple[CountModel, ...], ids: np.ndarray, start: int) -> fl
     """Read a text once with characters and words mixed, as a run does. Returns its loss from `start` on, but for the first."""
     of_vocabulary = network("elman", int(ids.max()) + 1, hidden_size=1)  # only for its vocabulary
     reader = together.make_reader(of_vocabulary, None, models)
-    before = together.read_before(of_vocabulary, models, ids[:start], start) if start else None
+    before = counting.read_before(of_vocabulary, models, ids[:start], start) if start else None
     pieces = together.read_on(reader, {}, before, ids[start:], jax.random.key(0))
     return float(np.concatenate([piece.of_all for piece in pieces]).mean(dtype=np.float64))
 

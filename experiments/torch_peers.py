@@ -19,10 +19,10 @@ def device() -> str:
     return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
-def use_float32() -> None:
-    """Compute products in full float32; cuDNN rounds their factors on a GPU by default."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+def use_precision(products: str = "float32") -> None:
+    """Compute products in full float32 unless it is tensorfloat32 that is wanted; cuDNN rounds factors on a GPU by default."""
+    torch.backends.cudnn.allow_tf32 = products == "tensorfloat32"
+    torch.backends.cuda.matmul.allow_tf32 = products == "tensorfloat32"
 
 
 class Elman(nn.Module):
@@ -96,12 +96,12 @@ def blocks(
     length: int,
     num_updates: int,
     num_threads: int,
-    in_bfloat16: bool = False,
+    products: str = "float32",
 ) -> Read:
     """Read blocks, with a clipped Adam update after each. Returns their losses.
 
     Args:
-      in_bfloat16: multiply in bfloat16, with PyTorch's autocast; weights and optimizer stay in float32.
+      products: their precision; bfloat16 is PyTorch's autocast, and weights and optimizer stay in float32.
     """
     network = Gated(cell, vocab_size, hidden_size).to(device())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -109,9 +109,10 @@ def blocks(
 
     def read() -> list[float]:
         torch.set_num_threads(num_threads)
+        use_precision(products)
         carry, losses = None, []
         for start in range(0, num_updates * length, length):
-            with torch.autocast(device(), torch.bfloat16, enabled=in_bfloat16):
+            with torch.autocast(device(), torch.bfloat16, enabled=products == "bfloat16"):
                 logits, carry = network(ids[start : start + length], carry)
                 carry = tuple(each.detach() for each in carry) if isinstance(carry, tuple) else carry.detach()
                 loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[start + 1 : start + length + 1].flatten())

@@ -86,7 +86,18 @@ def run_program(*leading: str) -> "NoReturn":
     terminal.reopen_closed_streams()
     signals.end_at_signals()
     main([*leading, *sys.argv[1:]])
-    raise SystemExit(0)
+    _end_process()
+
+
+def _end_process() -> "NoReturn":
+    """End a process that is done without Python's own shutdown, which takes a third of a second after JAX has computed."""
+    import atexit
+    import os
+
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ from jaxrnn.data.array_types import Params
 from jaxrnn.data.files import Names
 from jaxrnn.errors import InputError, check_rate, check_value, pluralize
 from jaxrnn.runs import testing
+from jaxrnn.runs.limits import TestLimits
 from jaxrnn.runs.loaded import read_dynamic
 from jaxrnn.runs.other_text import OtherText, read_other_text
 from jaxrnn.runs.own_text import load_own_data
-from jaxrnn.runs.testing import TestLimits, resolve_dynamic, run_to_end, source_nats
+from jaxrnn.runs.testing import resolve_dynamic, source_nats
 from jaxrnn.runtime import devices, precision
 from jaxrnn.runtime.compilation_cache import keep_programs
+from jaxrnn.scoring.counting import run_to_end
 from jaxrnn.scoring.evaluation import DynamicSettings, describe_dynamic
 from jaxrnn.storage import checkpoint, logs
 

@@ -1,5 +1,6 @@
 """Strict from the first import on: shapes and types checked at each call, no silent promotion, eight simulated CPU devices."""
 
+import contextlib
 import dataclasses
 import gc
 import importlib
@@ -15,7 +16,10 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backen
 os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
 if version("jaxlib").startswith("0.10."):  # later ones end the process at an option that they no longer have
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
-os.environ["JAX_PLATFORMS"] = "cpu"
+# `JAX_PLATFORMS=cuda,cpu python -m pytest -m "not slow and not cpu"` tries a GPU.
+if os.environ.setdefault("JAX_PLATFORMS", "cpu") != "cpu":
+    os.environ["XLA_FLAGS"] += " --xla_gpu_autotune_level=0"
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes test on one GPU
 # What one test has compiled, the others and the processes that they start need not compile again.
 compiled = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled.name)
@@ -43,13 +47,16 @@ from jaxrnn.console import plot
 from jaxrnn.runs import advance, start, task
 from jaxrnn.runtime import precision
 
+if jax.default_backend() != "cpu":
+    jax.config.update("jax_default_matmul_precision", "float32")
+
 # A program that finds devices leaves them, and what is compiled for them.
 jax.devices()
 kept.install()
 
 # A process of its own for the picture of each run would take half the time of the tests: `test_plot.py` tries it.
-APART = plot.draw_in_subprocess
-plot.draw_in_subprocess = plot.draw
+DRAWING_PROCESS = plot.drawing_process
+plot.drawing_process = lambda: contextlib.nullcontext(plot.draw)
 
 # What a run imports in a thread of its own is here before: Python 3.11 fails, if seldom, when two threads parse modules at once
 # ("AST constructor recursion depth mismatch"), and the checks of types import and parse some when they are first used.

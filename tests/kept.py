@@ -9,7 +9,7 @@ from jaxrnn.config import build
 from jaxrnn.config.trust import imports_of
 from jaxrnn.models import documents
 from jaxrnn.runs import own_text, task
-from jaxrnn.scoring import evaluation, together
+from jaxrnn.scoring import counting, evaluation, together
 from jaxrnn.training import mixed
 
 MOST = 32  # of each kind
@@ -38,7 +38,8 @@ def install():
         evaluation: ["reader", "fast_driver", "frozen_evaluation", "rate_evaluation"],
         mixed: ["mixed", "make_mixture"],
         own_text: ["make_mixture", "mixed_model"],
-        together: ["make_counts", "make_counter", "make_reader", "fast_driver"],
+        counting: ["make_counts", "make_counter", "fast_driver"],
+        together: ["make_reader", "fast_driver"],
     }.items():
         for name in names:
             setattr(module, name, functools.lru_cache(MOST)(getattr(module, name)))

@@ -16,6 +16,7 @@ from jaxrnn.config import build
 from jaxrnn.config.saved import config_to_json
 from jaxrnn.errors import InputError
 from jaxrnn.runs import testing
+from jaxrnn.scoring import counting
 from jaxrnn.storage import checkpoint, failures, store
 from jaxrnn.storage.manifest import hash_arrays
 from jaxrnn.training.learner import State
@@ -220,7 +221,7 @@ def test_a_run_of_an_older_version_can_be_read():
     final = json.loads((FORMAT_2 / "metrics.jsonl").read_text().splitlines()[-1])
     data, how = build.load_data(run.config), testing.resolve_dynamic(run.config, None, run.model, run.snapshot.state.params)
     measuring = testing.measure(run.config, data, run.model, run.snapshot.state.params, how, testing.TestLimits())
-    found = testing.run_to_end(measuring)
+    found = counting.run_to_end(measuring)
     expected = [final[name] for name in ("train_nats", "heldout_nats", "heldout_dynamic_nats")]
     assert [found.train_nats, found.scores.frozen_nats, found.scores.dynamic_nats] == pytest.approx(expected, rel=1e-4)
 

@@ -14,7 +14,7 @@ from test_loop import primitives
 from jaxrnn.data import text, vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.counts import count_model
-from jaxrnn.scoring.together import make_counter
+from jaxrnn.scoring.counting import make_counter
 from jaxrnn.training.drivers import compiler_options
 
 V = 5

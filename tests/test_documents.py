@@ -24,8 +24,10 @@ from jaxrnn.models.model import network, with_cell
 from jaxrnn.rules import RULES, bptt, make_rule, uoro
 from jaxrnn.rules.bptt import block_reader
 from jaxrnn.runs import task, testing
+from jaxrnn.scoring import counting
+from jaxrnn.scoring.counting import make_counter, read_before
 from jaxrnn.scoring.evaluation import DynamicSettings, frozen_evaluation, rate_evaluation
-from jaxrnn.scoring.together import make_counter, make_reader, read_before, read_on
+from jaxrnn.scoring.together import make_reader, read_on
 from jaxrnn.training.drivers import copy_arrays, plain_driver, update_many
 from jaxrnn.training.mixed import columns, make_mixture, mixed
 from jaxrnn.training.optimizers import make_optimizer
@@ -458,7 +460,7 @@ def test_a_run_on_documents_is_tested_with_marks(runs):
     plain, (_, data, marking, *_) = runs[0], runs[1]
     params, how, key = drawn(plain.model)[0], DynamicSettings("sgd", (0.01,), 1), build.make_keys(0).evaluation
     measuring = testing.measure(plain.config, data, plain.model, params, how, testing.TestLimits())
-    result, read = testing.run_to_end(measuring), frozen_evaluation(marking)
+    result, read = counting.run_to_end(measuring), frozen_evaluation(marking)
     assert result.train_nats == pytest.approx(read(params, data.train, key).mean(), rel=1e-5)
     assert result.scores.frozen_nats == pytest.approx(read(params, data.heldout, key).mean(), rel=1e-5)
     assert result.scores.frozen_nats != pytest.approx(read(params, plain.data.heldout, key).mean(), rel=1e-5)

@@ -10,7 +10,7 @@ from jaxrnn.config import build, settings
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models import interpolation
 from jaxrnn.runs import testing
-from jaxrnn.scoring import evaluation, together
+from jaxrnn.scoring import counting, evaluation, together
 from jaxrnn.training.learner import reader
 
 RATE = 0.2
@@ -95,7 +95,7 @@ def test_the_three_numbers_are_those_of_the_witness():
         "heldout_nats": reference.read(weights, h, data.heldout).mean(),
         "heldout_dynamic_nats": reference.train(weights, h, data.heldout, FIXED.rates[0])[0].mean(),
     }
-    found = testing.run_to_end(testing.measure(small, data, model, params, FIXED, testing.TestLimits()))
+    found = counting.run_to_end(testing.measure(small, data, model, params, FIXED, testing.TestLimits()))
     numbers = (found.train_nats, found.scores.frozen_nats, found.scores.dynamic_nats)
     assert numbers == pytest.approx(tuple(expected.values()), rel=1e-4)
     assert found.scores.num_characters == len(data.heldout) - 1

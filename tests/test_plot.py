@@ -1,16 +1,24 @@
 """The picture shows the losses in the right place, and its failure never costs the result."""
 
+import contextlib
 import os
 import sys
 
 import matplotlib as mpl
 import pytest
-from conftest import APART, SMALL, events, metrics
+from conftest import DRAWING_PROCESS, SMALL, events, metrics
 
 from jaxrnn import train
 from jaxrnn.console import plot
 from jaxrnn.console.plot import Curves
 from jaxrnn.storage import run_folder as folder
+
+
+def apart(*arguments):
+    """Draw in a process of its own."""
+    with DRAWING_PROCESS() as draw:
+        return draw(*arguments)
+
 
 NUMBERS = {"online_nats": 1.5, "train_nats": 1.4, "heldout_nats": float("nan"), "heldout_dynamic_nats": float("inf")}
 LINE = Curves(windows=[(0.5, 2.0)], epochs=[(0.5, 2.0)], validation=[(1.0, 1.9)], end=1.0)
@@ -95,14 +103,14 @@ def test_no_setting_of_matplotlib_reaches_the_picture(tmp_path, monkeypatch, cap
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
     monkeypatch.setenv("MPLCONFIGDIR", "/proc/none")
     before = dict(os.environ), list(sys.path)
-    assert APART(LINE, NUMBERS, 1_000, "名 $x_1") == plot.draw(LINE, NUMBERS, 1_000, "名 $x_1")
+    assert apart(LINE, NUMBERS, 1_000, "名 $x_1") == plot.draw(LINE, NUMBERS, 1_000, "名 $x_1")
     assert (dict(os.environ), sys.path) == before
     assert capfd.readouterr() == ("", "")
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_process_that_draws(monkeypatch):
     monkeypatch.setattr(plot, "PROGRAM", "import os; print(os.getsid(0), os.getpgrp())")
-    session, group = APART(LINE, NUMBERS, 1_000, "a run").split()
+    session, group = apart(LINE, NUMBERS, 1_000, "a run").split()
     assert int(session) != os.getsid(0)
     assert int(group) != os.getpgrp()
 
@@ -111,13 +119,13 @@ def test_what_goes_wrong_is_said_in_one_line(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(plot, "PROGRAM", "import nothing_of_this_name")
         with pytest.raises(plot.NotDrawn, match="ModuleNotFoundError: "):
-            APART(LINE, NUMBERS, 1_000, "a run")
+            apart(LINE, NUMBERS, 1_000, "a run")
     monkeypatch.setattr(plot, "SECONDS", 0.01)
     with pytest.raises(plot.NotDrawn, match=r"it took over 0\.01 seconds"):
-        APART(LINE, NUMBERS, 1_000, "a run")
+        apart(LINE, NUMBERS, 1_000, "a run")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(plot.NotDrawn, match="No such file"):
-        APART(LINE, NUMBERS, 1_000, "a run")
+        apart(LINE, NUMBERS, 1_000, "a run")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +142,7 @@ def test_the_result_is_there_before_the_picture_and_without_it(tmp_path, monkeyp
         seen.append((metrics(run_dir)[-1]["event"], capsys.readouterr().out))
         raise error
 
-    monkeypatch.setattr(plot, "draw_in_subprocess", fail)
+    monkeypatch.setattr(plot, "drawing_process", lambda: contextlib.nullcontext(fail))
     train.main([*SMALL, "--epochs", "1", "--run-dir", str(run_dir)])
     out, err = capsys.readouterr()
     ((event, before),) = seen
@@ -158,3 +166,12 @@ def test_a_folder_whose_name_no_screen_can_show_is_no_reason_to_lose_the_result(
     assert "\x1b" not in out
     assert metrics(tmp_path / name)[-1]["event"] == "final"
     assert (tmp_path / name / folder.PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_process_that_is_not_needed_is_ended(monkeypatch):
+    started, start = [], plot._start_process
+    monkeypatch.setattr(plot, "_start_process", lambda: started.append(start()) or started[-1])
+    with DRAWING_PROCESS():
+        assert started[0].poll() is None
+    assert started[0].returncode < 0
+    assert all(stream.closed for stream in (started[0].stdin, started[0].stdout, started[0].stderr))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,22 @@ def test_it_is_chosen_where_the_processor_has_it_and_learning_gains(monkeypatch)
     assert chosen(monkeypatch, True, cell="jaxrnn.models.dense:LSTM") == "float32"  # your own may multiply in another way
     assert chosen(monkeypatch, True, precision="float32") == "float32"
     assert chosen(monkeypatch, False, precision="bfloat16") == "bfloat16"
+
+
+class Gpu(NamedTuple):
+    platform: str
+    compute_capability: str
+
+
+@pytest.mark.parametrize(
+    ("generation", "expected"), [("9.0", "tensorfloat32"), ("12.0", "tensorfloat32"), ("7.5", "float32"), ("gfx942", "float32")]
+)
+def test_a_gpu_multiplies_tensorfloat32_from_a_generation_on(monkeypatch, generation, expected):
+    monkeypatch.setattr(precision, "first_device", lambda: Gpu("gpu", generation))
+    assert chosen(monkeypatch, True) == expected
+    assert chosen(monkeypatch, True, length=1) == chosen(monkeypatch, True, num_streams=1) == "float32"
+    monkeypatch.setattr(precision, "first_device", lambda: Gpu("tpu", "9.0"))
+    assert chosen(monkeypatch, True) == "float32"
 
 
 @pytest.mark.parametrize("name", PRESETS)

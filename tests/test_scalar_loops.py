@@ -1,3 +1,4 @@
+import inspect
 from types import SimpleNamespace
 
 import jax
@@ -5,8 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrnn import elman
 from jaxrnn.models import scalar_loops
 from jaxrnn.models.scalar_loops import as_one_kernel, first_device, host_device, on_host, to_host
+from jaxrnn.scoring import together
+from jaxrnn.scoring.counting import make_counts
+from jaxrnn.scoring.evaluation import DynamicSettings
 
 
 def chosen():
@@ -49,6 +54,15 @@ def test_elsewhere_the_host_computes_inside_and_only_there(elsewhere):
     assert chosen() is None
     moved = to_host({"weights": jax.device_put(np.ones(2), jax.devices()[3])})
     assert moved["weights"].devices() == {host_device()}
+
+
+def test_a_reader_is_compiled_for_the_host(elsewhere, monkeypatch):
+    """With the options of a GPU it would copy the trees of counts at every character."""
+    made = []
+    monkeypatch.setattr(together, "fast_driver", lambda *_: made.append(chosen()))
+    make_reader = inspect.unwrap(together.make_reader)  # not one that another test has made
+    make_reader(elman(3, 2), DynamicSettings("sgd", (0.1,), 1), make_counts("abc", 10))
+    assert made == [host_device()]
 
 
 def test_loops_are_marked_for_a_cpu_only(elsewhere):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from conftest import task_of
 
-from jaxrnn.runs import testing
+from jaxrnn.runs import limits, testing
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.testing import Result
+from jaxrnn.scoring import counting
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.scoring.together import Scores
 from jaxrnn.training.progress import FinalNumbers
@@ -22,10 +23,11 @@ def task():
 
 
 def test_counts_say_how_much_they_have_read_before(task, monkeypatch):
-    monkeypatch.setattr(testing, "LEAST_HELDOUT", 300)
+    for module in (limits, testing):
+        monkeypatch.setattr(module, "LEAST_HELDOUT", 300)
     params = first_snapshot(task).best_params
     measuring = testing.measure(task.config, task.data, task.model, params, FIXED, testing.TestLimits(seconds=0.0))
-    result = testing.run_to_end(measuring)
+    result = counting.run_to_end(measuring)
     assert testing.describe_extent(result) == {"heldout_characters": 99, "train_characters": 899, "counted_characters": 300}
     said = "; counted before: the last 300 of 900 characters"
     assert testing.describe_parts(1, task.data, result) == {"heldout_counts_nats": said}

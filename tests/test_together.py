@@ -1,6 +1,7 @@
 """Reading a text with network and counts together, and testing on the parts of a text."""
 
 import dataclasses
+import inspect
 import math
 
 import jax
@@ -14,9 +15,10 @@ from jaxrnn.config import build, settings
 from jaxrnn.data import text as texts
 from jaxrnn.models.count_tree import TOTAL
 from jaxrnn.models.counts import count_model
-from jaxrnn.runs import testing
-from jaxrnn.scoring import evaluation, together
+from jaxrnn.runs import limits, testing
+from jaxrnn.scoring import counting, evaluation, together
 from jaxrnn.scoring.evaluation import DynamicSettings
+from jaxrnn.training.drivers import fast_driver
 from jaxrnn.training.mixed import Columns
 
 V = 7  # characters of the common model
@@ -35,7 +37,7 @@ def readers(model):
 
 
 def read_all(reader, params, ids, before=()):
-    counted = together.read_before(MODEL, COUNTS, before) if len(before) else None
+    counted = counting.read_before(MODEL, COUNTS, before) if len(before) else None
     return list(together.read_on(reader, params, counted, ids, jax.random.key(KEY)))
 
 
@@ -51,10 +53,11 @@ def read(readers, params, ids):
 
 
 @pytest.mark.parametrize(("length", "size", "lengths"), [(1, 60, [32, 27]), (16, 60, [32, 27]), (16, 5, [4])])
-def test_each_character_but_the_first_is_scored(readers, params, ids, length, size, lengths, monkeypatch):
-    monkeypatch.setattr(together, "UPDATES_PER_CALL", 320)  # 32 characters at a time
-    before = jax.tree.map(np.array, params)
-    pieces = read_all(readers[HOW[length]], params, ids[:size])
+def test_each_character_but_the_first_is_scored(readers, params, ids, length, size, lengths):
+    before, updates = jax.tree.map(np.array, params), 32 // length  # 32 characters at a time
+    reader = readers[HOW[length]]
+    reader = reader._replace(drive=fast_driver(reader.learner, updates), updates=updates)
+    pieces = read_all(reader, params, ids[:size])
     assert [[len(column) for column in piece] for piece in pieces] == [[each] * 5 for each in lengths]
     assert all(np.isfinite(column).all() for piece in pieces for column in piece)
     jax.tree.map(np.testing.assert_array_equal, before, params)
@@ -75,7 +78,7 @@ def test_counts_go_on_from_the_text_before(readers, read, params, ids):
 
 @pytest.mark.parametrize(("size", "most_mixed", "mixed"), [(65, 1_000, 64), (60, 1_000, 48), (60, 20, 16), (60, 3, 0)])
 def test_before_a_text_all_is_counted_and_its_end_is_mixed(ids, size, most_mixed, mixed):
-    known = together.read_before(MODEL, COUNTS, ids[:size], most_mixed)
+    known = counting.read_before(MODEL, COUNTS, ids[:size], most_mixed)
     states, _, mixture, nats = mix_counts_alone(ids[:size], COUNTS, mixed)
     jax.tree.map(np.testing.assert_array_equal, known.memory.counts, states)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), known.memory.mixture, mixture)
@@ -85,12 +88,12 @@ def test_before_a_text_all_is_counted_and_its_end_is_mixed(ids, size, most_mixed
 
 @pytest.mark.parametrize(("least", "mixed"), [(1_000, 64), (33, 48), (17, 32), (0, 0)])
 def test_without_time_counts_are_mixed_over_the_least_of_the_text(ids, monkeypatch, least, mixed):
-    monkeypatch.setattr(together, "MIXED_PER_CALL", 16)
-    monkeypatch.setattr(together, "LEAST_MIXED", least)
-    known = together.read_before(MODEL, COUNTS, ids[:65], seconds=0.0)
+    monkeypatch.setattr(counting, "MIXED_PER_CALL", 16)
+    monkeypatch.setattr(counting, "LEAST_MIXED", least)
+    known = counting.read_before(MODEL, COUNTS, ids[:65], seconds=0.0)
     assert int(known.memory.mixture.num_read) == mixed
     assert [int(counts.nodes[0, TOTAL]) for counts in known.memory.counts] == [
-        int(counts.nodes[0, TOTAL]) for counts in together.read_before(MODEL, COUNTS, ids[:65]).memory.counts
+        int(counts.nodes[0, TOTAL]) for counts in counting.read_before(MODEL, COUNTS, ids[:65]).memory.counts
     ]
 
 
@@ -98,7 +101,7 @@ def test_without_time_counts_are_mixed_over_the_least_of_the_text(ids, monkeypat
 def test_before_a_text_there_can_be_nothing(readers, params, ids, size):
     """One character can be counted; that it was there changes what the counts say of the next ones."""
     known, new = (
-        together.read_before(MODEL, COUNTS, ids[:size]),
+        counting.read_before(MODEL, COUNTS, ids[:size]),
         together.make_reader(MODEL, None, COUNTS).begin(None, {}, jax.random.key(0), None).memory,
     )
     jax.tree.map(np.testing.assert_array_equal, known.memory.mixture, new.mixture)
@@ -141,8 +144,8 @@ def test_several_rates_are_their_mixture(read):
 
 def test_words_end_where_neither_letter_nor_digit_stands():
     characters, written = "\n '0aé", "a0 é'a\na"
-    by_words = together.make_counts(characters, 100)[1]
-    expected = count_model(6, together.WORDS, 908, begins=np.array([True, True, True, False, False, False]))
+    by_words = counting.make_counts(characters, 100)[1]
+    expected = count_model(6, counting.WORDS, 908, begins=np.array([True, True, True, False, False, False]))
     contexts = []
     for model in (by_words, expected):
         state = model.init()
@@ -187,9 +190,9 @@ def test_a_test_counts_all_that_stands_before_the_heldout_part(tested):
     small, data, model, params = tested
     events, found = noted(measuring(*tested))
     ids = texts.read_ids("comedie", 4_000).ids
-    counts = together.make_counts(data.vocabulary.characters, len(ids))
+    counts = counting.make_counts(data.vocabulary.characters, len(ids))
     reader, key = together.make_reader(model, FIXED, counts), build.make_keys(small.run.seed).evaluation
-    counted = together.read_before(model, counts, ids[:2_800])
+    counted = counting.read_before(model, counts, ids[:2_800])
     expected = together.mean_scores(list(together.read_on(reader, params, counted, ids[2_800:], key)))
     assert found.scores == pytest.approx(expected, rel=1e-6)
     assert found.scores.num_characters == 1_199
@@ -204,7 +207,7 @@ def test_a_test_counts_all_that_stands_before_the_heldout_part(tested):
 
 @pytest.mark.parametrize(("characters", "scored"), [(1, 1), (5_000, 1_199)])
 def test_a_limit_of_characters_tests_exactly_so_many(tested, characters, scored):
-    found = testing.run_to_end(measuring(*tested, characters=characters))
+    found = counting.run_to_end(measuring(*tested, characters=characters))
     assert found.scores.num_characters == scored
 
 
@@ -217,8 +220,10 @@ def test_of_streams_all_characters_are_told(tested):
 
 def test_without_time_the_least_is_tested_and_said(tested, monkeypatch):
     monkeypatch.setattr(together, "UPDATES_PER_CALL", 2_600)  # 260 characters at a time
-    monkeypatch.setattr(testing, "LEAST_HELDOUT", 1_000)
-    found = testing.run_to_end(measuring(*tested, seconds=0.0))
+    monkeypatch.setattr(together, "make_reader", inspect.unwrap(together.make_reader))  # none that another test has made
+    for module in (limits, testing):
+        monkeypatch.setattr(module, "LEAST_HELDOUT", 1_000)
+    found = counting.run_to_end(measuring(*tested, seconds=0.0))
     assert found.scores.num_characters == 1_040
     assert found.train_characters == 2_399  # all of so short a text
     small, data, model, params = tested
@@ -239,8 +244,8 @@ def test_in_a_hurry_one_optimizer_is_tried(tested, monkeypatch, seconds, optimiz
 def test_another_text_is_scored_without_any_before(tested):
     small, data, model, params = tested
     ids, characters = texts.read_ids("comedie", 4_000).ids, data.vocabulary.characters
-    scores = testing.run_to_end(testing.score(small, characters, model, params, ids, FIXED))
-    reader = together.make_reader(model, FIXED, together.make_counts(characters, 4_000))
+    scores = counting.run_to_end(testing.score(small, characters, model, params, ids, FIXED))
+    reader = together.make_reader(model, FIXED, counting.make_counts(characters, 4_000))
     key = build.make_keys(small.run.seed).evaluation
     expected = together.mean_scores(list(together.read_on(reader, params, None, ids, key)))
     assert scores == pytest.approx(expected, rel=1e-6)
@@ -250,7 +255,7 @@ def test_another_text_is_scored_without_any_before(tested):
 @pytest.mark.parametrize("characters", [60, 200, 1_199])
 def test_a_network_that_is_known_to_have_learned_nothing_costs_little(tested, characters):
     scores, unknown = (
-        testing.run_to_end(measuring(*tested, characters=characters, expected=nats)).scores for nats in (4.0, None)
+        counting.run_to_end(measuring(*tested, characters=characters, expected=nats)).scores for nats in (4.0, None)
     )
     assert scores.frozen_nats > scores.counts_nats + 1
     assert scores.mixed_nats <= scores.counts_nats + 0.01
@@ -260,7 +265,7 @@ def test_a_network_that_is_known_to_have_learned_nothing_costs_little(tested, ch
 def test_of_another_text_counts_know_nothing_yet(tested):
     small, data, model, params = tested
     scores = [
-        testing.run_to_end(testing.score(small, data.vocabulary.characters, model, params, data.heldout[:100], FIXED, nats))
+        counting.run_to_end(testing.score(small, data.vocabulary.characters, model, params, data.heldout[:100], FIXED, nats))
         for nats in (1.0, None)
     ]
     assert scores[0].counts_nats == scores[1].counts_nats

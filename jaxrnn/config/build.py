@@ -25,7 +25,7 @@ from jaxrnn.models.counts import CountModel
 from jaxrnn.models.model import Model, network
 from jaxrnn.models.model import num_characters as vocab_size_of
 from jaxrnn.rules import make_rule, with_precision
-from jaxrnn.scoring.together import make_counts
+from jaxrnn.scoring.counting import make_counts
 from jaxrnn.training.learner import Learner, online
 from jaxrnn.training.mixed import online_with_counts
 from jaxrnn.training.optimizers import ENDLESS, make_optimizer

@@ -141,8 +141,8 @@ class DeviceConfig:
     many as speed up training."""
     precision: Literal["auto", "float32", "bfloat16", "tensorfloat32"] = AUTO
     """Precision to which the factors of matrix products are rounded in training; weights, states, sums and tests are always
-    float32. auto = bfloat16 if the rule learns in blocks of 4 or more streams and the CPU multiplies bfloat16 in hardware, else
-    float32. tensorfloat32 needs an NVIDIA GPU."""
+    float32. auto = float32, unless the rule learns in blocks of 4 or more streams: then bfloat16 on a CPU that multiplies it in
+    hardware, and tensorfloat32 on an NVIDIA GPU."""
     coordinator: Annotated[str, Flag("HOST:PORT|auto", default="a single process")] = ""
     """Address of the first of several processes; auto = found in the cluster's environment."""
     num_processes: Annotated[int, Flag(default="found in the cluster's environment")] = 0

@@ -4,6 +4,7 @@ In a separate process, no matplotlib settings, notebook backend or failure can a
 the matplotlib that the user's process may be using. This module does not import JAX, so the process starts in half a second.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
@@ -32,6 +33,7 @@ LEVELS = {  # a number -> its label, colour and dashes
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from jaxrnn.console import plot; plot.main()"
 
 Points: TypeAlias = Sequence[Sequence[float]]  # (epochs read so far, nats)
+Draw: TypeAlias = "Callable[[Curves, Mapping[str, float], int, str], bytes]"  # `draw`
 
 
 class NotDrawn(Exception):
@@ -118,40 +120,58 @@ def draw(curves: Curves, numbers: Mapping[str, float], window: int, title: str) 
     return picture.getvalue()
 
 
-def draw_in_subprocess(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
-    """Draw the figure as `draw` does, in a separate process that Ctrl-C does not reach.
+@contextlib.contextmanager
+def drawing_process() -> Iterator[Draw]:
+    """Start a process that draws, which Ctrl-C does not reach. It imports matplotlib while this one does something else.
 
-    Raises:
-      NotDrawn: the plot could not be drawn.
+    Yields:
+      `draw`, in that process, to be called once. It raises `NotDrawn`, also if there is no process.
     """
-    paths = json.dumps([os.path.abspath(path) for path in sys.path])  # noqa: PTH100 (an empty path is the working folder)
-    given = {"curves": curves, "numbers": dict(numbers), "window": window, "title": title}
-    try:
-        done = subprocess.run(
-            [sys.executable or "python", "-P", "-c", PROGRAM, paths],
-            input=json.dumps(given).encode(),
-            capture_output=True,
-            timeout=SECONDS,
-            env={**os.environ, "MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull},
-            cwd=Path(__file__).parent,  # not the user's folder: matplotlib would read settings there
-            # Ctrl-C goes to all processes of a terminal, but only the run decides what happens to the plot.
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
-        )
-    except subprocess.TimeoutExpired:
-        raise NotDrawn(f"it took over {SECONDS:g} seconds") from None
-    except Exception as error:  # no memory, no process
-        raise NotDrawn(_last_line(str(error)) or type(error).__name__) from None
-    if done.returncode or not done.stdout:
-        raise NotDrawn(_last_line(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}")
-    return done.stdout
+    with contextlib.ExitStack() as inside:
+        try:
+            process, problem = inside.enter_context(_start_process()), ""
+            inside.callback(process.kill)  # one that was not needed, or is not done
+        except Exception as error:  # no memory, no process
+            process, problem = None, _last_line(str(error)) or type(error).__name__
+
+        def draw_there(curves: Curves, numbers: Mapping[str, float], window: int, title: str) -> bytes:
+            if process is None:
+                raise NotDrawn(problem)
+            given = {"curves": curves, "numbers": dict(numbers), "window": window, "title": title}
+            try:
+                picture, complaint = process.communicate(json.dumps(given).encode(), SECONDS)
+            except subprocess.TimeoutExpired:
+                raise NotDrawn(f"it took over {SECONDS:g} seconds") from None
+            if process.returncode or not picture:
+                raise NotDrawn(_last_line(complaint.decode(errors="replace")) or f"exit code {process.returncode}")
+            return picture
+
+        yield draw_there
 
 
 def main() -> None:
     """Draw the plot that stdin describes, and write the PNG to stdout."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401 (both before there is something to draw)
+
     given = json.load(sys.stdin)
     picture = draw(**{**given, "curves": Curves(*given["curves"])})
     sys.stdout.buffer.write(picture)
+
+
+def _start_process() -> subprocess.Popen[bytes]:
+    paths = json.dumps([os.path.abspath(path) for path in sys.path])  # noqa: PTH100 (an empty path is the working folder)
+    return subprocess.Popen(
+        [sys.executable or "python", "-P", "-c", PROGRAM, paths],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull},
+        cwd=Path(__file__).parent,  # not the user's folder: matplotlib would read settings there
+        # Ctrl-C goes to all processes of a terminal, but only the run decides what happens to the plot.
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+    )
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -1,16 +1,18 @@
 """Finish a run: test it, log and judge the result, and draw the picture."""
 
+import contextlib
 import math
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxrnn.config import parts
-from jaxrnn.config.settings import AUTO, resolved
+from jaxrnn.config.settings import AUTO
 from jaxrnn.console import plot, report, verdict
 from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.models.cells import CELLS
 from jaxrnn.runs import testing
+from jaxrnn.runs.ahead import Ahead
 from jaxrnn.runs.describe import (
     describe_last_epoch,
     describe_page_command,
@@ -20,10 +22,10 @@ from jaxrnn.runs.describe import (
     describe_test_command,
 )
 from jaxrnn.runs.events import Busy, Event, Finished, Note, Tested, Testing, TooShort
+from jaxrnn.runs.limits import test_limits
 from jaxrnn.runs.saving import RunWriter, write
 from jaxrnn.runs.task import Task, updates_per_epoch
-from jaxrnn.runs.testing import Result, TestLimits
-from jaxrnn.runs.time_budget import seconds_to_test
+from jaxrnn.runs.testing import Result
 from jaxrnn.runs.too_short import describe_whole_epoch, explain_too_short, window_nats
 from jaxrnn.runtime import devices, signals
 from jaxrnn.runtime.signals import Received
@@ -34,12 +36,14 @@ from jaxrnn.storage.logs import Log
 from jaxrnn.training import optimizers
 from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, guess_nats, measured
 
-TEST_SHARE, LEAST_SECONDS = 0.1, 10.0  # without --minutes: of the training time, for testing; and the least time for it
 
-
-def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, None]:
+def finish(
+    task: Task, snapshot: Snapshot, writer: RunWriter, received: Received, ahead: Ahead | None
+) -> Generator[Event, None, None]:
     """Test the model. The numbers are logged and shown before the picture is drawn, because that may fail.
 
+    Args:
+      ahead: a thread that counts for the test.
     Raises:
       Stopped: by a signal.
       NotSaved: the end of the run could not be written.
@@ -48,11 +52,13 @@ def finish(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received
     if too_short:
         ending = leave_untested(task, snapshot, writer, too_short)
     elif task.data.heldout.size:
-        ending = run_test(task, snapshot, writer, received)
+        ending = run_test(task, snapshot, writer, received, ahead)
     else:
         ending = show_reading(task, snapshot, writer)
-    writer, numbers, facts = yield from ending
-    writer, drawn = yield from draw(task, numbers, writer)
+    drawing = plot.drawing_process() if devices.is_first_process() else contextlib.nullcontext(plot.draw)
+    with drawing as draw_there:  # it starts during the test
+        writer, numbers, facts = yield from ending
+        writer, drawn = yield from draw(task, numbers, writer, draw_there)
     run_dir = writer.path
     yield Finished(
         {
@@ -95,7 +101,9 @@ def show_reading(task: Task, snapshot: Snapshot, writer: RunWriter) -> Generator
     return Ending(writer, measured(numbers), describe_last_epoch(task, snapshot))
 
 
-def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Received) -> Generator[Event, None, Ending]:
+def run_test(
+    task: Task, snapshot: Snapshot, writer: RunWriter, received: Received, ahead: Ahead | None
+) -> Generator[Event, None, Ending]:
     """Test the model, log the numbers and show them.
 
     Raises:
@@ -103,7 +111,7 @@ def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Receiv
     """
     yield Busy("testing")
     try:
-        result = yield from _interruptible(test_model(task, snapshot, logs.read_events(writer.path)), received)
+        result = yield from _interruptible(test_model(task, snapshot, logs.read_events(writer.path), ahead), received)
     except signals.Interrupted as interrupted:
         raise Stopped(interrupted.signal, describe_stop(task, snapshot, writer)) from None
     numbers, floor = final_numbers(snapshot, result), testing.source_nats(task.data, result.scores.num_characters)
@@ -120,25 +128,15 @@ def run_test(task: Task, snapshot: Snapshot, writer: RunWriter, received: Receiv
     return Ending(writer, numbers._asdict(), {**part, **tested})
 
 
-def test_model(task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]]) -> Generator[Testing, None, Result]:
+def test_model(
+    task: Task, snapshot: Snapshot, events: Sequence[Mapping[str, Any]], ahead: Ahead | None
+) -> Generator[Testing, None, Result]:
     """Test the model within the time and the number of characters that the settings give."""
     # With a validation part it is known which weights are best, and those are what a user wants.
     validated = task.data.validation.size > 0
     params = devices.to_local(snapshot.best_params if validated else task.learner.test_params(snapshot.state))
     limits, expected = test_limits(task, events), snapshot.progress.best_nats
-    return testing.measure(task.config, task.data, task.model, params, None, limits, expected)
-
-
-def test_limits(task: Task, events: Sequence[Mapping[str, Any]]) -> TestLimits:
-    """Limit the test to a share of --minutes or of the time of training, unless --test-characters says how much to test."""
-    wanted = task.config.evaluation.test_characters
-    if wanted != AUTO:
-        return TestLimits(characters=resolved(wanted))
-    if task.config.learning.minutes:
-        return TestLimits(seconds=seconds_to_test(task))
-    rows = [event for event in events if event["event"] == "epoch"]
-    trained = sum(row["characters"] / row["characters_per_second"] for row in rows if row["characters_per_second"])
-    return TestLimits(seconds=max(LEAST_SECONDS, TEST_SHARE * trained))
+    return testing.measure(task.config, task.data, task.model, params, None, limits, expected, ahead)
 
 
 def final_numbers(snapshot: Snapshot, result: Result) -> FinalNumbers:
@@ -186,14 +184,16 @@ def find_remedies(task: Task, snapshot: Snapshot) -> list[str]:
     )
 
 
-def draw(task: Task, numbers: Mapping[str, float], writer: RunWriter) -> Generator[Event, None, tuple[RunWriter, bool]]:
+def draw(
+    task: Task, numbers: Mapping[str, float], writer: RunWriter, draw_there: plot.Draw
+) -> Generator[Event, None, tuple[RunWriter, bool]]:
     """Draw the picture, or note why there is none; a failure does not affect the result."""
     if not devices.is_first_process():
         return writer, True
     yield Busy("drawing")
     try:
         curves = plot.collect_curves(logs.read_events(writer.path), updates_per_epoch(task))
-        picture = plot.draw_in_subprocess(curves, numbers, WINDOW, report.replace_controls(writer.path.name))
+        picture = draw_there(curves, numbers, WINDOW, report.replace_controls(writer.path.name))
     except Exception as error:  # whatever it is: the numbers are already saved
         yield _undrawn(failures.explain_not_written(error))
         return writer, False

@@ -4,6 +4,7 @@ It prints nothing, but yields `events`.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxrnn.data import vocabulary
 from jaxrnn.data.array_types import Params
 from jaxrnn.errors import OutOfMemory, Stopped, is_out_of_memory
 from jaxrnn.runs.advance import Advanced, Divergence, advance, begin_epoch, is_finished, is_shortened, updates_to_end
+from jaxrnn.runs.ahead import BeginCounting, counting_ahead
 from jaxrnn.runs.describe import (
     describe_failed_save,
     describe_plan,
@@ -42,6 +44,7 @@ from jaxrnn.training.progress import Snapshot, epoch_nats
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known
 SECONDS_PER_LOOK = 0.5  # between two checks of progress, clock and signals
+CALLS_BEFORE_COUNTING = 2  # of the driver: the first characters, and half a second or a short epoch with its sample
 
 
 def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Iterator[Event]:
@@ -57,11 +60,11 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> It
     """
     state, best_params, progress = snapshot
     snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
-    with fitting_memory(task.config, run_dir):
-        snapshot, writer = yield from learn(task, snapshot, run_dir, received)
+    with fitting_memory(task.config, run_dir), counting_ahead(task, devices.to_local(snapshot.best_params)) as begin_counting:
+        snapshot, writer = yield from learn(task, snapshot, run_dir, received, begin_counting)
         task.stream.delete()  # a second copy of the training text, which the test does not need
         return_freed_memory()
-        yield from finish(task, snapshot, writer, received)
+        yield from finish(task, snapshot, writer, received, begin_counting())
 
 
 @contextlib.contextmanager
@@ -86,9 +89,13 @@ class Reading(NamedTuple):
 
 
 def learn(
-    task: Task, snapshot: Snapshot, run_dir: Path, received: Received
+    task: Task, snapshot: Snapshot, run_dir: Path, received: Received, begin_counting: BeginCounting = lambda: None
 ) -> Generator[Event, None, tuple[Snapshot, RunWriter]]:
-    """Read to the end of the last epoch."""
+    """Read to the end of the last epoch.
+
+    Args:
+      begin_counting: is called once the run is under way.
+    """
     begun = time.perf_counter()
     yield Busy("compiling the training loop")  # by a first update, so that the speed shown does not include it
     task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
@@ -99,7 +106,11 @@ def learn(
         writer = writer._replace(seconds_saving=0.0)  # most of this time went into imports
     first_updates = max(1, FIRST_CHARACTERS // characters_per_update(task))
     reading = Reading(snapshot, writer, start_budget(task, snapshot, begun), first_updates)
-    while not is_finished(task, reading.snapshot):
+    for num_calls in itertools.count():
+        if is_finished(task, reading.snapshot):
+            break
+        if num_calls == CALLS_BEFORE_COUNTING:
+            begin_counting()
         reading = yield from _read_on(task, reading, received)
     return reading.snapshot, reading.writer
 

@@ -14,7 +14,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
 from jaxrnn.models.model import Model
 from jaxrnn.models.scalar_loops import to_host
-from jaxrnn.scoring import together
+from jaxrnn.scoring import counting, together
 from jaxrnn.scoring.novelty import Segment
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.training.mixed import make_mixture
@@ -78,9 +78,9 @@ def mix_with_counts(run: SavedRun, params: Params, data: Data) -> tuple[Model, M
     if not mixed.size:
         cut = len(data.train) - min(MOST_JOINED, len(data.train) // 10)
         counted, mixed = data.train[:cut], data.train[cut:]
-    counts = together.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
+    counts = counting.make_counts(run.vocabulary.characters, len(counted) + len(mixed))
     key = build.make_keys(run.config.run.seed).evaluation
-    before = together.read_before(run.model, counts, counted[-together.MOST_COUNTED :])
+    before = counting.read_before(run.model, counts, counted[-counting.MOST_COUNTED :])
     memory = together.learn_to_mix(run.model, params, counts, before, mixed, key)
     mixture = make_mixture(len(run.vocabulary.characters), 1, counts)
     return mixed_model(run.model, counts, mixture), MixedParams(to_host(params), memory.counts, memory.mixture)

@@ -3,50 +3,38 @@
 import math
 import time
 from collections.abc import Generator, Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn.config import build, parts
+from jaxrnn.config import build
 from jaxrnn.config.build import Data
-from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.config.settings import Config
 from jaxrnn.data import automaton
 from jaxrnn.data.array_types import Params
-from jaxrnn.data.splitting import Parts, before_heldout
 from jaxrnn.data.streams import to_streams
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.documents import for_ids
 from jaxrnn.models.model import Model
+from jaxrnn.runs.ahead import Ahead, count_before_heldout, fixed_dynamic, make_reader
 from jaxrnn.runs.events import Testing
+from jaxrnn.runs.limits import LEAST_HELDOUT, TRAIN_SHARE, TestLimits, most_within
 from jaxrnn.runtime.memory import return_freed_memory
-from jaxrnn.scoring import evaluation, together
+from jaxrnn.scoring import counting, evaluation, together
 from jaxrnn.scoring.evaluation import DynamicSettings, choose_dynamic, mean_nats
 from jaxrnn.scoring.together import Scores
 from jaxrnn.training.mixed import Columns
 from jaxrnn.training.progress import FinalNumbers
 
-# Largest shares of the time for testing: for the training part, for counting, and for learning what counts are worth.
-TRAIN_SHARE, COUNT_SHARE, MIX_SHARE = 0.1, 0.2, 0.2
-# Rough speeds, to know beforehand what there is time for.
-COUNTED_PER_SECOND, MIXED_PER_SECOND, TESTED_PER_SECOND, TRIED_PER_SECOND = 200_000, 40_000, 10_000, 200
-# Characters of the training and of the held-out part that are tested however little time there is, so that a text as short as
-# the comedy is always tested to its end.
-LEAST_CHARACTERS, LEAST_HELDOUT = 100_000, 8_000
-NODES_OF_LONG = 1.5  # for each character that is counted beyond the first 100,000: enough for novels, plays and code
+TRIED_PER_SECOND = 200  # a rough speed, to know beforehand what there is time for
+# Characters of the training part that are tested however little time there is, so that a text as short as the comedy is always
+# tested to its end.
+LEAST_CHARACTERS = 100_000
 # With fewer seconds for the test there is time for the candidates of only one optimizer, the one that wins most often: for the
 # other, another program would have to be compiled.
 SECONDS_FOR_ALL, IN_A_HURRY = 20.0, ("adam",)
 MOST_TRAINED = 4_000_000  # the last characters of the training part, from which those to test are taken
-
-Found = TypeVar("Found", "Result", Scores)
-
-
-class TestLimits(NamedTuple):
-    """How much to test: whichever limit is reached first ends the test."""
-
-    characters: int = 0  # of the held-out text, and of the training text; 0 = all
-    seconds: float = math.inf
 
 
 class Result(NamedTuple):
@@ -67,13 +55,13 @@ def resolve_dynamic(
     Args:
       seconds: the time for the whole test.
     """
-    settings = config.evaluation
-    if settings.dynamic != AUTO:
-        return DynamicSettings(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
+    settings, fixed = config.evaluation, fixed_dynamic(config)
+    if fixed is not None:
+        return fixed
     if data is None or not data.validation.size:
         raise InputError("--dynamic auto chooses a rate on the validation part of the run's text, which has none; give a rate")
     key = build.make_keys(config.run.seed).evaluation
-    most = _most(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
+    most = most_within(evaluation.MAX_TRIAL_CHARACTERS, seconds, TRIED_PER_SECOND)
     names = None if seconds >= SECONDS_FOR_ALL else IN_A_HURRY
     return choose_dynamic(model, params, data.validation, key, settings.dynamic_length, most, names)[0]
 
@@ -86,12 +74,14 @@ def measure(
     how: DynamicSettings | None,
     limits: TestLimits,
     expected_nats: float | None = None,
+    ahead: Ahead | None = None,
 ) -> Generator[Testing, None, Result]:
     """Test on the training part, weights frozen, and on the held-out part, read once by network and counts together.
 
     Args:
       how: the settings of dynamic evaluation; None = resolve them from `config`.
       expected_nats: the network's loss on such text, if it is known, such as its validation loss.
+      ahead: a thread that counts.
     """
     begun, key = time.perf_counter(), build.make_keys(config.run.seed).evaluation
     model = for_ids(model, data.train, data.validation, data.heldout)
@@ -103,18 +93,14 @@ def measure(
     train = np.concatenate((yield from _read_until(read, until, "training text", len(trained) - 1, num_streams)))
     return_freed_memory()  # of what was compiled for the choice above, because the trees of counts need as much
     yield Testing("counting", 0, 0)
-    most = _most(together.MOST_COUNTED, COUNT_SHARE * limits.seconds, COUNTED_PER_SECOND)
-    before = before_heldout(Parts(data.train, data.validation, data.heldout), data.pieces, most)
+    counted = count_before_heldout(config, data, model, limits, ahead)
+    made = counted.reader if how == fixed_dynamic(config) else None
+    reader = made or make_reader(model, how, counted.counts)
     heldout = data.heldout[: limits.characters + 1] if limits.characters else data.heldout
-    to_read = _most(len(heldout), limits.seconds, TESTED_PER_SECOND)
-    counts = together.make_counts(data.vocabulary.characters, len(before) + to_read, NODES_OF_LONG)
-    reader = together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
-    most_mixed = _most(together.MOST_MIXED, MIX_SHARE * limits.seconds, MIXED_PER_SECOND)
-    counted = together.read_before(model, counts, before, most_mixed, MIX_SHARE * limits.seconds)
     return_freed_memory()
-    read = together.read_on(reader, params, counted, heldout, key, expected_nats)
+    read = together.read_on(reader, params, counted.before, heldout, key, expected_nats)
     of_heldout = yield from _read_until(read, begun + limits.seconds, "held-out text", len(heldout) - 1, least=LEAST_HELDOUT)
-    return Result(mean_nats(train), len(train) * num_streams, len(before), together.mean_scores(of_heldout), how)
+    return Result(mean_nats(train), len(train) * num_streams, counted.num_characters, together.mean_scores(of_heldout), how)
 
 
 def describe_extent(result: Result) -> dict[str, int]:
@@ -156,8 +142,8 @@ def score(
     Args:
       expected_nats: the network's loss on text like that on which it was trained, if it is known.
     """
-    counts = together.make_counts(characters, len(ids))
-    reader = together.make_reader(for_ids(model, ids), how, counts, parts.find_optimizer(how.optimizer))
+    counts = counting.make_counts(characters, len(ids))
+    reader = make_reader(for_ids(model, ids), how, counts)
     key = build.make_keys(config.run.seed).evaluation
     pieces = together.read_on(reader, params, None, ids, key, expected_nats)
     read = yield from _read_until(pieces, math.inf, "text", len(ids) - 1)
@@ -183,11 +169,6 @@ def _read_until(
     return read
 
 
-def _most(characters: int, seconds: float, per_second: int) -> int:
-    """Limit a number of characters to those for which there is time, but not below the least."""
-    return characters if seconds == math.inf else min(characters, max(LEAST_HELDOUT, int(seconds * per_second)))
-
-
 def source_nats(data: Data, num_characters: int) -> float | None:
     """Compute the loss of the source itself on the first predicted characters of the held-out part, in nats per character.
 
@@ -197,12 +178,3 @@ def source_nats(data: Data, num_characters: int) -> float | None:
         return None
     losses = automaton.source_losses(data.source, data.text)
     return mean_nats(losses[len(losses) - len(data.heldout) + 1 :][:num_characters])
-
-
-def run_to_end(measuring: Generator[Testing, None, Found]) -> Found:
-    """Run a test without showing its progress."""
-    while True:
-        try:
-            next(measuring)
-        except StopIteration as end:
-            return end.value

@@ -145,6 +145,13 @@ def choose_num_devices(config: Config) -> int:
     return 1 if shares_products else most
 
 
+def has_free_core(config: Config) -> bool:
+    """Return whether a core of this machine has nothing to do while the run learns."""
+    if jax.process_count() > 1:
+        return False
+    return jax.default_backend() != "cpu" or _num_cores() > max(1, config.device.num_devices)
+
+
 def _recurrent_bytes(config: Config) -> int:
     """Count the bytes of a layer's recurrent weights in float32, if the cell has such a matrix; else 0."""
     make: Any = parts.find_cell(config.model.cell).make

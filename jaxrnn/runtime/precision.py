@@ -27,32 +27,36 @@ MIN_STREAMS = 4
 # Of the times of a product in float32 and in bfloat16: 1.5 to 4 with the feature, also on a busy machine, and under 1 where it
 # is emulated. So that a machine always answers the same, the bound is far from both.
 MIN_RATIO = 1.1
+MIN_GENERATION = 8  # of NVIDIA's GPUs, with TensorFloat-32
 SHAPE, NUM_PRODUCTS, NUM_REPEATS = (32, 512, 1536), 10, 4  # some 30 ms in all
 
 
 def resolve_precision(config: Config) -> Config:
     """Choose the precision of products if the settings leave it open.
 
-    bfloat16, where a CPU multiplies it in hardware and it speeds up learning: in blocks of several streams, by jaxrnn's own
-    cells. Everywhere else float32. All processes choose the same.
+    Where it speeds up learning, in blocks of several streams by jaxrnn's own cells: bfloat16 on a CPU that multiplies it in
+    hardware, and TensorFloat-32 on an NVIDIA GPU that has it, where bfloat16 is hardly faster and less precise. Everywhere else
+    float32. All processes choose the same.
     """
     if config.device.precision != AUTO:
         return config
     gains = parts.can_round(config) and config.model.cell in CELLS and config.learning.num_streams >= MIN_STREAMS
-    (lacking,) = all_processes_max(int(not (gains and multiplies_bfloat16())))
-    precision = FLOAT32 if lacking else BFLOAT16
+    on_cpu = first_device().platform == "cpu"
+    faster = gains and (multiplies_bfloat16() if on_cpu else multiplies_tensorfloat32())
+    (lacking,) = all_processes_max(int(not faster))
+    precision = FLOAT32 if lacking else BFLOAT16 if on_cpu else TENSORFLOAT32
     return dataclasses.replace(config, device=dataclasses.replace(config.device, precision=precision))
 
 
 def check_precision(config: Config) -> None:
     """Raise `InputError` if a new run cannot have products of the precision that is asked for."""
-    wanted, on_cpu = config.device.precision, jax.default_backend() == "cpu"
-    if wanted == TENSORFLOAT32 and on_cpu:
+    wanted, platform = config.device.precision, jax.default_backend()
+    if wanted == TENSORFLOAT32 and platform == "cpu":
         raise InputError("--precision tensorfloat32 needs an NVIDIA GPU; a CPU multiplies in float32 or bfloat16")
-    if wanted == BFLOAT16 and on_cpu and not parts.can_round(config):
+    if wanted == BFLOAT16 and platform != "tpu" and not parts.can_round(config):
         raise InputError(
-            "--precision bfloat16 on a CPU works only with --rule bptt, a --rule-length of 2 or more, no --counts, and "
-            "jaxrnn's own cells and those derived from them"
+            f"--precision bfloat16 on a {platform.upper()} works only with --rule bptt, a --rule-length of 2 or more, no "
+            "--counts, and jaxrnn's own cells and those derived from them"
         )
     if wanted not in (AUTO, FLOAT32) and config.learning.counts:
         raise InputError(f"--precision {wanted} does not work with --counts, which are read on a CPU in float32")
@@ -71,11 +75,14 @@ def float32_products() -> contextlib.AbstractContextManager:
 
 @functools.cache
 def multiplies_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware: it says so, and a product shows it.
+    """Return whether the CPU multiplies bfloat16 in hardware: it says so, and a product shows it."""
+    return bool(FEATURES & read_features()) and _measure_ratio() >= MIN_RATIO
 
-    False on GPUs and TPUs: whether training gains there has not been measured.
-    """
-    return first_device().platform == "cpu" and bool(FEATURES & read_features()) and _measure_ratio() >= MIN_RATIO
+
+def multiplies_tensorfloat32() -> bool:
+    """Return whether the first device is an NVIDIA GPU with units for TensorFloat-32, as all have since 2020."""
+    generation = str(getattr(first_device(), "compute_capability", "")).partition(".")[0]  # AMD's begins with letters
+    return first_device().platform == "gpu" and generation.isdecimal() and int(generation) >= MIN_GENERATION
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from jaxrnn.data.documents import unmark
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.rules.bptt import block_reader
-from jaxrnn.scoring import together
+from jaxrnn.scoring import counting, together
 from jaxrnn.scoring.evaluation import DynamicSettings, dynamic_rule, read_padded
 from jaxrnn.training import learner as learners
 from jaxrnn.training import mixed
@@ -85,7 +85,7 @@ def learning_scorer(model: Model, how: DynamicSettings, optimizer: OptimizerKind
     reader = together.make_reader(model, how, (), optimizer)
 
     def begin(params: Params, key: RandomKey) -> State:
-        return together.separate(reader.begin(None, params, key, None))
+        return counting.separate(reader.begin(None, params, key, None))
 
     def nats_of(losses: Float[np.ndarray, "time columns"]) -> Float[np.ndarray, " time"]:
         return np.asarray(mixed.columns(losses, reader.num_networks, 0).of_networks)
@@ -103,7 +103,7 @@ def resuming_scorer(learner: Learner, state: State) -> Scorer:
       state: the run's; it is copied.
     """
     return _single(learner)._replace(
-        begin=lambda params, key: together.separate(learner.restart(copy_arrays(state), key)),
+        begin=lambda params, key: counting.separate(learner.restart(copy_arrays(state), key)),
         uses_host=True,
     )
 

@@ -3,39 +3,27 @@
 All of this runs on the host's CPU, even on a machine with a GPU: see `models.scalar_loops`.
 """
 
-import functools
 import math
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Float, Integer
 
 from jaxrnn.data.array_types import Params, RandomKey
-from jaxrnn.data.documents import has_marks, unmark
-from jaxrnn.models.counts import CountModel, Counts, count_model
-from jaxrnn.models.documents import check_unmarked, for_ids, restart_contexts
+from jaxrnn.models.counts import CountModel
+from jaxrnn.models.documents import check_unmarked, for_ids
 from jaxrnn.models.model import Model, num_characters
-from jaxrnn.models.scalar_loops import host_device, on_host, to_host
+from jaxrnn.models.scalar_loops import on_host, to_host
+from jaxrnn.scoring.counting import LENGTH, MIXED_PER_CALL, Before, read_before, separate
 from jaxrnn.scoring.evaluation import UPDATES_PER_CALL, DynamicSettings, Evaluation, rate_evaluation, read_padded
 from jaxrnn.training import mixed, optimizers
-from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver
+from jaxrnn.training.drivers import Driver, fast_driver
 from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.mixed import Columns, Together
 from jaxrnn.training.optimizers import OptimizerKind
-
-WORDS = 4  # the longest word context: this word and three before it. Added to characters, 0.005 nats better on Molière.
-# Nodes of a tree: enough for any short text; longer ones repeat themselves. 96 MiB at most. The 1.7 million characters of
-# Molière need 2.4 and 3.0 million nodes.
-SHORT, NODES_OF_SHORT, NODES_OF_LONG, MOST_NODES = 100_000, 9, 3, 3 << 20
-# Characters to count before the text that is scored, the last ones: only a text without repetitions fills a tree.
-MOST_COUNTED = 2_000_000
-# Of these, the last ones, from which counts learn what they are worth; how many are read per call; and the size of a block.
-MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
-LEAST_MIXED = 70_000  # the least, however little time there is: on a text as short as the comedy, speed must not matter
 
 NATS_TO_TRUST = 0.2  # how much better network or counts must be to get almost three quarters of the initial weight
 
@@ -50,35 +38,16 @@ class Scores(NamedTuple):
     mixed_nats: float  # network and counts
 
 
-class Before(NamedTuple):
-    """What was counted before a text is read."""
-
-    memory: Together
-    nats: float  # loss of the counts, per character, over the last half of what they mixed; infinite if they mixed nothing
-
-
 class Reader(NamedTuple):
     """A learner that reads with network and counts, and what it needs to begin."""
 
     num_networks: int
     num_counts: int
     learner: Learner
+    drive: Driver
+    updates: int  # per call of the driver
     begin: Callable[[Before | None, Params, RandomKey, float | None], State]  # see `read_on`
     reads_marks: bool = False  # `Model.reads_marks`
-
-
-def make_counts(characters: str, num_characters: int, nodes_of_long: float = NODES_OF_LONG) -> tuple[CountModel, ...]:
-    """Make the two models that count: one by the last characters, one by the last words.
-
-    Args:
-      characters: the vocabulary; a word is what stands between characters that are neither letters nor digits.
-      num_characters: how many characters will be counted, which determines the memory.
-      nodes_of_long: nodes of each tree for each character beyond the first 100,000.
-    """
-    needed = NODES_OF_SHORT * min(num_characters, SHORT) + nodes_of_long * max(0, num_characters - SHORT)
-    nodes = min(MOST_NODES, int(needed)) + len(characters) + 2
-    ends_word = np.array([not character.isalnum() for character in characters])
-    return (count_model(len(characters), capacity=nodes), count_model(len(characters), WORDS, nodes, begins=ends_word))
 
 
 def make_reader(
@@ -100,83 +69,19 @@ def make_reader(
         memory = before.memory._replace(mixture=jax.jit(mixture.join)(before.memory.mixture, jnp.float32(share)))
         return mixed.begin_with(model, networks, memory, to_host(params), to_host(key))
 
+    learner = mixed.mixed(model, how.length if how else LENGTH, networks, counts)
+    updates = max(1, UPDATES_PER_CALL // 10 // learner.length)
+    with on_host():
+        drive = fast_driver(learner, updates)
     return Reader(
         num_networks=len(networks),
         num_counts=len(counts),
-        learner=mixed.mixed(model, how.length if how else LENGTH, networks, counts),
+        learner=learner,
+        drive=drive,
+        updates=updates,
         begin=begin,
         reads_marks=model.reads_marks,
     )
-
-
-@on_host()
-def read_before(
-    model: Model,
-    counts: tuple[CountModel, ...],
-    ids: Integer[np.ndarray, " characters"],
-    most_mixed: int = MOST_MIXED,
-    seconds: float = math.inf,
-) -> Before:
-    """Count a text; from its last characters also learn what the counts are worth, which takes several times as long.
-
-    Args:
-      most_mixed: the number of these last characters, at most.
-      seconds: the time for them, beyond the first `LEAST_MIXED`; when it is up, the rest of the text is only counted.
-    """
-    model, size = for_ids(model, ids), min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
-    mixture = jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)()
-    count, last = make_counter(counts), len(ids) - max(0, size) - 1
-    if size <= 0:
-        return Before(Together(count(_plant(counts), ids), mixture, jnp.bool_(False)), math.inf)
-    memory = Together(count(_plant(counts), ids[:last]), mixture, jnp.bool_(False))
-    state, updates = separate(State(jnp.int32(0), (), (), (), memory)), MIXED_PER_CALL // LENGTH
-    drive, until = fast_driver(mixed.mixed(model, LENGTH, (), counts), updates), time.perf_counter() + seconds
-    first, nats = last, np.zeros(0, np.float32)
-    while last < len(ids) - 1 and (last - first < LEAST_MIXED or time.perf_counter() < until):
-        state, losses = read_padded(drive, state, ids[last : last + MIXED_PER_CALL + 1], updates, LENGTH)
-        nats = np.concatenate([nats, mixed.columns(losses, 0, len(counts)).of_counts])
-        last = min(last + MIXED_PER_CALL, len(ids) - 1)
-    memory = state.memory
-    # Mixing has counted everything up to and including `last`; if nothing was mixed, that character is not counted yet.
-    counted = memory.counts
-    if memory.started and ids[last] < 0:  # read as a target, which has no mark
-        counted = tuple(_begin_document(*each, unmark(ids[last])) for each in zip(counts, counted, strict=True))
-    memory = memory._replace(counts=count(counted, ids[last + int(memory.started) :]))
-    return Before(memory, float(nats[len(nats) // 2 :].mean()) if nats.size else math.inf)
-
-
-def _begin_document(model: CountModel, state: Counts, read: np.integer) -> Counts:
-    """Make the character that was just counted the only one in the contexts."""
-    contexts = jax.jit(lambda state, y: model.advance(model.restart(state), y).contexts)(state, jnp.int32(read))
-    return state._replace(contexts=contexts)
-
-
-def make_counter(
-    models: tuple[CountModel, ...],
-) -> Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]:
-    """Make a function that counts a text; the counts that it is given are overwritten."""
-
-    def count(model: CountModel, marked: bool, state: Counts, ids: Array, length: Array) -> Counts:
-        def learn(loop: tuple[Array, Counts]) -> tuple[Array, Counts]:
-            read = ids[loop[0]].astype(jnp.int32)
-            if not marked:
-                return loop[0] + 1, model.learn(loop[1], read)[0]
-            return loop[0] + 1, restart_contexts(model, model.learn(loop[1], unmark(read))[0], read)
-
-        return jax.lax.while_loop(lambda loop: loop[0] < length, learn, (jnp.int32(0), state))[1]
-
-    @functools.cache
-    def programs(marked: bool) -> list[Callable[..., Counts]]:
-        how = {"donate_argnums": 0, "compiler_options": compiler_options()}
-        return [jax.jit(functools.partial(count, model, marked), **how) for model in models]
-
-    def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
-        if not len(ids):
-            return states
-        text, length = jnp.asarray(ids), jnp.int32(len(ids))
-        return tuple(program(state, text, length) for program, state in zip(programs(has_marks(ids)), states, strict=True))
-
-    return count_all
 
 
 def read_on(
@@ -194,16 +99,14 @@ def read_on(
       nats: the network's loss per character on such a text: the better it is than that of the counts, the larger is the
         network's initial share of the mixture. None = not known.
     """
-    length, members = reader.learner.length, (reader.num_networks, reader.num_counts)
-    updates = max(1, UPDATES_PER_CALL // 10 // length)
+    updates, length, members = reader.updates, reader.learner.length, (reader.num_networks, reader.num_counts)
     if not reader.reads_marks:
         check_unmarked(ids)
     with on_host():
         state = separate(reader.begin(before, params, key, nats))
-        drive = fast_driver(reader.learner, updates)
     for start in range(0, len(ids) - 1, updates * length):
         with on_host():  # not around the `yield`: the caller may use another device meanwhile
-            state, losses = read_padded(drive, state, ids[start : start + updates * length + 1], updates, length)
+            state, losses = read_padded(reader.drive, state, ids[start : start + updates * length + 1], updates, length)
         yield mixed.columns(losses, *members)
 
 
@@ -253,18 +156,6 @@ def _share_of_network(nats: float | None, counts_nats: float) -> float:
         return 0.5
     advantage = (counts_nats - nats) / NATS_TO_TRUST
     return 0.01 + 0.98 / (1 + math.exp(-max(-50.0, min(50.0, advantage))))
-
-
-def _plant(counts: tuple[CountModel, ...]) -> tuple[Counts, ...]:
-    """Make empty trees in compiled code, which needs only half the memory."""
-    return jax.jit(lambda: tuple(each.init() for each in counts))()
-
-
-def separate(state: State) -> State:
-    """Copy the weights for each network, because a driver overwrites them; the trees are too large to copy."""
-    own, counts = copy_arrays(state._replace(memory=state.memory._replace(counts=()))), state.memory.counts
-    # All on one explicit device: otherwise arrays would be bound to one only by the first call, and the second would recompile.
-    return jax.device_put(own._replace(memory=own.memory._replace(counts=counts)), host_device())
 
 
 def mean_scores(pieces: list[Columns]) -> Scores:

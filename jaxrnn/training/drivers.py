@@ -20,6 +20,7 @@ from jaxrnn.data.streams import read_block
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State
 
+Update = Callable[[State, Stream], tuple[State, LossColumns]]
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read ..."]]]
 Tree = TypeVar("Tree")  # of arrays
 # For the compiler: overwrite weights in place although the backward pass still reads them. Otherwise XLA copies the readout's
@@ -48,8 +49,9 @@ def plain_driver(learner: Learner) -> Driver:
       A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
       `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten.
     """
-    begin = jax.jit(start_loop(learner, UPDATES_PER_FETCH), donate_argnums=0)
-    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(learner)))
+    update = traced_once(update_once(learner))
+    begin = jax.jit(start_loop(update, UPDATES_PER_FETCH, learner.length), donate_argnums=0)
+    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update, learner.length)))
 
     def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
         leaves, structure = jax.tree.flatten(begin(state, stream))
@@ -87,7 +89,7 @@ def copy_arrays(state: Tree) -> Tree:
     return jax.tree.map(of, state)
 
 
-def update_once(learner: Learner) -> Callable[[State, Stream], tuple[State, LossColumns]]:
+def update_once(learner: Learner) -> Update:
     """Make a pure function that does the next update; `state.step` determines its characters."""
 
     def advance(state: State, stream: Stream) -> tuple[State, LossColumns]:
@@ -100,7 +102,8 @@ def update_many(
     learner: Learner, most_updates: int
 ) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, "most ..."]]]:
     """Make a pure function that does `num_updates` updates, at most `most_updates`; losses beyond them are zeros."""
-    begin, advance_loop = start_loop(learner, most_updates), continue_loop(learner)
+    update = traced_once(update_once(learner))
+    begin, advance_loop = start_loop(update, most_updates, learner.length), continue_loop(update, learner.length)
 
     def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, "most ..."]]:
         def unfinished(loop: Loop) -> Array:
@@ -112,24 +115,31 @@ def update_many(
     return advance
 
 
-def start_loop(learner: Learner, most_updates: int) -> Callable[[State, Stream], Loop]:
-    """Make a pure function that starts a loop, with room for the losses of `most_updates` updates."""
+def traced_once(update: Update) -> Update:
+    """Make the same function, which JAX traces once for its shapes and then for its place in a program only copies.
+
+    Tracing takes as long as everything else in the first call of a program that is compiled already.
+    """
+    return jax.jit(update, inline=True)
+
+
+def start_loop(update: Update, most_updates: int, length: int) -> Callable[[State, Stream], Loop]:
+    """Make a pure function that starts a loop, with room for the losses of `most_updates` updates of this length."""
 
     def begin(state: State, stream: Stream) -> Loop:
-        _, loss = jax.eval_shape(update_once(learner), state, stream)
-        return Loop(jnp.int32(0), state, jnp.zeros((most_updates * learner.length, *loss.shape[1:]), loss.dtype))
+        _, loss = jax.eval_shape(update, state, stream)
+        return Loop(jnp.int32(0), state, jnp.zeros((most_updates * length, *loss.shape[1:]), loss.dtype))
 
     return begin
 
 
-def continue_loop(learner: Learner) -> Callable[[Loop, Stream], Loop]:
+def continue_loop(update: Update, length: int) -> Callable[[Loop, Stream], Loop]:
     """Make a pure function that advances a loop by one update."""
-    next_update = update_once(learner)
 
     def advance_loop(loop: Loop, stream: Stream) -> Loop:
         done, state, losses = loop
-        state, loss = next_update(state, stream)
-        return Loop(done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * learner.length, axis=0))
+        state, loss = update(state, stream)
+        return Loop(done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * length, axis=0))
 
     return advance_loop
 

@@ -1,0 +1,140 @@
+"""Count the text before the held-out part for the final test, if possible while the network still learns on another core."""
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from jaxrnn.config import build, parts
+from jaxrnn.config.build import Data
+from jaxrnn.config.settings import AUTO, Config
+from jaxrnn.data.array_types import Params
+from jaxrnn.data.splitting import Parts, before_heldout
+from jaxrnn.models.counts import CountModel
+from jaxrnn.models.model import Model
+from jaxrnn.models.scalar_loops import on_host
+from jaxrnn.runs.limits import MIX_SHARE, Extent, TestLimits, known_limits, plan_extent
+from jaxrnn.runs.task import Task
+from jaxrnn.runtime import devices
+from jaxrnn.scoring import counting, together
+from jaxrnn.scoring.counting import Before
+from jaxrnn.scoring.evaluation import DynamicSettings
+from jaxrnn.scoring.together import Reader
+
+SECONDS_PER_TURN = 5e-4  # a tenth of Python's; ten epochs of the course take 2.5 seconds beside the thread and not 3.2
+NODES_OF_LONG = 1.5  # for each character that is counted beyond the first 100,000: enough for novels, plays and code
+
+
+class Counted(NamedTuple):
+    """What a test knows before it reads the held-out part."""
+
+    counts: tuple[CountModel, ...]
+    before: Before
+    num_characters: int  # counted
+    reader: Reader | None  # compiled; None if its settings depend on what the network has learned
+
+
+class Ahead(NamedTuple):
+    """A text that is being counted in another thread."""
+
+    extent: Extent
+    counted: Future[Counted]
+
+
+BeginCounting: TypeAlias = Callable[[], Ahead | None]  # begins at the first call; None if there is no thread
+
+
+class Cancelled(Exception):
+    """The run ended before the text was counted."""
+
+
+def count_before_heldout(config: Config, data: Data, model: Model, limits: TestLimits, ahead: Ahead | None) -> Counted:
+    """Count the text before the held-out part, or wait for a thread that has begun to."""
+    if ahead is not None and ahead.extent == plan_extent(data, limits) and ahead.counted.exception() is None:
+        return ahead.counted.result()
+    with on_host():
+        return counting.run_to_end(_count(config, data, model, limits))
+
+
+@contextlib.contextmanager
+def counting_ahead(task: Task, params: Params) -> Iterator[BeginCounting]:
+    """Yield what makes another thread count inside this context, if a core is free and the settings say how much to count.
+
+    The thread also compiles what reads the held-out part, unless its settings are chosen later. When the context ends, so does
+    the thread, within a second or after the program that it is compiling.
+
+    Args:
+      params: any weights of the network.
+    """
+    limits = known_limits(task)
+    if limits is None or not task.data.heldout.size or not devices.has_free_core(task.config):
+        yield lambda: None
+        return
+    cancelled = threading.Event()
+
+    def read() -> Counted:
+        with on_host():
+            reading = _count(task.config, task.data, task.model, limits)
+            counted = counting.run_to_end(_until(cancelled, reading))
+        how = fixed_dynamic(task.config)
+        if how is None or cancelled.is_set():
+            return counted
+        reader = make_reader(task.model, how, counted.counts)
+        next(together.read_on(reader, params, None, np.zeros(2, np.int32), build.make_keys(0).evaluation))
+        return counted._replace(reader=reader)
+
+    with _taking_turns_often(), ThreadPoolExecutor(1) as thread:
+        try:
+            yield functools.cache(lambda: Ahead(plan_extent(task.data, limits), thread.submit(read)))
+        finally:
+            cancelled.set()
+
+
+@contextlib.contextmanager
+def _taking_turns_often() -> Iterator[None]:
+    """Let threads take turns more often inside this context: a call of JAX from the one that learns waits for its turn."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SECONDS_PER_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def fixed_dynamic(config: Config) -> DynamicSettings | None:
+    """Return the settings of dynamic evaluation; None if they are to be chosen."""
+    settings = config.evaluation
+    if settings.dynamic == AUTO:
+        return None
+    return DynamicSettings(settings.dynamic_optimizer, (settings.dynamic_rate,), settings.dynamic_length)
+
+
+def make_reader(model: Model, how: DynamicSettings, counts: tuple[CountModel, ...]) -> Reader:
+    """Make what reads the held-out part."""
+    return together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
+
+
+def _count(config: Config, data: Data, model: Model, limits: TestLimits) -> Generator[None, None, Counted]:
+    extent = plan_extent(data, limits)
+    ids = before_heldout(Parts(data.train, data.validation, data.heldout), data.pieces, extent.counted)
+    counts = counting.make_counts(data.vocabulary.characters, len(ids) + extent.heldout, NODES_OF_LONG)
+    seconds = MIX_SHARE * limits.seconds
+    before = yield from counting.read_before_in_pieces(model, counts, ids, extent.mixed, seconds)
+    return Counted(counts, before, len(ids), None)
+
+
+def _until(cancelled: threading.Event, reading: Generator[None, None, Counted]) -> Generator[None, None, Counted]:
+    """Read in pieces until it is cancelled."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value
+        if cancelled.is_set():
+            raise Cancelled
+        yield
