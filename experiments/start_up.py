@@ -2,7 +2,7 @@
 
     python experiments/start_up.py
 
-Takes six minutes. Each command runs ten times with the compiled programs of an earlier process, and ten times without, and the
+Takes nine minutes. Each command runs ten times with the compiled programs of an earlier process, and ten times without, and the
 table has the medians. The course runs to its end; of `gru` only the start is measured. Writes results/start_up.json, and
 results/start_up.md for docs/reference/performance.md.
 """

@@ -95,8 +95,11 @@ def _end_process() -> "NoReturn":
     import os
 
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # closed, missing, full: Python's shutdown knows what to do
+        raise SystemExit(0) from None
     os._exit(0)
 
 

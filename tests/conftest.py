@@ -16,7 +16,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backen
 os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
 if version("jaxlib").startswith("0.10."):  # later ones end the process at an option that they no longer have
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
-# `JAX_PLATFORMS=cuda,cpu python -m pytest -m "not slow and not cpu"` tries a GPU.
+# `JAX_PLATFORMS=cuda,cpu python -m pytest` tries a GPU, where those that need several devices fail.
 if os.environ.setdefault("JAX_PLATFORMS", "cpu") != "cpu":
     os.environ["XLA_FLAGS"] += " --xla_gpu_autotune_level=0"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes test on one GPU

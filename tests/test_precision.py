@@ -12,7 +12,7 @@ from conftest import HIDDEN, but, task_of
 from test_cli_errors import error_of
 from test_products import products_of
 
-from jaxrnn import train
+from jaxrnn import evaluate, sample, score, train
 from jaxrnn.config.saved import config_from_json, config_to_json
 from jaxrnn.config.settings import PRESETS, Config, DeviceConfig, LearningConfig, ModelConfig
 from jaxrnn.rules import RULES
@@ -21,7 +21,9 @@ from jaxrnn.runs import saving, session
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runtime import devices, precision
+from jaxrnn.scoring import counting, evaluation, sampling, side_by_side, stream, together
 from jaxrnn.storage import checkpoint, store
+from jaxrnn.training import drivers
 
 
 def settings(rule="bptt", num_streams=32, cell="gru", length=8, counts=False, **device):
@@ -181,6 +183,36 @@ def test_tests_and_samples_are_in_float32_whatever_the_learning(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     precision.use_float32()
     assert found == [("jax_default_matmul_precision", "float32")]
+
+
+PROGRAMS = {
+    "evaluate": (evaluate.main, ["--test-characters", "20"]),
+    "sample": (sample.main, ["--length", "3"]),
+    "score": (score.main, ["text.txt"]),
+    "train": (train.main, ["--epochs", "3", "--schedule", "constant"]),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_asks_for_float32_before_it_computes(run_dir, folder, monkeypatch, program):
+    """Before anything is compiled for the weights: what was compiled would keep the precision of its time."""
+    shutil.copytree(run_dir, "run")
+    (folder / "text.txt").write_text("Bonjour.\n", "utf-8")
+    seen = []
+
+    def noting(name, function):
+        return lambda *arguments, **named: (seen.append(name), function(*arguments, **named))[1]
+
+    monkeypatch.setattr(precision, "use_float32", noting("float32", precision.use_float32))
+    for module in (drivers, counting, together, evaluation, stream):
+        monkeypatch.setattr(module, "fast_driver", noting("driver", module.fast_driver))
+    for module in (sampling, side_by_side):
+        monkeypatch.setattr(module, "jit_writing", noting("driver", module.jit_writing))
+    monkeypatch.setattr(running, "advance", noting("driver", running.advance))  # what it drives, another test may have made
+    main, flags = PROGRAMS[program]
+    main(["--resume", "run", *flags] if program == "train" else ["run", *flags])
+    assert seen[0] == "float32"
+    assert "driver" in seen
 
 
 def test_wide_layers_in_float32_share_one_device(monkeypatch):

@@ -26,7 +26,7 @@ from jaxrnn.scoring.counting import Before
 from jaxrnn.scoring.evaluation import DynamicSettings
 from jaxrnn.scoring.together import Reader
 
-SECONDS_PER_TURN = 5e-4  # a tenth of Python's; ten epochs of the course take 2.5 seconds beside the thread and not 3.2
+SECONDS_PER_TURN = 5e-4  # a tenth of Python's: the course has read its ten epochs half a second sooner
 NODES_OF_LONG = 1.5  # for each character that is counted beyond the first 100,000: enough for novels, plays and code
 
 
@@ -54,7 +54,10 @@ class Cancelled(Exception):
 
 
 def count_before_heldout(config: Config, data: Data, model: Model, limits: TestLimits, ahead: Ahead | None) -> Counted:
-    """Count the text before the held-out part, or wait for a thread that has begun to."""
+    """Count the text before the held-out part, or wait for the thread that has begun to.
+
+    What failed in the thread is tried again here, now that there is more memory.
+    """
     if ahead is not None and ahead.extent == plan_extent(data, limits) and ahead.counted.exception() is None:
         return ahead.counted.result()
     with on_host():
@@ -97,7 +100,7 @@ def counting_ahead(task: Task, params: Params) -> Iterator[BeginCounting]:
 
 @contextlib.contextmanager
 def _taking_turns_often() -> Iterator[None]:
-    """Let threads take turns more often inside this context: a call of JAX from the one that learns waits for its turn."""
+    """Let threads take turns more often inside this context: each call of JAX from the one that learns waits for its turn."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SECONDS_PER_TURN)
     try:

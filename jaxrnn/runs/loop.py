@@ -47,7 +47,7 @@ SECONDS_PER_LOOK = 0.5  # between two checks of progress, clock and signals
 CALLS_BEFORE_COUNTING = 2  # of the driver: the first characters, and half a second or a short epoch with its sample
 
 
-def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Iterator[Event]:
+def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Generator[Event, None, None]:
     """Train and test; leave metrics, samples, checkpoints and a picture in the run's folder.
 
     Args:

@@ -24,6 +24,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
 from jaxrnn.runs.loaded import Run
 from jaxrnn.runs.own_text import load_own_data
+from jaxrnn.runtime import precision
 from jaxrnn.scoring.evaluation import DynamicSettings, mean_nats, rate_evaluation
 from jaxrnn.scoring.probes import make_probes, rank_units, read_units
 from jaxrnn.scoring.sampling import default_prompt
@@ -71,7 +72,8 @@ def make_page(run: Run) -> tuple[Page, str]:
     except InputError as error:
         data, problem = None, str(error)
     passage = _choose_passage(run, data)
-    units = _units(run, passage)
+    with precision.float32_products():
+        units, rate = _units(run, passage), _rate(run, data)
     arrays = list_arrays(run.params)
     metadata = weights_metadata(Weights(_without_paths(run.config), run.vocabulary, run.params))
     content = {
@@ -87,7 +89,7 @@ def make_page(run: Run) -> tuple[Page, str]:
         "heldout": bool(data is not None and data.heldout.size),
         "units": units,
         "numNamed": _count_named(units),
-        "rate": _rate(run, data),
+        "rate": rate,
         "typingRate": _usual_rate(run),
         "prompt": default_prompt(run.vocabulary),
         "metadata": metadata,

@@ -189,8 +189,8 @@ def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
 def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console) -> None:
     """Describe the run, then train it and show what happens."""
     report.show_facts(screen, {**list_facts(task, snapshot, run_dir), **notes})
-    with signals.catch_signals() as received:
-        show(screen, task, run(task, snapshot, run_dir, received))
+    with signals.catch_signals() as received, contextlib.closing(run(task, snapshot, run_dir, received)) as events:
+        show(screen, task, events)
 
 
 def describe_finished(saved: SavedRun, config: Config) -> str:

@@ -146,10 +146,12 @@ def choose_num_devices(config: Config) -> int:
 
 
 def has_free_core(config: Config) -> bool:
-    """Return whether a core of this machine has nothing to do while the run learns."""
-    if jax.process_count() > 1:
-        return False
-    return jax.default_backend() != "cpu" or _num_cores() > max(1, config.device.num_devices)
+    """Return whether a core of this machine has nothing to do while a run learns on its CPU.
+
+    False on a machine with a GPU, whose host was never tried with another thread.
+    """
+    alone_on_cpu = jax.process_count() == 1 and jax.default_backend() == "cpu"
+    return alone_on_cpu and _num_cores() > max(1, config.device.num_devices)
 
 
 def _recurrent_bytes(config: Config) -> int:
