@@ -189,7 +189,7 @@ PROGRAMS = {
     "evaluate": (evaluate.main, ["--test-characters", "20"]),
     "sample": (sample.main, ["--length", "3"]),
     "score": (score.main, ["text.txt"]),
-    "train": (train.main, ["--epochs", "3", "--schedule", "constant"]),
+    "train": (train.main, ["--epochs", "4", "--schedule", "constant"]),
 }
 
 
