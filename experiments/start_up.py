@@ -3,7 +3,7 @@
     python experiments/start_up.py
 
 Takes nine minutes. Each command runs ten times with the compiled programs of an earlier process, and ten times without, and the
-table has the medians. The course runs to its end; of `gru` only the start is measured. Writes results/start_up.json, and
+table has the medians. `gru` reads the comedy once and is tested on one character. Writes results/start_up.json, and
 results/start_up.md for docs/reference/performance.md.
 """
 

@@ -93,7 +93,11 @@ def _end_process() -> "NoReturn":
     """End a process that is done without Python's own shutdown, which takes a third of a second after JAX has computed."""
     import atexit
     import os
+    import threading
 
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if others or sys.flags.interactive or sys.getprofile() or sys.gettrace():  # there is something left to do
+        raise SystemExit(0)
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()

@@ -57,6 +57,8 @@ def test_the_extent_is_what_there_is_time_for(task):
 
 def test_a_core_is_free_if_learning_does_not_use_it(task, monkeypatch):
     monkeypatch.setattr(devices, "_num_cores", lambda: 2)
+    in_blocks = dataclasses.replace(task.config.learning, rule="bptt", rule_length=8)
+    assert not devices.has_free_core(dataclasses.replace(task.config, learning=in_blocks))
     with_devices = [dataclasses.replace(task.config, device=DeviceConfig(num_devices=number)) for number in (0, 1, 2)]
     assert [devices.has_free_core(config) for config in with_devices] == [True, True, False]
 
@@ -85,6 +87,9 @@ def noting_threads(count, threads):
 
 def test_a_reader_is_used_only_with_the_settings_for_which_it_was_made(task, monkeypatch):
     monkeypatch.setattr(devices, "has_free_core", lambda config: True)
+    made, make_reader = [], ahead.make_reader
+    monkeypatch.setattr(ahead, "make_reader", lambda *how: made.append("ahead") or make_reader(*how))
+    monkeypatch.setattr(testing, "make_reader", lambda *how: made.append("again") or make_reader(*how))
     params, known = first_snapshot(task).best_params, limits.test_limits(task, [])
     other = testing.DynamicSettings("sgd", (0.5,), 1)
     scores = []
@@ -92,8 +97,10 @@ def test_a_reader_is_used_only_with_the_settings_for_which_it_was_made(task, mon
         with ahead.counting_ahead(task, params) as begin:
             measuring = testing.measure(task.config, task.data, task.model, params, how, known, None, begin())
             scores.append(counting.run_to_end(measuring).scores)
+        assert made == (["ahead"] if how is None else ["ahead", "again"])
         alone = testing.measure(task.config, task.data, task.model, params, how, known)
         assert scores[-1] == counting.run_to_end(alone).scores
+        made.clear()
     assert scores[0].dynamic_nats != scores[1].dynamic_nats
 
 

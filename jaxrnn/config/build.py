@@ -24,6 +24,7 @@ from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import CountModel
 from jaxrnn.models.model import Model, network
 from jaxrnn.models.model import num_characters as vocab_size_of
+from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules import make_rule, with_precision
 from jaxrnn.scoring.counting import make_counts
 from jaxrnn.training.learner import Learner, online
@@ -206,7 +207,10 @@ def build_learner(config: Config, model: Model, counts: tuple[CountModel, ...] =
         return online_with_counts(model, parts.block_length(config), optimize, counts, kind.test_params, replay)
     with explain_failures(imports_of(config)):
         exact = make_rule(parts.find_rule(settings.rule), model, settings.rule_length, resolved_dropout(config))
-    rule = exact if config.device.precision in (AUTO, "float32") else with_precision(exact, config.device.precision)
+    precision = config.device.precision
+    if precision == "bfloat16" and not parts.can_round(config) and first_device().platform == "gpu":
+        precision = "tensorfloat32"  # a run of an earlier version, where bfloat16 meant this on a GPU
+    rule = exact if precision in (AUTO, "float32") else with_precision(exact, precision)
     learner = online(model, rule, optimize, streams_shape(config), kind.test_params)
     if settings.schedule == "halving" and _tests_other_weights(learner):
         raise InputError(

@@ -76,7 +76,7 @@ def reads_blocks(config: Config) -> bool:
 
 
 def can_round(config: Config) -> bool:
-    """Return whether a CPU may round the factors of products to bfloat16: in blocks, by cells that derive from ours."""
+    """Return whether a CPU or GPU may round the factors of products to bfloat16: in blocks, by cells that derive from ours."""
     in_blocks = config.learning.rule in RULES and block_length(config) > 1 and not config.learning.counts
     return in_blocks and cells.derives_from_cell(find_cell(config.model.cell))
 

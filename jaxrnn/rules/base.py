@@ -96,9 +96,9 @@ def with_precision(rule: Rule, precision: str) -> Rule:
     """Make the rule with another precision of its matrix products; sums and gradients stay as they are.
 
     Args:
-      precision: a value of `jax.default_matmul_precision`. By "bfloat16", JAX means nothing on a CPU and TensorFloat-32 on a
-        GPU; there it rounds the factors of the products of jaxrnn's own cells, and the rule must differentiate in reverse only,
-        like `bptt`.
+      precision: a value of `jax.default_matmul_precision`. JAX ignores "bfloat16" on a CPU and takes it for TensorFloat-32 on a
+        GPU; on both, it rounds the factors of the products of jaxrnn's own cells, and the rule must differentiate in reverse
+        only, like `bptt`.
     """
     rounds = precision == "bfloat16" and first_device().platform != "tpu"
 

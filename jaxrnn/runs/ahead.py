@@ -58,15 +58,18 @@ def count_before_heldout(config: Config, data: Data, model: Model, limits: TestL
 
     What failed in the thread is tried again here, now that there is more memory.
     """
-    if ahead is not None and ahead.extent == plan_extent(data, limits) and ahead.counted.exception() is None:
-        return ahead.counted.result()
+    if ahead is not None and ahead.extent == plan_extent(data, limits):
+        error = ahead.counted.exception()
+        if error is None:
+            return ahead.counted.result()
+        error.__traceback__ = None  # it holds the arrays of the attempt
     with on_host():
         return counting.run_to_end(_count(config, data, model, limits))
 
 
 @contextlib.contextmanager
 def counting_ahead(task: Task, params: Params) -> Iterator[BeginCounting]:
-    """Yield what makes another thread count inside this context, if a core is free and the settings say how much to count.
+    """Yield a function that starts to count in another thread, if a core is free and the settings say how much to count.
 
     The thread also compiles what reads the held-out part, unless its settings are chosen later. When the context ends, so does
     the thread, within a second or after the program that it is compiling.
@@ -118,7 +121,7 @@ def fixed_dynamic(config: Config) -> DynamicSettings | None:
 
 
 def make_reader(model: Model, how: DynamicSettings, counts: tuple[CountModel, ...]) -> Reader:
-    """Make what reads the held-out part."""
+    """Make the reader of the held-out part."""
     return together.make_reader(model, how, counts, parts.find_optimizer(how.optimizer))
 
 
@@ -132,7 +135,7 @@ def _count(config: Config, data: Data, model: Model, limits: TestLimits) -> Gene
 
 
 def _until(cancelled: threading.Event, reading: Generator[None, None, Counted]) -> Generator[None, None, Counted]:
-    """Read in pieces until it is cancelled."""
+    """Raise `Cancelled` between two pieces once the event is set."""
     while True:
         try:
             next(reading)

@@ -12,7 +12,7 @@ from jaxrnn.console import plot, report, verdict
 from jaxrnn.errors import NotSaved, Stopped, pluralize
 from jaxrnn.models.cells import CELLS
 from jaxrnn.runs import testing
-from jaxrnn.runs.ahead import Ahead
+from jaxrnn.runs.ahead import Ahead, BeginCounting
 from jaxrnn.runs.describe import (
     describe_last_epoch,
     describe_page_command,
@@ -38,12 +38,12 @@ from jaxrnn.training.progress import WINDOW, FinalNumbers, Snapshot, guess_nats,
 
 
 def finish(
-    task: Task, snapshot: Snapshot, writer: RunWriter, received: Received, ahead: Ahead | None
+    task: Task, snapshot: Snapshot, writer: RunWriter, received: Received, begin_counting: BeginCounting
 ) -> Generator[Event, None, None]:
     """Test the model. The numbers are logged and shown before the picture is drawn, because that may fail.
 
     Args:
-      ahead: a thread that counts for the test.
+      begin_counting: begins to count for the test in another thread, unless it has begun.
     Raises:
       Stopped: by a signal.
       NotSaved: the end of the run could not be written.
@@ -52,7 +52,7 @@ def finish(
     if too_short:
         ending = leave_untested(task, snapshot, writer, too_short)
     elif task.data.heldout.size:
-        ending = run_test(task, snapshot, writer, received, ahead)
+        ending = run_test(task, snapshot, writer, received, begin_counting())
     else:
         ending = show_reading(task, snapshot, writer)
     drawing = plot.drawing_process() if devices.is_first_process() else contextlib.nullcontext(plot.draw)

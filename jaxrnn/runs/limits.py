@@ -46,10 +46,8 @@ def test_limits(task: Task, events: Sequence[Mapping[str, Any]]) -> TestLimits:
 
 def known_limits(task: Task) -> TestLimits | None:
     """Return limits that give the same extent as those after training; None if that depends on the time training will take."""
-    known, least = _limits_of_settings(task), TestLimits(seconds=LEAST_SECONDS)
-    if known is None and plan_extent(task.data, least) == plan_extent(task.data, TestLimits()):
-        return least
-    return known
+    known, least, most = _limits_of_settings(task), TestLimits(seconds=LEAST_SECONDS), TestLimits()
+    return most if known is None and plan_extent(task.data, least) == plan_extent(task.data, most) else known
 
 
 def plan_extent(data: Data, limits: TestLimits) -> Extent:

@@ -4,7 +4,6 @@ It prints nothing, but yields `events`.
 """
 
 import contextlib
-import itertools
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -64,7 +63,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Ge
         snapshot, writer = yield from learn(task, snapshot, run_dir, received, begin_counting)
         task.stream.delete()  # a second copy of the training text, which the test does not need
         return_freed_memory()
-        yield from finish(task, snapshot, writer, received, begin_counting())
+        yield from finish(task, snapshot, writer, received, begin_counting)
 
 
 @contextlib.contextmanager
@@ -106,12 +105,11 @@ def learn(
         writer = writer._replace(seconds_saving=0.0)  # most of this time went into imports
     first_updates = max(1, FIRST_CHARACTERS // characters_per_update(task))
     reading = Reading(snapshot, writer, start_budget(task, snapshot, begun), first_updates)
-    for num_calls in itertools.count():
-        if is_finished(task, reading.snapshot):
-            break
+    num_calls = 0
+    while not is_finished(task, reading.snapshot):
         if num_calls == CALLS_BEFORE_COUNTING:
             begin_counting()
-        reading = yield from _read_on(task, reading, received)
+        reading, num_calls = (yield from _read_on(task, reading, received)), num_calls + 1
     return reading.snapshot, reading.writer
 
 

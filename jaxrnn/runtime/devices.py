@@ -148,10 +148,10 @@ def choose_num_devices(config: Config) -> int:
 def has_free_core(config: Config) -> bool:
     """Return whether a core of this machine has nothing to do while a run learns on its CPU.
 
-    False on a machine with a GPU, whose host was never tried with another thread.
+    In blocks, the products of one device may use all cores. False on a machine with a GPU, where it was not measured.
     """
     alone_on_cpu = jax.process_count() == 1 and jax.default_backend() == "cpu"
-    return alone_on_cpu and _num_cores() > max(1, config.device.num_devices)
+    return alone_on_cpu and not parts.reads_blocks(config) and _num_cores() > max(1, config.device.num_devices)
 
 
 def _recurrent_bytes(config: Config) -> int:

@@ -80,7 +80,7 @@ def multiplies_bfloat16() -> bool:
 
 
 def multiplies_tensorfloat32() -> bool:
-    """Return whether the first device is an NVIDIA GPU with units for TensorFloat-32, as all have since 2020."""
+    """Return whether the first device is an NVIDIA GPU with units for TensorFloat-32 (Ampere and later)."""
     generation = str(getattr(first_device(), "compute_capability", "")).partition(".")[0]  # AMD's begins with letters
     return first_device().platform == "gpu" and generation.isdecimal() and int(generation) >= MIN_GENERATION
 

@@ -89,7 +89,7 @@ def read_before_in_pieces(
     """Do what `read_before` does, and pause after each piece of less than a second; run it inside `on_host`."""
     model, size = for_ids(model, ids), min(most_mixed, len(ids) - 1) // LENGTH * LENGTH
     memory = Together(_plant(counts), jax.jit(mixed.make_mixture(num_characters(model), 0, counts).init)(), jnp.bool_(False))
-    count, first = make_counter(counts), len(ids) - max(0, size) - 1 if size > 0 else len(ids)
+    count, first = make_counter(counts), len(ids) - size - 1 if size > 0 else len(ids)
     memory = yield from _count(count, memory, ids[:first])
     if size <= 0:
         return Before(memory, math.inf)

@@ -8,7 +8,7 @@ driver, the reference, is a Python loop with one jitted call per update. The fas
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxrnn.data.streams import read_block
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State
 
-Update = Callable[[State, Stream], tuple[State, LossColumns]]
+Update: TypeAlias = Callable[[State, Stream], tuple[State, LossColumns]]
 Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read ..."]]]
 Tree = TypeVar("Tree")  # of arrays
 # For the compiler: overwrite weights in place although the backward pass still reads them. Otherwise XLA copies the readout's
@@ -116,7 +116,7 @@ def update_many(
 
 
 def traced_once(update: Update) -> Update:
-    """Make the same function, which JAX traces once for its shapes and then for its place in a program only copies.
+    """Make a function that JAX traces once: the shape of its losses and the body of a loop share what was traced.
 
     Tracing takes as long as everything else in the first call of a program that is compiled already.
     """
