@@ -36,7 +36,7 @@ MOST_MIXED, MIXED_PER_CALL, LENGTH = 300_000, 16_000, 16
 COUNTED_PER_CALL = 100_000  # characters, where they are only counted
 LEAST_MIXED = 70_000  # the least, however little time there is: on a text as short as the comedy, speed must not matter
 
-Found = TypeVar("Found")
+Returned = TypeVar("Returned")
 # (counts, ids) -> counts
 Counter: TypeAlias = Callable[[tuple[Counts, ...], Integer[np.ndarray, " characters"]], tuple[Counts, ...]]
 
@@ -139,7 +139,7 @@ def make_counter(models: tuple[CountModel, ...]) -> Counter:
     return count_all
 
 
-def run_to_end(reading: Generator[object, None, Found]) -> Found:
+def run_to_end(reading: Generator[object, None, Returned]) -> Returned:
     """Read to the end without pausing, and return what was found."""
     while True:
         try:
