@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_changes import stop_at
+from test_changed_runs import stop_at
 
 from jaxrnn import train
 from jaxrnn.console import progress_lines

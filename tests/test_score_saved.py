@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import SMALL
 from fixed import often
-from test_score import TEXT, scored
+from test_score import TEXT, file, run_dir, scored
 
 from jaxrnn import evaluate, inspect, sample, train
 from jaxrnn.errors import Diverged
@@ -18,17 +18,7 @@ from jaxrnn.scoring.stream import make_read
 from jaxrnn.storage import checkpoint, logs
 from jaxrnn.storage.checkpoint import load_run
 
-
-@pytest.fixture(scope="module")
-def run_dir(trained):
-    return trained / "runs" / "notebook-comedie-0"
-
-
-@pytest.fixture
-def file(folder):
-    path = folder / "a b.txt"
-    path.write_text(TEXT, "utf-8")
-    return path
+__all__ = ["file", "run_dir"]  # fixtures
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from conftest import SMALL, events
-from test_changes import stop_at, stopped
+from test_changed_runs import stop_at, stopped
 from test_cli_errors import error_of
 
 from jaxrnn import train

@@ -86,7 +86,7 @@ def counting_ahead(task: Task, params: Params) -> Iterator[BeginCounting]:
     def read() -> Counted:
         with on_host():
             reading = _count(task.config, task.data, task.model, limits)
-            counted = counting.run_to_end(_until(cancelled, reading))
+            counted = _run_until(cancelled, reading)
         how = fixed_dynamic(task.config)
         if how is None or cancelled.is_set():
             return counted
@@ -134,13 +134,11 @@ def _count(config: Config, data: Data, model: Model, limits: TestLimits) -> Gene
     return Counted(counts, before, len(ids), None)
 
 
-def _until(cancelled: threading.Event, reading: Generator[None, None, Counted]) -> Generator[None, None, Counted]:
-    """Raise `Cancelled` between two pieces once the event is set."""
-    while True:
+def _run_until(cancelled: threading.Event, reading: Generator[None, None, Counted]) -> Counted:
+    """Read to the end, or raise `Cancelled` after the piece during which the event is set."""
+    while not cancelled.is_set():
         try:
             next(reading)
         except StopIteration as end:
             return end.value
-        if cancelled.is_set():
-            raise Cancelled
-        yield
+    raise Cancelled

@@ -111,7 +111,7 @@ def read_before_in_pieces(
 
 
 def make_counter(models: tuple[CountModel, ...]) -> Counter:
-    """Make a function that counts a text; the counts that it is given are overwritten."""
+    """Make a function that counts a text of up to `COUNTED_PER_CALL` characters; it overwrites the counts that it is given."""
 
     def count(model: CountModel, marked: bool, state: Counts, ids: Array, length: Array) -> Counts:
         def learn(loop: tuple[Array, Counts]) -> tuple[Array, Counts]:
@@ -128,13 +128,10 @@ def make_counter(models: tuple[CountModel, ...]) -> Counter:
         return [jax.jit(functools.partial(count, model, marked), **how) for model in models]
 
     def count_all(states: tuple[Counts, ...], ids: Integer[np.ndarray, " characters"]) -> tuple[Counts, ...]:
-        for start in range(0, len(ids), COUNTED_PER_CALL):
-            piece = ids[start : start + COUNTED_PER_CALL]
-            text, length = np.zeros(COUNTED_PER_CALL, np.int32), jnp.int32(len(piece))  # one program for texts of any length
-            text[: len(piece)] = piece
-            by_model = zip(programs(has_marks(piece)), states, strict=True)
-            states = tuple(program(state, jnp.asarray(text), length) for program, state in by_model)
-        return states
+        text, length = np.zeros(COUNTED_PER_CALL, np.int32), jnp.int32(len(ids))  # one program for texts of any length
+        text[: len(ids)] = ids
+        by_model = zip(programs(has_marks(ids)), states, strict=True)
+        return tuple(program(state, jnp.asarray(text), length) for program, state in by_model)
 
     return count_all
 
