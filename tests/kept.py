@@ -34,7 +34,7 @@ def install():
     build.build_model, build.build_learner = build_model, build_learner
     for module, names in {
         documents: ["with_documents"],
-        task: ["make_driver"],
+        task: ["make_driver", "make_restart"],
         evaluation: ["reader", "fast_driver", "frozen_evaluation", "rate_evaluation"],
         mixed: ["mixed", "make_mixture"],
         own_text: ["make_mixture", "mixed_model"],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import events, metrics, task_of
@@ -20,6 +21,7 @@ from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runtime import devices
 from jaxrnn.storage import checkpoint
+from jaxrnn.training import drivers
 
 BPTT = {"rule": "bptt", "rule_length": 5, "dropout": 0.3, "clip_norm": 0.1, "optimizer": "adam"}
 TINY = [
@@ -67,6 +69,33 @@ def test_each_device_has_its_streams_and_all_weights():
     assert {shard.data.shape for shard in state.carry.addressable_shards} == {(1, 8)}
     assert len(state.carry.sharding.device_set) == 8
     assert all(leaf.is_fully_replicated and len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state.params))
+
+
+def test_the_loop_is_traced_once_before_the_first_update():
+    """While the first weights are made, and for the arrays, devices and types with which the run then begins."""
+    task, traces = task_of(streams=8, device=DeviceConfig(num_devices=8), **BPTT), []
+
+    def update(*arguments):
+        traces.append(1)
+        return task.learner.update(*arguments)
+
+    task = task._replace(drive=drivers.fast_driver(task.learner._replace(update=update), 4))
+    snapshot = first_snapshot(task)
+    assert traces == [1]
+    advance(task, snapshot, 3)
+    assert traces == [1]
+
+
+def test_what_is_on_several_devices_is_brought_to_one_as_it_is():
+    mesh = devices.make_mesh(task_of(streams=8, device=DeviceConfig(num_devices=8)).config)
+    numbers, key = np.arange(16, dtype=np.int32).reshape(8, 2), jax.random.key(3)
+    replicated = devices.replicate({"numbers": jnp.asarray(numbers), "key": key}, mesh)
+    here = devices.on_one_device({**replicated, "sharded": devices.shard_stream(numbers.T, mesh), "plain": 1.5})
+    assert all(len(leaf.sharding.device_set) == 1 for name, leaf in here.items() if name != "plain")
+    np.testing.assert_array_equal(here["numbers"], numbers)
+    np.testing.assert_array_equal(here["sharded"], numbers.T)
+    np.testing.assert_array_equal(values(here["key"]), values(key))
+    assert here["plain"] == 1.5
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,21 @@ def test_no_updates_are_no_losses(model, ids):
         assert (int(state.step), losses.shape) == (0, (0,))
 
 
+def test_no_updates_trace_the_loop_even_from_shapes(model, ids):
+    learner, traces = learner_of(model), []
+
+    def update(state, x, y):
+        traces.append(1)
+        return learner.update(state, x, y)
+
+    drive, stream, state = fast_driver(learner._replace(update=update), 8), jnp.asarray(ids), start(learner)
+    shapes = jax.eval_shape(lambda: state)
+    assert drive(shapes, stream, 0)[0] is shapes
+    assert traces == [1]
+    drive(state, stream, 20)
+    assert traces == [1]
+
+
 @pytest.mark.parametrize("build", [plain_driver, lambda learner: fast_driver(learner, 64)])
 def test_training_in_float64_is_that_of_the_witness(build, model, ids):
     with jax.enable_x64(True):

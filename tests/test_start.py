@@ -44,6 +44,16 @@ def test_old_characters_keep_their_rows_exactly_and_new_ones_are_as_at_the_start
         np.testing.assert_allclose(logits[rows], old_logits, rtol=1e-6)
 
 
+def test_an_error_while_the_loop_is_traced_ahead_is_left_to_the_first_update():
+    task, message = task_of(), "no such update"
+
+    def drive(state, stream, num_updates):
+        raise ValueError(message)
+
+    snapshot = start.first_snapshot(task._replace(drive=drive))
+    jax.tree.map(np.testing.assert_array_equal, snapshot.state.params, start.first_snapshot(task).state.params)
+
+
 def test_the_same_vocabulary_takes_the_weights_as_they_are(model, params):
     known = Vocabulary("abcdefg")
     same = start.inherit_params(model.init(jax.random.key(5)), known, Weights(PRESETS["notebook"], known, params))

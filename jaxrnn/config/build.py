@@ -74,7 +74,12 @@ class Data(NamedTuple):
 
 def make_keys(seed: int) -> Keys:
     """Make the root keys of a run."""
-    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+    return _split_root(jax.random.key(seed))
+
+
+@jax.jit
+def _split_root(key: RandomKey) -> Keys:
+    return Keys(*jax.random.split(key, len(Keys._fields)))
 
 
 def load_data(config: Config, known: Vocabulary | None = None) -> Data:

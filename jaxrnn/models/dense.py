@@ -145,7 +145,7 @@ def _per_gate(initializer: Initializer, num_gates: int) -> Initializer:
         return initializer
 
     def start(key: RandomKey, shape: tuple[int, int], dtype: Any) -> Array:
-        keys, hidden = jax.random.split(key, num_gates), shape[0]
-        return jnp.concatenate([initializer(each, (hidden, hidden), dtype) for each in keys], axis=1)
+        draw = jax.vmap(lambda key: initializer(key, (shape[0], shape[0]), dtype), out_axes=1)  # compiles once for all gates
+        return draw(jax.random.split(key, num_gates)).reshape(shape)
 
     return start

@@ -66,7 +66,7 @@ def begin_epoch(task: Task, snapshot: Snapshot) -> State:
     state = snapshot.state
     if int(state.step) % updates_per_epoch(task) == 0:
         epochs = build.make_keys(task.config.run.seed).epochs
-        state = task.restart(state, jax.random.fold_in(epochs, snapshot.progress.epochs))
+        state = task.restart(state, epochs, np.uint32(snapshot.progress.epochs))
     return devices.shard_state(state, task.mesh)
 
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -18,11 +19,14 @@ from jaxrnn.data import paths, vocabulary
 from jaxrnn.data.array_types import Params
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
+from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.runs.task import Task, updates_per_epoch
+from jaxrnn.runtime import devices
 from jaxrnn.storage import checkpoint, store, weights
 from jaxrnn.storage.manifest import config_from_manifest
 from jaxrnn.storage.weights import Weights
 from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import State
 from jaxrnn.training.optimizers import with_schedule_length
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 
@@ -76,7 +80,10 @@ def check_model(config: Config, origin: Weights) -> None:
 def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
     """Make the snapshot that a run starts from."""
     key = build.make_keys(task.config.run.seed).init
-    state = jax.jit(task.learner.init)(key)
+    init = jax.jit(task.learner.init)
+    program = init.lower(key)
+    with tracing_loop(task, jax.eval_shape(init, key)):
+        state = program.compile()(key)  # by XLA, beside which Python can trace
     if origin is not None:
         params = inherit_params(state.params, task.data.vocabulary, origin)
         state = jax.jit(task.learner.begin)(params, key)
@@ -86,6 +93,27 @@ def first_snapshot(task: Task, origin: Weights | None = None) -> Snapshot:
     # On another text, inherited weights may start far worse than a guess: only the first window shows how good they are.
     lowest = guess_nats(len(task.data.vocabulary.characters)) if origin is None else math.inf
     return Snapshot(state, copy_arrays(state.params), Progress(lowest_window=lowest))
+
+
+@contextlib.contextmanager
+def tracing_loop(task: Task, state: State) -> Iterator[None]:
+    """Trace the training loop in another thread, while XLA compiles another program here.
+
+    Args:
+      state: shapes and types of the first state.
+    """
+
+    def trace() -> None:
+        with contextlib.suppress(Exception), on_host() if task.config.learning.counts else contextlib.nullcontext():
+            begun = jax.eval_shape(task.restart, state, build.make_keys(0).epochs, np.uint32(0))
+            task.drive(devices.shard_state(begun, task.mesh), task.stream, 0)  # an error will come again, and be reported
+
+    thread = threading.Thread(target=trace)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def inherit_params(fresh: Params, known: Vocabulary, origin: Weights) -> Params:

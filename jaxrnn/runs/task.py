@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
@@ -30,7 +31,7 @@ class Task(NamedTuple):
     mesh: Mesh | None  # the devices over which the streams are sharded; None for a single one
     stream: Stream
     drive: Driver
-    restart: Callable[[State, RandomKey], State]
+    restart: Callable[[State, RandomKey, ArrayLike], State]  # at an epoch, with the key of all and its number
     validate: Callable[[Params], float]  # nats per character of the validation part, weights frozen
 
 
@@ -51,9 +52,18 @@ def prepare(config: Config, data: Data) -> Task:
         mesh=mesh,
         stream=stream,
         drive=make_driver(learner, min(config.run.updates_per_call, most_updates)),
-        restart=jax.jit(learner.restart, donate_argnums=0),
+        restart=make_restart(learner),
         validate=lambda params: evaluation.mean_nats(losses_of(devices.to_local(params), data.validation, keys.evaluation)),
     )
+
+
+def make_restart(learner: Learner) -> Callable[[State, RandomKey, ArrayLike], State]:
+    """Make the function that begins an epoch; it overwrites the state that it is given."""
+
+    def restart(state: State, epochs: RandomKey, epoch: ArrayLike) -> State:
+        return learner.restart(state, jax.random.fold_in(epochs, epoch))
+
+    return jax.jit(restart, donate_argnums=0)
 
 
 def updates_per_epoch(task: Task) -> int:

@@ -184,7 +184,7 @@ def shard_stream(stream: Integer[np.ndarray, " time *streams"], mesh: Mesh | Non
 
 
 def shard_state(state: State, mesh: Mesh | None) -> State:
-    """Shard the carry over its streams and replicate the rest of a state."""
+    """Shard the carry over its streams and replicate the rest of a state, which may be of `jax.ShapeDtypeStruct`s."""
     if mesh is None:
         return state
     carry = jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec(AXIS))), state.carry)
@@ -197,11 +197,16 @@ def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
 
 
 def _put(leaf: Any, sharding: Sharding) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.update(sharding=sharding)
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     if sharding.is_fully_addressable:
-        return jax.device_put(leaf, sharding)
+        is_whole = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) == 1 and not is_key
+        is_cut = is_whole and not sharding.is_fully_replicated  # by NumPy: JAX would compile a program for each shape
+        return jax.device_put(np.asarray(leaf) if is_cut else leaf, sharding)
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
         return leaf
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key:
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
     here = np.asarray(leaf)  # device_put cannot write to devices of other processes
     return jax.make_array_from_callback(here.shape, sharding, lambda index: here[index])
@@ -212,6 +217,17 @@ def restore_sharding() -> Sharding:
     if jax.process_count() == 1:
         return SingleDeviceSharding(first_device())
     return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
+
+
+def on_one_device(tree: Tree) -> Tree:
+    """Move arrays that are sharded or replicated over the devices of a single process to one of them."""
+
+    def of(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1:
+            return leaf
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else jax.device_put(leaf, first_device())
+
+    return jax.tree.map(of, tree)
 
 
 def to_local(tree: Tree) -> Tree:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from jaxrnn.config import parts
@@ -115,15 +116,14 @@ def _read_cpu_info(path: Path = CPU_INFO) -> dict[str, str]:
 def _measure_ratio() -> float:
     """Measure how many times as fast as in float32 a product is in bfloat16."""
     rows, inner, columns = SHAPE
-    shortest = {}
-    calls = {
-        dtype: (jax.jit(_multiply_repeatedly), jnp.zeros((rows, inner), dtype), jnp.zeros((inner, columns), dtype))
-        for dtype in (jnp.float32, jnp.bfloat16)
-    }
+    calls, shortest = {}, {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        factors = jax.device_put((np.zeros((rows, inner), dtype), np.zeros((inner, columns), dtype)))
+        calls[dtype] = (jax.jit(_multiply_repeatedly), *factors)
     for _ in range(NUM_REPEATS + 1):  # the first of them compiles
         for dtype, (call, a, b) in calls.items():
             started = time.perf_counter()
-            jax.block_until_ready(call(a, b, jnp.int32(NUM_PRODUCTS)))
+            jax.block_until_ready(call(a, b, np.int32(NUM_PRODUCTS)))
             seconds = time.perf_counter() - started
             shortest[dtype] = min(seconds, shortest.get(dtype, seconds))
     return shortest[jnp.float32] / shortest[jnp.bfloat16]

@@ -57,6 +57,8 @@ def write_checkpoint(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], ke
     """
     import orbax.checkpoint as ocp  # takes half a second to import
 
+    if jax.process_count() == 1:
+        arrays = devices.on_one_device(arrays)  # Orbax would compile a program for each shape that is on several
     saved = {"about": about, "about_sha256": hash_arrays((), about), "sha256": hash_arrays(devices.gather(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # left by a failed save

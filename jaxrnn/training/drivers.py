@@ -69,24 +69,30 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
 
     Returns:
       A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
-      `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten.
+      `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten. For 0 updates the
+      loop is only traced, which its next call need not do then; the state may be of `jax.ShapeDtypeStruct`s.
     """
     call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
     def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
-        return call(state, stream, jnp.int32(num_updates))
+        return call(state, stream, np.int32(num_updates))
 
-    return _drive_in_pieces(stretch, updates_per_call, learner.length)
+    drive = _drive_in_pieces(stretch, updates_per_call, learner.length)
+
+    def drive_or_trace(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
+        if not num_updates:
+            call.lower(state, stream, np.int32(0))
+        return drive(state, stream, num_updates)
+
+    return drive_or_trace
 
 
 def copy_arrays(state: Tree) -> Tree:
     """Copy arrays that must not be overwritten; on one device this compiles nothing."""
 
-    def of(leaf: Any) -> Any:
-        shared_out = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
-        return jnp.copy(leaf) if shared_out else jax.device_put(leaf, may_alias=False)
-
-    return jax.tree.map(of, state)
+    leaves = jax.tree.leaves(state)
+    shared_out = any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves)
+    return _copy_program(state) if shared_out else jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), state)
 
 
 def update_once(learner: Learner) -> Update:
@@ -147,6 +153,11 @@ def continue_loop(update: Update, length: int) -> Callable[[Loop, Stream], Loop]
 def compiler_options() -> dict[str, bool]:
     """Return the compiler options for the device on which JAX computes. No number depends on them."""
     return _known_cpu_options() if first_device().platform == "cpu" else {}
+
+
+@jax.jit
+def _copy_program(state: Tree) -> Tree:
+    return jax.tree.map(jnp.copy, state)
 
 
 @functools.cache
