@@ -1,6 +1,6 @@
 """Describe a run: what it is, how far it has come, how to resume it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -156,6 +156,13 @@ def describe_network(settings: ModelConfig) -> str:
     units = f"{settings.activation} units" if "activation" in cell.choices else "units"
     embedding = f", character embeddings of size {settings.embedding_size}" if settings.embedding_size else ""
     return f"{cell.title} network, {layers}{settings.hidden_size} {units}{embedding}{', tied readout' * settings.tied_readout}"
+
+
+def describe_width(characters: Mapping[int, float]) -> dict[str, str]:
+    """Say by what a width was chosen: how many characters networks of several widths would learn from."""
+    widths, numbers = (", ".join(each) for each in (map(str, characters), (f"{n / 1e6:.1f}" for n in characters.values())))
+    said = f"chosen by speed: {widths} units would learn from {numbers} million characters in this time"
+    return {"width": said} if characters else {}
 
 
 def describe_learning(config: Config, rate: float) -> str:

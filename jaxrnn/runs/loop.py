@@ -46,11 +46,14 @@ SECONDS_PER_LOOK = 0.5  # between two checks of progress, clock and signals
 CALLS_BEFORE_COUNTING = 2  # of the driver: the first characters, and half a second or a short epoch with its sample
 
 
-def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Generator[Event, None, None]:
+def run(
+    task: Task, snapshot: Snapshot, run_dir: Path, received: Received, seconds_before: float = 0.0
+) -> Generator[Event, None, None]:
     """Train and test; leave metrics, samples, checkpoints and a picture in the run's folder.
 
     Args:
       received: returns the number of a signal received, 0 if none; after a signal the run saves itself and stops.
+      seconds_before: the part of --minutes that has passed.
     Raises:
       Stopped: by a signal.
       Diverged: learning failed, and rolling back did not help.
@@ -60,7 +63,7 @@ def run(task: Task, snapshot: Snapshot, run_dir: Path, received: Received) -> Ge
     state, best_params, progress = snapshot
     snapshot = Snapshot(devices.shard_state(state, task.mesh), devices.replicate(best_params, task.mesh), progress)
     with fitting_memory(task.config, run_dir), counting_ahead(task, devices.to_local(snapshot.best_params)) as begin_counting:
-        snapshot, writer = yield from learn(task, snapshot, run_dir, received, begin_counting)
+        snapshot, writer = yield from learn(task, snapshot, run_dir, received, begin_counting, seconds_before)
         task.stream.delete()  # a second copy of the training text, which the test does not need
         return_freed_memory()
         yield from finish(task, snapshot, writer, received, begin_counting)
@@ -88,14 +91,20 @@ class Reading(NamedTuple):
 
 
 def learn(
-    task: Task, snapshot: Snapshot, run_dir: Path, received: Received, begin_counting: BeginCounting = lambda: None
+    task: Task,
+    snapshot: Snapshot,
+    run_dir: Path,
+    received: Received,
+    begin_counting: BeginCounting = lambda: None,
+    seconds_before: float = 0.0,
 ) -> Generator[Event, None, tuple[Snapshot, RunWriter]]:
     """Read to the end of the last epoch.
 
     Args:
       begin_counting: is called once the run is under way.
+      seconds_before: the part of --minutes that has passed.
     """
-    begun = time.perf_counter()
+    begun = time.perf_counter() - seconds_before
     yield Busy("compiling the training loop")  # by a first update, so that the speed shown does not include it
     task.drive(begin_epoch(task, snapshot._replace(state=copy_arrays(snapshot.state))), task.stream, 1)
     yield Learning()

@@ -16,12 +16,13 @@ from jaxrnn.console import cli, report
 from jaxrnn.errors import InputError, pluralize
 from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.runs import changes, resume
-from jaxrnn.runs.describe import describe_position, list_facts
+from jaxrnn.runs.describe import describe_position, describe_width, list_facts
 from jaxrnn.runs.loop import run
 from jaxrnn.runs.show import show
 from jaxrnn.runs.start import check_model, first_snapshot, load_weights, origin_settings
 from jaxrnn.runs.stored_text import store_stdin
 from jaxrnn.runs.task import Task, prepare
+from jaxrnn.runs.width import Measured, depends_on_speed, prepare_width
 from jaxrnn.runtime import compilation_cache, devices, precision, signals
 from jaxrnn.storage import checkpoint, logs, run_folder, store
 from jaxrnn.storage.checkpoint import SavedRun
@@ -95,11 +96,12 @@ def begin_run(given: Given, screen: Console) -> Path:
         check_model(config, origin)
     check_config(config)
     precision.check_precision(config)
-    task, snapshot = prepare_run(config, origin, screen)
+    task, snapshot, measured = prepare_run(config, origin, screen)
     run_dir = run_folder.make_run_folder(given.preset or DEFAULT_PRESET, config)
     with run_folder.hold_lock(run_dir):
         run_folder.claim(run_dir, task.config)
-        show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
+        notes = {**describe_width(measured.characters), **describe_origin(config, task, origin, given.preset)}
+        show_run(task, snapshot, run_dir, notes, screen, measured.seconds)
     return run_dir
 
 
@@ -127,10 +129,11 @@ def start_again(run_dir: Path, begun: Config, config: Config, given: Given, scre
     if logs.read_events(run_dir):
         raise InputError(f"the run in {str(run_dir)!r} has trained, but its checkpoints are missing; put them back")
     origin = load_origin(begun.run.init_from, given, screen)
-    task, snapshot = prepare_run(config, origin, screen)
+    task, snapshot, measured = prepare_run(config, origin, screen)
     logs.truncate_logs(run_dir, {})
     run_folder.write_config(run_dir, task.config)
-    show_run(task, snapshot, run_dir, describe_origin(config, task, origin, given.preset), screen)
+    notes = {**describe_width(measured.characters), **describe_origin(config, task, origin, given.preset)}
+    show_run(task, snapshot, run_dir, notes, screen, measured.seconds)
 
 
 def resume_from(saved: SavedRun, current: Config, wanted: Config, screen: Console, again: bool = False) -> None:
@@ -165,17 +168,18 @@ def resume_from(saved: SavedRun, current: Config, wanted: Config, screen: Consol
     show_run(task, snapshot, saved.path, describe_resumption(task, saved, plan, snapshot), screen)
 
 
-def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot]:
-    """Build what the settings name, and the snapshot from which the run starts."""
+def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot, Measured]:
+    """Build what the settings name, the snapshot from which the run starts, and say by what its width was chosen."""
     with report.show_status(screen, STARTING):
         data = build.load_data(config, origin.vocabulary if origin else None)
     precision.use_float32()
     cli.import_in_background("orbax.checkpoint")
-    with report.show_status(screen, "compiling the network"):
+    by_speed = depends_on_speed(config, data.num_used)
+    with report.show_status(screen, "measuring the speed of several networks" if by_speed else "compiling the network"):
         resolved = precision.resolve_precision(auto.resolve_auto(portable(config), data.num_used))
-        task = prepare(devices.resolve_num_devices(resolved), data)
+        task, measured = prepare_width(resolved, data, by_speed)
         build.try_update(task.config, task.learner)
-        return task, first_snapshot(task, origin)
+        return task, first_snapshot(task, origin), measured
 
 
 def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
@@ -186,11 +190,14 @@ def load_origin(source: str, given: Given, screen: Console) -> Weights | None:
         return load_weights(Path(source), trusted_by(given.values))
 
 
-def show_run(task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console) -> None:
-    """Describe the run, then train it and show what happens."""
+def show_run(
+    task: Task, snapshot: Snapshot, run_dir: Path, notes: Mapping[str, str], screen: Console, seconds_before: float = 0.0
+) -> None:
+    """Describe the run, then train it and show what happens; `seconds_before` as in `loop.run`."""
     report.show_facts(screen, {**list_facts(task, snapshot, run_dir), **notes})
-    with signals.catch_signals() as received, contextlib.closing(run(task, snapshot, run_dir, received)) as events:
-        show(screen, task, events)
+    with contextlib.ExitStack() as inside:
+        received = inside.enter_context(signals.catch_signals())
+        show(screen, task, inside.enter_context(contextlib.closing(run(task, snapshot, run_dir, received, seconds_before))))
 
 
 def describe_finished(saved: SavedRun, config: Config) -> str:
