@@ -20,7 +20,7 @@ from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runtime import devices
-from jaxrnn.storage import checkpoint
+from jaxrnn.storage import checkpoint, store
 from jaxrnn.training import drivers
 
 BPTT = {"rule": "bptt", "rule_length": 5, "dropout": 0.3, "clip_norm": 0.1, "optimizer": "adam"}
@@ -90,7 +90,7 @@ def test_what_is_on_several_devices_is_brought_to_one_as_it_is():
     mesh = devices.make_mesh(task_of(streams=8, device=DeviceConfig(num_devices=8)).config)
     numbers, key = np.arange(16, dtype=np.int32).reshape(8, 2), jax.random.key(3)
     replicated = devices.replicate({"numbers": jnp.asarray(numbers), "key": key}, mesh)
-    here = devices.on_one_device({**replicated, "sharded": devices.shard_stream(numbers.T, mesh), "plain": 1.5})
+    here = store.on_one_device({**replicated, "sharded": devices.shard_stream(numbers.T, mesh), "plain": 1.5})
     assert all(len(leaf.sharding.device_set) == 1 for name, leaf in here.items() if name != "plain")
     np.testing.assert_array_equal(here["numbers"], numbers)
     np.testing.assert_array_equal(here["sharded"], numbers.T)

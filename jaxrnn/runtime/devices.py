@@ -219,17 +219,6 @@ def restore_sharding() -> Sharding:
     return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
 
 
-def on_one_device(tree: Tree) -> Tree:
-    """Move arrays that are sharded or replicated over the devices of a single process to one of them."""
-
-    def of(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1:
-            return leaf
-        return leaf.addressable_data(0) if leaf.is_fully_replicated else jax.device_put(leaf, first_device())
-
-    return jax.tree.map(of, tree)
-
-
 def to_local(tree: Tree) -> Tree:
     """Move replicated arrays to one device of this process."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

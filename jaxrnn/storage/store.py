@@ -21,6 +21,7 @@ from jaxtyping import PyTree
 
 from jaxrnn.data import temporary
 from jaxrnn.errors import InputError
+from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.runtime import devices
 from jaxrnn.storage import seal
 from jaxrnn.storage.failures import Damaged, NotWritten, classify_failure, explain_not_written
@@ -58,7 +59,7 @@ def write_checkpoint(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], ke
     import orbax.checkpoint as ocp  # takes half a second to import
 
     if jax.process_count() == 1:
-        arrays = devices.on_one_device(arrays)  # Orbax would compile a program for each shape that is on several
+        arrays = on_one_device(arrays)  # Orbax would compile a program for each shape that is on several
     saved = {"about": about, "about_sha256": hash_arrays((), about), "sha256": hash_arrays(devices.gather(arrays), about)}
     args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(saved))
     remove_leftovers(run_dir)  # left by a failed save
@@ -83,6 +84,17 @@ def write_checkpoint(run_dir: Path, arrays: PyTree, about: Mapping[str, Any], ke
             reason = explain_not_written(error)
         gc.collect()  # what it has left unfinished complains when it is collected
     raise NotWritten(reason)
+
+
+def on_one_device(tree: PyTree) -> PyTree:
+    """Move arrays that are sharded or replicated over the devices of a single process to one of them."""
+
+    def of(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1:
+            return leaf
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else jax.device_put(leaf, first_device())
+
+    return jax.tree.map(of, tree)
 
 
 def read_about(run_dir: Path, number: int) -> Mapping[str, Any] | None:
