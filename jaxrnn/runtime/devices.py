@@ -184,7 +184,7 @@ def shard_stream(stream: Integer[np.ndarray, " time *streams"], mesh: Mesh | Non
 
 
 def shard_state(state: State, mesh: Mesh | None) -> State:
-    """Shard the carry over its streams and replicate the rest of a state, which may be of `jax.ShapeDtypeStruct`s."""
+    """Shard the carry over its streams and replicate the rest of a state, whose leaves may be `jax.ShapeDtypeStruct`."""
     if mesh is None:
         return state
     carry = jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec(AXIS))), state.carry)

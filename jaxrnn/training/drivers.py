@@ -70,7 +70,7 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     Returns:
       A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
       `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten. For 0 updates the
-      loop is only traced, which its next call need not do then; the state may be of `jax.ShapeDtypeStruct`s.
+      loop is only traced, which its next call need not do then; the state may have `jax.ShapeDtypeStruct` leaves.
     """
     call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
