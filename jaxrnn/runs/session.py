@@ -169,7 +169,7 @@ def resume_from(saved: SavedRun, current: Config, wanted: Config, screen: Consol
 
 
 def prepare_run(config: Config, origin: Weights | None, screen: Console) -> tuple[Task, Snapshot, Measured]:
-    """Build what the settings name, the snapshot from which the run starts, and say by what its width was chosen."""
+    """Build what the settings name and the snapshot from which the run starts; return also what its width was chosen by."""
     with report.show_status(screen, STARTING):
         data = build.load_data(config, origin.vocabulary if origin else None)
     precision.use_float32()

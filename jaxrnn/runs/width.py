@@ -59,13 +59,14 @@ def characters_per_second(task: Task) -> float:
     first = first_snapshot(task)
     state = begin_epoch(task, first._replace(state=devices.shard_state(first.state, task.mesh)))
     state, _ = task.drive(state, task.stream, 1)  # compiles
-    num_updates, microseconds = 1, 0
-    while microseconds < 1e6 * SECONDS_MEASURED and num_updates < updates_per_epoch(task):
-        num_updates = min(2 * num_updates, updates_per_epoch(task))
+    num_updates, most = 1, updates_per_epoch(task)
+    while True:
         started = time.perf_counter()
         state, _ = task.drive(state._replace(step=jnp.zeros_like(state.step)), task.stream, num_updates)
-        (microseconds,) = devices.all_processes_max(int(1e6 * (time.perf_counter() - started)))
-    return num_updates * characters_per_update(task) / (1e-6 * microseconds)
+        (microseconds,) = devices.all_processes_max(max(1, int(1e6 * (time.perf_counter() - started))))
+        if num_updates == most or microseconds >= 1e6 * SECONDS_MEASURED:
+            return num_updates * characters_per_update(task) / (1e-6 * microseconds)
+        num_updates = min(2 * num_updates, most)
 
 
 def _prepare(config: Config, data: Data, width: int) -> Task:
