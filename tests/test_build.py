@@ -8,12 +8,24 @@ from jaxrnn.config import build, parts, settings
 from jaxrnn.data import text, vocabulary
 
 
+def key_numbers(key):
+    return tuple(np.asarray(jax.random.key_data(key)).tolist())
+
+
 def test_each_use_of_random_numbers_and_each_seed_has_a_key_of_its_own():
     """None is that of the seed itself, from which others may be split elsewhere; and a seed gives the same again."""
     keys = [key for seed in (0, 1) for key in (jax.random.key(seed), *build.make_keys(seed))]
-    numbers = [tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys]
+    numbers = [key_numbers(key) for key in keys]
     assert len(set(numbers)) == 10
-    assert [tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in build.make_keys(1)] == numbers[-4:]
+    assert [key_numbers(key) for key in build.make_keys(1)] == numbers[-4:]
+
+
+def test_the_keys_of_a_seed_are_those_of_runs_saved_before():
+    """They were split from the root key then."""
+    before = jax.random.split(jax.random.key(3), 4)
+    assert [key_numbers(key) for key in build.make_keys(3)] == [key_numbers(key) for key in before]
+    epoch = jax.random.fold_in(before[1], 2)
+    assert key_numbers(build.make_epoch_key(3, 2)) == key_numbers(epoch)
 
 
 @pytest.mark.parametrize(("most", "used"), [(0, 73_879), (50_000, 50_000), (10**9, 73_879)])

@@ -74,12 +74,16 @@ class Data(NamedTuple):
 
 def make_keys(seed: int) -> Keys:
     """Make the root keys of a run."""
-    return _split_root(jax.random.key(seed))
+    root = jax.random.key(seed)
+    return Keys(*(_fold_in(root, np.uint32(number)) for number in range(len(Keys._fields))))
 
 
-@jax.jit
-def _split_root(key: RandomKey) -> Keys:
-    return Keys(*jax.random.split(key, len(Keys._fields)))
+def make_epoch_key(seed: int, epoch: int) -> RandomKey:
+    """Make the key of an epoch, counted from 0."""
+    return _fold_in(make_keys(seed).epochs, np.uint32(epoch))
+
+
+_fold_in = jax.jit(jax.random.fold_in)  # one small program makes all keys: compiling it takes a tenth of a second
 
 
 def load_data(config: Config, known: Vocabulary | None = None) -> Data:

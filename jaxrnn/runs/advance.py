@@ -65,8 +65,7 @@ def begin_epoch(task: Task, snapshot: Snapshot) -> State:
     """Return the state to continue from, with a new carry at the start of an epoch; it replaces the given state."""
     state = snapshot.state
     if int(state.step) % updates_per_epoch(task) == 0:
-        epochs = build.make_keys(task.config.run.seed).epochs
-        state = task.restart(state, epochs, np.uint32(snapshot.progress.epochs))
+        state = task.restart(state, build.make_epoch_key(task.config.run.seed, snapshot.progress.epochs))
     return devices.shard_state(state, task.mesh)
 
 

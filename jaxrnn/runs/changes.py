@@ -146,7 +146,7 @@ def apply_plan(task: Task, saved: SavedRun, plan: Plan) -> Snapshot:
 
 def fit_memory(task: Task, state: State, progress: Progress) -> State:
     """Give the rule's memory the arrays that the present dropout needs."""
-    key = jax.random.fold_in(build.make_keys(task.config.run.seed).epochs, progress.epochs)
+    key = build.make_epoch_key(task.config.run.seed, progress.epochs)
     wanted = jax.eval_shape(task.learner.init, key).memory
     if jax.tree.structure(wanted) == jax.tree.structure(state.memory):
         return state

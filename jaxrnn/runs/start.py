@@ -105,7 +105,7 @@ def tracing_loop(task: Task, state: State) -> Iterator[None]:
 
     def trace() -> None:
         with contextlib.suppress(Exception), on_host() if task.config.learning.counts else contextlib.nullcontext():
-            begun = jax.eval_shape(task.restart, state, build.make_keys(0).epochs, np.uint32(0))
+            begun = jax.eval_shape(task.restart, state, build.make_epoch_key(0, 0))
             task.drive(devices.shard_state(begun, task.mesh), task.stream, 0)  # an error will come again, and be reported
 
     thread = threading.Thread(target=trace)

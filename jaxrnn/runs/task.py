@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
-from jax.typing import ArrayLike
 
 from jaxrnn.config import build
 from jaxrnn.config.build import Data
@@ -31,7 +30,7 @@ class Task(NamedTuple):
     mesh: Mesh | None  # the devices over which the streams are sharded; None for a single one
     stream: Stream
     drive: Driver
-    restart: Callable[[State, RandomKey, ArrayLike], State]  # at an epoch, with the key of all and its number
+    restart: Callable[[State, RandomKey], State]  # at an epoch, with its key
     validate: Callable[[Params], float]  # nats per character of the validation part, weights frozen
 
 
@@ -57,13 +56,9 @@ def prepare(config: Config, data: Data) -> Task:
     )
 
 
-def make_restart(learner: Learner) -> Callable[[State, RandomKey, ArrayLike], State]:
+def make_restart(learner: Learner) -> Callable[[State, RandomKey], State]:
     """Make the function that begins an epoch; it overwrites the state that it is given."""
-
-    def restart(state: State, epochs: RandomKey, epoch: ArrayLike) -> State:
-        return learner.restart(state, jax.random.fold_in(epochs, epoch))
-
-    return jax.jit(restart, donate_argnums=0)
+    return jax.jit(learner.restart, donate_argnums=0)
 
 
 def updates_per_epoch(task: Task) -> int:

@@ -133,9 +133,8 @@ def _multiply_repeatedly(a: Array, b: Array, count: Array) -> Array:
     """Multiply in a loop, as training does: outside of loops XLA may choose another routine."""
 
     def step(loop: tuple) -> tuple:
-        done, a, total = loop
+        done, a = loop
         product = jax.lax.dot_general(a, b, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-        return done + 1, a + product[:, :1].astype(a.dtype), total + product
+        return done + 1, product[:, : a.shape[1]].astype(a.dtype)
 
-    start = (jnp.int32(0), a, jnp.zeros((a.shape[0], b.shape[1]), jnp.float32))
-    return jax.lax.while_loop(lambda loop: loop[0] < count, step, start)[2]
+    return jax.lax.while_loop(lambda loop: loop[0] < count, step, (jnp.int32(0), a))[1]
