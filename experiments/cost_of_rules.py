@@ -4,10 +4,9 @@
 
 Takes six minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` take
 turns, and the shortest of several repeats counts. The table also has the exponents from 64 to 128 units, and the order in
-theory for H units and P weights: P for one_step, snap1, rflo, uoro and the diagonal form, k P for a window of k, H^2 P for
-rtrl. P grows as H^2 through the recurrent weights and as H through the others. Expected at 128 units: snap1 at most 6 times
-one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
-snap1 and snap_n are not SnAp-1 and SnAp-n of Menick et al. (2020); see their files in `jaxrnn/rules/`.
+theory for H units and P weights: P for one_step, snap1 and its lookahead, rflo, uoro and the diagonal form, k P for a window
+of k, H^2 P for rtrl. P grows as H^2 through the recurrent weights and as H through the others. Expected at 128 units: snap1 at
+most 6 times one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
 Writes results/cost_of_rules.json, results/cost_of_rules.md and results/cost_of_rules.png.
 """
 
@@ -38,8 +37,8 @@ SIZES = (16, 32, 64, 128)
 REPEATS, SECONDS = 5, 0.1  # approximate length of a repeat
 MOST_CHARACTERS = 20_000
 ORDERS = {"one_step": "P", "tbptt_sliding": "k P", "rflo": "P", "snap1": "P", "uoro": "P", "rtrl": "H^2 P", "snap_n": "H^2 P",
-          "rtrl_diagonal": "P"}  # fmt: skip
-DENSE = (("tbptt_sliding", 8), ("rflo", 1), ("snap1", 1), ("uoro", 1), ("rtrl", 1), ("snap_n", 2))
+          "rtrl_diagonal": "P", "snap1_lookahead": "P"}  # fmt: skip
+DENSE = (("tbptt_sliding", 8), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("uoro", 1), ("rtrl", 1), ("snap_n", 2))
 DIAGONAL = (("snap1", 1), ("uoro", 1), ("rtrl_diagonal", 1))
 COMPARED = {"elman": DENSE, "gru": DENSE, "lstm": DENSE, "indrnn": DIAGONAL, "lru": DIAGONAL}
 

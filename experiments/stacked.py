@@ -5,9 +5,9 @@
 Takes a minute and a half for GRU (`--cells elman lru` for others). Networks with random weights read 40 characters of the
 comedy at fixed weights; the gradients of all characters, summed, are compared with the gradient of the summed loss, in float64:
 the cosine of the angle between the two, the mean of five draws of the weights. Expected: rtrl 1.0000 whatever the number of
-layers; snap1 and rflo lose some with each layer, as they leave out what a layer does to the states of those above; one_step
-loses most. The mean of uoro is rtrl, but a single draw is mostly noise. snap1 is one exact step back, then each unit by itself,
-and not SnAp-1 of Menick et al. (2020); see `jaxrnn/rules/snap1.py`. Writes results/stacked.json and results/stacked.md.
+layers; snap1, snap1_lookahead and rflo lose some with each layer, as they leave out what a layer does to the states of those
+above; one_step loses most. The mean of uoro is rtrl, but a single draw is mostly noise. Writes results/stacked.json and
+results/stacked.md.
 """
 
 import functools
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).with_name("results")
 HIDDEN, NUM_CHARACTERS, DRAWS, LAYERS = 12, 40, 5, (1, 2, 3)
 full = functools.cache(lambda model: bptt(model, NUM_CHARACTERS))
 compiled = functools.cache(lambda rule: jax.jit(rule.gradient))
-COMPARED = (("one_step", 1), ("tbptt_sliding", 4), ("rflo", 1), ("snap1", 1), ("rtrl", 1), ("uoro", 1))
+COMPARED = (("one_step", 1), ("tbptt_sliding", 4), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("rtrl", 1), ("uoro", 1))
 
 
 class Draw(NamedTuple):

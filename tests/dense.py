@@ -72,6 +72,23 @@ def published_snap(of_steps, mask: np.ndarray | float):
     return total
 
 
+def layered_snap(model, carry, of_steps, mask):
+    """`published_snap` for two layers that are tracked by themselves: what a weight does to the other layer is masked.
+
+    The error of the lower layer comes through the upper one in the same step, whose derivative with respect to the lower state
+    is D_21 D_11^-1. Weights that do not reach the carry of their own layer have their own gradient, g.
+    """
+    size = ravel_pytree(split_carry(carry, len(model.layers))[0])[0].size
+    tracked = np.any([mask * now for now, *_ in of_steps], axis=(0, 1))
+    total, J = 0, 0 * of_steps[0][0]
+    for now, D, g, delta in of_steps:
+        dh, J = np.linalg.solve(D.T, delta), mask * (now + D @ J)
+        through = np.linalg.solve(D[:size, :size].T, D[size:, :size].T).T
+        whole = dh + np.concatenate([through.T @ dh[size:], 0 * dh[size:]])
+        total = total + np.where(tracked, g - now.T @ dh + J.T @ whole, g)
+    return total
+
+
 def window(of_steps, length):
     """The sum of the gradients of each loss through the last characters."""
     total = 0

@@ -91,3 +91,40 @@ def rflo(w, h, x, y, leak):
         grads = {name: trace * (w["W_o"].T @ d) for name, trace in traces.items()} | {"W_o": np.outer(d, h), "c": d}
         total = {name: total[name] + grads[name] for name in total}
     return total
+
+
+def snap1_of_two_layers(params, carry, x, y, activation="sigmoid"):
+    """SnAp-1 of Menick et al. (2020) for two Elman layers, each followed by itself: the sum of the gradients.
+
+    For each layer J~[k, i] = dh_k / d(the weight into unit i) is masked to k = i. Its gradient is e . J~ with the error e of
+    its state at this character, which reaches the lower layer through the upper one.
+    """
+    f, slope = ACTIVATIONS[activation]
+    names, states = ("cell", "cell_2"), [np.asarray(h, np.float64) for h in carry]
+    own = np.eye(len(states[0]))
+    total = {part: {name: np.zeros_like(array) for name, array in arrays.items()} for part, arrays in params.items()}
+    influence = {name: {key: np.zeros((len(own), *array.shape)) for key, array in params[name].items()} for name in names}
+    for x_t, y_t in zip(x, y, strict=True):
+        inputs, after = np.eye(len(params["cell"]["input_kernel"]))[x_t], []
+        for name, before in zip(names, states, strict=True):
+            w = params[name]
+            h = f(inputs @ w["input_kernel"] + before @ w["recurrent_kernel"] + w["bias"])
+            seen = {"input_kernel": inputs, "recurrent_kernel": before, "bias": np.ones(1)}
+            D = slope(h)[:, None] * w["recurrent_kernel"].T
+            for key, J in influence[name].items():
+                now = np.einsum("k,j,ki->kji", slope(h), seen[key], own).reshape(J.shape)
+                mask = own.reshape(len(own), *[1] * (J.ndim - 2), len(own))
+                influence[name][key] = mask * (now + np.tensordot(D, J, 1))
+            inputs = h
+            after.append(h)
+        states = after
+        d = params["readout"]["kernel"] @ states[1] + params["readout"]["bias"]
+        d = np.exp(d - d.max()) / np.exp(d - d.max()).sum() - np.eye(len(d))[y_t]
+        upper = params["readout"]["kernel"].T @ d
+        errors = params["cell_2"]["input_kernel"] @ (slope(states[1]) * upper), upper
+        for name, error in zip(names, errors, strict=True):
+            for key, J in influence[name].items():
+                total[name][key] += np.tensordot(error, J, 1)
+        total["readout"]["kernel"] += np.outer(d, states[1])
+        total["readout"]["bias"] += d
+    return total

@@ -74,6 +74,35 @@ def test_a_setting_that_an_older_version_did_not_have_is_at_its_default():
     assert config_from_json(settings) == PRESETS["mikolov2010"]
 
 
+@pytest.mark.parametrize("rule", ["snap1", "snap_n"])
+def test_a_run_keeps_its_rule_when_the_rule_gets_another_name(rule):
+    """It was saved when `snap1` and `snap_n` were the names of what takes one exact step back."""
+    config = resolve(parse(["--rule", rule]))
+    saved = config_to_json(config)
+    assert config_from_json(saved) == config
+    del saved["learning"]["rule_names"]
+    assert config_from_json(saved).learning.rule == f"{rule}_lookahead"
+    saved["learning"]["rule"] = f"jaxrnn.rules:{rule}"
+    assert config_from_json(saved).learning.rule == f"{rule}_lookahead"
+    del saved["learning"]["rule"]
+    assert config_from_json(saved).learning.rule == "one_step"
+
+
+def test_rules_are_named_as_ever_where_no_name_has_changed():
+    assert "rule_names" not in config_to_json(PRESETS["gru"])["learning"]
+    saved = config_to_json(resolve(parse(["--rule", "my_rules:snap1"])))
+    assert "rule_names" not in saved["learning"]
+    assert config_from_json(saved, trust=["my_rules"]).learning.rule == "my_rules:snap1"
+
+
+@pytest.mark.parametrize("version", [3, None, "2"])
+def test_a_later_version_of_the_rules_names_is_an_error(version):
+    saved = config_to_json(resolve(parse(["--rule", "snap1"])))
+    saved["learning"]["rule_names"] = version
+    with pytest.raises(InputError, match=f"its rules are named as in version {version!r} of their names"):
+        config_from_json(saved)
+
+
 def test_a_run_begun_with_the_validation_part_at_the_end_keeps_it():
     """Also when the same command is typed again: its preset spreads the validation part in new runs."""
     saved = config_to_json(resolve_auto(PRESETS["gru"], 1_000_000))

@@ -24,7 +24,10 @@ CASES = [
     *(("one_step", name) for name in MODELS if name not in ("gru", *SELDOM)),
     *(pytest.param("one_step", name, marks=pytest.mark.slow) for name in SELDOM),
     *(pytest.param("bptt", name, marks=pytest.mark.slow) for name in MODELS if name != "gru"),
-    *(pytest.param(rule, "layers", marks=pytest.mark.slow) for rule in ("rflo", "uoro", "tbptt_sliding", "rtrl", "snap_n")),
+    *(
+        pytest.param(rule, "layers", marks=pytest.mark.slow)
+        for rule in ("rflo", "uoro", "tbptt_sliding", "rtrl", "snap_n", "snap_n_lookahead")
+    ),
     *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("snap1", "lru"), ("uoro", "Flax"))),
 ]
 
@@ -75,7 +78,12 @@ def test_the_gradient_of_a_block_is_that_of_the_unrolled_loop(name):
         close(result.grads, grads, rtol=1e-9, atol=1e-14)
 
 
-@pytest.mark.parametrize("rule", often(RULES, seldom=("snap_n", "rtrl", "rtrl_diagonal", "tbptt_sliding", "one_step")))
+@pytest.mark.parametrize(
+    "rule",
+    often(
+        RULES, seldom=("snap_n", "snap_n_lookahead", "snap1_lookahead", "rtrl", "rtrl_diagonal", "tbptt_sliding", "one_step")
+    ),
+)
 def test_streams_with_marks_at_different_places_are_read_as_one_by_one(rule):
     """The gradient of two streams is the mean of their gradients."""
     model = with_documents(MODELS["lru" if rule == "rtrl_diagonal" else "gru"])
@@ -95,7 +103,9 @@ def _alternating(key, num_read, shape):
     return jnp.broadcast_to(jnp.where((jnp.arange(shape[-1]) + num_read) % 3 == 0, 1.0, -1.0), shape)
 
 
-@pytest.mark.parametrize("rule", often([rule for rule in RULES if rule != "bptt"], seldom=("one_step", "rtrl", "snap_n")))
+@pytest.mark.parametrize(
+    "rule", often([rule for rule in RULES if rule != "bptt"], seldom=("one_step", "rtrl", "snap_n", "snap_n_lookahead"))
+)
 def test_after_a_mark_nothing_is_left_of_the_past(rule):
     """Not one bit, neither in a gradient nor in the memory, except where the last characters themselves are kept."""
     model = with_documents(MODELS["lru" if rule == "rtrl_diagonal" else "gru"])

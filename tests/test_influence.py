@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxrnn import network, with_cell
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
-from jaxrnn.rules import _influence, rflo, rtrl, rtrl_diagonal, snap1
+from jaxrnn.rules import _influence, rflo, rtrl, rtrl_diagonal, snap1, snap1_lookahead
 
 EVEN = 4
 LAYERS = network("lru", VOCAB, EVEN, num_layers=2, embedding_size=3)
@@ -117,7 +117,7 @@ class Foreign(nn.RNNCellBase):
         return 1
 
 
-@pytest.mark.parametrize("rule", [snap1, rtrl_diagonal])
+@pytest.mark.parametrize("rule", [snap1, snap1_lookahead, rtrl_diagonal])
 @pytest.mark.parametrize("way", ["mixed", "normalised", "reversed", "of no unit", "a scalar"])
 def test_weights_of_more_than_one_unit_are_refused(rule, way):
     said = f"{rule.__name__} needs weights that each drive one unit; those of 'cell/.*' drive several; try rtrl"

@@ -17,20 +17,22 @@ from jaxrnn.errors import InputError
 from jaxrnn.rules import _influence
 from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
-from jaxrnn.storage import checkpoint, store
+from jaxrnn.storage import checkpoint, manifest, store
 from jaxrnn.storage.manifest import hash_arrays
 from jaxrnn.training import drivers
 from jaxrnn.training.drivers import update_many
 
 HIDDEN, STREAMS, LENGTH = 4, 3, 5
-LENGTHS = {"bptt": LENGTH, "tbptt_sliding": LENGTH, "snap_n": LENGTH}
+LENGTHS = {"bptt": LENGTH, "tbptt_sliding": LENGTH, "snap_n": LENGTH, "snap_n_lookahead": LENGTH}
 REMEMBERING = [name for name in rules.RULES if name not in ("one_step", "bptt")]
 LIMITED = {
     "tbptt_sliding": lambda model, most: rules.tbptt_sliding(model, LENGTH, most),
     "rtrl": rules.rtrl,
     "rtrl_diagonal": rules.rtrl_diagonal,
     "snap1": rules.snap1,
+    "snap1_lookahead": rules.snap1_lookahead,
     "snap_n": lambda model, most: rules.snap_n(model, LENGTH, most),
+    "snap_n_lookahead": lambda model, most: rules.snap_n_lookahead(model, LENGTH, most),
     "rflo": rules.rflo,
     "uoro": lambda model, most: rules.uoro(model, max_bytes=most),
 }
@@ -159,7 +161,9 @@ def documented(name):
         "rtrl": (4 * B * U * P, 0),
         "rtrl_diagonal": (4 * B * S * P, 0),
         "snap1": (4 * B * S * P, 0),
+        "snap1_lookahead": (4 * B * S * P, 0),
         "snap_n": (4 * B * U * P, 0),
+        "snap_n_lookahead": (4 * B * U * P, 0),
         "rflo": (4 * B * S * P, 0),
         "uoro": (4 * B * (U + P), 8 + 4),  # a key and a count
     }[name]
@@ -219,6 +223,20 @@ def test_a_run_with_a_random_rule_resumes_in_the_same_bits(tmp_path):
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)
+
+
+def test_a_run_saved_before_its_rule_was_renamed_goes_on_with_its_rule(tmp_path, monkeypatch):
+    task, settings = task_of(rule="snap1_lookahead"), manifest.config_to_json
+    snapshot = advance(task, first_snapshot(task), 20).snapshot
+
+    def former_settings(config):
+        return settings(config) | {"learning": settings(config)["learning"] | {"rule": "snap1"}}
+
+    monkeypatch.setattr(manifest, "config_to_json", former_settings)
+    checkpoint.save_checkpoint(tmp_path, task.config, task.data, snapshot)
+    run = checkpoint.load_run(tmp_path)
+    assert run.config == task.config
+    assert same(run.snapshot.state, snapshot.state)
 
 
 def test_uoro_draws_other_signs_at_each_character_and_with_each_key():

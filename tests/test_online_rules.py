@@ -16,7 +16,7 @@ from test_bptt import unrolled
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import nats, network, with_cell
-from jaxrnn.rules import one_step, rtrl, snap_n, tbptt_sliding, uoro
+from jaxrnn.rules import one_step, rtrl, snap_n, snap_n_lookahead, tbptt_sliding, uoro
 from jaxrnn.rules.uoro import rademacher
 
 VOCAB, HIDDEN, LENGTH = 5, 4, 7
@@ -141,5 +141,6 @@ def test_uoro_draws_other_signs_for_each_character_stream_and_key():
 def test_a_length_under_one_is_an_error(length):
     with pytest.raises(InputError, match=f"length is {length}; tbptt_sliding needs a window of 1"):
         tbptt_sliding(MODELS["elman"], length)
-    with pytest.raises(InputError, match=f"length is {length}; snap_n needs 1 step"):
-        snap_n(MODELS["elman"], length)
+    for rule in (snap_n, snap_n_lookahead):
+        with pytest.raises(InputError, match=f"length is {length}; {rule.__name__} needs 1 step"):
+            rule(MODELS["elman"], length)

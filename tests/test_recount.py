@@ -51,7 +51,7 @@ def made_up_task(updates_per_epoch, length, streams, validated, minutes, drive):
         learner=SimpleNamespace(length=length, test_params=lambda state: state.params),
         stream=np.zeros((updates_per_epoch * length + 1, streams), np.int32),
         drive=drive,
-        restart=lambda state, key, epoch: state,
+        restart=lambda state, key: state,
         validate=lambda params: 2.0,
     )
 

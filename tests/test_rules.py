@@ -14,7 +14,7 @@ from fixed import EACH_RULE, drawn, text
 from jaxrnn import elman, network, one_step
 from jaxrnn.rules import RULES, make_rule, uoro
 
-LENGTHS = {"bptt": 3, "tbptt_sliding": 3, "snap_n": 3}
+LENGTHS = {"bptt": 3, "tbptt_sliding": 3, "snap_n": 3, "snap_n_lookahead": 3}
 
 
 def signs(key, num_read, shape):

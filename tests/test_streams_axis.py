@@ -38,6 +38,7 @@ MODEL = fast_weights()
 EXACT = {  # over a text of 7 characters
     "rtrl": lambda model: rules.rtrl(model),
     "snap_n": lambda model: rules.snap_n(model, 3),
+    "snap_n_lookahead": lambda model: rules.snap_n_lookahead(model, 3),
     "tbptt_sliding": lambda model: rules.tbptt_sliding(model, 7),
 }
 
@@ -82,7 +83,7 @@ def test_the_axis_of_streams_is_that_of_the_model():
 
 
 def test_a_rule_that_follows_units_refuses_a_matrix_in_one_line():
-    for rule in (rules.snap1, rules.rtrl_diagonal):
+    for rule in (rules.snap1, rules.snap1_lookahead, rules.rtrl_diagonal):
         with pytest.raises(InputError, match=r"needs a carry of vectors, .*; its arrays are \(3, 3\), \(3,\); try rtrl"):
             rule(MODEL)
 

@@ -8,11 +8,16 @@ from jaxrnn.config.settings import Config, DeviceConfig, EvaluationConfig, Learn
 from jaxrnn.config.trust import check_trust, naming_code
 from jaxrnn.errors import InputError
 
+RENAMED_RULES = {"snap1": "snap1_lookahead", "snap_n": "snap_n_lookahead"}  # their first names now mean other rules
+RULE_NAMES = 2  # version of the rules' names; higher whenever one changes its meaning
+
 
 def config_to_json(config: Config) -> dict[str, dict[str, Any]]:
     """Convert settings to plain dicts, which `config_from_json` reads; what the user trusts is not saved."""
     settings = dataclasses.asdict(config)
     del settings["run"]["trust"]
+    if _renamed(config.learning.rule):
+        settings["learning"]["rule_names"] = RULE_NAMES
     return settings
 
 
@@ -33,6 +38,7 @@ def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[
         "device": DeviceConfig,
         "run": RunConfig,
     }
+    settings = _with_present_name(settings)
     for name, values in settings.items():
         unknown = set(values) - {field.name for field in dataclasses.fields(parts[name])} if name in parts else {name}
         if unknown:
@@ -48,6 +54,25 @@ def config_from_json(settings: Mapping[str, Mapping[str, Any]], trust: Sequence[
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, trust=""))
     check_trust(config, trust)
     return config
+
+
+def _with_present_name(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Translate the rule's name in the settings of an older run; raise `InputError` if they are of a newer version."""
+    learning = settings.get("learning")
+    if not isinstance(learning, Mapping):
+        return settings
+    version, others = learning.get("rule_names", 1), {name: value for name, value in learning.items() if name != "rule_names"}
+    if version not in range(1, RULE_NAMES + 1):
+        raise InputError(f"its rules are named as in version {version!r} of their names, which this version does not know")
+    if version < RULE_NAMES and (name := _renamed(others.get("rule"))):
+        others["rule"] = RENAMED_RULES[name]
+    return {**settings, "learning": others}
+
+
+def _renamed(rule: Any) -> str:
+    """Return the name of a rule if it is one that has changed its meaning, else ""; `jaxrnn.rules:NAME` is such a name, too."""
+    package, _, name = rule.rpartition(":") if isinstance(rule, str) else ("", "", "")
+    return name if name in RENAMED_RULES and package.partition(".")[0] in ("", "jaxrnn") else ""
 
 
 def _are_names(value: Any) -> bool:

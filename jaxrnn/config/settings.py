@@ -83,11 +83,11 @@ class LearningConfig:
     """How the gradient is computed. one_step: from one character. bptt: through a block of --rule-length characters, with one
     update per block and the state carried over to the next. The others update after each character. tbptt_sliding: through the
     last --rule-length characters. rtrl: through all characters so far, exactly, at a high cost in time and memory.
-    rtrl_diagonal: the same, cheaply, for indrnn and lru. snap1: one exact step back, then through each unit's own past. snap_n:
-    one exact step back, then along paths of at most --rule-length steps. (Both use the mask of SnAp by Menick et al., but
-    another gradient.) rflo: through the memory of leaky and gated units. uoro: an unbiased, noisy estimate of rtrl."""
+    rtrl_diagonal: the same, cheaply, for indrnn and lru. snap1 (SnAp-1): through each unit's own past. snap_n (SnAp-n):
+    through what a weight can influence within --rule-length steps. snap1_lookahead, snap_n_lookahead: the same, after one exact
+    step back. rflo: through the memory of leaky and gated units. uoro: an unbiased, noisy estimate of rtrl."""
     rule_length: int = 1
-    """Characters per block of bptt or in the window of tbptt_sliding; steps of snap_n."""
+    """Characters per block of bptt or in the window of tbptt_sliding; steps of snap_n and snap_n_lookahead."""
     optimizer: Annotated[str, Flag(NAMED)] = "sgd"
     """Optimizer: sgd, momentum, adam, adamw or rmsprop."""
     learning_rate: float | Literal["auto"] = AUTO

@@ -16,7 +16,9 @@ from jaxrnn.rules.rflo import rflo
 from jaxrnn.rules.rtrl import rtrl
 from jaxrnn.rules.rtrl_diagonal import rtrl_diagonal
 from jaxrnn.rules.snap1 import snap1
+from jaxrnn.rules.snap1_lookahead import snap1_lookahead
 from jaxrnn.rules.snap_n import snap_n
+from jaxrnn.rules.snap_n_lookahead import snap_n_lookahead
 from jaxrnn.rules.tbptt_sliding import tbptt_sliding
 from jaxrnn.rules.uoro import uoro
 
@@ -28,6 +30,8 @@ RULES: dict[str, RuleKind] = {
     "rtrl_diagonal": RuleKind(rtrl_diagonal),
     "snap1": RuleKind(snap1),
     "snap_n": RuleKind(snap_n),
+    "snap1_lookahead": RuleKind(snap1_lookahead),
+    "snap_n_lookahead": RuleKind(snap_n_lookahead),
     "rflo": RuleKind(rflo),
     "uoro": RuleKind(uoro, is_noisy=True),
 }
@@ -46,7 +50,9 @@ __all__ = [
     "rule_kind",
     "rule_length",
     "snap1",
+    "snap1_lookahead",
     "snap_n",
+    "snap_n_lookahead",
     "takes_parameter",
     "tbptt_sliding",
     "uoro",

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrnn.data.array_types import Carry, Ids, Inputs, Params
+from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import barrier
 from jaxrnn.models.documents import restart_carry, split_marks
-from jaxrnn.models.model import Layer, Model, layer_names, split_carry
+from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Shapes, Theta
 
@@ -42,15 +42,19 @@ Steps = Callable[[Params, Carry, Ids], Sequence[Step]]  # for all layers, at one
 Follow = Callable[[Params, Blocks, Carry, Carry, Ids], tuple[Theta, Blocks]]
 
 
-def follow_units(steps: Steps, paths: Sequence[Sequence[str]]) -> Follow:
-    """Make a function (params, E, delta, carry, x) -> (E^T delta, next E), over all streams."""
+def follow_units(steps: Steps, paths: Sequence[Sequence[str]], newest: bool = False) -> Follow:
+    """Make a function (params, E, delta, carry, x) -> (E^T delta, next E), over all streams.
+
+    Args:
+      newest: `delta` is the error of the carry after the character, and (B E)^T delta takes the place of E^T delta.
+    """
 
     def one_on(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
         correction, after = {}, []
         layers = zip(memory, split_carry(delta, len(paths)), steps(params, carry, x), strict=True)
         for E, of_delta, (immediate, within) in layers:
-            correction |= _weighted_sum(E, jax.tree.leaves(of_delta))
             pushed = [_weighted_sum(E, of_state) for of_state in within]
+            correction |= _weighted_sum(pushed if newest else E, jax.tree.leaves(of_delta))
             after.append(tuple(jax.tree.map(jnp.add, *each) for each in zip(immediate, pushed, strict=True)))
         return correction, tuple(after)
 
@@ -111,6 +115,28 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
         return found
 
     return steps
+
+
+def layered_step(
+    model: Model, params: Params, kept: Carry, seen: Carry, x: Ids, shift: Carry | None = None
+) -> tuple[Carry, Logits]:
+    """Take one step of all streams, whose gates keep one carry and whose recurrent weights see another.
+
+    Args:
+      shift: is added to each layer's carry after the step, before it is read from there.
+    """
+    number, inputs, carries, (_, starts) = len(model.layers), model.embed(params, x), [], split_marks(model, x)
+    kept, seen = restart_carry((kept, seen), starts)
+    of_layers = zip(model.layers, split_carry(kept, number), split_carry(seen, number), strict=True)
+    for place, (layer, of_gates, of_weights) in enumerate(of_layers):
+        weights = params[layer.name]
+        ph = layer.recur(weights, layer.hidden(of_weights))
+        after = layer.gates(of_gates, layer.project(weights, inputs), ph if layer.gates_of_sum else barrier(ph))
+        if shift is not None:
+            after = jax.tree.map(jnp.add, after, split_carry(shift, number)[place])
+        carries.append(after)
+        inputs = layer.output(weights, layer.hidden(after))
+    return join_carries(carries), model.read_out(params, inputs)
 
 
 def through_unit(layer: Layer, params: Params, before: Carry, dbefore: Carry, dph: Array) -> Carry:

@@ -5,11 +5,9 @@ import functools
 import jax
 from jaxtyping import Array
 
-from jaxrnn.data.array_types import Block, Carry, Ids, Logits, Params
+from jaxrnn.data.array_types import Block, Carry, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.base import barrier
-from jaxrnn.models.documents import restart_carry, split_marks
-from jaxrnn.models.model import Model, join_carries, nats, split_carry
+from jaxrnn.models.model import Model, nats
 from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._influence import LocalGradient
 from jaxrnn.rules.base import Rule, influence_rule
@@ -46,21 +44,8 @@ def _gate_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Bloc
     """Compute `_influence.local_gradient` with delta through the gates only."""
 
     def loss(params: Params, kept: Carry) -> tuple[Array, Carry]:
-        new_carry, logits = _step(model, params, kept, carry, x[0])
+        new_carry, logits = _unitwise.layered_step(model, params, kept, carry, x[0])
         return nats(logits, y[0]), new_carry
 
     (value, new_carry), (grads, delta) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, carry)
     return LocalGradient(grads, delta, new_carry, value[None])
-
-
-def _step(model: Model, params: Params, kept: Carry, seen: Carry, x: Ids) -> tuple[Carry, Logits]:
-    """Take one step whose gates keep one carry and whose recurrent weights see another."""
-    number, inputs, carries, (_, starts) = len(model.layers), model.embed(params, x), [], split_marks(model, x)
-    kept, seen = restart_carry((kept, seen), starts)
-    for layer, of_gates, of_weights in zip(model.layers, split_carry(kept, number), split_carry(seen, number), strict=True):
-        weights = params[layer.name]
-        ph = layer.recur(weights, layer.hidden(of_weights))
-        ph = ph if layer.gates_of_sum else barrier(ph)
-        carries.append(layer.gates(of_gates, layer.project(weights, inputs), ph))
-        inputs = layer.output(weights, layer.hidden(carries[-1]))
-    return join_carries(carries), model.read_out(params, inputs)

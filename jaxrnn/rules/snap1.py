@@ -1,38 +1,39 @@
-"""Gradients through each unit's own past, after one exact step back."""
+"""SnAp-1: gradients through each unit's own past."""
 
 import functools
 
 from jaxrnn.models.model import Model
-from jaxrnn.rules import _influence, _unitwise
+from jaxrnn.rules import _carry_error, _influence, _unitwise
 from jaxrnn.rules.base import Rule, influence_rule
 
 
 def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
-    """Gradient of `rtrl` with J replaced by E: the influence of each weight on the unit that it drives.
+    """SnAp-1, unit by unit: `rtrl` with only the influence of each weight on the unit that it drives.
 
-    ``E <- I + B E``, unit by unit, where B is the part of D from a unit to itself; ``grads = g + E^T delta``. It is exact for
+    ``J~_t = M * (I_t + D_t J~_{t-1})``, with a mask M that is 1 from a weight to its own unit; the gradient is
+    ``(dL_t/dh_t) J~_t``. Weights that act after h_t, such as the readout's, get their ordinary gradient. It is exact for
     diagonal recurrences, as in IndRNN and LRU cells.
 
-    This is not SnAp-1 of Menick et al. (2020), which uses the masked influence of the current step, ``dL_t/dh_t . E_t``. Here
-    ``delta = dL_t/dh_{t-1}`` goes back through all of ``D_t``: one exact step, and the mask only before that. All states of a
-    unit, such as c and h of an LSTM, are tracked; the paper keeps the pattern of I, which is smaller for such cells.
-
-    Layers are tracked separately: past influence on layers above is ignored, and a learned embedding gets the gradient of
-    `one_step`.
+    For one layer of units with one state each, over one-hot characters, this is SnAp-1 as published, and `snap_n` with n = 1.
+    The paper masks each number of the state by itself; here a unit is all of its states, so J~ keeps more for an LSTM (c and h)
+    and an LRU (both parts of a complex number). Layers are tracked separately, so J~ keeps less: past influence on layers
+    above is ignored, and a learned embedding gets the gradient of `one_step`.
 
     Args:
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit (2 for an LSTM or LRU, else 1) and P
-      weights of the layers that reach their carry; time O(S^2 P).
+      A Rule of length 1. Its memory is J~ without its zeros, 4 B S P bytes for B streams, S states per unit (2 for an LSTM or
+      LRU, else 1) and P weights of the layers that reach their carry; time O(S^2 P).
     Raises:
-      InputError: a foreign cell with a weight that drives several units; or, from its `init`, if E would take more than
-        `max_bytes`.
-    Source: the mask is that of Menick et al. (2020), arXiv:2006.07232; layers as in Zucchet et al. (2023), NeurIPS.
+      InputError: a foreign cell with a weight that drives several units, or whose output is not computed from its new
+        carry; or, from its `init`, if J~ would take more than `max_bytes`.
+    Source: Menick et al. (2020), arXiv:2006.07232, section 3; layers as in Zucchet et al. (2023), NeurIPS.
     """
     paths = _unitwise.layer_paths(model)
     _unitwise.check_units(model, paths, "snap1")
-    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths), paths)
+    _carry_error.check_outputs(model, "snap1")
+    local = _carry_error.layers_gradient if model.layers else _carry_error.carry_gradient
+    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths), paths, newest=True)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
-    return influence_rule("snap1", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)
+    return influence_rule("snap1", shapes, functools.partial(local, model), follow, max_bytes)

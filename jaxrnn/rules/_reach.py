@@ -1,0 +1,78 @@
+"""The influences that weights can have within n steps: the mask of SnAp-n, and influence matrices that are masked by it."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool
+
+from jaxrnn.data.array_types import Carry, Ids, Params
+from jaxrnn.errors import InputError
+from jaxrnn.models.model import Model, num_characters
+from jaxrnn.rules import _influence
+from jaxrnn.rules._influence import Shapes, Theta
+
+
+class Reach(NamedTuple):
+    """What weights can reach, for one model and number of steps."""
+
+    mask: dict[str, Bool[np.ndarray, "..."]]  # for each weight array: [units, *weight shape]
+    shapes: Callable[[Params, Carry], Shapes]  # of J~
+
+
+def make_reach(model: Model, length: int, max_bytes: int, rule: str) -> Reach:
+    """Find what weights can reach within `length` steps; raise `InputError` if that is under 1, or J~ would be too large."""
+    if length < 1:
+        raise InputError(f"length is {length}; {rule} needs 1 step or more")
+    names = _influence.recurrent_paths(model)
+    shapes = functools.partial(_influence.influence_shapes, model, names=names)
+    # The mask is as large as the memory of one stream: check for room before making it.
+    jax.eval_shape(
+        lambda *of_stream: _influence.zero_memory(shapes(*of_stream), max_bytes, rule), *_influence.model_shapes(model)
+    )
+    return Reach(_reachable_mask(model, names, length), shapes)
+
+
+def follow_before(model: Model, reach: Reach) -> Callable[..., tuple[Theta, Theta]]:
+    """Make a function (params, J~, delta, carry, x) -> (J~^T delta, next J~)."""
+
+    return _influence.follow_influence(lambda *given: _push(model, reach, *given)[0])
+
+
+def follow_after(model: Model, reach: Reach) -> Callable[..., tuple[Theta, Theta]]:
+    """Make a function (params, J~, error, carry, x) -> ((next J~ - I)^T error, next J~), for the error of the next carry."""
+
+    def follow(params: Params, memory: Theta, error: Carry, carry: Carry, x: Ids) -> tuple[Theta, Theta]:
+        after, more = _influence.over_streams(functools.partial(_push, model, reach), x)(params, memory, carry, x)
+        return _influence.vjp_through(more, error, x.ndim), after
+
+    return follow
+
+
+def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carry, x: Ids) -> tuple[Theta, Theta]:
+    """Compute the next J~ = M * (I + D J~), and J~ - I, for one stream."""
+    immediate, onward = _influence.jacobians(model, params, carry, x, memory)
+    after, more = {}, {}
+    for name, J in memory.items():
+        pushed, now = jnp.tensordot(onward, J, 1), immediate[name]
+        after[name] = jnp.where(reach.mask[name], now + pushed, jnp.zeros_like(J))
+        more[name] = jnp.where(reach.mask[name], pushed, -now)
+    return after, more
+
+
+def _reachable_mask(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
+    """Compute which numbers of the carry each weight can reach within `length` steps, for any input."""
+    (params, carry), reached, onward = _influence.make_probe(model), {}, np.zeros(())
+    jacobians = jax.jit(lambda x: _influence.jacobians(model, params, carry, x, names))
+    with jax.enable_x64(False):  # like the probe
+        for x in range(num_characters(model)):
+            immediate, D = jax.tree.map(np.asarray, jacobians(jnp.int32(x)))
+            reached = {name: reached.get(name, False) | (immediate[name] != 0) for name in names}
+            onward = onward + np.abs(D)
+    first = reached
+    for _ in range(length - 1):
+        reached = {name: first[name] | (np.tensordot(onward, reached[name].astype(np.float32), 1) > 0) for name in names}
+    return reached
