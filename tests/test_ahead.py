@@ -63,7 +63,7 @@ def test_a_core_is_free_if_learning_does_not_use_it(task, monkeypatch):
     assert [devices.has_free_core(config) for config in with_devices] == [True, True, False]
 
 
-@pytest.mark.parametrize("more", [[], ["--dynamic", "auto", "--validation-fraction", "0.2"]])
+@pytest.mark.parametrize("more", [[], ["--dynamic", "auto", "--validation-fraction", "0.2"], ["--separator", "\n"]])
 def test_a_run_that_counts_ahead_finds_the_same_numbers(tmp_path, monkeypatch, more):
     found = []
     for has_free_core in (True, False):

@@ -125,6 +125,36 @@ def test_weights_of_more_than_one_unit_are_refused(rule, way):
         rule(with_cell(Foreign(way), VOCAB, HIDDEN))
 
 
+class AtOneCharacter(nn.RNNCellBase):
+    """A diagonal cell of which something is turned round at the last character."""
+
+    turned: str
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        own = self.param("own", nn.initializers.normal(), (HIDDEN,))
+        seen = jnp.where((inputs[..., -1:] > 0) & (self.turned == "the recurrence"), carry[..., ::-1], carry)
+        h = nn.tanh(nn.Dense(HIDDEN, name="input")(inputs) + own * seen)
+        h = jnp.where((inputs[..., -1:] > 0) & (self.turned == "the weights"), h[..., ::-1], h)
+        return h, h
+
+    initialize_carry = Foreign.initialize_carry
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+@pytest.mark.parametrize(("rule", "turned", "said"), [
+    (snap1, "the weights", "those of 'cell/.*' drive several"), (snap1_lookahead, "the weights", "drive several"),
+    (rtrl_diagonal, "the weights", "drive several"), (rtrl_diagonal, "the recurrence", "needs a diagonal recurrence"),
+])  # fmt: skip
+def test_what_a_cell_does_at_one_character_alone_is_seen(rule, turned, said):
+    with pytest.raises(InputError, match=said):
+        rule(with_cell(AtOneCharacter(turned), VOCAB, HIDDEN))
+    assert rule(with_cell(AtOneCharacter("nothing"), VOCAB, HIDDEN)).length == 1
+
+
 def by_hand(*widths):
     """A model whose weights have names of its own; its carry has as many arrays."""
 

@@ -175,3 +175,13 @@ def test_a_process_that_is_not_needed_is_ended(monkeypatch):
         assert started[0].poll() is None
     assert started[0].returncode < 0
     assert all(stream.closed for stream in (started[0].stdin, started[0].stdout, started[0].stderr))
+
+
+def test_a_process_that_dies_before_it_has_something_to_draw_is_reported(monkeypatch):
+    started, start = [], plot._start_process
+    monkeypatch.setattr(plot, "_start_process", lambda: started.append(start()) or started[-1])
+    with DRAWING_PROCESS() as draw:
+        started[0].kill()
+        started[0].wait()
+        with pytest.raises(plot.NotDrawn, match="exit code -9"):
+            draw(LINE, NUMBERS, 1_000, "a run")

@@ -50,11 +50,11 @@ def test_more_time_never_chooses_a_narrower_network(slowdowns):
 @pytest.mark.parametrize(
     ("minutes", "num_characters", "hidden_size", "depends"),
     [
-        (1.5, 1_500_000, AUTO, True),
-        (1.5, 999_999, AUTO, False),  # read so often that a wider network gains nothing
-        (0.5, 1_500_000, AUTO, False),  # spent on compiling
+        (3.0, 1_500_000, AUTO, True),
+        (3.0, 999_999, AUTO, False),  # read so often that a wider network gains nothing
+        (2.9, 1_500_000, AUTO, False),  # measuring would cost more than a wider network gains
         (0.0, 1_500_000, AUTO, False),  # a number of epochs
-        (1.5, 1_500_000, 300, False),
+        (3.0, 1_500_000, 300, False),
     ],
 )
 def test_the_speed_matters_for_timed_runs_on_long_texts(minutes, num_characters, hidden_size, depends):
@@ -79,6 +79,25 @@ def test_the_best_width_is_prepared_and_no_more_are_measured_than_may_be(speeds,
     best, by = width.prepare_width(settings, task.data, by_speed=True)
     assert (units(best), tuple(by.characters)) == (chosen, measured)
     assert by.characters[4] == pytest.approx((120 - 20 - by.seconds) * speeds[0], rel=0.01)
+
+
+@pytest.mark.parametrize(("seconds", "measured"), [(10, WIDTHS), (30, WIDTHS[:2]), (50, WIDTHS[:1])])
+@pytest.mark.usefixtures("narrow")
+def test_a_network_is_not_measured_if_that_would_take_the_time_in_which_it_could_learn(seconds, measured, monkeypatch):
+    """Of the 120 seconds, 20 are for the test; after the second measurement of 30, another would leave 10 to learn in."""
+    task, clock = task_of("gru", streams=2, rule_length=4), [0.0]
+    settings = dataclasses.replace(task.config, learning=dataclasses.replace(task.config.learning, minutes=2.0))
+
+    def measure(task):
+        clock[0] += seconds
+        return 1e6 / task.config.model.hidden_size
+
+    monkeypatch.setattr(width, "seconds_to_test", lambda task: 20.0)
+    monkeypatch.setattr(width, "characters_per_second", measure)
+    monkeypatch.setattr(width, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    _, by = width.prepare_width(settings, task.data, by_speed=True)
+    assert tuple(by.characters) == measured
+    assert by.seconds == len(measured) * seconds
 
 
 def units(task):

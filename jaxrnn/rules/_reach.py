@@ -38,7 +38,6 @@ def make_reach(model: Model, length: int, max_bytes: int, rule: str) -> Reach:
 
 def follow_before(model: Model, reach: Reach) -> Callable[..., tuple[Theta, Theta]]:
     """Make a function (params, J~, delta, carry, x) -> (J~^T delta, next J~)."""
-
     return _influence.follow_influence(lambda *given: _push(model, reach, *given)[0])
 
 

@@ -22,7 +22,7 @@ from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.base import barrier
 from jaxrnn.models.documents import restart_carry, split_marks
-from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry
+from jaxrnn.models.model import Layer, Model, join_carries, layer_names, num_characters, split_carry
 from jaxrnn.rules import _influence
 from jaxrnn.rules._influence import Shapes, Theta
 
@@ -201,9 +201,9 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
         return  # our own cells do, see `models/base.py`
 
     @jax.jit
-    def differences(params: Params, carry: Carry, factors: Carry) -> Array:
+    def differences(params: Params, carry: Carry, factors: Carry, x: Ids) -> Array:
         theta = _influence.select_weights(params, paths[0])
-        _, vjp = jax.vjp(lambda theta: model.step(_influence.replace_weights(params, theta), carry, jnp.int32(0))[0], theta)
+        _, vjp = jax.vjp(lambda theta: model.step(_influence.replace_weights(params, theta), carry, x)[0], theta)
         of_each = []
         for ones in _leaf_indicators(carry):
             weighted, plain = vjp(jax.tree.map(jnp.multiply, ones, factors))[0], vjp(ones)[0]
@@ -234,8 +234,8 @@ def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> N
         raise InputError(f"{rule} is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0")
 
     @jax.jit
-    def difference(params: Params, carry: Carry, factors: Carry) -> Array:
-        _, onward = jax.linearize(lambda carry: model.step(params, carry, jnp.int32(0))[0], carry)
+    def difference(params: Params, carry: Carry, factors: Carry, x: Ids) -> Array:
+        _, onward = jax.linearize(lambda carry: model.step(params, carry, x)[0], carry)
         found = []
         for ones in _leaf_indicators(carry):
             weighted, plain = onward(jax.tree.map(jnp.multiply, ones, factors)), onward(ones)
@@ -246,14 +246,19 @@ def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> N
         raise InputError(f"{rule} needs a diagonal recurrence, as in --cell indrnn or lru; try snap1 or rtrl")
 
 
-def _measure_at_probe(model: Model, difference: Callable[[Params, Carry, Carry], Array]) -> Array:
-    """Evaluate `difference` at the probe, with factors that differ between units but not between states of a unit."""
+def _measure_at_probe(model: Model, difference: Callable[[Params, Carry, Carry, Ids], Array]) -> np.ndarray:
+    """Evaluate `difference` at the probe, with factors that differ between units but not between states of a unit.
+
+    Returns:
+      The largest of all characters: a foreign cell may treat one of them in another way.
+    """
     params, carry = _influence.make_probe(model)
     width = jax.tree.leaves(carry)[0].shape[-1]
     factors = np.random.default_rng(0).permutation(np.linspace(1, 2, width))
     of_each_leaf = jax.tree.map(lambda leaf: jnp.asarray(factors[: leaf.shape[-1]], leaf.dtype), carry)
+    characters = range(1 if model.layers else num_characters(model))
     with jax.enable_x64(False):  # as in `_influence.model_shapes`
-        return difference(params, carry, of_each_leaf)
+        return np.asarray(np.max([difference(params, carry, of_each_leaf, jnp.int32(x)) for x in characters], axis=0))
 
 
 def _difference(a: Array, b: Array) -> Array:

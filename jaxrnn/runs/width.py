@@ -16,10 +16,11 @@ from jaxrnn.runs.task import Task, characters_per_update, prepare, updates_per_e
 from jaxrnn.runs.time_budget import seconds_to_test
 from jaxrnn.runtime import devices
 
-LEAST_MINUTES = 1.0  # of a run; in less time, compiling several networks would take too large a part
+LEAST_MINUTES = 3.0  # of a run: in half of that, 256 and 384 units are equally good, so that measuring them is a loss
 SECONDS_MEASURED = 0.4
-# A step of width slows learning down at least so much: where a network would not be better even then, it is not measured.
-LEAST_SLOWDOWN = 1.2
+# A step of width slows a CPU down at least so much: where a network would not be better even then, it is not measured. A GPU
+# slows down less, but reads so much that wider networks are measured anyway.
+LEAST_SLOWDOWN = 1.4
 
 
 class Measured(NamedTuple):
@@ -40,18 +41,19 @@ def prepare_width(resolved: Config, data: Data, by_speed: bool) -> tuple[Task, M
     if not by_speed:
         return prepare(devices.resolve_num_devices(resolved), data), Measured({}, 0.0)
     started, (narrowest, *wider) = time.perf_counter(), auto.HIDDEN_SIZES
-    best = _prepare(resolved, data, narrowest)
-    speeds = {narrowest: characters_per_second(best)}
+    best, speed, cost = _measure(resolved, data, narrowest)
+    speeds = {narrowest: speed}
     for width in wider:
-        at_most = min(speeds.values()) / LEAST_SLOWDOWN
-        if auto.choose_hidden_size(_characters_until_end(best, {**speeds, width: at_most}, started)) != width:
+        left = _agree_on_seconds(_seconds_left(best, started))
+        at_most = min(speeds.values()) / LEAST_SLOWDOWN * max(0.0, 1 - cost / left)  # measuring it takes as long again
+        if auto.choose_hidden_size(_times(left, {**speeds, width: at_most})) != width:
             break
-        task = _prepare(resolved, data, width)
-        speeds[width] = characters_per_second(task)
-        if auto.choose_hidden_size(_characters_until_end(task, speeds, started)) != width:
+        task, speeds[width], cost = _measure(resolved, data, width)
+        if auto.choose_hidden_size(_times(_agree_on_seconds(_seconds_left(task, started)), speeds)) != width:
             break
         best = task
-    return best, Measured(_characters_until_end(best, speeds, started), time.perf_counter() - started)
+    left = _agree_on_seconds(_seconds_left(best, started))
+    return best, Measured(_times(left, speeds), time.perf_counter() - started)
 
 
 def characters_per_second(task: Task) -> float:
@@ -69,13 +71,25 @@ def characters_per_second(task: Task) -> float:
         num_updates = min(2 * num_updates, most)
 
 
-def _prepare(config: Config, data: Data, width: int) -> Task:
+def _measure(config: Config, data: Data, width: int) -> tuple[Task, float, float]:
+    """Prepare a network of this width; return also its speed, and the seconds that this took."""
+    started = time.perf_counter()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, hidden_size=width))
-    return prepare(devices.resolve_num_devices(config), data)
+    task = prepare(devices.resolve_num_devices(config), data)
+    speed = characters_per_second(task)
+    return task, speed, _agree_on_seconds(time.perf_counter() - started)
 
 
-def _characters_until_end(task: Task, speeds: Mapping[int, float], started: float) -> dict[int, float]:
-    """Compute how many characters each network would learn from in the time that is left, in all processes the same."""
-    seconds = 60 * task.config.learning.minutes - seconds_to_test(task) - (time.perf_counter() - started)
+def _seconds_left(task: Task, started: float) -> float:
+    return 60 * task.config.learning.minutes - seconds_to_test(task) - (time.perf_counter() - started)
+
+
+def _agree_on_seconds(seconds: float) -> float:
+    """Return the same time in all processes, at least a thousandth of a second."""
     (milliseconds,) = devices.all_processes_max(max(1, int(1e3 * seconds)))
-    return {width: speed * milliseconds / 1e3 for width, speed in speeds.items()}
+    return milliseconds / 1e3
+
+
+def _times(seconds: float, speeds: Mapping[int, float]) -> dict[int, float]:
+    """Compute how many characters each network would learn from in this time."""
+    return {width: max(1.0, speed * seconds) for width, speed in speeds.items()}
