@@ -10,8 +10,8 @@ from jaxrnn.storage.logs import read_events
 
 # Printed under each table that names these rules.
 SNAP_NOTE = """
-`snap1` and `snap_n` are SnAp-1 and SnAp-n of Menick et al. (2020), where `snap1` masks whole units. Rules with `_lookahead`
-take one exact step back before the mask.
+`snap1` and `snap_n` are SnAp-1 and SnAp-n of Menick et al. (2020), except that `snap1` masks whole units and treats each layer
+separately. The `_lookahead` rules take one exact step back before the mask.
 """
 
 

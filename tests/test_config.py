@@ -99,7 +99,7 @@ def test_rules_are_named_as_ever_where_no_name_has_changed():
 def test_a_later_version_of_the_rules_names_is_an_error(version):
     saved = config_to_json(resolve(parse(["--rule", "snap1"])))
     saved["learning"]["rule_names"] = version
-    with pytest.raises(InputError, match=f"its rules are named as in version {version!r} of their names"):
+    with pytest.raises(InputError, match=f"its rule_names are {version!r}, but this jaxrnn reads 1 to 2"):
         config_from_json(saved)
 
 

@@ -240,7 +240,7 @@ class Foreign(nn.RNNCellBase):
 @pytest.mark.parametrize("rule", ["snap1", "snap_n"])
 def test_an_output_that_cannot_be_seen_to_come_from_the_new_carry_is_refused(rule, output):
     model = with_cell(Foreign(output), VOCAB, HIDDEN)
-    said = f"{rule} needs a cell whose output is computed from the arrays of its new carry; .*; try {rule}_lookahead"
+    said = f"{rule} needs a cell that computes its output from the arrays of its new carry; .*; try {rule}_lookahead"
     with pytest.raises(InputError, match=said):
         make_rule(RULES[rule], model, 2)
     assert make_rule(RULES[f"{rule}_lookahead"], model, 2).length == 1

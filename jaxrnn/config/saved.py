@@ -63,14 +63,14 @@ def _with_present_name(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return settings
     version, others = learning.get("rule_names", 1), {name: value for name, value in learning.items() if name != "rule_names"}
     if version not in range(1, RULE_NAMES + 1):
-        raise InputError(f"its rules are named as in version {version!r} of their names, which this version does not know")
+        raise InputError(f"its rule_names are {version!r}, but this jaxrnn reads 1 to {RULE_NAMES}; a newer one saved it")
     if version < RULE_NAMES and (name := _renamed(others.get("rule"))):
         others["rule"] = RENAMED_RULES[name]
     return {**settings, "learning": others}
 
 
 def _renamed(rule: Any) -> str:
-    """Return the name of a rule if it is one that has changed its meaning, else ""; `jaxrnn.rules:NAME` is such a name, too."""
+    """Return a rule's name without its package if its meaning has changed, else ""."""
     package, _, name = rule.rpartition(":") if isinstance(rule, str) else ("", "", "")
     return name if name in RENAMED_RULES and package.partition(".")[0] in ("", "jaxrnn") else ""
 

@@ -1,7 +1,7 @@
 """The error of the carry after a character, dL_t/dh_t, for rules whose mask also applies to the newest step.
 
-`_influence.local_gradient` differentiates with respect to the carry before the character. Here it is the carry after it, from
-which the last layer's readout computes the logits. A foreign cell returns both from one function, so its step is traced, and
+`_influence.local_gradient` differentiates with respect to the carry before the character; the functions here use the carry
+after it, from which the readout computes the logits. A foreign cell returns both from one function, so its step is traced, and
 the logits are recomputed with the new carry as an input.
 """
 
@@ -61,8 +61,8 @@ def check_outputs(model: Model, rule: str) -> None:
     num_params = len(jax.tree.leaves(params))
     if any(reads[num_params : num_params + len(jax.tree.leaves(carry))]):
         raise InputError(
-            f"{rule} needs a cell whose output is computed from the arrays of its new carry; the output of this one depends on "
-            f"the previous carry in another way, or its new carry is only packed or cast afterwards; try {rule}_lookahead"
+            f"{rule} needs a cell that computes its output from the arrays of its new carry; this one's output also uses the "
+            f"previous carry, or values that are packed or cast before they are returned; try {rule}_lookahead"
         )
 
 

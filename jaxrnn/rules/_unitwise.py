@@ -46,7 +46,7 @@ def follow_units(steps: Steps, paths: Sequence[Sequence[str]], newest: bool = Fa
     """Make a function (params, E, delta, carry, x) -> (E^T delta, next E), over all streams.
 
     Args:
-      newest: `delta` is the error of the carry after the character, and (B E)^T delta takes the place of E^T delta.
+      newest: if true, `delta` is the gradient with respect to the carry after the character, and the result is (B E)^T delta.
     """
 
     def one_on(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
@@ -250,7 +250,7 @@ def _measure_at_probe(model: Model, difference: Callable[[Params, Carry, Carry, 
     """Evaluate `difference` at the probe, with factors that differ between units but not between states of a unit.
 
     Returns:
-      The largest of all characters: a foreign cell may treat one of them in another way.
+      The largest value over all characters; a foreign cell may violate the requirement at only some of them.
     """
     params, carry = _influence.make_probe(model)
     width = jax.tree.leaves(carry)[0].shape[-1]

@@ -16,7 +16,7 @@ from jaxrnn.runs.task import Task, characters_per_update, prepare, updates_per_e
 from jaxrnn.runs.time_budget import seconds_to_test
 from jaxrnn.runtime import devices
 
-LEAST_MINUTES = 3.0  # of a run: in half of that, 256 and 384 units are equally good, so that measuring them is a loss
+LEAST_MINUTES = 3.0  # of a run: in half of that, 384 units gain no more than measuring costs
 SECONDS_MEASURED = 0.4
 # A step of width slows a CPU down at least so much: where a network would not be better even then, it is not measured. A GPU
 # slows down less, but reads so much that wider networks are measured anyway.
