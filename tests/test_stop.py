@@ -17,6 +17,17 @@ def noticed_within(seconds, received):
     return received()
 
 
+def test_whoever_begins_to_wait_knows_of_a_signal_before_the_watching_thread_does(monkeypatch):
+    """Else it would wait for input that may never come."""
+    late, watch = threading.Event(), signals._watch
+    monkeypatch.setattr(signals, "_watch", lambda *given: late.wait() and watch(*given))
+    with signals.catch_signals() as received:
+        signal.raise_signal(signal.SIGTERM)
+        known = received()
+        late.set()
+    assert known == signal.SIGTERM
+
+
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_is_remembered_and_the_handlers_are_put_back(number):
     before = [signal.getsignal(each) for each in signals.SIGNALS]

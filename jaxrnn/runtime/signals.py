@@ -68,7 +68,8 @@ def catch_signals() -> Iterator[Received]:
 
     uninstall = _install(notice, interrupt)
     try:
-        yield lambda: received[0] if received else 0
+        # Either may be first: whoever is about to wait must know of a signal before the watching thread has run.
+        yield lambda: (received or interrupted or [0])[0]
     finally:
         uninstall()
 
