@@ -10,7 +10,8 @@ import numpy as np
 from jaxrnn.data.array_types import Block, Losses, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary, look_up
 from jaxrnn.models.counts import CountModel, Counts
-from jaxrnn.models.model import Model, network
+from jaxrnn.models.model import Model
+from jaxrnn.models.network import network
 from jaxrnn.scoring import pieces
 from jaxrnn.scoring.counting import make_counts, separate
 from jaxrnn.scoring.evaluation import frozen_evaluation, read_padded

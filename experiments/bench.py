@@ -36,7 +36,8 @@ from jaxrnn.config import build
 from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig, ModelConfig
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
-from jaxrnn.models.model import Model, network
+from jaxrnn.models.model import Model
+from jaxrnn.models.network import network
 from jaxrnn.rules import bptt, one_step, with_precision
 from jaxrnn.runtime import devices, precision
 from jaxrnn.scoring.sampling import sample

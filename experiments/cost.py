@@ -32,7 +32,7 @@ from jaxrnn.config.settings import Config, DeviceConfig, LearningConfig, ModelCo
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
 from jaxrnn.models.cells import CELLS
-from jaxrnn.models.model import network
+from jaxrnn.models.network import network
 from jaxrnn.rules import bptt, one_step, with_precision
 from jaxrnn.runtime import devices
 from jaxrnn.training.drivers import copy_arrays

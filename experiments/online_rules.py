@@ -34,7 +34,7 @@ from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import automaton, synthetic, vocabulary
-from jaxrnn.models.model import network
+from jaxrnn.models.network import network
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring import evaluation
 from jaxrnn.training.drivers import copy_arrays

@@ -71,7 +71,7 @@ from jaxrnn.config.settings import PRESETS
 from jaxrnn.data import splitting, vocabulary
 from jaxrnn.data import text as texts
 from jaxrnn.models.counts import CountModel, Counts
-from jaxrnn.models.model import network
+from jaxrnn.models.network import network
 from jaxrnn.scoring import counting, together
 from jaxrnn.storage.logs import read_events
 from jaxrnn.training.drivers import compiler_options

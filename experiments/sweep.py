@@ -27,7 +27,7 @@ from pictures import CELL_COLOURS, INK, add_legend, draw_picture, new_figure
 from jaxrnn import State, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import count_updates, to_streams
-from jaxrnn.models.model import network
+from jaxrnn.models.network import network
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.training.drivers import compiler_options, update_many
 from jaxrnn.training.learner import Learner

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from jaxrnn.config.settings import PRESETS, Config
     from jaxrnn.data import text, vocabulary
-    from jaxrnn.models.model import Model, elman, nats, network, with_cell, with_nnx_cell
+    from jaxrnn.models.losses import nats
+    from jaxrnn.models.model import Model
+    from jaxrnn.models.network import elman, network, with_cell, with_nnx_cell
     from jaxrnn.rules import (
         Gradient,
         Rule,
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 
 FOUND_IN = {
     "config.settings": ("PRESETS", "Config"),
-    "models.model": ("Model", "elman", "nats", "network", "with_cell", "with_nnx_cell"),
+    "models.losses": ("nats",),
+    "models.model": ("Model",),
+    "models.network": ("elman", "network", "with_cell", "with_nnx_cell"),
     "rules": (
         "Gradient", "Rule", "bptt", "one_step", "rflo", "rtrl", "rtrl_diagonal", "snap1", "snap1_lookahead", "snap_n",
         "snap_n_lookahead", "tbptt_sliding", "uoro",

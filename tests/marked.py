@@ -11,7 +11,7 @@ from jaxrnn import online
 from jaxrnn.data.documents import mark
 from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import count_model
-from jaxrnn.models.model import network, with_cell
+from jaxrnn.models.network import network, with_cell
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer

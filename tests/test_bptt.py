@@ -11,7 +11,7 @@ from test_loop import primitives
 
 from jaxrnn import fast_driver, nats, online
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import network, with_cell
+from jaxrnn.models.network import network, with_cell
 from jaxrnn.rules import bptt, one_step
 from jaxrnn.rules.bptt import Masks
 from jaxrnn.training.drivers import update_many

@@ -32,7 +32,7 @@ from jaxrnn.models.counts import DISCOUNTS
 from jaxrnn.models.decisions import Known
 from jaxrnn.models.documents import for_ids, with_documents
 from jaxrnn.models.mixed_model import MixedParams, mixed_model
-from jaxrnn.models.model import network
+from jaxrnn.models.network import network
 from jaxrnn.rules.bptt import block_reader
 from jaxrnn.runs import task, testing
 from jaxrnn.scoring import counting

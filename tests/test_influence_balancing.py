@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.models.model import nats
+from jaxrnn.models.losses import nats
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 balancing = importlib.import_module("influence_balancing")

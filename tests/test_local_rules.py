@@ -13,7 +13,8 @@ from flax import linen as nn
 
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
-from jaxrnn.models.model import nats, network, with_cell
+from jaxrnn.models.losses import nats
+from jaxrnn.models.network import network, with_cell
 from jaxrnn.rules import (
     RULES,
     make_rule,

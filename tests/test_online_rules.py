@@ -15,7 +15,8 @@ from test_bptt import unrolled
 
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
-from jaxrnn.models.model import nats, network, with_cell
+from jaxrnn.models.losses import nats
+from jaxrnn.models.network import network, with_cell
 from jaxrnn.rules import one_step, rtrl, snap_n, snap_n_lookahead, tbptt_sliding, uoro
 from jaxrnn.rules.uoro import rademacher
 

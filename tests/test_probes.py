@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn.models.model import network
+from jaxrnn.models.network import network
 from jaxrnn.scoring.probes import make_probes, rank_units, read_units
 
 PLAY = "NICETTE.\n\nOui (non) 12.\n"

@@ -13,7 +13,7 @@ from flax import linen as nn
 from test_loop import equations
 
 from jaxrnn import fast_driver, online
-from jaxrnn.models.model import network, with_cell
+from jaxrnn.models.network import network, with_cell
 from jaxrnn.models.products import product, rounding
 from jaxrnn.rules import bptt, with_precision
 from jaxrnn.training.drivers import copy_arrays

@@ -89,7 +89,7 @@ def test_a_program_by_the_common_name_is_the_same_program(trained, monkeypatch, 
 def test_the_library_gives_what_it_lists_and_nothing_else():
     assert all(getattr(jaxrnn, name) is not None for name in jaxrnn.__all__)
     assert set(jaxrnn.__all__) <= set(dir(jaxrnn))
-    assert jaxrnn.models.model.elman is jaxrnn.elman
+    assert jaxrnn.models.network.elman is jaxrnn.elman
     with pytest.raises(AttributeError, match="module 'jaxrnn' has no attribute 'nothing'"):
         jaxrnn.nothing  # noqa: B018
 

@@ -13,7 +13,7 @@ from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import cell_kind
 from jaxrnn.models.dense import Elman
-from jaxrnn.models.model import network, with_cell
+from jaxrnn.models.network import network, with_cell
 from jaxrnn.scoring import sampling
 from jaxrnn.scoring.sampling import BLOCK, nucleus, sample
 

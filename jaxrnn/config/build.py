@@ -22,8 +22,9 @@ from jaxrnn.data.vocabulary import Vocabulary, class_ids, class_representatives,
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import CountModel
-from jaxrnn.models.model import Model, network
+from jaxrnn.models.model import Model
 from jaxrnn.models.model import num_characters as vocab_size_of
+from jaxrnn.models.network import network
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules import make_rule, with_precision
 from jaxrnn.scoring.counting import make_counts

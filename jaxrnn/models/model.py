@@ -1,20 +1,14 @@
-"""Language models as pure functions (input layer, cells, readout), and their loss."""
+"""What the library knows of a model: a NamedTuple of pure functions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
-from jaxrnn.errors import InputError, describe_kind
-from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
-from jaxrnn.models.cells import CELLS, CellKind
-from jaxrnn.models.nnx_cell import CellFactory, nnx_cell
-from jaxrnn.models.products import product
+from jaxrnn.errors import InputError
 
 
 class Layer(NamedTuple):
@@ -55,79 +49,6 @@ class Model(NamedTuple):
     fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no libraries
 
 
-def elman(vocab_size: int, hidden_size: int = 128, activation: str = "sigmoid", initialisation: str = "pytorch") -> Model:
-    """Make the course's network: an Elman cell and a linear readout over one-hot characters.
-
-    Arguments and errors are those of `network`. The carry is ``f32[*streams, hidden_size]``.
-
-    Source: Elman (1990), Cognitive Science 14(2); Mikolov et al. (2010), Interspeech, eq. 1-3.
-    """
-    return network("elman", vocab_size, hidden_size, activation=activation, initialisation=initialisation)
-
-
-def network(
-    cell: str | CellKind,
-    vocab_size: int,
-    hidden_size: int = 128,
-    *,
-    num_layers: int = 1,
-    embedding_size: int = 0,
-    activation: str = "sigmoid",
-    leak: float = 0.5,
-    initialisation: str = "pytorch",
-    tied_readout: bool = False,
-) -> Model:
-    """Make a network of stacked cells with a linear readout; its logits are ``f32[*streams, vocab_size]``.
-
-    Args:
-      cell: elman, leaky, indrnn, gru, lstm or lru; or the entry of another cell (`cells.cell_kind`).
-      vocab_size: number of characters.
-      hidden_size: number of hidden units per layer.
-      embedding_size: size of the learned character vectors; 0 = one-hot characters.
-      activation: sigmoid, tanh or relu, for elman, leaky and indrnn.
-      leak: fraction of its state that a leaky unit replaces at each character.
-      initialisation: pytorch, mikolov or orthogonal (`base.INITIALISATIONS`).
-      tied_readout: the readout shares the embedding's weights, which must be as wide as the hidden layer.
-    Raises:
-      InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
-    """
-    is_cell, known = isinstance(cell, CellKind) or cell in CELLS, (activation in ACTIVATIONS, initialisation in INITIALISATIONS)
-    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not (is_cell and all(known) and 0 < leak <= 1):
-        sizes = f"vocab_size={vocab_size}, hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}"
-        raise InputError(f"no network can be made with {sizes}, leak={leak}, {cell!r}, {activation!r} and {initialisation!r}")
-    if tied_readout and embedding_size != hidden_size:
-        raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
-    kind = cell if isinstance(cell, CellKind) else CELLS[cell]
-    if kind.model is not None:
-        return _check_model(kind, kind.model(vocab_size, hidden_size), vocab_size, num_layers, embedding_size)
-    start = INITIALISATIONS[initialisation]
-    choices = {"activation": ACTIVATIONS[activation], "leak": leak}
-    input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
-    cells = tuple(_make_cell(kind, size, hidden_size, start, choices) for size in input_sizes)
-    embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
-    model = _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
-    return model._replace(fits_one_kernel=kind in CELLS.values())
-
-
-def _make_cell(
-    kind: CellKind, input_size: int, hidden_size: int, start: Initialisation, choices: dict[str, Any]
-) -> nn.RNNCellBase:
-    try:
-        return kind.make(input_size, hidden_size, start, **{name: choices[name] for name in kind.choices})
-    except TypeError as error:
-        raise InputError(f"{kind.title} cannot make a cell: {error}") from None
-
-
-def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
-    """Check a model made by a user's function, which chooses layers and embeddings itself."""
-    for flag, value, default in (("num-layers", num_layers, 1), ("embedding-size", embedding_size, 0)):
-        if value != default:
-            raise InputError(f"--{flag} is {value}, but {kind.title} makes the whole model itself: leave --{flag} out")
-    if not isinstance(model, Model):
-        raise InputError(f"{kind.title} returns {describe_kind(model)}; it must return a jaxrnn.Model")
-    return model if model.vocab_size else model._replace(vocab_size=vocab_size)
-
-
 def num_characters(model: Model) -> int:
     """Return the vocabulary size of a model: as it states, or else its number of logits."""
     if model.vocab_size:
@@ -135,112 +56,6 @@ def num_characters(model: Model) -> int:
     key = jax.random.key(0)
     _, logits = jax.eval_shape(lambda: model.step(model.init(key), model.initial_carry(key, ()), jnp.int32(0)))
     return logits.shape[-1]
-
-
-def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Make a model of any flax.linen cell over one-hot characters, with a linear readout.
-
-    Args:
-      cell: for example `flax.linen.GRUCell(features=128)`.
-      vocab_size: number of characters.
-      hidden_size: width of the cell's output.
-      initialisation: of the readout, as in `network`.
-    """
-    return _assemble((cell,), [vocab_size], Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
-
-
-def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Make a model of any flax.nnx cell over one-hot characters, with a linear readout.
-
-    Args:
-      cell: called as `cell(vocab_size, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
-      vocab_size: number of characters.
-      hidden_size: number of hidden units.
-      initialisation: of the readout, as in `network`.
-    """
-    return with_cell(nnx_cell(cell, vocab_size, hidden_size), vocab_size, hidden_size, initialisation)
-
-
-def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
-    """Compute the cross entropy of the next characters, in nats per character, averaged over streams.
-
-    Args:
-      logits: ``f32[*streams, vocab]``.
-      y: ids, ``i32[*streams]``.
-    """
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-
-class Embedding(nn.Module):
-    """Learned vectors of characters: the rows of `kernel`."""
-
-    vocab_size: int
-    embedding_size: int
-
-    def setup(self) -> None:
-        start = nn.initializers.normal(self.embedding_size**-0.5)
-        self.kernel = self.param("kernel", start, (self.vocab_size, self.embedding_size), jnp.float32)
-
-    def __call__(self, ids: Ids) -> Float[Array, "*streams features"]:
-        return self.kernel[ids]
-
-
-class Readout(nn.Module):
-    """Linear readout: ``logits = W_o h + c``.
-
-    W_o is stored as (vocab, hidden), one row per character: measured 1.3 to 1.6 times as fast as its transpose.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    initialisation: Initialisation
-    tied: bool = False
-
-    @nn.compact
-    def __call__(self, h: Float[Array, "*streams hidden"], embedding: Float[Array, "vocab hidden"] | None = None) -> Logits:
-        if embedding is None:
-            weights = self.initialisation.weights(self.hidden_size)
-            kernel = self.param("kernel", weights, (self.vocab_size, self.hidden_size), jnp.float32)
-        else:
-            kernel = embedding
-        # A product over both last axes: h @ kernel.T would first copy the kernel, which doubles the time of a step.
-        logits = product(h, kernel, axis=1)
-        if not self.initialisation.bias:
-            return logits
-        bias = self.param("bias", self.initialisation.bias(self.hidden_size), (self.vocab_size,), jnp.float32)
-        return logits + jnp.broadcast_to(bias, logits.shape)
-
-
-class LanguageModel(nn.Module):
-    """An optional embedding, cells, and a readout of the last cell's output."""
-
-    stack: Callable[[], tuple[nn.RNNCellBase, ...]]  # makes the cells, which are named here
-    readout: Readout
-    embedding: Embedding | None
-
-    def setup(self) -> None:
-        cells = self.stack()
-        for name, cell in zip(layer_names(len(cells)), cells, strict=True):
-            setattr(self, name, cell)
-        self.cells = cells
-
-    def embed(self, ids: Ids) -> Inputs:
-        """Compute the first cell's input: embeddings, the ids themselves for our cells, or one-hot vectors."""
-        if self.embedding is not None:
-            return self.embedding(ids)
-        return ids if isinstance(self.cells[0], Cell) else jax.nn.one_hot(ids, self.readout.vocab_size)
-
-    def read_out(self, h: Float[Array, "*streams hidden"]) -> Logits:
-        """Compute the logits of the next character."""
-        kernel = self.embedding.kernel if self.embedding is not None and self.readout.tied else None
-        return self.readout(h, kernel)
-
-    def __call__(self, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
-        outputs, carries = self.embed(ids), []
-        for cell, before in zip(self.cells, split_carry(carry, len(self.cells)), strict=True):
-            after, outputs = cell(before, outputs)
-            carries.append(after)
-        return join_carries(carries), self.read_out(outputs)
 
 
 def layer_names(num_layers: int) -> list[str]:
@@ -256,44 +71,3 @@ def split_carry(carry: Carry, num_layers: int) -> tuple[Carry, ...]:
 def join_carries(carries: list[Carry]) -> Carry:
     """Join the carries of the layers into the model's carry."""
     return carries[0] if len(carries) == 1 else tuple(carries)
-
-
-def _assemble(
-    cells: tuple[nn.RNNCellBase, ...], input_sizes: list[int], readout: Readout, embedding: Embedding | None
-) -> Model:
-    module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding)
-
-    def init(key: RandomKey) -> Params:
-        any_carry = initial_carry(jax.random.key(0), ())  # only its shape matters
-        return module.init(key, any_carry, jnp.int32(0))["params"]
-
-    def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
-        keys = [key] if len(cells) == 1 else jax.random.split(key, len(cells))
-        shapes = [
-            streams if isinstance(cell, Cell) else (*streams, size) for cell, size in zip(cells, input_sizes, strict=True)
-        ]
-        starts = zip(cells, keys, shapes, strict=True)
-        return join_carries([cell.initialize_carry(key, shape) for cell, key, shape in starts])
-
-    def applied(method: str | None) -> Callable[..., Any]:
-        return lambda params, *arguments: module.apply({"params": params}, *arguments, method=method)
-
-    come_apart = all(isinstance(cell, Cell) for cell in cells)
-    layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
-    return Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
-
-
-def _take_apart(name: str, cell: Any) -> Layer:
-    def applied(method: str) -> Callable[..., Any]:
-        return lambda params, *arguments: cell.apply({"params": params}, *arguments, method=method)
-
-    return Layer(
-        name=name,
-        project=applied("project"),
-        recur=applied("recur"),
-        recur_diagonal=applied("recur_diagonal"),
-        gates=cell.gates,
-        hidden=cell.hidden,
-        output=applied("output"),
-        gates_of_sum=cell.gates_of_sum,
-    )

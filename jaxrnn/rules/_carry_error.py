@@ -15,7 +15,8 @@ from jaxtyping import Array
 
 from jaxrnn.data.array_types import Block, Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model, nats, split_carry
+from jaxrnn.models.losses import nats
+from jaxrnn.models.model import Model, split_carry
 from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._influence import LocalGradient
 

@@ -22,7 +22,8 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model, nats
+from jaxrnn.models.losses import nats
+from jaxrnn.models.model import Model
 
 Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or one value for each of them
 Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]

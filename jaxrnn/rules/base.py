@@ -11,7 +11,8 @@ from jaxtyping import PyTree
 
 from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
 from jaxrnn.errors import InputError, describe_kind
-from jaxrnn.models.model import Model, network
+from jaxrnn.models.model import Model
+from jaxrnn.models.network import network
 from jaxrnn.models.products import rounding
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules import _influence

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 from jaxrnn.data.array_types import Block, Carry, Memory, Params, RandomKey
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import split_marks
-from jaxrnn.models.model import Model, join_carries, nats, split_carry
+from jaxrnn.models.losses import nats
+from jaxrnn.models.model import Model, join_carries, split_carry
 from jaxrnn.rules import _unroll
 from jaxrnn.rules.base import Gradient, Rule
 

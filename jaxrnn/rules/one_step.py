@@ -3,7 +3,8 @@
 import jax
 
 from jaxrnn.data.array_types import Block, Carry, Memory, Params, RandomKey
-from jaxrnn.models.model import Model, nats
+from jaxrnn.models.losses import nats
+from jaxrnn.models.model import Model
 from jaxrnn.rules.base import Gradient, Rule
 
 

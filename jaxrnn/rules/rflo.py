@@ -7,7 +7,8 @@ from jaxtyping import Array
 
 from jaxrnn.data.array_types import Block, Carry, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model, nats
+from jaxrnn.models.losses import nats
+from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._influence import LocalGradient
 from jaxrnn.rules.base import Rule, influence_rule

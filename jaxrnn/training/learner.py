@@ -10,7 +10,8 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Block, Carry, LossColumns, Losses, Memory, Params, RandomKey
-from jaxrnn.models.model import Model, nats
+from jaxrnn.models.losses import nats
+from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule
 from jaxrnn.training.optimizers import schedule_free_params
 

@@ -20,8 +20,9 @@ from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import CountModel, Counts, Evidence
 from jaxrnn.models.decisions import Known
 from jaxrnn.models.documents import restart_contexts, split_marks
+from jaxrnn.models.losses import nats
 from jaxrnn.models.mixture import Mixture, MixtureModel, mixture_model
-from jaxrnn.models.model import Model, nats, num_characters
+from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import as_one_kernel, put_row
 from jaxrnn.rules.bptt import Read, block_reader
 from jaxrnn.training.learner import Learner, State, make_init
