@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-TOGETHER = ("online_rules", "paper", "vanishing_gradient", "stacked", "dynamic_rates", "influence_balancing")
+TOGETHER = ("online_rules", "paper", "beyond_text", "vanishing_gradient", "stacked", "dynamic_rates", "influence_balancing")
 ALONE = ("rules_on_text", "cost_of_rules")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # where `python experiments/NAME.py` finds the modules
 
 import anomalies
+import beyond_text
 import cost
 import cost_of_rules
 import dynamic_rates
@@ -27,6 +28,7 @@ from pictures import RESULTS, Picture, draw_picture
 
 PICTURES: dict[str, Picture] = {
     "anomalies": anomalies.picture,
+    "beyond_text": beyond_text.picture,
     "cost": cost.picture,
     "cost_of_rules": cost_of_rules.picture,
     "dynamic_rates": dynamic_rates.picture,

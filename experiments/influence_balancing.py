@@ -25,8 +25,8 @@ from claims import expect
 from matplotlib.figure import Figure
 from pictures import GREY, RULE_COLOURS, add_legend, draw_picture, new_figure
 
-from jaxrnn import Model, Rule, fast_driver, online
-from jaxrnn.data.array_types import Carry, Ids, Logits, Params, RandomKey
+from jaxrnn import Model, Pairs, Rule, fast_driver, online
+from jaxrnn.data.array_types import Carry, Ids, Outputs, Params, RandomKey, Targets
 from jaxrnn.rules import rtrl, tbptt_sliding, uoro
 from jaxrnn.training.optimizers import make_optimizer
 
@@ -34,8 +34,6 @@ NUM_UNITS, NUM_POSITIVE = 23, 10  # n and p
 START, GOAL = -0.1, 1 / (2 * (2 * NUM_POSITIVE - NUM_UNITS))
 NUM_STEPS, STEPS_PER_POINT = 25_000, 100
 RATE, RATE_OF_UORO = 1e-4, 1e-5
-# The loss is at least this: far from 0, where the other character's logit, ln(1 - exp(-loss)), would be minus infinity.
-LEAST_NATS = np.log(2)
 A = (np.eye(NUM_UNITS) + np.eye(NUM_UNITS, k=1)) / 2
 B = np.where(np.arange(NUM_UNITS) < NUM_POSITIVE, 1.0, -1.0)
 RESULTS = Path(__file__).with_name("results")
@@ -83,46 +81,33 @@ def main() -> None:
 
 
 def network() -> Model:
-    """Make the linear network a model whose cross entropy is the squared error (see `read_out`). It ignores its input."""
+    """Make the linear network, whose output is s_1. It ignores its input."""
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
         del key
         return jnp.zeros((*streams, NUM_UNITS), float)
 
-    def step(params: Params, s: Carry, x: Ids) -> tuple[Carry, Logits]:
+    def step(params: Params, s: Carry, x: Ids) -> tuple[Carry, Outputs]:
         del x
         s = s @ jnp.asarray(A.T, s.dtype) + params["theta"] * jnp.asarray(B, s.dtype)
-        return s, read_out(params, s)
+        return s, s[..., 0]
 
-    return Model(
-        init=lambda key: {"theta": jnp.asarray(START, float)},
-        initial_carry=initial_carry,
-        step=step,
-        embed=lambda params, ids: ids,
-        layers=(),
-        read_out=read_out,
-        vocab_size=2,
-    )
+    return Model(lambda key: {"theta": jnp.asarray(START, float)}, initial_carry, step, vocab_size=1)
 
 
-def read_out(params: Params, s: Carry) -> Logits:
-    """Return log probabilities of two characters; the first is minus the loss, -(s_1 - 1)^2 / 2 - LEAST_NATS.
-
-    They are normalised, so that the cross entropy of a text of first characters is the loss to the last digit.
-    """
-    del params  # theta acts on the state alone
-    log_q = -((s[..., 0] - 1) ** 2) / 2 - LEAST_NATS
-    return jnp.stack([log_q, jnp.log(-jnp.expm1(log_q))], axis=-1)
+def loss(s_1: Outputs, y: Targets) -> jax.Array:
+    """Return half of the squared error."""
+    return (s_1 - y) ** 2 / 2
 
 
 def thetas_of(rule: Callable[[Model], Rule], rate: float = RATE, num_steps: int = NUM_STEPS, seed: int = 0) -> list[float]:
     """Return theta at the start and after every `STEPS_PER_POINT` steps of gradient descent; float64 if x64 is enabled."""
     model = network()
-    learner = online(model, rule(model), make_optimizer("sgd", rate))
+    learner = online(model, rule(model), make_optimizer("sgd", rate), loss=loss)
     drive, state = fast_driver(learner, STEPS_PER_POINT), learner.init(jax.random.key(seed))
-    text, thetas = jnp.zeros(STEPS_PER_POINT + 1, jnp.int32), [START]
+    pairs, thetas = Pairs(jnp.zeros(STEPS_PER_POINT, jnp.int32), jnp.ones(STEPS_PER_POINT, float)), [START]
     for _ in range(num_steps // STEPS_PER_POINT):
-        state, _ = drive(state, text, STEPS_PER_POINT)
+        state, _ = drive(state, pairs, STEPS_PER_POINT)
         thetas.append(float(state.params["theta"]))
     return thetas
 

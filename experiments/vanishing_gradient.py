@@ -129,7 +129,7 @@ def influence(model: Model, params: Params, ids: np.ndarray) -> np.ndarray:
     def loss(x: jax.Array) -> jax.Array:
         carry = model.initial_carry(jax.random.key(0), (PLACES,))
         _, h = run(weights, carry, layer.project(weights, x))
-        return nats(model.read_out(params, layer.output(weights, h[-1])), y)
+        return nats(model.read_out(params, layer.output(weights, h[-1])), y).mean()
 
     grads = np.asarray(jax.jit(jax.grad(loss))(jax.nn.one_hot(x, model.vocab_size)), np.float64)
     norms = np.linalg.norm(grads, axis=-1).mean(axis=1)[::-1][: MOST_LAG + 1]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from jaxrnn.config.settings import PRESETS, Config
     from jaxrnn.data import text, vocabulary
-    from jaxrnn.models.losses import nats
+    from jaxrnn.data.streams import Pairs
+    from jaxrnn.models.losses import masked, nats
     from jaxrnn.models.model import Model
     from jaxrnn.models.network import elman, network, with_cell, with_nnx_cell
     from jaxrnn.rules import (
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 FOUND_IN = {
     "config.settings": ("PRESETS", "Config"),
-    "models.losses": ("nats",),
+    "data.streams": ("Pairs",),
+    "models.losses": ("masked", "nats"),
     "models.model": ("Model",),
     "models.network": ("elman", "network", "with_cell", "with_nnx_cell"),
     "rules": (
@@ -62,6 +64,7 @@ __all__ = [
     "Gradient",
     "Learner",
     "Model",
+    "Pairs",
     "Rule",
     "Run",
     "State",
@@ -72,6 +75,7 @@ __all__ = [
     "fit",
     "generate",
     "load",
+    "masked",
     "nats",
     "network",
     "one_step",

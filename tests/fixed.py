@@ -21,7 +21,15 @@ EACH_RULE = often(RULES, seldom=set(RULES) - {"one_step", "bptt", "tbptt_sliding
 def drawn(model, streams=(), dtype="float32"):
     """Weights and a carry. A model's own way of drawing them takes longer to compile than all that is tested here."""
     rng, shapes = np.random.default_rng(0), _shapes(model.init, model.initial_carry, streams)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype), shapes)
+
+    def draw(leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            return jax.lax.complex(*(jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype) for _ in range(2)))
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jnp.asarray(rng.integers(0, 2, leaf.shape), leaf.dtype)
+        return jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype)
+
+    return jax.tree.map(draw, shapes)
 
 
 @functools.cache
@@ -53,7 +61,7 @@ def reading(rule, params, carry, x, y):
 
     def one(loop, block):
         total, carry, memory = loop
-        grads, carry, memory, _ = rule.gradient(params, memory, carry, *block)
+        grads, carry, memory, *_ = rule.gradient(params, memory, carry, *block)
         return (jax.tree.map(jnp.add, total, grads), carry, memory), None
 
     begun = jax.tree.map(jnp.zeros_like, params), carry, rule.init(params, carry, jax.random.key(0))

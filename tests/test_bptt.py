@@ -52,7 +52,7 @@ def unrolled(model, carry, x, y):
         state, losses = carry, []
         for x_t, y_t in zip(x, y, strict=True):
             state, logits = model.step(params, state, x_t)
-            losses.append(nats(logits, y_t))
+            losses.append(nats(logits, y_t).mean())
         return sum(losses) / len(losses), (state, jnp.stack(losses))
 
     return loss

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxrnn import network, with_cell
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
-from jaxrnn.rules import _influence, rflo, rtrl, rtrl_diagonal, snap1, snap1_lookahead
+from jaxrnn.rules import _carry_parts, _influence, rflo, rtrl, rtrl_diagonal, snap1, snap1_lookahead
 
 EVEN = 4
 LAYERS = network("lru", VOCAB, EVEN, num_layers=2, embedding_size=3)
@@ -78,9 +78,9 @@ def test_putting_back_what_was_taken_changes_nothing(model):
 @pytest.mark.parametrize("model", [LAYERS, FLAX], ids=["layers", "Flax"])
 def test_a_carry_is_a_vector_and_back(model, streams):
     _, carry = drawn(model, streams)
-    vector = _influence.flatten_carry(carry, len(streams))
-    assert vector.shape[:-1] == streams == _influence.carry_streams_shape(model, carry)
-    again = _influence.unflatten_carry(carry, vector)
+    vector = _carry_parts.flatten_parts(carry, streams)
+    assert vector.shape[:-1] == streams == _carry_parts.carry_streams_shape(model, carry)
+    again = _carry_parts.unflatten_parts(carry, vector)
     assert jax.tree.structure(again) == jax.tree.structure(carry)
     jax.tree.map(np.testing.assert_array_equal, again, carry)
 

@@ -5,11 +5,8 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from jaxrnn.models.losses import nats
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 balancing = importlib.import_module("influence_balancing")
@@ -19,20 +16,6 @@ balancing = importlib.import_module("influence_balancing")
 def double():
     with jax.enable_x64(True):
         yield
-
-
-@jax.jit
-@jax.value_and_grad
-def loss_of(s):
-    return nats(balancing.read_out({}, s), jnp.int32(0))
-
-
-@pytest.mark.parametrize("s_1", [-1e3, -40.0, -1.0, 0.0, 1 - 1e-9, 1.0, 1.5, 6.0, 1e3])
-def test_the_cross_entropy_is_the_squared_error(s_1):
-    value, gradient = loss_of(np.full(balancing.NUM_UNITS, s_1))
-    np.testing.assert_allclose(value - balancing.LEAST_NATS, (s_1 - 1) ** 2 / 2, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(gradient[0], s_1 - 1, rtol=1e-12, atol=1e-15)
-    assert not np.any(gradient[1:])
 
 
 def test_the_whole_influence_has_the_other_sign_than_the_near_one():

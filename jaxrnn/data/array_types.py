@@ -11,6 +11,9 @@ from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 Ids: TypeAlias = Int[Array, "*streams"]  # one character per stream, i32
 Inputs: TypeAlias = Int[Array, "*streams"] | Float[Array, "*streams features"]  # input of a cell: ids or vectors
 Block: TypeAlias = Int[Array, " length *streams"]  # characters of one update
+InputBlock: TypeAlias = Block | Float[Array, " length *streams features"]  # the same, or vectors
+Outputs: TypeAlias = PyTree[Array]  # of a model: logits, or whatever its loss takes
+Targets: TypeAlias = PyTree[Array]  # of a loss: the next characters, or whatever it takes
 Stream: TypeAlias = Integer[Array, " time *streams"]  # a whole text, in the smallest type that holds its ids
 Logits: TypeAlias = Float[Array, "*streams vocab"]
 Losses: TypeAlias = Float[Array, " length"]  # nats per character, averaged over streams
@@ -18,8 +21,7 @@ LossColumns: TypeAlias = Float[Array, "length ..."]  # the same, or a column for
 RandomKey: TypeAlias = Key[Array, ""]
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
-# What the step of a model takes and carries on: weights and a recurrent state, or for a mixture also counts and positions.
+# What the step of a model takes: weights, or for a mixture also counts.
 ModelParams: TypeAlias = PyTree[Array]
-ModelCarry: TypeAlias = PyTree[Array]
-Carry: TypeAlias = PyTree[Float[Array, "..."]]  # each array is [*streams, ...]
+Carry: TypeAlias = PyTree[Array]  # each array is [*streams, ...]; those of integers have no derivative
 Memory: TypeAlias = PyTree[Array]  # what a rule carries between updates; () for none

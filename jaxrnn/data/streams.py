@@ -1,13 +1,25 @@
 """Split ids into time-major parallel streams, and slice the block that an update reads."""
 
+from typing import NamedTuple, TypeAlias
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer
 
-from jaxrnn.data.array_types import Block, Stream
+from jaxrnn.data.array_types import InputBlock, Stream, Targets
 from jaxrnn.data.documents import unmark
 from jaxrnn.errors import InputError, pluralize
+
+
+class Pairs(NamedTuple):
+    """Inputs with a target for each step. (In a text, the target is the next character.)"""
+
+    x: Array | np.ndarray  #: ``[time, *streams]`` ids, or ``[time, *streams, inputs]`` vectors
+    y: Targets  #: what the loss takes; each array starts with the same time axis
+
+
+AnyStream: TypeAlias = Stream | Pairs
 
 
 def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) -> Integer[np.ndarray, " time *streams"]:
@@ -35,19 +47,29 @@ def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) ->
     return stream
 
 
-def count_updates(stream: Integer[Array | np.ndarray, " time *streams"], length: int) -> int:
+def count_updates(stream: Integer[Array | np.ndarray, " time *streams"] | Pairs, length: int) -> int:
     """Count the updates of `length` characters in one pass over the streams."""
-    return (stream.shape[0] - 1) // length
+    if not isinstance(stream, Pairs):
+        return (stream.shape[0] - 1) // length
+    times = {leaf.shape[0] for leaf in jax.tree.leaves(stream)}
+    if len(times) > 1:
+        raise InputError(f"x and y of Pairs have {' and '.join(map(str, sorted(times)))} steps; each step needs a target")
+    return stream.x.shape[0] // length
 
 
-def read_block(stream: Stream, step: Int[Array, ""], length: int) -> tuple[Block, Block]:
-    """Slice the inputs of update number `step`, and their targets, which come one character later.
+def read_block(stream: AnyStream, step: Int[Array, ""], length: int) -> tuple[InputBlock, Targets]:
+    """Slice the inputs of update number `step`, and their targets.
 
     Args:
-      stream: ids of any integer type, ``[time + 1, *streams]``, with marks where documents begin (`data.documents`).
+      stream: ids of any integer type, ``[time + 1, *streams]``, with marks where documents begin (`data.documents`); or
+        `Pairs`.
     Returns:
-      Inputs and targets, ``i32[length, *streams]`` each; only the inputs have marks.
+      Inputs and targets, ``i32[length, *streams]`` each, the targets one character later; only the inputs have marks. For
+      `Pairs`, slices of both.
     """
     start = (step % count_updates(stream, length)) * length
+    if isinstance(stream, Pairs):
+        x, y = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, length), tuple(stream))
+        return x.astype(jnp.int32) if jnp.issubdtype(x.dtype, jnp.integer) else x, y
     x, y = (jax.lax.dynamic_slice_in_dim(stream, start + shift, length) for shift in (0, 1))
     return x.astype(jnp.int32), unmark(y).astype(jnp.int32)

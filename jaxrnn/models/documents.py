@@ -21,9 +21,14 @@ def with_documents(model: Model) -> Model:
 
     The new carry is zeros. That of a model without layers is the initial carry drawn with key 0, because only the model knows
     what it may be. Weights stay the same, and ids without marks are read as before.
+
+    Raises:
+      InputError: the model reads vectors instead of ids.
     """
     if model.reads_marks:
         return model
+    if model.inputs:
+        raise InputError("documents are marked by the sign of an id, but this model reads vectors")
 
     def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
         new = None if model.layers else model.initial_carry(jax.random.key(0), ids.shape)
@@ -43,8 +48,8 @@ def check_unmarked(ids: Integer[np.ndarray, "..."]) -> None:
         raise InputError("these ids have marks where documents begin, which the model does not read; use with_documents")
 
 
-def split_marks(model: Model, ids: Int[Array, "..."]) -> tuple[Int[Array, "..."], Bool[Array, "..."] | None]:
-    """Return ids without marks, and which had one; None for a model that reads no marks, whose ids have none."""
+def split_marks(model: Model, ids: Array) -> tuple[Array, Bool[Array, "..."] | None]:
+    """Return ids without marks, and which had one; None for a model that reads no marks, whose ids, or vectors, have none."""
     return (unmark(ids), ids < 0) if model.reads_marks else (ids, None)
 
 

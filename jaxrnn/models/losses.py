@@ -1,16 +1,107 @@
-"""Losses: what an update lowers."""
+"""Losses: functions of a model's outputs and of targets that give one number per stream. Updates lower their mean."""
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from jaxrnn.data.array_types import Ids, Logits
+from jaxrnn.data.array_types import Ids, Logits, Losses, Outputs, Targets
+from jaxrnn.errors import InputError
 
 
-def nats(logits: Logits, y: Ids) -> Float[Array, ""]:
-    """Compute the cross entropy of the next characters, in nats per character, averaged over streams.
+class Masked(NamedTuple):
+    """Losses of which only some count."""
+
+    losses: Float[Array, "*streams"]
+    asked: Bool[Array, "*streams"]  #: whether this stream's loss counts
+
+
+Loss: TypeAlias = Callable[[Outputs, Targets], Float[Array, "*streams"] | Masked]  # (outputs, y), at one step
+
+
+class Score(NamedTuple):
+    """Losses of one or several steps."""
+
+    mean: Float[Array, ""]  # over all steps and streams that count; its gradient is what an update follows
+    losses: Losses  # at each step, the mean over the streams that count; 0 if none does
+    asked: Bool[Array, " length"] | None  # whether any stream's loss counts; None = every loss does
+
+
+def nats(logits: Logits, y: Ids) -> Float[Array, "*streams"]:
+    """Compute the cross entropy of the next character in each stream, in nats.
 
     Args:
       logits: ``f32[*streams, vocab]``.
       y: ids, ``i32[*streams]``.
+    Raises:
+      InputError: `y` does not hold one integer for each row of logits.
     """
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+    if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != logits.shape[:-1]:
+        raise InputError(
+            f"nats needs one id per row of logits: logits {logits.shape} need ids {logits.shape[:-1]}, not "
+            f"{y.dtype}{list(y.shape)}; for other targets, give online a loss of your own"
+        )
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+
+
+def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss:
+    """Make a loss that counts only where it is asked for: with targets ``(y, asked)``, where `asked` is ``bool[*streams]``.
+
+    At a step where no stream is asked, `online` changes neither the weights nor the optimizer's state; carry and memory go on.
+    Targets that do not count may be anything, even NaN.
+    """
+
+    def of_asked(outputs: Outputs, y: Targets) -> Masked:
+        targets, asked = y
+
+        def asked_only(leaf: Array) -> Array:  # so that a NaN in the derivative of a loss that does not count goes no further
+            shape = (*asked.shape, *[1] * (leaf.ndim - asked.ndim))
+            return jnp.where(asked.reshape(shape), leaf, jax.lax.stop_gradient(leaf))
+
+        return Masked(loss(jax.tree.map(asked_only, outputs), targets), asked)
+
+    return of_asked
+
+
+def score_step(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ...]) -> Score:
+    """Score the outputs of one step.
+
+    Raises:
+      InputError: the loss does not return one real number per stream.
+    """
+    losses, asked = _apart(loss(outputs, y), streams)
+    if asked is None:
+        mean = losses.mean()
+        return Score(mean, mean[None], None)
+    mean, number = _mean_of_asked(losses, asked), asked.sum()
+    return Score(mean, mean[None], number[None] > 0)
+
+
+def score_block(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ...]) -> Score:
+    """Score the outputs of a block, in arrays of ``[length, *streams, ...]``; errors are those of `score_step`."""
+    losses, asked = _apart(jax.vmap(loss)(outputs, y), streams, 1)
+    if asked is None:
+        of_steps = losses.mean(tuple(range(1, losses.ndim)))
+        return Score(of_steps.mean(), of_steps, None)
+    of_steps = jax.vmap(_mean_of_asked)(losses, asked)
+    return Score(_mean_of_asked(losses, asked), of_steps, asked.any(tuple(range(1, asked.ndim))))
+
+
+def _mean_of_asked(losses: Array, asked: Array) -> Array:
+    number = jnp.maximum(asked.sum(), 1).astype(losses.dtype)
+    return jnp.where(asked, losses, jnp.zeros_like(losses)).sum() / number
+
+
+def _apart(found: Array | Masked, streams: tuple[int, ...], num_axes: int = 0) -> tuple[Array, Array | None]:
+    """Take what a loss returned apart, and check it; `num_axes` axes of steps come first."""
+    losses, asked = found if isinstance(found, Masked) else (found, None)
+    for name, array in (("losses", losses), ("a mask", asked)):
+        if array is not None and array.shape[num_axes:] != streams:
+            wanted = f"one number per stream, shape {streams}" if streams else "one number, shape ()"
+            raise InputError(f"the loss returns {name} of shape {array.shape[num_axes:]}; it must return {wanted}")
+    if not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise InputError(f"the loss returns {losses.dtype}; it must return real numbers")
+    return losses, asked

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
+from jaxrnn.data.array_types import Carry, Inputs, Logits, Outputs, Params, RandomKey
 from jaxrnn.errors import InputError
 
 
@@ -40,12 +40,13 @@ class Model(NamedTuple):
 
     init: Callable[[RandomKey], Params]  #: (key) -> random weights
     initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]  #: (key, streams) -> carry; () for one stream, (B,) for B
-    step: Callable[[Params, Carry, Ids], tuple[Carry, Logits]]  #: (params, carry, ids) -> next carry, logits; one character
-    embed: Callable[[Params, Ids], Inputs] = _raise_no_layers  #: (params, ids) -> the input of the first cell
+    step: Callable[[Params, Carry, Any], tuple[Carry, Outputs]]  #: (params, carry, ids) -> next carry, logits; one character
+    embed: Callable[[Params, Any], Inputs] = _raise_no_layers  #: (params, ids) -> the input of the first cell
     layers: tuple[Layer, ...] = ()  #: the functions of each cell; () for foreign cells
     read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  #: (params, output) -> logits
     vocab_size: int = 0  #: number of characters; 0 = the number of logits
     reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
+    inputs: int = 0  #: 0 = it reads ids; otherwise vectors of this many numbers, ``f32[*streams, inputs]``
     fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no libraries
 
 
@@ -54,8 +55,19 @@ def num_characters(model: Model) -> int:
     if model.vocab_size:
         return model.vocab_size
     key = jax.random.key(0)
-    _, logits = jax.eval_shape(lambda: model.step(model.init(key), model.initial_carry(key, ()), jnp.int32(0)))
+    _, logits = jax.eval_shape(lambda x: model.step(model.init(key), model.initial_carry(key, ()), x), input_shape(model))
     return logits.shape[-1]
+
+
+def input_shape(model: Model) -> jax.ShapeDtypeStruct:
+    """Return shape and type of what a model reads at one step of one stream."""
+    vector = jax.ShapeDtypeStruct((model.inputs,), jnp.result_type(float))
+    return vector if model.inputs else jax.ShapeDtypeStruct((), jnp.int32)
+
+
+def streams_of(model: Model, x: Array) -> tuple[int, ...]:
+    """Return the streams axis, () or (B,), of the inputs of one step."""
+    return x.shape[: x.ndim - len(input_shape(model).shape)]
 
 
 def layer_names(num_layers: int) -> list[str]:

@@ -38,6 +38,7 @@ def network(
     leak: float = 0.5,
     initialisation: str = "pytorch",
     tied_readout: bool = False,
+    inputs: int = 0,
 ) -> Model:
     """Make a network of stacked cells with a linear readout; its logits are ``f32[*streams, vocab_size]``.
 
@@ -50,6 +51,7 @@ def network(
       leak: fraction of its state that a leaky unit replaces at each character.
       initialisation: pytorch, mikolov or orthogonal (`base.INITIALISATIONS`).
       tied_readout: the readout shares the embedding's weights, which must be as wide as the hidden layer.
+      inputs: 0 = it reads characters; otherwise vectors of this many numbers, and `vocab_size` is the number of outputs.
     Raises:
       InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
     """
@@ -57,18 +59,25 @@ def network(
     if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not (is_cell and all(known) and 0 < leak <= 1):
         sizes = f"vocab_size={vocab_size}, hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}"
         raise InputError(f"no network can be made with {sizes}, leak={leak}, {cell!r}, {activation!r} and {initialisation!r}")
-    if tied_readout and embedding_size != hidden_size:
-        raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
+    _check_embedding(embedding_size, hidden_size, inputs, tied_readout)
     kind = cell if isinstance(cell, CellKind) else CELLS[cell]
     if kind.model is not None:
         return _check_model(kind, kind.model(vocab_size, hidden_size), vocab_size, num_layers, embedding_size)
     start = INITIALISATIONS[initialisation]
     choices = {"activation": ACTIVATIONS[activation], "leak": leak}
-    input_sizes = [embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
+    input_sizes = [inputs or embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
     cells = tuple(_make_cell(kind, size, hidden_size, start, choices) for size in input_sizes)
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
-    model = _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding)
+    model = _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding, inputs)
     return model._replace(fits_one_kernel=kind in CELLS.values())
+
+
+def _check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_readout: bool) -> None:
+    if inputs < 0 or (inputs and embedding_size):
+        sizes = f"inputs is {inputs} and embedding_size {embedding_size}"
+        raise InputError(f"{sizes}; vectors have a size of 1 or more, and are not embedded")
+    if tied_readout and embedding_size != hidden_size:
+        raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
 
 
 def _make_cell(
@@ -90,28 +99,36 @@ def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, e
     return model if model.vocab_size else model._replace(vocab_size=vocab_size)
 
 
-def with_cell(cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Make a model of any flax.linen cell over one-hot characters, with a linear readout.
+def with_cell(
+    cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal", *, inputs: int = 0
+) -> Model:
+    """Make a model of any flax.linen cell over one-hot characters or vectors, with a linear readout.
 
     Args:
-      cell: for example `flax.linen.GRUCell(features=128)`.
-      vocab_size: number of characters.
+      cell: for example `flax.linen.GRUCell(features=128)`; its carry may be any PyTree of arrays.
+      vocab_size: number of characters; with `inputs`, of outputs.
       hidden_size: width of the cell's output.
       initialisation: of the readout, as in `network`.
+      inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
     """
-    return _assemble((cell,), [vocab_size], Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation]), None)
+    readout = Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation])
+    return _assemble((cell,), [inputs or vocab_size], readout, None, inputs)
 
 
-def with_nnx_cell(cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal") -> Model:
-    """Make a model of any flax.nnx cell over one-hot characters, with a linear readout.
+def with_nnx_cell(
+    cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal", *, inputs: int = 0
+) -> Model:
+    """Make a model of any flax.nnx cell over one-hot characters or vectors, with a linear readout.
 
     Args:
-      cell: called as `cell(vocab_size, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
-      vocab_size: number of characters.
+      cell: called as `cell(in_features, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
+      vocab_size: number of characters; with `inputs`, of outputs.
       hidden_size: number of hidden units.
       initialisation: of the readout, as in `network`.
+      inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
     """
-    return with_cell(nnx_cell(cell, vocab_size, hidden_size), vocab_size, hidden_size, initialisation)
+    linen = nnx_cell(cell, inputs or vocab_size, hidden_size)
+    return with_cell(linen, vocab_size, hidden_size, initialisation, inputs=inputs)
 
 
 class Embedding(nn.Module):
@@ -160,6 +177,7 @@ class LanguageModel(nn.Module):
     stack: Callable[[], tuple[nn.RNNCellBase, ...]]  # makes the cells, which are named here
     readout: Readout
     embedding: Embedding | None
+    inputs: int = 0  # size of the vectors that are read; 0 = ids
 
     def setup(self) -> None:
         cells = self.stack()
@@ -167,18 +185,21 @@ class LanguageModel(nn.Module):
             setattr(self, name, cell)
         self.cells = cells
 
-    def embed(self, ids: Ids) -> Inputs:
-        """Compute the first cell's input: embeddings, the ids themselves for our cells, or one-hot vectors."""
+    def embed(self, ids: Inputs) -> Inputs:
+        """Compute the first cell's input: vectors as they are, embeddings, ids for our cells, or one-hot vectors."""
         if self.embedding is not None:
             return self.embedding(ids)
-        return ids if isinstance(self.cells[0], Cell) else jax.nn.one_hot(ids, self.readout.vocab_size)
+        if self.inputs or isinstance(self.cells[0], Cell):
+            return ids
+        weights = jax.tree.leaves(self.variables.get("params", {}))  # none while they are drawn
+        return jax.nn.one_hot(ids, self.readout.vocab_size, dtype=weights[0].dtype if weights else jnp.float32)
 
     def read_out(self, h: Float[Array, "*streams hidden"]) -> Logits:
         """Compute the logits of the next character."""
         kernel = self.embedding.kernel if self.embedding is not None and self.readout.tied else None
         return self.readout(h, kernel)
 
-    def __call__(self, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
+    def __call__(self, carry: Carry, ids: Inputs) -> tuple[Carry, Logits]:
         outputs, carries = self.embed(ids), []
         for cell, before in zip(self.cells, split_carry(carry, len(self.cells)), strict=True):
             after, outputs = cell(before, outputs)
@@ -187,13 +208,13 @@ class LanguageModel(nn.Module):
 
 
 def _assemble(
-    cells: tuple[nn.RNNCellBase, ...], input_sizes: list[int], readout: Readout, embedding: Embedding | None
+    cells: tuple[nn.RNNCellBase, ...], input_sizes: list[int], readout: Readout, embedding: Embedding | None, inputs: int = 0
 ) -> Model:
-    module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding)
+    module = LanguageModel(lambda: tuple(cell.clone() for cell in cells), readout, embedding, inputs)
 
     def init(key: RandomKey) -> Params:
         any_carry = initial_carry(jax.random.key(0), ())  # only its shape matters
-        return module.init(key, any_carry, jnp.int32(0))["params"]
+        return module.init(key, any_carry, jnp.zeros(inputs, jnp.float32) if inputs else jnp.int32(0))["params"]
 
     def initial_carry(key: RandomKey, streams: tuple[int, ...]) -> Carry:
         keys = [key] if len(cells) == 1 else jax.random.split(key, len(cells))
@@ -208,7 +229,16 @@ def _assemble(
 
     come_apart = all(isinstance(cell, Cell) for cell in cells)
     layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
-    return Model(init, initial_carry, applied(None), applied("embed"), layers, applied("read_out"), readout.vocab_size)
+    return Model(
+        init=init,
+        initial_carry=initial_carry,
+        step=applied(None),
+        embed=applied("embed"),
+        layers=layers,
+        read_out=applied("read_out"),
+        vocab_size=readout.vocab_size,
+        inputs=inputs,
+    )
 
 
 def _take_apart(name: str, cell: Any) -> Layer:

@@ -9,7 +9,6 @@ theta is a dict of the weights that reach the carry, by path ("cell/bias"); the 
 that were taken with earlier weights, so it is exact only while the weights do not change.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
@@ -18,16 +17,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Params
+from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Params, Targets
 from jaxrnn.errors import InputError
-from jaxrnn.models.losses import nats
-from jaxrnn.models.model import Model
+from jaxrnn.models.losses import Loss, score_step
+from jaxrnn.models.model import Model, input_shape, num_characters, streams_of
+from jaxrnn.rules._carry_parts import (
+    Parts,
+    carry_streams_shape,
+    flatten_parts,
+    real_parts,
+    unflatten_parts,
+    wider_type,
+    with_parts,
+)
 
 Theta: TypeAlias = dict[str, Array]  # weights that reach the carry, or one value for each of them
 Shapes: TypeAlias = dict[str, jax.ShapeDtypeStruct]
-CarryVector: TypeAlias = Float[Array, " units"]  # the carry of one stream, all layers, as one vector
 MAX_MEMORY_BYTES = 2**31  # default limit of a rule's memory
 ADVICE = "use fewer units or streams, a smaller vocabulary, or another rule"
 
@@ -36,29 +43,36 @@ class LocalGradient(NamedTuple):
     """Result of one reverse pass over one character."""
 
     grads: Params  # g, for all weights
-    delta: Carry
+    delta: Parts
     carry: Carry
     losses: Losses
+    asked: Bool[Array, " length"] | None
 
 
-def local_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> LocalGradient:
+def local_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
     """Differentiate the loss at one character with respect to the weights and the carry before it."""
 
-    def loss(params: Params, carry: Carry) -> tuple[Array, Carry]:
-        new_carry, logits = model.step(params, carry, x[0])
-        return nats(logits, y[0]), new_carry
+    def score(params: Params, parts: Parts) -> tuple[Array, tuple]:
+        after, outputs = model.step(params, with_parts(carry, parts), x[0])
+        found = score_step(loss, outputs, first(y), streams_of(model, x[0]))
+        return found.mean, (after, found)
 
-    derivative = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
-    (value, new_carry), (grads, delta) = derivative(params, jax.lax.stop_gradient(carry))
-    return LocalGradient(grads, delta, new_carry, value[None])
+    carry = jax.lax.stop_gradient(carry)
+    (grads, delta), (after, found) = jax.grad(score, argnums=(0, 1), has_aux=True)(params, real_parts(carry))
+    return LocalGradient(grads, delta, after, found.losses, found.asked)
+
+
+def first(y: Targets) -> Targets:
+    """Take the targets of a block of one character."""
+    return jax.tree.map(lambda leaf: leaf[0], y)
 
 
 def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
     """Find the paths of the weights that reach the carry, or a part of it, from the jaxpr of one step."""
     params, carry = model_shapes(model)
-    x = jax.ShapeDtypeStruct((), jnp.int32)
     with jax.enable_x64(False):  # as in `model_shapes`
-        program = jax.make_jaxpr(lambda *arguments: part(model.step(*arguments)[0]))(params, carry, x).jaxpr
+        step = jax.make_jaxpr(lambda *given: real_parts(part(model.step(*given)[0])))
+        program = step(params, carry, input_shape(model)).jaxpr
     _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # one flag per input
     leaves, _ = jax.tree.flatten_with_path(params)
     return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
@@ -84,85 +98,91 @@ def replace_weights(params: Params, theta: Theta) -> Params:
 
 def add_correction(grads: Params, correction: Theta) -> Params:
     """Compute g + J^T delta."""
-    return replace_weights(grads, {name: here + correction[name] for name, here in select_weights(grads, correction).items()})
+    here = select_weights(grads, correction)
+    return replace_weights(grads, {name: leaf + correction[name].astype(leaf.dtype) for name, leaf in here.items()})
 
 
-def flatten_carry(carry: Carry, num_axes: int = 0) -> Float[Array, "*streams units"]:
-    """Flatten a carry into one vector per stream; `num_axes` is the number of streams axes, 0 or 1."""
-    return jnp.concatenate([leaf.reshape(*leaf.shape[:num_axes], -1) for leaf in jax.tree.leaves(carry)], axis=-1)
+def step_parts(model: Model, params: Params, carry: Carry, x: Inputs) -> Callable[[Theta, Parts], Parts]:
+    """Make a function (theta, parts of the carry) -> those after x; other weights and numbers are those given."""
+    return lambda theta, before: real_parts(model.step(replace_weights(params, theta), with_parts(carry, before), x)[0])
 
 
-def unflatten_carry(carry: Carry, vector: Float[Array, "*streams units"]) -> Carry:
-    """Split a vector per stream into leaves with the structure of `carry`."""
-    leaves, structure = jax.tree.flatten(carry)
-    sizes = [math.prod(leaf.shape[vector.ndim - 1 :]) for leaf in leaves]
-    parts = jnp.split(vector, list(itertools.accumulate(sizes))[:-1], axis=-1)
-    return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
-
-
-def flat_step(model: Model, params: Params, form: Carry, x: Ids) -> Callable[[Theta, CarryVector], CarryVector]:
-    """Make a function (theta, carry) -> carry after one character x, on flat carries; other weights come from `params`."""
-    return lambda theta, before: flatten_carry(model.step(replace_weights(params, theta), unflatten_carry(form, before), x)[0])
+def flat_step(model: Model, params: Params, carry: Carry, x: Inputs) -> Callable[[Theta, Array], Array]:
+    """Make the function `step_parts` of one stream on flat carries."""
+    step, form = step_parts(model, params, carry, x), real_parts(carry)
+    return lambda theta, before: flatten_parts(step(theta, unflatten_parts(form, before)))
 
 
 def influence_shapes(model: Model, params: Params, carry: Carry, names: Iterable[str]) -> Shapes:
     """Compute the shapes of J: ``[*streams, units, *weight shape]`` for each weight array."""
     streams = carry_streams_shape(model, carry)
-    before = (*streams, jax.eval_shape(lambda carry: flatten_carry(carry, len(streams)), carry).shape[-1])
+    before = jax.eval_shape(lambda carry: flatten_parts(real_parts(carry), streams), carry)
     theta = select_weights(params, names)
-    return {name: jax.ShapeDtypeStruct((*before, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
+    return {name: jax.ShapeDtypeStruct((*before.shape, *leaf.shape), wider_type(before, leaf)) for name, leaf in theta.items()}
 
 
-def vjp_through(memory: Theta, delta: Carry, num_axes: int = 0) -> Theta:
+def vjp_through(memory: Theta, delta: Parts, streams: tuple[int, ...]) -> Theta:
     """Compute J^T delta, summed over streams."""
-    d = flatten_carry(delta, num_axes)
-    return {name: jnp.tensordot(d, J, d.ndim) for name, J in memory.items()}
+    d = flatten_parts(delta, streams)
+    return {name: jnp.tensordot(d.astype(J.dtype), J, d.ndim) for name, J in memory.items()}
 
 
-def propagate(model: Model, params: Params, memory: Theta, carry: Carry, x: Ids) -> Theta:
+def propagate(model: Model, params: Params, memory: Theta, carry: Carry, x: Inputs) -> Theta:
     """Compute I + D J for one stream."""
     immediate, onward = jacobians(model, params, carry, x, memory)
-    return {name: immediate[name] + jnp.tensordot(onward, J, 1) for name, J in memory.items()}
+    return {name: immediate[name] + jnp.tensordot(onward.astype(J.dtype), J, 1) for name, J in memory.items()}
 
 
-def follow_influence(push: Callable[..., Theta]) -> Callable[[Params, Theta, Carry, Carry, Ids], tuple[Theta, Theta]]:
+def follow_influence(
+    model: Model, push: Callable[..., Theta]
+) -> Callable[[Params, Theta, Parts, Carry, Inputs], tuple[Theta, Theta]]:
     """Make a function (params, J, delta, carry, x) -> (J^T delta, next J) from `push`, (params, J, carry, x) -> next J."""
     return lambda params, memory, delta, carry, x: (
-        vjp_through(memory, delta, x.ndim),
-        over_streams(push, x)(params, memory, carry, x),
+        vjp_through(memory, delta, streams_of(model, x)),
+        over_streams(push, streams_of(model, x))(params, memory, carry, x),
     )
 
 
 def jacobians(
-    model: Model, params: Params, carry: Carry, x: Ids, names: Iterable[str]
+    model: Model, params: Params, carry: Carry, x: Inputs, names: Iterable[str]
 ) -> tuple[Theta, Float[Array, "units units"]]:
-    """Compute I and D for one stream."""
-    step = flat_step(model, params, carry, x)
-    return jax.jacrev(step, argnums=(0, 1))(select_weights(params, names), flatten_carry(carry))
+    """Compute I and D for one stream, in the types of its J and of its flat carry."""
+    step, theta, before = flat_step(model, params, carry, x), select_weights(params, names), flatten_parts(real_parts(carry))
+    immediate, onward = jax.jacrev(step, argnums=(0, 1))(theta, before)
+    return {name: leaf.astype(wider_type(before, theta[name])) for name, leaf in immediate.items()}, onward
 
 
-def make_probe(model: Model) -> tuple[Params, Carry]:
-    """Make weights and a carry at which no derivative is 0 by chance, to find dependencies."""
+def make_probes(model: Model) -> list[tuple[Params, Carry]]:
+    """Make weights and carries at which no derivative is 0 by chance, to find dependencies.
+
+    In our own cells one is enough. A foreign cell may choose between several values, which takes various ones.
+    """
     rng = np.random.default_rng(0)
 
     def positive(leaf: jax.ShapeDtypeStruct) -> Array:  # positive: rectified units are on; small: none is saturated
         return jnp.asarray(rng.uniform(0.5, 1, leaf.shape) / max((1, *leaf.shape)), leaf.dtype)
 
-    return jax.tree.map(positive, model_shapes(model))
+    def signed(leaf: jax.ShapeDtypeStruct) -> Array:
+        return jnp.asarray(rng.normal(0, 1, leaf.shape) / math.sqrt(max((1, *leaf.shape))), leaf.dtype)
+
+    shapes, of_each = model_shapes(model), (positive,) if model.layers else (positive, signed, signed, signed)
+    return [jax.tree.map(make, shapes) for make in of_each]
 
 
-def over_streams(function: Callable[..., Any], x: Ids) -> Callable[..., Any]:
+def inputs_to_probe(model: Model) -> list[Array]:
+    """Make inputs of one stream that show all dependencies: each character, or some vectors."""
+    if model.inputs:
+        with jax.enable_x64(False):  # as in `model_shapes`
+            vectors = np.random.default_rng(1).normal(size=(4, model.inputs))
+            return [jnp.asarray(vector, input_shape(model).dtype) for vector in vectors]
+    return [jnp.int32(x) for x in range(num_characters(model))]
+
+
+def over_streams(function: Callable[..., Any], streams: tuple[int, ...]) -> Callable[..., Any]:
     """Map a function ``(params, *one_stream)`` over the streams, which share the weights."""
-    if x.ndim == 0:
+    if not streams:
         return function
     return lambda params, *of_streams: jax.vmap(function, (None, *[0] * len(of_streams)))(params, *of_streams)
-
-
-def carry_streams_shape(model: Model, carry: Carry) -> tuple[int, ...]:
-    """Return the streams axis of a carry, () or (B,), by comparing it with the model's carry of one stream."""
-    of_one = jax.eval_shape(lambda key: model.initial_carry(key, ()), jax.random.key(0))
-    leaves = zip(jax.tree.leaves(carry), jax.tree.leaves(of_one), strict=True)
-    return next((leaf.shape[: leaf.ndim - one.ndim] for leaf, one in leaves), ())
 
 
 def zero_memory(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE) -> Any:

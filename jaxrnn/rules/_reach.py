@@ -1,6 +1,7 @@
 """The influences that weights can have within n steps: the mask of SnAp-n, and influence matrices that are masked by it."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from jaxrnn.data.array_types import Carry, Ids, Params
+from jaxrnn.data.array_types import Carry, Inputs, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model, num_characters
+from jaxrnn.models.model import Model, streams_of
 from jaxrnn.rules import _influence
+from jaxrnn.rules._carry_parts import Parts
 from jaxrnn.rules._influence import Shapes, Theta
 
 
@@ -38,25 +40,26 @@ def make_reach(model: Model, length: int, max_bytes: int, rule: str) -> Reach:
 
 def follow_before(model: Model, reach: Reach) -> Callable[..., tuple[Theta, Theta]]:
     """Make a function (params, J~, delta, carry, x) -> (J~^T delta, next J~)."""
-    return _influence.follow_influence(lambda *given: _push(model, reach, *given)[0])
+    return _influence.follow_influence(model, lambda *given: _push(model, reach, *given)[0])
 
 
 def follow_after(model: Model, reach: Reach) -> Callable[..., tuple[Theta, Theta]]:
     """Make a function (params, J~, error, carry, x) -> ((next J~ - I)^T error, next J~), for the error of the next carry."""
 
-    def follow(params: Params, memory: Theta, error: Carry, carry: Carry, x: Ids) -> tuple[Theta, Theta]:
-        after, more = _influence.over_streams(functools.partial(_push, model, reach), x)(params, memory, carry, x)
-        return _influence.vjp_through(more, error, x.ndim), after
+    def follow(params: Params, memory: Theta, error: Parts, carry: Carry, x: Inputs) -> tuple[Theta, Theta]:
+        streams = streams_of(model, x)
+        after, more = _influence.over_streams(functools.partial(_push, model, reach), streams)(params, memory, carry, x)
+        return _influence.vjp_through(more, error, streams), after
 
     return follow
 
 
-def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carry, x: Ids) -> tuple[Theta, Theta]:
+def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carry, x: Inputs) -> tuple[Theta, Theta]:
     """Compute the next J~ = M * (I + D J~), and J~ - I, for one stream."""
     immediate, onward = _influence.jacobians(model, params, carry, x, memory)
     after, more = {}, {}
     for name, J in memory.items():
-        pushed, now = jnp.tensordot(onward, J, 1), immediate[name]
+        pushed, now = jnp.tensordot(onward.astype(J.dtype), J, 1), immediate[name]
         after[name] = jnp.where(reach.mask[name], now + pushed, jnp.zeros_like(J))
         more[name] = jnp.where(reach.mask[name], pushed, -now)
     return after, more
@@ -64,14 +67,16 @@ def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carr
 
 def _reachable_mask(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
     """Compute which numbers of the carry each weight can reach within `length` steps, for any input."""
-    (params, carry), reached, onward = _influence.make_probe(model), {}, np.zeros(())
-    jacobians = jax.jit(lambda x: _influence.jacobians(model, params, carry, x, names))
-    with jax.enable_x64(False):  # like the probe
-        for x in range(num_characters(model)):
-            immediate, D = jax.tree.map(np.asarray, jacobians(jnp.int32(x)))
-            reached = {name: reached.get(name, False) | (immediate[name] != 0) for name in names}
-            onward = onward + np.abs(D)
-    first = reached
+    first, onward = {}, np.zeros((), bool)
+    jacobians = jax.jit(lambda params, carry, x: _influence.jacobians(model, params, carry, x, names))
+    with jax.enable_x64(False):  # like the probes
+        for probe, x in itertools.product(_influence.make_probes(model), _influence.inputs_to_probe(model)):
+            immediate, D = jax.tree.map(np.asarray, jacobians(*probe, x))
+            if all(np.isfinite(leaf).all() for leaf in (*immediate.values(), D)):
+                first = {name: first.get(name, False) | (immediate[name] != 0) for name in names}
+                onward = onward | (D != 0)
+    reached = first
     for _ in range(length - 1):
-        reached = {name: first[name] | (np.tensordot(onward, reached[name].astype(np.float32), 1) > 0) for name in names}
+        further = {name: np.tensordot(onward.astype(np.float32), reached[name].astype(np.float32), 1) for name in names}
+        reached = {name: first[name] | (further[name] > 0) for name in names}
     return reached

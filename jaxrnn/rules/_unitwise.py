@@ -15,20 +15,18 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params
-from jaxrnn.errors import InputError
+from jaxrnn.data.array_types import Carry, Inputs, Outputs, Params
 from jaxrnn.models.base import barrier
 from jaxrnn.models.documents import restart_carry, split_marks
-from jaxrnn.models.model import Layer, Model, join_carries, layer_names, num_characters, split_carry
+from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry, streams_of
 from jaxrnn.rules import _influence
+from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts, wider_type
 from jaxrnn.rules._influence import Shapes, Theta
 
 Units: TypeAlias = Float[Array, " units"]  # one number per unit
 Blocks: TypeAlias = tuple[tuple[Theta, ...], ...]  # E for each layer and state
-TOLERANCE = 1e-3  # relative; float32 errors are smaller, and a second unit makes a difference of about 1
 
 
 class Step(NamedTuple):
@@ -38,29 +36,30 @@ class Step(NamedTuple):
     within: Sequence[Sequence[Units]]  # B[s][r]
 
 
-Steps = Callable[[Params, Carry, Ids], Sequence[Step]]  # for all layers, at one character
-Follow = Callable[[Params, Blocks, Carry, Carry, Ids], tuple[Theta, Blocks]]
+Steps = Callable[[Params, Carry, Inputs], Sequence[Step]]  # for all layers, at one character
+Follow = Callable[[Params, Blocks, Parts, Carry, Inputs], tuple[Theta, Blocks]]
 
 
-def follow_units(steps: Steps, paths: Sequence[Sequence[str]], newest: bool = False) -> Follow:
+def follow_units(model: Model, steps: Steps, paths: Sequence[Sequence[str]], newest: bool = False) -> Follow:
     """Make a function (params, E, delta, carry, x) -> (E^T delta, next E), over all streams.
 
     Args:
       newest: if true, `delta` is the gradient with respect to the carry after the character, and the result is (B E)^T delta.
     """
 
-    def one_on(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
+    def one_on(params: Params, memory: Blocks, delta: Parts, carry: Carry, x: Inputs) -> tuple[Theta, Blocks]:
         correction, after = {}, []
         layers = zip(memory, split_carry(delta, len(paths)), steps(params, carry, x), strict=True)
         for E, of_delta, (immediate, within) in layers:
-            pushed = [_weighted_sum(E, of_state) for of_state in within]
-            correction |= _weighted_sum(pushed if newest else E, jax.tree.leaves(of_delta))
-            after.append(tuple(jax.tree.map(jnp.add, *each) for each in zip(immediate, pushed, strict=True)))
+            pushed = [weighted_sum(E, of_state) for of_state in within]
+            correction |= weighted_sum(pushed if newest else E, jax.tree.leaves(of_delta))
+            after.append(tuple(jax.tree.map(_add_to, *each) for each in zip(immediate, pushed, strict=True)))
         return correction, tuple(after)
 
-    def of_streams(params: Params, memory: Blocks, delta: Carry, carry: Carry, x: Ids) -> tuple[Theta, Blocks]:
-        correction, after = _influence.over_streams(one_on, x)(params, memory, delta, carry, x)
-        return jax.tree.map(lambda leaf: leaf.sum(0), correction) if x.ndim else correction, after
+    def of_streams(params: Params, memory: Blocks, delta: Parts, carry: Carry, x: Inputs) -> tuple[Theta, Blocks]:
+        streams = streams_of(model, x)
+        correction, after = _influence.over_streams(one_on, streams)(params, memory, delta, carry, x)
+        return jax.tree.map(lambda leaf: leaf.sum(0), correction) if streams else correction, after
 
     return of_streams
 
@@ -80,11 +79,15 @@ def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
 
 def memory_shapes(model: Model, params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
     """Compute the shapes of E: ``[*streams, *weight shape]`` for each layer, state and weight array."""
-    streams = _influence.carry_streams_shape(model, carry)
+    streams = carry_streams_shape(model, carry)
 
     def of_layer(theta: Theta, carry: Carry) -> tuple[Shapes, ...]:
-        one = {path: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for path, leaf in theta.items()}
-        return tuple(one for _ in jax.tree.leaves(carry))
+        def of_state(state: Array) -> Shapes:
+            return {
+                path: jax.ShapeDtypeStruct((*streams, *leaf.shape), wider_type(leaf, state)) for path, leaf in theta.items()
+            }
+
+        return tuple(map(of_state, jax.tree.leaves(real_parts(carry))))
 
     layers = zip(paths, split_carry(carry, len(paths)), strict=True)
     return tuple(of_layer(_influence.select_weights(params, of_paths), before) for of_paths, before in layers)
@@ -106,7 +109,7 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
       pullback: how a unit reaches itself: `through_unit`, or without its recurrent weights `through_gates`.
     """
 
-    def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
+    def steps(params: Params, carry: Carry, x: Inputs) -> Sequence[Step]:
         inputs, found, (_, starts) = model.embed(params, x), [], split_marks(model, x)
         carries = split_carry(restart_carry(carry, starts), len(paths))
         for layer, of_layer, before in zip(model.layers, paths, carries, strict=True):
@@ -118,8 +121,8 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
 
 
 def layered_step(
-    model: Model, params: Params, kept: Carry, seen: Carry, x: Ids, shift: Carry | None = None
-) -> tuple[Carry, Logits]:
+    model: Model, params: Params, kept: Carry, seen: Carry, x: Inputs, shift: Carry | None = None
+) -> tuple[Carry, Outputs]:
     """Take one step of all streams, whose gates keep one carry and whose recurrent weights see another.
 
     Args:
@@ -163,7 +166,7 @@ def _layer_step(
     (px, ph), products_vjp = jax.vjp(products, _influence.select_weights(params, paths))
     after, gates_vjp = jax.vjp(layer.gates, before, px, ph)
     immediate, within = [], []
-    for ones in _leaf_indicators(after):
+    for ones in leaf_indicators(after):
         dbefore, dpx, dph = barrier(gates_vjp(ones))
         immediate.append(products_vjp((dpx, dph))[0])
         within.append(jax.tree.leaves(pullback(layer, of_layer, before, dbefore, dph)))
@@ -173,21 +176,19 @@ def _layer_step(
 def steps_by_jacobian(model: Model, paths: Sequence[str], diagonal: bool) -> Steps:
     """Compute steps of any cell: one derivative of the whole step per number in the carry, or per state if diagonal."""
 
-    def steps(params: Params, carry: Carry, x: Ids) -> Sequence[Step]:
-        def step(theta: Theta, carry: Carry) -> Carry:
-            return model.step(_influence.replace_weights(params, theta), carry, x)[0]
-
+    def steps(params: Params, carry: Carry, x: Inputs) -> Sequence[Step]:
+        step, before = _influence.step_parts(model, params, carry, x), real_parts(carry)
         theta = _influence.select_weights(params, paths)
-        _, vjp = jax.vjp(lambda theta: step(theta, carry), theta)
-        _, onward = jax.linearize(lambda carry: step(theta, carry), carry)
-        ones = _leaf_indicators(carry)
+        _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
+        _, onward = jax.linearize(lambda before: step(theta, before), before)
+        ones = leaf_indicators(before)
         columns = [_own_states(onward, each, diagonal) for each in ones]
         return [Step([vjp(each)[0] for each in ones], list(zip(*columns, strict=True)))]
 
     return steps
 
 
-def _own_states(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -> list[Units]:
+def _own_states(onward: Callable[[Parts], Parts], ones: Parts, diagonal: bool) -> list[Units]:
     """Compute the derivatives of each unit's states with respect to its previous state in the leaf where `ones` is 1."""
     if diagonal:
         return jax.tree.leaves(onward(ones))
@@ -195,94 +196,28 @@ def _own_states(onward: Callable[[Carry], Carry], ones: Carry, diagonal: bool) -
     return [jnp.diagonal(leaf) for leaf in jax.tree.leaves(jax.vmap(onward)(each_unit))]
 
 
-def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
-    """Raise `InputError` unless each weight of a foreign cell drives only the unit given by its last axis."""
-    if model.layers:
-        return  # our own cells do, see `models/base.py`
-
-    @jax.jit
-    def differences(params: Params, carry: Carry, factors: Carry, x: Ids) -> Array:
-        theta = _influence.select_weights(params, paths[0])
-        _, vjp = jax.vjp(lambda theta: model.step(_influence.replace_weights(params, theta), carry, x)[0], theta)
-        of_each = []
-        for ones in _leaf_indicators(carry):
-            weighted, plain = vjp(jax.tree.map(jnp.multiply, ones, factors))[0], vjp(ones)[0]
-            expected = _weighted_sum([plain], jax.tree.leaves(factors)[:1])
-            of_each += [_difference(weighted[path], expected[path]) for path in paths[0]]
-        return jnp.stack(of_each).reshape(-1, len(paths[0])).max(0)
-
-    params, carry = _influence.model_shapes(model)
-    leaves = jax.tree.leaves(carry)
-    if any(leaf.ndim != 1 for leaf in leaves):
-        found = ", ".join(str(leaf.shape) for leaf in leaves)
-        raise InputError(f"{rule} needs a carry of vectors, with one number per unit; its arrays are {found}; try rtrl")
-    widths = sorted({leaf.shape[-1] for leaf in leaves})
-    if len(widths) > 1:
-        raise InputError(f"{rule} needs carry arrays of equal width; these are {widths} wide; try rtrl")
-    theta = _influence.select_weights(params, paths[0])
-    unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
-    if theta and not unfit:
-        apart = _measure_at_probe(model, differences)
-        unfit = [path for path, difference in zip(theta, apart, strict=True) if difference > TOLERANCE]
-    if unfit:
-        raise InputError(f"{rule} needs weights that each drive one unit; those of {unfit[0]!r} drive several; try rtrl")
-
-
-def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
-    """Raise `InputError` unless there is one layer, no embedding, and each unit's state reaches only that unit."""
-    if len(paths) > 1 or len(paths[0]) < len(_influence.recurrent_paths(model)):
-        raise InputError(f"{rule} is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0")
-
-    @jax.jit
-    def difference(params: Params, carry: Carry, factors: Carry, x: Ids) -> Array:
-        _, onward = jax.linearize(lambda carry: model.step(params, carry, x)[0], carry)
-        found = []
-        for ones in _leaf_indicators(carry):
-            weighted, plain = onward(jax.tree.map(jnp.multiply, ones, factors)), onward(ones)
-            found += jax.tree.leaves(jax.tree.map(lambda a, b, factor: _difference(a, b * factor), weighted, plain, factors))
-        return jnp.stack(found).max()
-
-    if _measure_at_probe(model, difference) > TOLERANCE:
-        raise InputError(f"{rule} needs a diagonal recurrence, as in --cell indrnn or lru; try snap1 or rtrl")
-
-
-def _measure_at_probe(model: Model, difference: Callable[[Params, Carry, Carry, Ids], Array]) -> np.ndarray:
-    """Evaluate `difference` at the probe, with factors that differ between units but not between states of a unit.
-
-    Returns:
-      The largest value over all characters; a foreign cell may violate the requirement at only some of them.
-    """
-    params, carry = _influence.make_probe(model)
-    width = jax.tree.leaves(carry)[0].shape[-1]
-    factors = np.random.default_rng(0).permutation(np.linspace(1, 2, width))
-    of_each_leaf = jax.tree.map(lambda leaf: jnp.asarray(factors[: leaf.shape[-1]], leaf.dtype), carry)
-    characters = range(1 if model.layers else num_characters(model))
-    with jax.enable_x64(False):  # as in `_influence.model_shapes`
-        return np.asarray(np.max([difference(params, carry, of_each_leaf, jnp.int32(x)) for x in characters], axis=0))
-
-
-def _difference(a: Array, b: Array) -> Array:
-    return jnp.abs(a - b).max() / (jnp.abs(b).max() + jnp.finfo(b.dtype).tiny)
-
-
-def _weighted_sum(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
+def weighted_sum(blocks: Sequence[Theta], factors: Sequence[Units]) -> Theta:
     """Compute the sum over s of factors[s] times blocks[s], each weight with the factor of its unit."""
 
     def of(path: str) -> Array:
         terms = [_scale_units(factor, E[path]) for factor, E in zip(factors, blocks, strict=True)]
         return sum(terms[1:], start=terms[0])
 
-    return {path: of(path) for path in blocks[0]}
+    return {path: of(path) for path in (blocks[0] if blocks else ())}
 
 
 def _scale_units(factor: Units, weights: Array) -> Array:
     # By index, not by tile: XLA would compute a tiled factor for every weight, with a division, which is eight times slower.
     unit = jnp.arange(weights.shape[-1]) % factor.size
-    return weights * jnp.broadcast_to(factor[unit], weights.shape)
+    return weights * jnp.broadcast_to(factor[unit].astype(weights.dtype), weights.shape)
 
 
-def _leaf_indicators(carry: Carry) -> list[Carry]:
-    """Make one carry per leaf, with ones in that leaf and zeros elsewhere."""
-    leaves, structure = jax.tree.flatten(carry)
+def _add_to(immediate: Array, pushed: Array) -> Array:
+    return immediate.astype(pushed.dtype) + pushed
+
+
+def leaf_indicators(parts: Parts) -> list[Parts]:
+    """Make one carry per array, with ones in that array and zeros elsewhere."""
+    leaves, structure = jax.tree.flatten(parts)
     each = [[jnp.full_like(leaf, place == number) for place, leaf in enumerate(leaves)] for number in range(len(leaves))]
     return [jax.tree.unflatten(structure, leaves) for leaves in each]

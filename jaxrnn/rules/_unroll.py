@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxrnn.data.array_types import Block, Carry, Params
+from jaxrnn.data.array_types import Carry, InputBlock, Params
 from jaxrnn.models.documents import restart_carry
 from jaxrnn.models.model import Layer
+from jaxrnn.rules._carry_parts import Parts, real_parts, with_parts
 
+Step = Callable[[Params, Carry, Any], tuple[Carry, Any]]  # of a whole model
 Starts: TypeAlias = Bool[Array, " length *streams"] | None  # where the carry starts anew before a step; None = nowhere
 
 
@@ -74,47 +76,60 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
     return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs, None
 
 
-def unroll_steps(
-    step: Callable[[Params, Carry, Any], tuple[Carry, Any]],
-) -> Callable[[Params, Carry, Block], tuple[Carry, Any]]:
+def unroll_steps(step: Step) -> Callable[[Params, Carry, InputBlock], tuple[Carry, Any]]:
     """Make a function (params, carry, inputs) -> (last carry, outputs) from any step; inputs get no gradient.
 
     The backward loop recomputes each step with its derivative and sums the gradient of the weights.
     """
 
     @jax.custom_vjp
-    def run(params: Params, carry: Carry, inputs: Block) -> tuple[Carry, Any]:
-        outputs, _ = forward(params, carry, inputs)
-        return outputs
+    def run(params: Params, parts: Parts, carry: Carry, inputs: InputBlock) -> tuple[Carry, tuple[Parts, Any]]:
+        results, _ = _forward_steps(step, params, parts, carry, inputs)
+        return results
 
-    def forward(params: Params, carry: Carry, inputs: Block) -> tuple[tuple[Carry, Any], tuple]:
-        length = inputs.shape[0]
-        _, output = jax.eval_shape(step, params, carry, inputs[0])
+    def run_and_join(params: Params, carry: Carry, inputs: InputBlock) -> tuple[Carry, Any]:
+        after, (parts, outputs) = run(params, real_parts(carry), jax.lax.stop_gradient(carry), inputs)
+        return with_parts(after, parts), outputs
 
-        def one(loop: tuple) -> tuple:
-            t, carry, carries, outputs = loop
-            after, output = step(params, carry, inputs[t])
-            return t + 1, after, _store(carries, carry, t), _store(outputs, output, t)
+    run.defvjp(functools.partial(_forward_steps, step), functools.partial(_backward_steps, step))
+    return run_and_join
 
-        start = (jnp.int32(0), carry, _buffers(carry, length), _buffers(output, length))
-        _, carry, carries, outputs = jax.lax.while_loop(lambda loop: loop[0] < length, one, start)
-        return (carry, outputs), (params, carries, inputs)
 
-    def backward(stored: tuple, cotangents: tuple[Carry, Any]) -> tuple[Params, Carry, None]:
-        (params, carries, inputs), (dcarry, doutputs) = stored, cotangents
+def _forward_steps(
+    step: Step, params: Params, parts: Parts, carry: Carry, inputs: InputBlock
+) -> tuple[tuple[Carry, tuple[Parts, Any]], tuple]:
+    del parts  # those of the carry, for the derivative
+    length = inputs.shape[0]
+    _, output = jax.eval_shape(step, params, carry, inputs[0])
 
-        def one(loop: tuple) -> tuple:
-            t, dcarry, dparams = loop
-            _, step_vjp = jax.vjp(lambda params, carry: step(params, carry, inputs[t]), params, _load(carries, t))
-            dparams_here, dcarry = step_vjp((dcarry, _load(doutputs, t)))
-            return t - 1, dcarry, _add(dparams, dparams_here)
+    def one(loop: tuple) -> tuple:
+        t, carry, carries, outputs = loop
+        after, output = step(params, carry, inputs[t])
+        return t + 1, after, _store(carries, carry, t), _store(outputs, output, t)
 
-        start = (jnp.int32(inputs.shape[0] - 1), dcarry, jax.tree.map(jnp.zeros_like, params))
-        _, dcarry, dparams = jax.lax.while_loop(lambda loop: loop[0] >= 0, one, start)
-        return dparams, dcarry, None
+    start = (jnp.int32(0), carry, _buffers(carry, length), _buffers(output, length))
+    _, carry, carries, outputs = jax.lax.while_loop(lambda loop: loop[0] < length, one, start)
+    return (carry, (real_parts(carry), outputs)), (params, carries, inputs)
 
-    run.defvjp(forward, backward)
-    return run
+
+def _backward_steps(step: Step, stored: tuple, cotangents: tuple) -> tuple[Params, Parts, None, None]:
+    (params, carries, inputs), (_, (dparts, doutputs)) = stored, cotangents
+
+    def one(loop: tuple) -> tuple:
+        t, dparts, dparams = loop
+        carry = _load(carries, t)
+
+        def on_parts(params: Params, parts: Parts) -> tuple[Parts, Any]:
+            after, output = step(params, with_parts(carry, parts), inputs[t])
+            return real_parts(after), output
+
+        _, step_vjp = jax.vjp(on_parts, params, real_parts(carry))
+        dparams_here, dparts = step_vjp((dparts, _load(doutputs, t)))
+        return t - 1, dparts, _add(dparams, dparams_here)
+
+    start = (jnp.int32(inputs.shape[0] - 1), dparts, jax.tree.map(jnp.zeros_like, params))
+    _, dparts, dparams = jax.lax.while_loop(lambda loop: loop[0] >= 0, one, start)
+    return dparams, dparts, None, None
 
 
 def _buffers(tree: PyTree, length: int) -> Any:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
-from jaxrnn.data.array_types import Block, Carry, Ids, Losses, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Memory, Params, RandomKey, Targets
 from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model
 from jaxrnn.models.network import network
 from jaxrnn.models.products import rounding
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules import _influence
+from jaxrnn.rules._carry_parts import Parts
 from jaxrnn.rules._influence import LocalGradient, Theta
 
 
@@ -25,7 +27,8 @@ class Gradient(NamedTuple):
     grads: Params  #: gradient of the mean loss, averaged over streams
     carry: Carry  #: after these characters
     memory: Memory  #: after these characters
-    losses: Losses  #: ``f32[length]``, nats per character, each scored before the update
+    losses: Losses  #: ``f32[length]``, nats per character or what the loss returns, each scored before the update
+    asked: Bool[Array, " length"] | None = None  #: where any stream's loss counts (`losses.masked`); None = everywhere
 
 
 class Rule(NamedTuple):
@@ -33,8 +36,9 @@ class Rule(NamedTuple):
 
     length: int  #: characters per update, 1 for every rule but bptt
     init: Callable[[Params, Carry, RandomKey], Memory]  #: (params, carry, key) -> new memory, also whenever the carry is reset
-    #: (params, memory, carry, x, y) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``
-    gradient: Callable[[Params, Memory, Carry, Block, Block], Gradient]
+    #: (params, memory, carry, x, y, loss=nats) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``,
+    #: or what the model and the loss take in their place
+    gradient: Callable[..., Gradient]
 
 
 class RuleKind(NamedTuple):
@@ -103,9 +107,9 @@ def with_precision(rule: Rule, precision: str) -> Rule:
     """
     rounds = precision == "bfloat16" and first_device().platform != "tpu"
 
-    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+    def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, *loss: Loss) -> Gradient:
         with rounding() if rounds else jax.default_matmul_precision(precision):
-            return rule.gradient(params, memory, carry, x, y)
+            return rule.gradient(params, memory, carry, x, y, *loss)
 
     return rule._replace(gradient=gradient)
 
@@ -118,8 +122,8 @@ def _call_factory(kind: RuleKind, model: Model, length: int, dropout: float) -> 
 def influence_rule(
     name: str,
     shapes: Callable[[Params, Carry], PyTree],
-    local: Callable[[Params, Carry, Block, Block], LocalGradient],
-    follow: Callable[[Params, Any, Carry, Carry, Ids], tuple[Theta, Any]],
+    local: Callable[[Params, Carry, InputBlock, Targets, Loss], LocalGradient],
+    follow: Callable[[Params, Any, Parts, Carry, Inputs], tuple[Theta, Any]],
     max_bytes: int,
 ) -> Rule:
     """Make a rule of length 1 with the gradient g + J^T delta from some approximation of J.
@@ -127,7 +131,7 @@ def influence_rule(
     Args:
       name: the rule's name, for error messages.
       shapes: (params, carry) -> the shapes of its memory.
-      local: (params, carry, x, y) -> g and delta, like `_influence.local_gradient`.
+      local: (params, carry, x, y, loss) -> g and delta, like `_influence.local_gradient`.
       follow: (params, memory, delta, carry, x) -> (J^T delta, next memory).
       max_bytes: the memory's limit; beyond it `init` raises `InputError`.
     """
@@ -136,10 +140,11 @@ def influence_rule(
         del key
         return _influence.zero_memory(shapes(params, carry), max_bytes, name)
 
-    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+    def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         memory, carry = jax.lax.stop_gradient((memory, carry))
-        here = local(params, carry, x, y)
+        here = local(params, carry, x, y, loss)
         correction, after = follow(params, memory, here.delta, carry, x[0])
-        return Gradient(_influence.add_correction(here.grads, correction), here.carry, after, here.losses)
+        grads = _influence.add_correction(here.grads, correction)
+        return Gradient(grads, here.carry, after, here.losses, here.asked)
 
     return Rule(1, init, gradient)

@@ -5,13 +5,13 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from jaxrnn.data.array_types import Block, Carry, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Carry, InputBlock, Memory, Outputs, Params, RandomKey, Targets
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import split_marks
-from jaxrnn.models.losses import nats
-from jaxrnn.models.model import Model, join_carries, split_carry
+from jaxrnn.models.losses import Loss, nats, score_block
+from jaxrnn.models.model import Model, join_carries, split_carry, streams_of
 from jaxrnn.rules import _unroll
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -23,8 +23,8 @@ class Masks(NamedTuple):
     block: Int[Array, ""]  # blocks read so far, i32
 
 
-BlockLogits: TypeAlias = Float[Array, "length *streams vocab"]
-Read = Callable[[Params, Carry, Block, RandomKey | None], tuple[Carry, BlockLogits]]
+BlockOutputs: TypeAlias = Outputs  # logits, [length, *streams, vocab], or whatever the model returns at each step
+Read = Callable[[Params, Carry, InputBlock, RandomKey | None], tuple[Carry, BlockOutputs]]
 
 
 def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
@@ -55,22 +55,23 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
         del params, carry
         return Masks(key, jnp.int32(0)) if dropout else ()
 
-    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
+    def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         key = jax.random.fold_in(*memory) if dropout else None
 
-        def loss(params: Params):
-            new_carry, logits = read(params, jax.lax.stop_gradient(carry), x, key)
-            losses = jax.vmap(nats)(logits, y)
-            return losses.mean(), (new_carry, losses)
+        def score(params: Params):
+            after, outputs = read(params, jax.lax.stop_gradient(carry), x, key)
+            found = score_block(loss, outputs, y, streams_of(model, x[0]))
+            return found.mean, (after, found)
 
-        grads, (new_carry, losses) = jax.grad(loss, has_aux=True)(params)
-        return Gradient(grads, new_carry, memory._replace(block=memory.block + 1) if dropout else (), losses)
+        grads, (after, found) = jax.grad(score, has_aux=True)(params)
+        memory = memory._replace(block=memory.block + 1) if dropout else ()
+        return Gradient(grads, after, memory, found.losses, found.asked)
 
     return Rule(length, init, gradient)
 
 
 def block_reader(model: Model, dropout: float = 0.0) -> Read:
-    """Make a function (params, carry, x, key) -> (last carry, logits of each character of the block); no key, no dropout."""
+    """Make a function (params, carry, x, key) -> (last carry, outputs at each character of the block); no key, no dropout."""
     return _by_layers(model, dropout) if model.layers else _by_steps(model)
 
 
@@ -78,7 +79,7 @@ def _by_layers(model: Model, dropout: float) -> Read:
     """Make a function that runs one layer after another over the whole block."""
     runs = [_unroll.unroll_layer(layer) for layer in model.layers]
 
-    def read(params: Params, carry: Carry, x: Block, key: RandomKey | None) -> tuple[Carry, BlockLogits]:
+    def read(params: Params, carry: Carry, x: InputBlock, key: RandomKey | None) -> tuple[Carry, BlockOutputs]:
         ids, starts = split_marks(model, x)
         carries, px, h = [], _project_inputs(model, params, ids), jnp.zeros(())
         for number, (layer, run, before) in enumerate(zip(model.layers, runs, split_carry(carry, len(runs)), strict=True)):
@@ -100,11 +101,11 @@ def _by_steps(model: Model) -> Read:
     return lambda params, carry, x, key: run(params, carry, x)
 
 
-def _project_inputs(model: Model, params: Params, x: Block) -> Array:
-    """Project the first layer's inputs: the whole vocabulary once, if it is smaller than the block."""
+def _project_inputs(model: Model, params: Params, x: InputBlock) -> Array:
+    """Project the first layer's inputs: the whole vocabulary once, if it is smaller than a block of ids."""
     layer, known = model.layers[0], jnp.arange(model.vocab_size)
     of_layer = params[layer.name]
-    if x.size < model.vocab_size:
+    if model.inputs or x.size < model.vocab_size:
         return layer.project(of_layer, model.embed(params, x))
     return layer.project(of_layer, model.embed(params, known))[x]
 

@@ -2,9 +2,10 @@
 
 import jax
 
-from jaxrnn.data.array_types import Block, Carry, Memory, Params, RandomKey
-from jaxrnn.models.losses import nats
-from jaxrnn.models.model import Model
+from jaxrnn.data.array_types import Carry, InputBlock, Memory, Params, RandomKey, Targets
+from jaxrnn.models.losses import Loss, nats, score_step
+from jaxrnn.models.model import Model, streams_of
+from jaxrnn.rules import _influence
 from jaxrnn.rules.base import Gradient, Rule
 
 
@@ -22,12 +23,13 @@ def one_step(model: Model) -> Rule:
         del params, carry, key
         return ()
 
-    def gradient(params: Params, memory: Memory, carry: Carry, x: Block, y: Block) -> Gradient:
-        def loss(params: Params):
-            new_carry, logits = model.step(params, jax.lax.stop_gradient(carry), x[0])
-            return nats(logits, y[0]), new_carry
+    def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
+        def score(params: Params):
+            after, outputs = model.step(params, jax.lax.stop_gradient(carry), x[0])
+            found = score_step(loss, outputs, _influence.first(y), streams_of(model, x[0]))
+            return found.mean, (after, found)
 
-        (value, new_carry), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        return Gradient(grads, new_carry, memory, value[None])
+        grads, (after, found) = jax.grad(score, has_aux=True)(params)
+        return Gradient(grads, after, memory, found.losses, found.asked)
 
     return Rule(1, init, gradient)

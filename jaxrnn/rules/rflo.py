@@ -5,10 +5,10 @@ import functools
 import jax
 from jaxtyping import Array
 
-from jaxrnn.data.array_types import Block, Carry, Params
+from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
 from jaxrnn.errors import InputError
-from jaxrnn.models.losses import nats
-from jaxrnn.models.model import Model
+from jaxrnn.models.losses import Loss, score_step
+from jaxrnn.models.model import Model, streams_of
 from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._influence import LocalGradient
 from jaxrnn.rules.base import Rule, influence_rule
@@ -35,18 +35,19 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     if not model.layers:
         raise InputError("rflo needs a network of jaxrnn's own cells; try snap1")
     paths = _unitwise.layer_paths(model)
-    follow = _unitwise.follow_units(_unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
+    follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("rflo", shapes, functools.partial(_gate_gradient, model), follow, max_bytes)
 
 
-def _gate_gradient(model: Model, params: Params, carry: Carry, x: Block, y: Block) -> LocalGradient:
+def _gate_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
     """Compute `_influence.local_gradient` with delta through the gates only."""
 
-    def loss(params: Params, kept: Carry) -> tuple[Array, Carry]:
-        new_carry, logits = _unitwise.layered_step(model, params, kept, carry, x[0])
-        return nats(logits, y[0]), new_carry
+    def score(params: Params, kept: Carry) -> tuple[Array, tuple]:
+        after, outputs = _unitwise.layered_step(model, params, kept, carry, x[0])
+        found = score_step(loss, outputs, _influence.first(y), streams_of(model, x[0]))
+        return found.mean, (after, found)
 
-    (value, new_carry), (grads, delta) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, carry)
-    return LocalGradient(grads, delta, new_carry, value[None])
+    (grads, delta), (after, found) = jax.grad(score, argnums=(0, 1), has_aux=True)(params, carry)
+    return LocalGradient(grads, delta, after, found.losses, found.asked)

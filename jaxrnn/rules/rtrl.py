@@ -23,6 +23,6 @@ def rtrl(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Source: Williams & Zipser (1989), Neural Computation 1(2).
     """
     names = _influence.recurrent_paths(model)
-    follow = _influence.follow_influence(functools.partial(_influence.propagate, model))
+    follow = _influence.follow_influence(model, functools.partial(_influence.propagate, model))
     shapes = functools.partial(_influence.influence_shapes, model, names=names)
     return influence_rule("rtrl", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

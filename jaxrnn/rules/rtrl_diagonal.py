@@ -3,7 +3,7 @@
 import functools
 
 from jaxrnn.models.model import Model
-from jaxrnn.rules import _influence, _unitwise
+from jaxrnn.rules import _influence, _unit_checks, _unitwise
 from jaxrnn.rules.base import Rule, influence_rule
 
 
@@ -23,9 +23,9 @@ def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) ->
     Source: Mozer (1989), Complex Systems 3(4), eq. 4; Zucchet et al. (2023), NeurIPS.
     """
     paths = _unitwise.layer_paths(model)
-    _unitwise.check_units(model, paths, "rtrl_diagonal")
-    _unitwise.check_diagonal(model, paths, "rtrl_diagonal")
-    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths, diagonal=True), paths)
+    _unit_checks.check_units(model, paths, "rtrl_diagonal")
+    _unit_checks.check_diagonal(model, paths, "rtrl_diagonal")
+    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths, diagonal=True), paths)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("rtrl_diagonal", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

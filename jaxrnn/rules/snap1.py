@@ -3,7 +3,7 @@
 import functools
 
 from jaxrnn.models.model import Model
-from jaxrnn.rules import _carry_error, _influence, _unitwise
+from jaxrnn.rules import _carry_error, _influence, _unit_checks, _unitwise
 from jaxrnn.rules.base import Rule, influence_rule
 
 
@@ -30,10 +30,10 @@ def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Source: Menick et al. (2020), arXiv:2006.07232, section 3; layers as in Zucchet et al. (2023), NeurIPS.
     """
     paths = _unitwise.layer_paths(model)
-    _unitwise.check_units(model, paths, "snap1")
+    _unit_checks.check_units(model, paths, "snap1")
     _carry_error.check_outputs(model, "snap1")
     local = _carry_error.layers_gradient if model.layers else _carry_error.carry_gradient
-    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths), paths, newest=True)
+    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths), paths, newest=True)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("snap1", shapes, functools.partial(local, model), follow, max_bytes)

@@ -3,7 +3,7 @@
 import functools
 
 from jaxrnn.models.model import Model
-from jaxrnn.rules import _influence, _unitwise
+from jaxrnn.rules import _influence, _unit_checks, _unitwise
 from jaxrnn.rules.base import Rule, influence_rule
 
 
@@ -28,8 +28,8 @@ def snap1_lookahead(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) 
     Source: this library; mask from Menick et al. (2020), arXiv:2006.07232; layers as in Zucchet et al. (2023), NeurIPS.
     """
     paths = _unitwise.layer_paths(model)
-    _unitwise.check_units(model, paths, "snap1_lookahead")
-    follow = _unitwise.follow_units(_unitwise.unit_steps(model, paths), paths)
+    _unit_checks.check_units(model, paths, "snap1_lookahead")
+    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths), paths)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("snap1_lookahead", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

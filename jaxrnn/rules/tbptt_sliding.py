@@ -4,12 +4,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
-from jaxrnn.data.array_types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model
+from jaxrnn.models.losses import Loss, nats
+from jaxrnn.models.model import Model, input_shape
 from jaxrnn.rules import _influence
+from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts
 from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -18,8 +20,8 @@ class Ring(NamedTuple):
     """The last k - 1 characters as a ring buffer: character number n is at n modulo k - 1."""
 
     num_read: Int[Array, ""]  # i32
-    carries: Carry  # before each character: [k - 1, *streams, units]
-    ids: Int[Array, " window *streams"]  # the characters
+    carries: Carry  # before each character: [k - 1, *streams, ...]
+    inputs: Array  # the characters, or vectors
 
 
 def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
@@ -46,27 +48,28 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
         del params, key
         return () if length == 1 else _empty_ring(model, carry, length - 1, max_bytes)
 
-    def gradient(params: Params, memory: Any, carry: Carry, x: Block, y: Block) -> Gradient:
+    def gradient(params: Params, memory: Any, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
-        here = _influence.local_gradient(model, params, carry, x, y)
+        here = _influence.local_gradient(model, params, carry, x, y, loss)
         if length == 1:
-            return Gradient(here.grads, here.carry, memory, here.losses)
+            return Gradient(here.grads, here.carry, memory, here.losses, here.asked)
         grads = _influence.add_correction(here.grads, _backward(model, names, params, memory, here.delta))
-        return Gradient(grads, here.carry, _remember(memory, carry, x[0]), here.losses)
+        return Gradient(grads, here.carry, _remember(memory, carry, x[0]), here.losses, here.asked)
 
     return Rule(1, init, gradient)
 
 
 def _empty_ring(model: Model, carry: Carry, size: int, max_bytes: int) -> Ring:
     carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), carry)
-    ids = jax.ShapeDtypeStruct((size, *_influence.carry_streams_shape(model, carry)), jnp.int32)
+    one = input_shape(model)
+    inputs = jax.ShapeDtypeStruct((size, *carry_streams_shape(model, carry), *one.shape), one.dtype)
     advice = "use fewer units or streams, or a shorter window"
-    return Ring(jnp.int32(0), *_influence.zero_memory((carries, ids), max_bytes, "tbptt_sliding", advice))
+    return Ring(jnp.int32(0), *_influence.zero_memory((carries, inputs), max_bytes, "tbptt_sliding", advice))
 
 
-def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, delta: Carry) -> Theta:
+def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, delta: Parts) -> Theta:
     """Compute J^T delta, from the newest character back."""
-    theta, size = _influence.select_weights(params, names), len(ring.ids)
+    theta, size = _influence.select_weights(params, names), len(ring.inputs)
     most = jnp.minimum(ring.num_read, size)
 
     def unfinished(loop: tuple) -> Array:
@@ -75,16 +78,19 @@ def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, 
     def step(loop: tuple) -> tuple:
         back, delta, correction = loop
         at = (ring.num_read - 1 - back) % size
-        carry, x = jax.tree.map(lambda leaf: leaf[at], (ring.carries, ring.ids))
-        _, vjp = jax.vjp(lambda theta, carry: model.step(_influence.replace_weights(params, theta), carry, x)[0], theta, carry)
+        carry, x = jax.tree.map(lambda leaf: leaf[at], (ring.carries, ring.inputs))
+        _, vjp = jax.vjp(_influence.step_parts(model, params, carry, x), theta, real_parts(carry))
         here, delta = vjp(delta)
         return back + 1, delta, jax.tree.map(jnp.add, correction, here)
 
     return jax.lax.while_loop(unfinished, step, (jnp.int32(0), delta, jax.tree.map(jnp.zeros_like, theta)))[2]
 
 
-def _remember(ring: Ring, carry: Carry, x: Ids) -> Ring:
+def _remember(ring: Ring, carry: Carry, x: Inputs) -> Ring:
     """Overwrite the oldest entry with a character and the carry before it."""
-    at = ring.num_read % len(ring.ids)
-    carries, ids = jax.tree.map(lambda leaf, new: leaf.at[at].set(new), (ring.carries, ring.ids), (carry, x))
-    return Ring(ring.num_read + 1, carries, ids)
+    at = ring.num_read % len(ring.inputs)
+
+    def put(kept: PyTree, new: PyTree) -> Any:
+        return jax.tree.map(lambda leaf, new: leaf.at[at].set(new.astype(leaf.dtype)), kept, new)
+
+    return Ring(ring.num_read + 1, put(ring.carries, carry), put(ring.inputs, x))

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.data.array_types import Block, Carry, Ids, Memory, Params, RandomKey
+from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
 from jaxrnn.models.documents import restart_carry, split_marks
-from jaxrnn.models.model import Model
+from jaxrnn.models.losses import Loss, nats
+from jaxrnn.models.model import Model, streams_of
 from jaxrnn.rules import _influence
+from jaxrnn.rules._carry_parts import carry_streams_shape, flatten_parts, real_parts, wider_type
 from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -54,40 +56,43 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
     push = functools.partial(_push, model, names)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
-        streams, theta = _influence.carry_streams_shape(model, carry), _influence.select_weights(params, names)
-        of_carry = jax.eval_shape(lambda carry: _influence.flatten_carry(carry, len(streams)), carry)
-        of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), leaf.dtype) for name, leaf in theta.items()}
+        streams, theta = carry_streams_shape(model, carry), _influence.select_weights(params, names)
+        of_carry = jax.eval_shape(lambda carry: flatten_parts(real_parts(carry), streams), carry)
+        of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), wider_type(leaf)) for name, leaf in theta.items()}
         return Factors(key, jnp.int32(0), *_influence.zero_memory((of_carry, of_theta), max_bytes, "uoro"))
 
-    def gradient(params: Params, memory: Factors, carry: Carry, x: Block, y: Block) -> Gradient:
+    def gradient(params: Params, memory: Factors, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         key, num_read, c, v = memory
         c, v, carry = jax.lax.stop_gradient((c, v, carry))
-        here = _influence.local_gradient(model, params, carry, x, y)
+        here, streams = _influence.local_gradient(model, params, carry, x, y, loss), streams_of(model, x[0])
+        if not names:  # no weight reaches the carry, if there is one
+            return Gradient(here.grads, here.carry, memory, here.losses, here.asked)
         c, v = restart_carry((c, v), split_marks(model, x[0])[1])  # D is 0 there, but the norms would keep a trace of v
-        along = (_influence.flatten_carry(here.delta, x[0].ndim) * c).sum(-1)
-        correction = {name: jnp.tensordot(along, v[name], along.ndim) for name in names}
+        along = (flatten_parts(here.delta, streams) * c).sum(-1)
+        correction = {name: jnp.tensordot(along.astype(v[name].dtype), v[name], along.ndim) for name in names}
         nu = signs(key, num_read, c.shape).astype(c.dtype)
-        c, v = _influence.over_streams(push, x[0])(params, (c, v), nu, carry, x[0])
-        return Gradient(
-            _influence.add_correction(here.grads, correction), here.carry, Factors(key, num_read + 1, c, v), here.losses
-        )
+        c, v = _influence.over_streams(push, streams)(params, (c, v), nu, carry, x[0])
+        grads = _influence.add_correction(here.grads, correction)
+        return Gradient(grads, here.carry, Factors(key, num_read + 1, c, v), here.losses, here.asked)
 
     return Rule(1, init, gradient)
 
 
 def _push(
-    model: Model, names: tuple[str, ...], params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Ids
+    model: Model, names: tuple[str, ...], params: Params, factors: tuple[Array, Theta], nu: Array, carry: Carry, x: Inputs
 ) -> tuple[Array, Theta]:
     """Advance both factors one step, for one stream."""
     c, v = factors
-    theta, before = _influence.select_weights(params, names), _influence.flatten_carry(carry)
+    theta, before = _influence.select_weights(params, names), flatten_parts(real_parts(carry))
     step = _influence.flat_step(model, params, carry, x)
     _, Dc = jax.jvp(lambda before: step(theta, before), (before,), (c,))
     _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
     (nuI,) = vjp(nu)
     r0 = jnp.sqrt((_norm(v) + EPSILON) / (_norm(Dc) + EPSILON))
     r1 = jnp.sqrt((_norm(nuI) + EPSILON) / (_norm(nu) + EPSILON))
-    return r0 * Dc + r1 * nu, jax.tree.map(lambda v, new: v / r0 + new / r1, v, nuI)
+    return r0 * Dc + r1 * nu, jax.tree.map(
+        lambda v, new: v / r0.astype(v.dtype) + new.astype(v.dtype) / r1.astype(v.dtype), v, nuI
+    )
 
 
 def _norm(tree: Array | Theta) -> Array:

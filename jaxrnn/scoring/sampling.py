@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn.data.array_types import Logits, ModelCarry, ModelParams, RandomKey
+from jaxrnn.data.array_types import Carry, Logits, ModelParams, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
 from jaxrnn.models.model import Model
@@ -24,7 +24,7 @@ TEMPERATURE = 0.7  # of displayed samples: readable but not repetitive
 class Point(NamedTuple):
     """A point in a text, from which it can be continued."""
 
-    carry: ModelCarry
+    carry: Carry
     logits: Logits  # of the next character
     noise_key: RandomKey
     block: int  # number of the next block that is drawn with the key
@@ -138,15 +138,15 @@ def nucleus(
     return logits >= ranked[num_kept - 1]
 
 
-def read_prompt(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
+def read_prompt(model: Model) -> Callable[..., tuple[Carry, Logits]]:
     """Make a pure function (params, carry, ids, num_read) -> the carry and the logits after the first `num_read` characters.
 
     Without `num_read` it reads all of them; with it, prompts of any length need a single program.
     """
 
     def read(
-        params: ModelParams, carry: ModelCarry, ids: Int[Array, " prompt"], num_read: Int[Array, ""] | None = None
-    ) -> tuple[ModelCarry, Logits]:
+        params: ModelParams, carry: Carry, ids: Int[Array, " prompt"], num_read: Int[Array, ""] | None = None
+    ) -> tuple[Carry, Logits]:
         end = jnp.int32(ids.shape[0]) if num_read is None else num_read
 
         def unfinished(loop: tuple) -> Array:
@@ -172,7 +172,7 @@ def write_block(model: Model, restricted: bool, scored: bool = False) -> Callabl
     in the model's own distribution, that of temperature 1.
     """
 
-    def write(params: ModelParams, carry: ModelCarry, logits: Logits, key: RandomKey, block: Array, *how: Array):
+    def write(params: ModelParams, carry: Carry, logits: Logits, key: RandomKey, block: Array, *how: Array):
         temperature, top_k, top_p = how
         key = jax.random.fold_in(key, block)  # inside: a separate call takes as long as drawing 30 characters
         noise = jax.random.gumbel(key, (BLOCK, *logits.shape))  # all at once: half the time of one draw per character
@@ -196,7 +196,7 @@ def write_block(model: Model, restricted: bool, scored: bool = False) -> Callabl
 
 
 @functools.lru_cache(maxsize=16)
-def jit_reading(model: Model) -> Callable[..., tuple[ModelCarry, Logits]]:
+def jit_reading(model: Model) -> Callable[..., tuple[Carry, Logits]]:
     """Jit `read_prompt` once per model, so that the sample after each epoch does not compile it again."""
     return jax.jit(read_prompt(model))
 

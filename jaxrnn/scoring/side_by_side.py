@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.data import vocabulary
-from jaxrnn.data.array_types import ModelCarry, ModelParams, RandomKey
+from jaxrnn.data.array_types import Carry, ModelParams, RandomKey
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.models.model import Model
 from jaxrnn.scoring.ending import Limits, Passage, extend
@@ -118,7 +118,7 @@ def _jit_for_streams(model: Model, restricted: bool) -> tuple[Callable, Callable
 
     def begin(params: ModelParams, key: RandomKey, ids: Int[Array, " prompt"], length: Int[Array, ""]) -> tuple:
         carry_key, noise_key = jax.random.split(key)
-        carry: ModelCarry = model.initial_carry(carry_key, ())
+        carry: Carry = model.initial_carry(carry_key, ())
         return *read_prompt(model)(params, carry, ids, length), noise_key
 
     write = write_block(model, restricted, scored=True)

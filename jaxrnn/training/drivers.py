@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.data.array_types import LossColumns, Stream
-from jaxrnn.data.streams import read_block
+from jaxrnn.data.array_types import LossColumns
+from jaxrnn.data.streams import AnyStream, read_block
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State
 
-Update: TypeAlias = Callable[[State, Stream], tuple[State, LossColumns]]
-Driver = Callable[[State, Stream, int], tuple[State, Float[np.ndarray, "read ..."]]]
+Update: TypeAlias = Callable[[State, AnyStream], tuple[State, LossColumns]]
+Driver = Callable[[State, AnyStream, int], tuple[State, Float[np.ndarray, "read ..."]]]
 Tree = TypeVar("Tree")  # of arrays
 # For the compiler: overwrite weights in place although the backward pass still reads them. Otherwise XLA copies the readout's
 # weights at every character, which takes a third of the time.
@@ -46,14 +46,15 @@ def plain_driver(learner: Learner) -> Driver:
     """Make the reference driver: a Python loop with one jitted call per update.
 
     Returns:
-      A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
-      `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten.
+      A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type
+      or `data.streams.Pairs`; `losses` are ``f32[num_updates * learner.length]``, nats per character or whatever the loss
+      returns. The given state is overwritten.
     """
     update = traced_once(update_once(learner))
     begin = jax.jit(start_loop(update, UPDATES_PER_FETCH, learner.length), donate_argnums=0)
     call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update, learner.length)))
 
-    def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
+    def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Array]:
         leaves, structure = jax.tree.flatten(begin(state, stream))
         call = call_of(structure)
         for _ in range(num_updates):
@@ -68,18 +69,19 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     """Make a driver with up to `updates_per_call` updates per jitted call; the result does not depend on that number.
 
     Returns:
-      A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type;
-      `losses` are ``f32[num_updates * learner.length]`` nats per character. The given state is overwritten. For 0 updates the
+      A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type
+      or `data.streams.Pairs`; `losses` are ``f32[num_updates * learner.length]``, nats per character or whatever the loss
+      returns. The given state is overwritten. For 0 updates the
       loop is only traced, which its next call need not do then; the state may have `jax.ShapeDtypeStruct` leaves.
     """
     call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
-    def stretch(state: State, stream: Stream, num_updates: int) -> tuple[State, Array]:
+    def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Array]:
         return call(state, stream, np.int32(num_updates))
 
     drive = _drive_in_pieces(stretch, updates_per_call, learner.length)
 
-    def drive_or_trace(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
+    def drive_or_trace(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
         if not num_updates:
             call.lower(state, stream, np.int32(0))
         return drive(state, stream, num_updates)
@@ -98,7 +100,7 @@ def copy_arrays(state: Tree) -> Tree:
 def update_once(learner: Learner) -> Update:
     """Make a pure function that does the next update; `state.step` determines its characters."""
 
-    def advance(state: State, stream: Stream) -> tuple[State, LossColumns]:
+    def advance(state: State, stream: AnyStream) -> tuple[State, LossColumns]:
         return learner.update(state, *read_block(stream, state.step, learner.length))
 
     return advance
@@ -106,12 +108,12 @@ def update_once(learner: Learner) -> Update:
 
 def update_many(
     learner: Learner, most_updates: int
-) -> Callable[[State, Stream, Int[Array, ""]], tuple[State, Float[Array, "most ..."]]]:
+) -> Callable[[State, AnyStream, Int[Array, ""]], tuple[State, Float[Array, "most ..."]]]:
     """Make a pure function that does `num_updates` updates, at most `most_updates`; losses beyond them are zeros."""
     update = traced_once(update_once(learner))
     begin, advance_loop = start_loop(update, most_updates, learner.length), continue_loop(update, learner.length)
 
-    def advance(state: State, stream: Stream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, "most ..."]]:
+    def advance(state: State, stream: AnyStream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, "most ..."]]:
         def unfinished(loop: Loop) -> Array:
             return loop.done < num_updates
 
@@ -129,20 +131,20 @@ def traced_once(update: Update) -> Update:
     return jax.jit(update, inline=True)
 
 
-def start_loop(update: Update, most_updates: int, length: int) -> Callable[[State, Stream], Loop]:
+def start_loop(update: Update, most_updates: int, length: int) -> Callable[[State, AnyStream], Loop]:
     """Make a pure function that starts a loop, with room for the losses of `most_updates` updates of this length."""
 
-    def begin(state: State, stream: Stream) -> Loop:
+    def begin(state: State, stream: AnyStream) -> Loop:
         _, loss = jax.eval_shape(update, state, stream)
         return Loop(jnp.int32(0), state, jnp.zeros((most_updates * length, *loss.shape[1:]), loss.dtype))
 
     return begin
 
 
-def continue_loop(update: Update, length: int) -> Callable[[Loop, Stream], Loop]:
+def continue_loop(update: Update, length: int) -> Callable[[Loop, AnyStream], Loop]:
     """Make a pure function that advances a loop by one update."""
 
-    def advance_loop(loop: Loop, stream: Stream) -> Loop:
+    def advance_loop(loop: Loop, stream: AnyStream) -> Loop:
         done, state, losses = loop
         state, loss = update(state, stream)
         return Loop(done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * length, axis=0))
@@ -170,19 +172,19 @@ def _known_cpu_options() -> dict[str, bool]:
     return CPU_OPTIONS
 
 
-def _jit_on_leaves(advance_loop: Callable[[Loop, Stream], Loop], structure: Any) -> Callable[[list, Stream], list]:
+def _jit_on_leaves(advance_loop: Callable[[Loop, AnyStream], Loop], structure: Any) -> Callable[[list, AnyStream], list]:
     """Jit the loop on a list of arrays: flattening and rebuilding a tree would cost a fifth of a small call."""
 
-    def call(leaves: list, stream: Stream) -> list:
+    def call(leaves: list, stream: AnyStream) -> list:
         return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
 
     return jax.jit(call, donate_argnums=0, compiler_options=compiler_options())
 
 
-def _drive_in_pieces(stretch: Callable[[State, Stream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
+def _drive_in_pieces(stretch: Callable[[State, AnyStream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
     """Make a driver that splits any number of updates into pieces of at most `most_updates`."""
 
-    def drive(state: State, stream: Stream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
+    def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
         losses = []
         for done in range(0, num_updates, most_updates):
             count = min(most_updates, num_updates - done)

@@ -1,5 +1,6 @@
 """Combine model, rule and optimizer into a learner: how a state starts, and the pure update that the caller jits."""
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,13 +10,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from jaxrnn.data.array_types import Block, Carry, LossColumns, Losses, Memory, Params, RandomKey
-from jaxrnn.models.losses import nats
+from jaxrnn.data.array_types import Carry, InputBlock, LossColumns, Losses, Memory, Params, RandomKey, Targets
+from jaxrnn.errors import InputError
+from jaxrnn.models.losses import Loss, nats, score_step
 from jaxrnn.models.model import Model
-from jaxrnn.rules import Rule
+from jaxrnn.rules import Gradient, Rule
+from jaxrnn.rules._carry_parts import carry_streams_shape
 from jaxrnn.training.optimizers import schedule_free_params
 
-Update = Callable[["State", Block, Block], tuple["State", LossColumns]]
+Update = Callable[["State", InputBlock, Targets], tuple["State", LossColumns]]
 
 
 class State(NamedTuple):
@@ -35,7 +38,9 @@ class Learner(NamedTuple):
     init: Callable[[RandomKey], State]  #: (key) -> a state with new weights
     begin: Callable[[Params, RandomKey], State]  #: (params, key) -> a state with these weights and everything else new
     restart: Callable[[State, RandomKey], State]  #: (state, key) -> a state with new carry and memory, for a new pass
-    update: Update  #: (state, x, y) -> (state, losses); x, y are ``i32[length, *streams]``; jit it, and donate the state
+    #: (state, x, y) -> (state, losses); x and y are ``i32[length, *streams]``, or what model and loss take in their place;
+    #: jit it, and donate the state
+    update: Update
     test_params: Callable[[State], Params] = operator.attrgetter("params")  #: (state) -> the weights to test with
 
 
@@ -45,6 +50,7 @@ def online(
     optimizer: optax.GradientTransformation,
     streams: tuple[int, ...] = (),
     test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
+    loss: Loss = nats,
 ) -> Learner:
     """Make a learner that updates its weights after every `rule.length` characters.
 
@@ -52,25 +58,31 @@ def online(
       optimizer: any Optax transformation; it gets the loss as `value` and the gradient as `grad` if it takes them.
       streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
       test_params: (opt_state, params) -> the weights to test with, if they are not the ones being trained.
+      loss: (outputs, y) -> one number per stream, at one step; with `losses.masked`, only where asked for.
     Returns:
-      A Learner; its update returns ``f32[rule.length]`` nats per character, each scored before the update.
+      A Learner; its update returns ``f32[rule.length]`` nats per character, or of what the loss returns, each scored before
+      the update.
+    Raises:
+      InputError: the rule's `gradient` takes no `loss`, and this one is not `nats`.
     """
     accepting = optax.with_extra_args_support(optimizer)
+    own_loss = () if loss is nats else (loss,)
+    if own_loss and not _takes_loss(rule):
+        raise InputError("the gradient of this rule has no argument `loss`, so it can only lower `nats`")
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
         carry = model.initial_carry(carry_key, streams)
+        carry_streams_shape(model, carry)  # raises if its arrays do not have the axis of the streams
         return State(jnp.int32(0), params, optimizer.init(params), carry, rule.init(params, carry, memory_key))
 
     def restart(state: State, key: RandomKey) -> State:
         fresh = begin(state.params, key)
         return state._replace(carry=fresh.carry, memory=fresh.memory)
 
-    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
-        step, params, opt_state, carry, memory = state
-        grads, carry, memory, losses = rule.gradient(params, memory, carry, x, y)
-        updates, opt_state = accepting.update(grads, opt_state, params, value=losses.mean(), grad=grads)
-        return State(step + 1, optax.apply_updates(params, updates), opt_state, carry, memory), losses
+    def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
+        found = rule.gradient(state.params, state.memory, state.carry, x, y, *own_loss)
+        return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), found.losses
 
     def to_test(state: State) -> Params:
         return test_params(state.opt_state, state.params)
@@ -78,7 +90,7 @@ def online(
     return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test)
 
 
-def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
+def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Learner:
     """Make a learner with frozen weights: its update changes only the carry.
 
     With the same key it starts from the same carry as `online`.
@@ -91,9 +103,10 @@ def reader(model: Model, streams: tuple[int, ...] = ()) -> Learner:
     def restart(state: State, key: RandomKey) -> State:
         return state._replace(carry=begin(state.params, key).carry)
 
-    def update(state: State, x: Block, y: Block) -> tuple[State, Losses]:
-        carry, logits = model.step(state.params, state.carry, x[0])
-        return state._replace(step=state.step + 1, carry=carry), nats(logits, y[0])[None]
+    def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
+        carry, outputs = model.step(state.params, state.carry, x[0])
+        found = score_step(loss, outputs, jax.tree.map(operator.itemgetter(0), y), streams)
+        return state._replace(step=state.step + 1, carry=carry), found.losses
 
     return Learner(1, make_init(model, begin), begin, restart, update)
 
@@ -106,3 +119,20 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
         return begin(model.init(params_key), begin_key)
 
     return init
+
+
+def _takes_loss(rule: Rule) -> bool:
+    parameters = inspect.signature(rule.gradient).parameters.values()
+    return any(parameter.name == "loss" or parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+
+
+def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found: Gradient) -> tuple[Params, optax.OptState]:
+    """Compute the next weights and state of the optimizer; where nothing is asked for, they stay as they are."""
+    losses, asked = found.losses, found.asked
+    value = losses.mean() if asked is None else losses.sum() / jnp.maximum(asked.sum(), 1).astype(losses.dtype)
+    updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params, value=value, grad=found.grads)
+    learned = optax.apply_updates(state.params, updates), opt_state
+    if asked is None:
+        return learned
+    # A gradient of 0 is not enough: momentum and weight decay would move the weights.
+    return jax.tree.map(lambda new, old: jnp.where(asked.any(), new, old), learned, (state.params, state.opt_state))

@@ -184,11 +184,11 @@ def _read_member(
     """
     if optimizer is None:
         carry, logits = read(params, carry, x, None)
-        return params, (), carry, jax.vmap(nats)(logits, y), jax.nn.log_softmax(logits)
+        return params, (), carry, nats(logits, y), jax.nn.log_softmax(logits)
 
     def loss(params: Params) -> tuple[Array, tuple]:
         after, logits = read(params, jax.lax.stop_gradient(carry), x, None)
-        losses = jax.vmap(nats)(logits, y)
+        losses = nats(logits, y)
         return losses.mean() + (0.0 if more is None else more(params)), (after, losses, logits)
 
     (value, (carry, losses, logits)), grads = jax.value_and_grad(loss, has_aux=True)(params)
