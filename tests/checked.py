@@ -25,7 +25,11 @@ def check(defined):
     if any(_holds(annotation, _is_name) for annotation in annotations):  # which jaxtyping alone knows to look up
         return jaxtyping.jaxtyped(typechecker=beartype)(defined)
     checked = beartype(defined)
-    return _with_axes(defined, checked) if any(_holds(annotation, _has_axes) for annotation in annotations) else checked
+    return (
+        _with_axes(defined, checked)
+        if any(_holds(annotation, _has_axes) for annotation in annotations)
+        else _switched(defined, checked)
+    )
 
 
 def _with_axes(defined, checked):
@@ -37,6 +41,16 @@ def _with_axes(defined, checked):
             return defined(*arguments, **named)
         with jaxtyping.jaxtyped("context"):
             return checked(*arguments, **named)
+
+    return call
+
+
+def _switched(defined, checked):
+    """The same function, checked unless checks are off (`test_misuse.py`)."""
+
+    @functools.wraps(defined)
+    def call(*arguments, **named):
+        return (defined if jaxtyping.config.jaxtyping_disable else checked)(*arguments, **named)
 
     return call
 

@@ -25,6 +25,8 @@ def drawn(model, streams=(), dtype="float32"):
     def draw(leaf):
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             return jax.lax.complex(*(jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype) for _ in range(2)))
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.split(jax.random.key(0), leaf.shape) if leaf.shape else jax.random.key(0)
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return jnp.asarray(rng.integers(0, 2, leaf.shape), leaf.dtype)
         return jnp.asarray(rng.normal(0, 0.5, leaf.shape), dtype)

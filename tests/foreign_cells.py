@@ -139,6 +139,75 @@ class ComplexUnits(Foreign):
         return z, z.real + z.imag
 
 
+class Switching(Foreign):
+    """h <- s h or shifted by one unit, where a boolean, a count or both say which: no diagonal, but only now and then."""
+
+    by: str = "boolean"
+
+    def form(self, width):
+        return {"h": (width, jnp.float32), "on": (jnp.bool_,), "read": (jnp.int32,)}
+
+    @nn.compact
+    def __call__(self, carry, x):
+        shifts = ~carry["on"] if self.by == "boolean" else carry["read"] % 8 == 5
+        h = jnp.where(shifts[..., None], jnp.roll(carry["h"], 1, -1), 0.9 * carry["h"]) + self.dense("input", x)
+        return {"h": h, "on": ~carry["on"], "read": carry["read"] + 1}, h
+
+
+class Saturating(Foreign):
+    """z <- z / (1 + |z|^2) + W x in complex numbers."""
+
+    def form(self, width):
+        return (width, jnp.complex64)
+
+    @nn.compact
+    def __call__(self, z, x):
+        fed = jax.lax.complex(self.dense("real", x), self.dense("imaginary", x))
+        z = z / (1 + z.real**2 + z.imag**2).astype(z.dtype) + fed
+        return z, z.real + z.imag
+
+
+class Averaging(Foreign):
+    """The mean of tanh(W x + U h) so far, whose count starts at 1; 1 / sqrt(n - 1/2) is finite from there on alone."""
+
+    def form(self, width):
+        return {"h": (width, jnp.float32), "read": (jnp.int32,)}
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        carry = super().initialize_carry(rng, input_shape)
+        return carry | {"read": carry["read"] + 1}
+
+    @nn.compact
+    def __call__(self, carry, x):
+        new = nn.tanh(self.dense("input", x) + self.dense("recurrent", carry["h"]))
+        share = 1 / jnp.sqrt(carry["read"].astype(new.dtype) - 0.5)
+        h = carry["h"] + (new - carry["h"]) * share[..., None] / 2
+        return {"h": h, "read": carry["read"] + 1}, h
+
+
+class Noisy(Foreign):
+    """A leaky unit with noise from a key in its carry."""
+
+    def form(self, width):
+        return {"h": (width, jnp.float32)}
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        keys = jax.random.split(rng, input_shape[:-1]) if input_shape[:-1] else rng
+        return super().initialize_carry(rng, input_shape) | {"key": keys}
+
+    @nn.compact
+    def __call__(self, carry, x):
+        def draw(key):
+            used, key = jax.random.split(key)
+            return jax.random.normal(used, (self.features,), carry["h"].dtype), key
+
+        noise, key = jax.vmap(draw)(carry["key"]) if carry["key"].ndim else draw(carry["key"])
+        h = 0.5 * carry["h"] + self.dense("input", x) + 0.1 * noise
+        return {"h": h, "key": key}, h
+
+
 CELLS: dict[str, Any] = {
     "mLSTM": MLSTM,
     "linear attention": LinearAttention,

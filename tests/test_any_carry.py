@@ -137,9 +137,12 @@ class Mixed(foreign_cells.Foreign):
         return {"c": c, "h": h}, h.astype(jnp.float32)
 
 
+LECUN = nn.initializers.lecun_normal()  # Flax's own, orthogonal, cannot be drawn in bfloat16
 COARSE = {
     "Flax's GRU": lambda **types: with_cell(nn.GRUCell(4, **types), VOCAB, 4),
-    "with weights": lambda **types: with_cell(nn.GRUCell(4, param_dtype=types["dtype"], **types), VOCAB, 4),
+    "with weights": lambda **types: with_cell(
+        nn.GRUCell(4, param_dtype=types["dtype"], recurrent_kernel_init=LECUN, **types), VOCAB, 4
+    ),
     "Flax's LSTM": lambda **types: with_cell(nn.OptimizedLSTMCell(4, **types), VOCAB, 4),
 }
 
@@ -220,5 +223,65 @@ def test_a_model_without_a_carry_is_only_its_step(rule):
     )
     x, y = jnp.array([[0, 1, 2], [2, 2, 1]]), jnp.array([[1, 1, 0], [0, 2, 2]])
     params = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=kernel.shape))}
-    found = summed(make_rule(RULES[rule], model), params, (), x.astype(jnp.int32), y.astype(jnp.int32))
+    found = summed(
+        make_rule(RULES[rule], model, length=1 if rule == "bptt" else 3), params, (), x.astype(jnp.int32), y.astype(jnp.int32)
+    )
     assert apart(found, jax.grad(unrolled(model, (), x, y))(params)) < 1e-12
+
+
+SELDOM_SWITCHED = {
+    "by a boolean": foreign_cells.Switching(HIDDEN),
+    "by a count": foreign_cells.Switching(HIDDEN, by="count"),
+    "complex": foreign_cells.Saturating(HIDDEN),
+    "averaging": foreign_cells.Averaging(HIDDEN),
+    "with a key": foreign_cells.Noisy(HIDDEN),
+}
+
+
+@pytest.mark.parametrize("name", SELDOM_SWITCHED)
+@pytest.mark.parametrize("streams", [(), (3,)], ids=["one stream", "3 streams"])
+def test_dependencies_that_show_only_now_and_then_are_found(name, streams):
+    """`snap_n` with n as long as the text is exact, if its mask holds everything."""
+    model = with_cell(SELDOM_SWITCHED[name], VOCAB, HIDDEN)
+    length = 9
+    params, (x, y) = drawn(model, streams, "float")[0], text(VOCAB, length, streams)
+    with jax.enable_x64(False):
+        begun = model.initial_carry(jax.random.key(1), streams)
+    carry = jax.tree.map(lambda leaf: _wide(leaf) + 0.3 if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf, begun)
+    expected = jax.jit(jax.grad(unrolled(model, carry, x, y)))(params)
+    for rule in (snap_n(model, length), RULES["snap_n_lookahead"].make(model, length), tbptt_sliding(model, length)):
+        assert apart(summed(rule, params, carry, x, y), expected) < 1e-12
+    if name in ("complex", "with a key"):
+        assert apart(summed(make_rule(RULES["rtrl_diagonal"], model), params, carry, x, y), expected) < 1e-12
+    else:
+        with pytest.raises(InputError, match="rtrl_diagonal needs"):
+            make_rule(RULES["rtrl_diagonal"], model)
+
+
+def _wide(leaf):
+    return leaf.astype(jnp.complex128 if leaf.dtype.kind == "c" else jnp.float64)
+
+
+class Nowhere(foreign_cells.Foreign):
+    """The square root of what is below zero."""
+
+    def form(self, width):
+        return (width, jnp.float32)
+
+    @nn.compact
+    def __call__(self, h, x):
+        h = jnp.sqrt(-jnp.exp(self.dense("input", x) + h))
+        return h, h
+
+
+@pytest.mark.parametrize("rule", ["snap1", "snap1_lookahead", "rtrl_diagonal", "snap_n", "snap_n_lookahead"])
+def test_a_cell_without_finite_derivatives_is_refused(rule):
+    with pytest.raises(InputError, match=r"drive several; try rtrl|found no finite derivative of this cell"):
+        make_rule(RULES[rule], with_cell(Nowhere(3), VOCAB, 3), 2)
+
+
+def test_a_carry_that_has_no_streams_is_refused():
+    own = MODELS["minGRU"]
+    model = own._replace(initial_carry=lambda key, streams: own.initial_carry(key, ()))
+    with pytest.raises(InputError, match=r"the carry is that of streams \(\), but the learner's are \(3,\)"):
+        online(model, rtrl(model), optax.sgd(0.1), (3,)).init(jax.random.key(0))

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxrnn import network, with_cell
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
+from jaxrnn.models.model import with_step
 from jaxrnn.rules import _carry_parts, _influence, rflo, rtrl, rtrl_diagonal, snap1, snap1_lookahead
 
 EVEN = 4
@@ -52,7 +53,7 @@ def test_an_embedding_reaches_the_carry_also_where_it_is_the_readout(tied):
 
 
 def test_a_jitted_step_reaches_no_more():
-    jitted = LAYERS._replace(step=jax.jit(LAYERS.step))
+    jitted = with_step(LAYERS, jax.jit(LAYERS.step))
     assert _influence.recurrent_paths(jitted) == _influence.recurrent_paths(LAYERS)
 
 
@@ -188,7 +189,7 @@ def test_gates_of_flax_are_taken():
 @pytest.mark.parametrize("cell", ["elman", "leaky", "gru", "lstm", "Flax"])
 def test_units_that_reach_others_are_no_diagonal(cell):
     model = FLAX if cell == "Flax" else network(cell, VOCAB, EVEN)
-    said = "rtrl_diagonal needs a diagonal recurrence, as in --cell indrnn or lru; try snap1 or rtrl"
+    said = "rtrl_diagonal needs a diagonal recurrence, as in the cells indrnn and lru; try snap1 or rtrl"
     with pytest.raises(InputError, match=said):
         rtrl_diagonal(model)
 
@@ -196,7 +197,7 @@ def test_units_that_reach_others_are_no_diagonal(cell):
 @pytest.mark.parametrize("more", [{"num_layers": 2}, {"embedding_size": 3}])
 @pytest.mark.parametrize("cell", ["indrnn", "lru"])
 def test_what_lies_above_or_below_a_diagonal_layer_is_refused(cell, more):
-    said = "rtrl_diagonal is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0"
+    said = "rtrl_diagonal is exact for one layer over one-hot characters only: num_layers 1 and embedding_size 0"
     with pytest.raises(InputError, match=said):
         rtrl_diagonal(network(cell, VOCAB, EVEN, **more))
 

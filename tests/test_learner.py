@@ -90,10 +90,11 @@ def test_the_first_state_of_given_weights_is_new_but_for_them(learner, params):
     assert (state.carry != other.carry).all()
 
 
-def test_a_restart_draws_the_carry_and_keeps_all_else(learner):
+def test_a_restart_draws_the_carry_begins_at_step_0_and_keeps_all_else(learner):
     state = compiled(learner).init(jax.random.key(0))
     state, _ = compiled(learner).update(state, np.array([1]), np.array([2]))
     again, same = (compiled(learner).restart(state, jax.random.key(3)) for _ in range(2))
     assert (again.carry != state.carry).all()
     np.testing.assert_array_equal(again.carry, same.carry)
-    jax.tree.map(np.testing.assert_array_equal, again._replace(carry=state.carry), state)
+    assert (state.step, again.step) == (1, 0)
+    jax.tree.map(np.testing.assert_array_equal, again._replace(carry=state.carry, step=state.step), state)

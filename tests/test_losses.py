@@ -14,7 +14,7 @@ from foreign_cells import MinGRU
 from jaxrnn import Model, Pairs, fast_driver, masked, nats, network, online, plain_driver, with_cell, with_nnx_cell
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Masked
-from jaxrnn.rules import RULES, Rule, bptt, make_rule, one_step, rtrl, snap1, snap_n, tbptt_sliding
+from jaxrnn.rules import RULES, Rule, bptt, make_rule, one_step, rtrl, snap1, snap_n, tbptt_sliding, with_precision
 from jaxrnn.training.learner import reader
 
 INPUTS, OUTPUTS, HIDDEN, LENGTH = 5, 2, 3, 6
@@ -271,8 +271,72 @@ def test_a_rule_that_knows_no_loss_lowers_nats_alone():
     known = one_step(MODELS["characters"])
     own = Rule(1, known.init, lambda params, memory, carry, x, y: known.gradient(params, memory, carry, x, y))
     online(MODELS["characters"], own, optax.sgd(0.1))
-    with pytest.raises(InputError, match="has no argument `loss`"):
-        online(MODELS["characters"], own, optax.sgd(0.1), loss=squared)
+    for rule in (own, with_precision(own, "float32")):
+        with pytest.raises(InputError, match="has no argument `loss`"):
+            online(MODELS["characters"], rule, optax.sgd(0.1), loss=squared)
+
+
+@pytest.mark.usefixtures("promoting")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_rule_is_given_its_loss_by_name(named):
+    """Wherever it stands among the arguments; `with_precision` hands it on."""
+    model = MODELS["our GRU"]
+    known = one_step(model)
+
+    def by_name(params, memory, carry, x, y, scale=1.0, *, loss=nats):
+        assert scale == 1.0
+        return known.gradient(params, memory, carry, x, y, loss)
+
+    rule = with_precision(known, "float32") if named else Rule(1, known.init, by_name)
+    x, y = (leaf.astype(jnp.float32) for leaf in (vectors(), vectors((), OUTPUTS)))
+    learners = [online(model, each, optax.sgd(0.1), loss=squared) for each in (rule, known)]
+    states = [jax.jit(learner.update)(learner.init(jax.random.key(0)), x[:1], y[:1])[0] for learner in learners]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), states[0].params, states[1].params)
+
+
+def test_an_optimizer_gets_the_mean_of_what_was_asked_as_its_value():
+    """The number whose gradient it gets: over all streams and steps of the block together."""
+    model, streams = MODELS["our GRU"], (3,)
+
+    def remember(updates, state, params=None, *, value, **extra):
+        del state, params, extra
+        return updates, value
+
+    seeing = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), remember)
+    learner = online(model, bptt(model, 2), seeing, streams, loss=masked(squared))
+    x, y = (leaf[:2].astype(jnp.float32) for leaf in (vectors(streams), vectors(streams, OUTPUTS)))
+    asked = np.array([[True, False, False], [True, True, True]])
+    state = learner.init(jax.random.key(0))
+    _, outputs = jax.jit(bptt_outputs(model))(state.params, state.carry, x)
+    errors = np.asarray(squared(outputs, y))
+    after, losses = jax.jit(learner.update)(state, x, (y, jnp.asarray(asked)))
+    np.testing.assert_allclose(after.opt_state, errors[asked].mean(), rtol=1e-5)
+    np.testing.assert_allclose(losses, [errors[0, 0], errors[1].mean()], rtol=1e-5)
+
+
+def bptt_outputs(model):
+    """The outputs of two steps."""
+
+    def read(params, carry, x):
+        carry, first = model.step(params, carry, x[0])
+        carry, second = model.step(params, carry, x[1])
+        return carry, jnp.stack([first, second])
+
+    return read
+
+
+def test_a_masked_loss_is_tested_with_frozen_weights():
+    model, x, y = MODELS["our GRU"], vectors().astype(jnp.float32), vectors((), OUTPUTS).astype(jnp.float32)
+    asked, params = np.array([True, False, True, True, False, True]), drawn(MODELS["our GRU"])[0]
+    found = []
+    for loss, targets in (
+        (squared, y),
+        (masked(squared), (jnp.where(jnp.asarray(asked)[:, None], y, jnp.nan), jnp.asarray(asked))),
+    ):
+        frozen = reader(model, loss=loss)
+        state = frozen.begin(jax.tree.map(jnp.copy, params), jax.random.key(0))  # a driver overwrites it
+        found.append(fast_driver(frozen, 6)(state, Pairs(x, targets), 6)[1])
+    np.testing.assert_allclose(found[1], np.where(asked, found[0], 0), rtol=1e-6)
 
 
 def test_pairs_whose_lengths_differ_are_refused():

@@ -135,7 +135,8 @@ def test_a_restart_forgets(name):
     carry = model_of(name).initial_carry(carry_key, ())
     assert same((again.carry, again.memory), (carry, rule_of(name).init(state.params, carry, memory_key)))
     assert same(again.memory, state.memory) == (name not in REMEMBERING)
-    assert same(again._replace(carry=state.carry, memory=state.memory), state)
+    assert again.step == 0
+    assert same(again._replace(step=state.step, carry=state.carry, memory=state.memory), state)
 
 
 @pytest.mark.parametrize("name", EACH_RULE)

@@ -21,6 +21,7 @@ from jaxrnn.data import vocabulary
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError
 from jaxrnn.models.classes import with_classes
+from jaxrnn.models.model import with_step
 from jaxrnn.rules import bptt
 from jaxrnn.runs import start
 from jaxrnn.scoring.sampling import sample
@@ -39,7 +40,7 @@ def by_hand():
     """A model that always holds the classes likely as above."""
     of_classes = elman(4, HIDDEN)
     logits = jnp.log(jnp.asarray(BY_HAND, jnp.float32))
-    return with_classes(of_classes._replace(step=lambda params, carry, ids: (carry, logits)), CLASSES)
+    return with_classes(with_step(of_classes, lambda params, carry, ids: (carry, logits)), CLASSES)
 
 
 def test_a_rare_character_has_its_share_of_what_is_likely_of_the_class(by_hand):

@@ -77,8 +77,15 @@ def describe_unknown(vocabulary: Vocabulary, character: str, position: int) -> s
 
 
 def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:
-    """Convert ids, with marks or without, to a text; the inverse of `encode`."""
-    return "".join(vocabulary.characters[i] for i in unmark(ids))
+    """Convert ids, with marks or without, to a text; the inverse of `encode`.
+
+    Raises:
+      InputError: an id is not one of the vocabulary.
+    """
+    plain, number = np.asarray(unmark(ids)), len(vocabulary.characters)
+    if plain.size and plain.max() >= number:
+        raise InputError(f"the id {plain.max()} is no character: the vocabulary has ids 0 to {number - 1}")
+    return "".join(vocabulary.characters[i] for i in plain)
 
 
 def drop_unknown(vocabulary: Vocabulary, text: str) -> str:

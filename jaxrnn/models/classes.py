@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 from jaxrnn.data.array_types import Carry, Ids, Logits, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import split_marks
-from jaxrnn.models.model import Model, num_characters
+from jaxrnn.models.model import Model, check_model, num_characters
 
 
 def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
@@ -22,6 +22,7 @@ def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
       InputError: the classes do not match the model.
     Source: Mikolov et al. (2010), Interspeech, eq. 7: the rare words are one class, every other word is its own.
     """
+    check_model(model)
     number = num_characters(model)
     if sorted(set(classes.tolist())) != list(range(number)):
         raise InputError(f"the classes of characters must be those of the model, 0 to {number - 1}, and each must be used")
@@ -45,4 +46,5 @@ def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
         embed=lambda params, ids: model.embed(params, to_classes(ids)),
         read_out=lambda params, h: spread(model.read_out(params, h)),
         vocab_size=len(classes),
+        layered_step=step if model.layers else None,
     )

@@ -11,7 +11,7 @@ from jaxrnn.data.array_types import Carry, Ids, Logits, Params
 from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.errors import InputError
 from jaxrnn.models.counts import CountModel, Counts
-from jaxrnn.models.model import Model
+from jaxrnn.models.model import Model, check_model
 
 
 def with_documents(model: Model) -> Model:
@@ -27,6 +27,7 @@ def with_documents(model: Model) -> Model:
     """
     if model.reads_marks:
         return model
+    check_model(model)
     if model.inputs:
         raise InputError("documents are marked by the sign of an id, but this model reads vectors")
 
@@ -34,7 +35,12 @@ def with_documents(model: Model) -> Model:
         new = None if model.layers else model.initial_carry(jax.random.key(0), ids.shape)
         return model.step(params, restart_carry(carry, ids < 0, new), unmark(ids))
 
-    return model._replace(step=step, embed=lambda params, ids: model.embed(params, unmark(ids)), reads_marks=True)
+    return model._replace(
+        step=step,
+        embed=lambda params, ids: model.embed(params, unmark(ids)),
+        reads_marks=True,
+        layered_step=step if model.layers else None,
+    )
 
 
 def for_ids(model: Model, *ids: Integer[np.ndarray, "..."]) -> Model:

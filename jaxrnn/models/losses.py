@@ -5,11 +5,12 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn.data.array_types import Ids, Logits, Losses, Outputs, Targets
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind
 
 
 class Masked(NamedTuple):
@@ -27,7 +28,7 @@ class Score(NamedTuple):
 
     mean: Float[Array, ""]  # over all steps and streams that count; its gradient is what an update follows
     losses: Losses  # at each step, the mean over the streams that count; 0 if none does
-    asked: Bool[Array, " length"] | None  # whether any stream's loss counts; None = every loss does
+    asked: Int[Array, " length"] | None  # of how many streams the loss counts; None = of all
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, "*streams"]:
@@ -54,7 +55,12 @@ def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss
     Targets that do not count may be anything, even NaN.
     """
 
+    if not callable(loss):
+        raise InputError(f"the loss is {describe_kind(loss)}; masked takes a function (outputs, y) -> one number per stream")
+
     def of_asked(outputs: Outputs, y: Targets) -> Masked:
+        if not isinstance(y, tuple | list) or len(y) != 2:
+            raise InputError(f"a masked loss takes targets (y, asked), not {describe_kind(y)}")
         targets, asked = y
 
         def asked_only(leaf: Array) -> Array:  # so that a NaN in the derivative of a loss that does not count goes no further
@@ -76,8 +82,8 @@ def score_step(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ...
     if asked is None:
         mean = losses.mean()
         return Score(mean, mean[None], None)
-    mean, number = _mean_of_asked(losses, asked), asked.sum()
-    return Score(mean, mean[None], number[None] > 0)
+    mean = _mean_of_asked(losses, asked)
+    return Score(mean, mean[None], asked.sum(dtype=jnp.int32)[None])
 
 
 def score_block(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ...]) -> Score:
@@ -87,7 +93,7 @@ def score_block(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ..
         of_steps = losses.mean(tuple(range(1, losses.ndim)))
         return Score(of_steps.mean(), of_steps, None)
     of_steps = jax.vmap(_mean_of_asked)(losses, asked)
-    return Score(_mean_of_asked(losses, asked), of_steps, asked.any(tuple(range(1, asked.ndim))))
+    return Score(_mean_of_asked(losses, asked), of_steps, asked.sum(tuple(range(1, asked.ndim)), dtype=jnp.int32))
 
 
 def _mean_of_asked(losses: Array, asked: Array) -> Array:
@@ -99,9 +105,15 @@ def _apart(found: Array | Masked, streams: tuple[int, ...], num_axes: int = 0) -
     """Take what a loss returned apart, and check it; `num_axes` axes of steps come first."""
     losses, asked = found if isinstance(found, Masked) else (found, None)
     for name, array in (("losses", losses), ("a mask", asked)):
-        if array is not None and array.shape[num_axes:] != streams:
+        if array is None and name == "a mask":
+            continue
+        if not isinstance(array, jax.Array | np.ndarray):
+            raise InputError(f"the loss returns {describe_kind(array)}; it must return an array with one number per stream")
+        if array.shape[num_axes:] != streams:
             wanted = f"one number per stream, shape {streams}" if streams else "one number, shape ()"
             raise InputError(f"the loss returns {name} of shape {array.shape[num_axes:]}; it must return {wanted}")
     if not jnp.issubdtype(losses.dtype, jnp.floating):
         raise InputError(f"the loss returns {losses.dtype}; it must return real numbers")
+    if asked is not None and asked.dtype != jnp.bool_:
+        raise InputError(f"the mask of the loss is {asked.dtype}; it must be bool: to weigh losses, multiply them")
     return losses, asked

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, Inputs, Logits, Outputs, Params, RandomKey
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind
 
 
 class Layer(NamedTuple):
@@ -47,7 +47,23 @@ class Model(NamedTuple):
     vocab_size: int = 0  #: number of characters; 0 = the number of logits
     reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
     inputs: int = 0  #: 0 = it reads ids; otherwise vectors of this many numbers, ``f32[*streams, inputs]``
+    layered_step: Callable[..., Any] | None = None  #: the `step` that `layers` make up; None = unknown, or no layers
     fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no libraries
+
+
+def with_step(model: Model, step: Callable[[Params, Carry, Any], tuple[Carry, Outputs]]) -> Model:
+    """Return the model with another step, and without the layers that make up the old one."""
+    plain = Model(model.init, model.initial_carry, step)
+    return plain._replace(vocab_size=model.vocab_size, reads_marks=model.reads_marks, inputs=model.inputs)
+
+
+def check_model(model: Any) -> None:
+    """Raise `InputError` unless this is a `Model` whose layers, if it has any, are those of its step."""
+    if not isinstance(model, Model):
+        hint = "; make one with with_cell or with_nnx_cell" if callable(model) else ""
+        raise InputError(f"the model is {describe_kind(model)}; it must be a jaxrnn.Model{hint}")
+    if model.layers and model.layered_step not in (None, model.step):
+        raise InputError("this model's step was replaced, but its layers are the old ones; use jaxrnn.models.model.with_step")
 
 
 def num_characters(model: Model) -> int:

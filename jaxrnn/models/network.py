@@ -72,6 +72,28 @@ def network(
     return model._replace(fits_one_kernel=kind in CELLS.values())
 
 
+def _check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: str, inputs: int) -> None:
+    if not isinstance(cell, nn.RNNCellBase):
+        hint = "call the class with its size" if isinstance(cell, type) else "for one of flax.nnx, use with_nnx_cell"
+        raise InputError(
+            f"the cell is {describe_kind(cell)}; it must be a flax.linen cell, such as GRUCell(features=128): {hint}"
+        )
+    if min(vocab_size, hidden_size) < 1 or inputs < 0:
+        raise InputError(f"no model can be made with vocab_size={vocab_size}, hidden_size={hidden_size}, inputs={inputs}")
+    if initialisation not in INITIALISATIONS:
+        raise InputError(f"no initialisation {initialisation!r}; the known ones are {', '.join(INITIALISATIONS)}")
+
+    def output_of(key: RandomKey) -> Array:
+        size = inputs or vocab_size
+        carry = cell.initialize_carry(key, () if isinstance(cell, Cell) else (size,))
+        return cell.init_with_output(key, carry, jnp.zeros(size, jnp.float32))[0][1]
+
+    with jax.enable_x64(False):  # weights are float32 in any case
+        width = jax.eval_shape(output_of, jax.random.key(0)).shape
+    if width != (hidden_size,):
+        raise InputError(f"the output of this cell has shape {width}, which does not fit hidden_size={hidden_size}")
+
+
 def _check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_readout: bool) -> None:
     if inputs < 0 or (inputs and embedding_size):
         sizes = f"inputs is {inputs} and embedding_size {embedding_size}"
@@ -83,6 +105,10 @@ def _check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_re
 def _make_cell(
     kind: CellKind, input_size: int, hidden_size: int, start: Initialisation, choices: dict[str, Any]
 ) -> nn.RNNCellBase:
+    if kind.has_complex_units and hidden_size % 2:
+        raise InputError(
+            f"hidden_size is {hidden_size}; an {kind.title} needs an even hidden_size (two reals per complex unit)"
+        )
     try:
         return kind.make(input_size, hidden_size, start, **{name: choices[name] for name in kind.choices})
     except TypeError as error:
@@ -110,7 +136,10 @@ def with_cell(
       hidden_size: width of the cell's output.
       initialisation: of the readout, as in `network`.
       inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
+    Raises:
+      InputError: this is no flax.linen cell, its output is not `hidden_size` wide, or another argument is out of range.
     """
+    _check_cell(cell, vocab_size, hidden_size, initialisation, inputs)
     readout = Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation])
     return _assemble((cell,), [inputs or vocab_size], readout, None, inputs)
 
@@ -127,6 +156,8 @@ def with_nnx_cell(
       initialisation: of the readout, as in `network`.
       inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
     """
+    if min(vocab_size, hidden_size) < 1:
+        raise InputError(f"no model can be made with vocab_size={vocab_size} and hidden_size={hidden_size}")
     linen = nnx_cell(cell, inputs or vocab_size, hidden_size)
     return with_cell(linen, vocab_size, hidden_size, initialisation, inputs=inputs)
 
@@ -229,15 +260,17 @@ def _assemble(
 
     come_apart = all(isinstance(cell, Cell) for cell in cells)
     layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
+    step = applied(None)
     return Model(
         init=init,
         initial_carry=initial_carry,
-        step=applied(None),
+        step=step,
         embed=applied("embed"),
         layers=layers,
         read_out=applied("read_out"),
         vocab_size=readout.vocab_size,
         inputs=inputs,
+        layered_step=step if layers else None,
     )
 
 

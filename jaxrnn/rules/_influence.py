@@ -15,14 +15,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Params, Targets
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, score_step
-from jaxrnn.models.model import Model, input_shape, num_characters, streams_of
+from jaxrnn.models.model import Model, check_model, input_shape, streams_of
 from jaxrnn.rules._carry_parts import (
     Parts,
     carry_streams_shape,
@@ -46,7 +45,7 @@ class LocalGradient(NamedTuple):
     delta: Parts
     carry: Carry
     losses: Losses
-    asked: Bool[Array, " length"] | None
+    asked: Int[Array, " length"] | None
 
 
 def local_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
@@ -69,6 +68,7 @@ def first(y: Targets) -> Targets:
 
 def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry: carry) -> tuple[str, ...]:
     """Find the paths of the weights that reach the carry, or a part of it, from the jaxpr of one step."""
+    check_model(model)
     params, carry = model_shapes(model)
     with jax.enable_x64(False):  # as in `model_shapes`
         step = jax.make_jaxpr(lambda *given: real_parts(part(model.step(*given)[0])))
@@ -150,32 +150,6 @@ def jacobians(
     step, theta, before = flat_step(model, params, carry, x), select_weights(params, names), flatten_parts(real_parts(carry))
     immediate, onward = jax.jacrev(step, argnums=(0, 1))(theta, before)
     return {name: leaf.astype(wider_type(before, theta[name])) for name, leaf in immediate.items()}, onward
-
-
-def make_probes(model: Model) -> list[tuple[Params, Carry]]:
-    """Make weights and carries at which no derivative is 0 by chance, to find dependencies.
-
-    In our own cells one is enough. A foreign cell may choose between several values, which takes various ones.
-    """
-    rng = np.random.default_rng(0)
-
-    def positive(leaf: jax.ShapeDtypeStruct) -> Array:  # positive: rectified units are on; small: none is saturated
-        return jnp.asarray(rng.uniform(0.5, 1, leaf.shape) / max((1, *leaf.shape)), leaf.dtype)
-
-    def signed(leaf: jax.ShapeDtypeStruct) -> Array:
-        return jnp.asarray(rng.normal(0, 1, leaf.shape) / math.sqrt(max((1, *leaf.shape))), leaf.dtype)
-
-    shapes, of_each = model_shapes(model), (positive,) if model.layers else (positive, signed, signed, signed)
-    return [jax.tree.map(make, shapes) for make in of_each]
-
-
-def inputs_to_probe(model: Model) -> list[Array]:
-    """Make inputs of one stream that show all dependencies: each character, or some vectors."""
-    if model.inputs:
-        with jax.enable_x64(False):  # as in `model_shapes`
-            vectors = np.random.default_rng(1).normal(size=(4, model.inputs))
-            return [jnp.asarray(vector, input_shape(model).dtype) for vector in vectors]
-    return [jnp.int32(x) for x in range(num_characters(model))]
 
 
 def over_streams(function: Callable[..., Any], streams: tuple[int, ...]) -> Callable[..., Any]:

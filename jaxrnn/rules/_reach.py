@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from jaxrnn.data.array_types import Carry, Inputs, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, streams_of
-from jaxrnn.rules import _influence
+from jaxrnn.rules import _influence, _probes
 from jaxrnn.rules._carry_parts import Parts
 from jaxrnn.rules._influence import Shapes, Theta
 
@@ -35,7 +35,7 @@ def make_reach(model: Model, length: int, max_bytes: int, rule: str) -> Reach:
     jax.eval_shape(
         lambda *of_stream: _influence.zero_memory(shapes(*of_stream), max_bytes, rule), *_influence.model_shapes(model)
     )
-    return Reach(_reachable_mask(model, names, length), shapes)
+    return Reach(_reachable_mask(model, names, length, rule), shapes)
 
 
 def follow_before(model: Model, reach: Reach) -> Callable[..., tuple[Theta, Theta]]:
@@ -65,16 +65,18 @@ def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carr
     return after, more
 
 
-def _reachable_mask(model: Model, names: tuple[str, ...], length: int) -> dict[str, Bool[np.ndarray, "..."]]:
+def _reachable_mask(model: Model, names: tuple[str, ...], length: int, rule: str) -> dict[str, Bool[np.ndarray, "..."]]:
     """Compute which numbers of the carry each weight can reach within `length` steps, for any input."""
     first, onward = {}, np.zeros((), bool)
     jacobians = jax.jit(lambda params, carry, x: _influence.jacobians(model, params, carry, x, names))
     with jax.enable_x64(False):  # like the probes
-        for probe, x in itertools.product(_influence.make_probes(model), _influence.inputs_to_probe(model)):
+        for probe, x in itertools.product(_probes.make_probes(model), _probes.inputs_to_probe(model)):
             immediate, D = jax.tree.map(np.asarray, jacobians(*probe, x))
             if all(np.isfinite(leaf).all() for leaf in (*immediate.values(), D)):
                 first = {name: first.get(name, False) | (immediate[name] != 0) for name in names}
                 onward = onward | (D != 0)
+    if names and not first:
+        raise InputError(f"{rule} found no finite derivative of this cell at any of its probes; try rtrl")
     reached = first
     for _ in range(length - 1):
         further = {name: np.tensordot(onward.astype(np.float32), reached[name].astype(np.float32), 1) for name in names}

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxrnn.data.array_types import Carry, Inputs, Params
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, input_shape
-from jaxrnn.rules import _influence, _unitwise
+from jaxrnn.rules import _influence, _probes, _unitwise
 from jaxrnn.rules._carry_parts import Parts, real_parts
 
 # Relative; rounding errors are smaller, and a second unit makes a difference of about 1. The second is for 16-bit numbers.
@@ -49,7 +49,9 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
     unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
     if theta and not unfit:
         apart, tolerance = _measure_at_probes(model, differences), _tolerance(model)
-        unfit = [path for path, difference in zip(theta, apart, strict=True) if difference > tolerance]
+        unfit = [
+            path for path, difference in zip(theta, np.broadcast_to(apart, len(theta)), strict=True) if difference > tolerance
+        ]
     if unfit:
         raise InputError(f"{rule} needs weights that each drive one unit; those of {unfit[0]!r} drive several; try rtrl")
 
@@ -57,7 +59,7 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
     """Raise `InputError` unless there is one layer, no embedding, and each unit's state reaches only that unit."""
     if len(paths) > 1 or len(paths[0]) < len(_influence.recurrent_paths(model)):
-        raise InputError(f"{rule} is exact for one layer over one-hot characters: set --num-layers 1 and --embedding-size 0")
+        raise InputError(f"{rule} is exact for one layer over one-hot characters only: num_layers 1 and embedding_size 0")
 
     @jax.jit
     def difference(params: Params, carry: Carry, factors: Parts, x: Inputs) -> Array:
@@ -70,24 +72,26 @@ def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> N
         return jnp.stack(found).max() if found else jnp.zeros(())
 
     if _measure_at_probes(model, difference) > _tolerance(model):
-        raise InputError(f"{rule} needs a diagonal recurrence, as in --cell indrnn or lru; try snap1 or rtrl")
+        raise InputError(f"{rule} needs a diagonal recurrence, as in the cells indrnn and lru; try snap1 or rtrl")
 
 
 def _measure_at_probes(model: Model, difference: Callable[[Params, Carry, Parts, Inputs], Array]) -> np.ndarray:
     """Evaluate `difference` at the probes, with factors that differ between units but not between states of a unit.
 
     Returns:
-      The largest finite value over all probes and inputs; a foreign cell may violate the requirement at only some of them.
+      The largest value over all probes and inputs where it is finite, infinite if it is nowhere; a foreign cell may violate the
+      requirement at only some of them.
     """
-    found, inputs = [], _influence.inputs_to_probe(model)[: 1 if model.layers else None]
+    found, inputs = [], _probes.inputs_to_probe(model)[: 1 if model.layers else None]
     with jax.enable_x64(False):  # as in `_influence.model_shapes`
-        for (params, carry), x in itertools.product(_influence.make_probes(model), inputs):
+        for (params, carry), x in itertools.product(_probes.make_probes(model), inputs):
             before = real_parts(carry)
             width = max((leaf.shape[-1] for leaf in jax.tree.leaves(before)), default=0)
             factors = np.random.default_rng(0).permutation(np.linspace(1, 2, width) * (-1) ** np.arange(width))
             of_each_leaf = jax.tree.map(lambda leaf, factors=factors: jnp.asarray(factors, leaf.dtype), before)
-            found.append(np.nan_to_num(difference(params, carry, of_each_leaf, x), posinf=0.0))
-    return np.asarray(np.max(found, axis=0))
+            measured = np.asarray(difference(params, carry, of_each_leaf, x))
+            found += [measured] if np.isfinite(measured).all() else []
+    return np.asarray(np.max(found, axis=0) if found else np.inf)
 
 
 def _tolerance(model: Model) -> float:

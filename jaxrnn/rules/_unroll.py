@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from jaxrnn.data.array_types import Carry, InputBlock, Params
 from jaxrnn.models.documents import restart_carry
 from jaxrnn.models.model import Layer
-from jaxrnn.rules._carry_parts import Parts, real_parts, with_parts
+from jaxrnn.rules._carry_parts import Parts, real_parts, wider_type, with_parts
 
 Step = Callable[[Params, Carry, Any], tuple[Carry, Any]]  # of a whole model
 Starts: TypeAlias = Bool[Array, " length *streams"] | None  # where the carry starts anew before a step; None = nowhere
@@ -125,11 +125,12 @@ def _backward_steps(step: Step, stored: tuple, cotangents: tuple) -> tuple[Param
 
         _, step_vjp = jax.vjp(on_parts, params, real_parts(carry))
         dparams_here, dparts = step_vjp((dparts, _load(doutputs, t)))
-        return t - 1, dparts, _add(dparams, dparams_here)
+        return t - 1, dparts, jax.tree.map(lambda total, leaf: total + leaf.astype(total.dtype), dparams, dparams_here)
 
-    start = (jnp.int32(inputs.shape[0] - 1), dparts, jax.tree.map(jnp.zeros_like, params))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wider_type(leaf)), params)
+    start = (jnp.int32(inputs.shape[0] - 1), dparts, zeros)
     _, dparts, dparams = jax.lax.while_loop(lambda loop: loop[0] >= 0, one, start)
-    return dparams, dparts, None, None
+    return jax.tree.map(lambda total, leaf: total.astype(leaf.dtype), dparams, params), dparts, None, None
 
 
 def _buffers(tree: PyTree, length: int) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Memory, Params, RandomKey, Targets
 from jaxrnn.errors import InputError, describe_kind
@@ -28,7 +28,7 @@ class Gradient(NamedTuple):
     carry: Carry  #: after these characters
     memory: Memory  #: after these characters
     losses: Losses  #: ``f32[length]``, nats per character or what the loss returns, each scored before the update
-    asked: Bool[Array, " length"] | None = None  #: where any stream's loss counts (`losses.masked`); None = everywhere
+    asked: Int[Array, " length"] | None = None  #: of how many streams the loss counts (`losses.masked`); None = of all
 
 
 class Rule(NamedTuple):
@@ -107,9 +107,10 @@ def with_precision(rule: Rule, precision: str) -> Rule:
     """
     rounds = precision == "bfloat16" and first_device().platform != "tpu"
 
-    def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, *loss: Loss) -> Gradient:
+    @functools.wraps(rule.gradient)  # whether it takes a loss is seen from its signature
+    def gradient(*arguments: Any, **named: Any) -> Gradient:
         with rounding() if rounds else jax.default_matmul_precision(precision):
-            return rule.gradient(params, memory, carry, x, y, *loss)
+            return rule.gradient(*arguments, **named)
 
     return rule._replace(gradient=gradient)
 

@@ -11,7 +11,7 @@ from jaxrnn.data.array_types import Carry, InputBlock, Memory, Outputs, Params, 
 from jaxrnn.errors import InputError
 from jaxrnn.models.documents import split_marks
 from jaxrnn.models.losses import Loss, nats, score_block
-from jaxrnn.models.model import Model, join_carries, split_carry, streams_of
+from jaxrnn.models.model import Model, check_model, join_carries, split_carry, streams_of
 from jaxrnn.rules import _unroll
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -45,6 +45,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
       InputError: `length` is under 1, `dropout` is outside [0, 1), or the model is of foreign cells and has dropout.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h') with h = h' = k; Zaremba et al. (2014; dropout).
     """
+    check_model(model)
     if length < 1 or not 0 <= dropout < 1:
         raise InputError(f"length is {length} and dropout {dropout}; length must be 1 or more, dropout at least 0 and under 1")
     if dropout and not model.layers:

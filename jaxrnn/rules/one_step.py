@@ -4,7 +4,7 @@ import jax
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Params, RandomKey, Targets
 from jaxrnn.models.losses import Loss, nats, score_step
-from jaxrnn.models.model import Model, streams_of
+from jaxrnn.models.model import Model, check_model, streams_of
 from jaxrnn.rules import _influence
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -18,6 +18,8 @@ def one_step(model: Model) -> Rule:
       A Rule of length 1 without memory; time O(params).
     Source: Elman (1990); Mikolov et al. (2010), Interspeech, section 2 (backpropagation through time, truncated at tau = 1).
     """
+
+    check_model(model)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, carry, key

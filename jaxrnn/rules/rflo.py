@@ -8,7 +8,7 @@ from jaxtyping import Array
 from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, score_step
-from jaxrnn.models.model import Model, streams_of
+from jaxrnn.models.model import Model, check_model, streams_of
 from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._influence import LocalGradient
 from jaxrnn.rules.base import Rule, influence_rule
@@ -32,6 +32,7 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
         than `max_bytes`.
     Source: Murray (2019), eLife 8; Bellec et al. (2020), Nature Communications 11 (e-prop).
     """
+    check_model(model)
     if not model.layers:
         raise InputError("rflo needs a network of jaxrnn's own cells; try snap1")
     paths = _unitwise.layer_paths(model)

@@ -8,10 +8,11 @@ from jaxtyping import Array, Int, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
 from jaxrnn.errors import InputError
+from jaxrnn.models.base import barrier
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model, input_shape
 from jaxrnn.rules import _influence
-from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts
+from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts, wider_type
 from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -43,17 +44,21 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
     if length < 1:
         raise InputError(f"length is {length}; tbptt_sliding needs a window of 1 character or more")
     names = _influence.recurrent_paths(model)
+    short = length == 1 or not names  # nothing to go back through
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del params, key
-        return () if length == 1 else _empty_ring(model, carry, length - 1, max_bytes)
+        return () if short else _empty_ring(model, carry, length - 1, max_bytes)
 
     def gradient(params: Params, memory: Any, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         carry = jax.lax.stop_gradient(carry)
         here = _influence.local_gradient(model, params, carry, x, y, loss)
-        if length == 1:
+        if short:
             return Gradient(here.grads, here.carry, memory, here.losses, here.asked)
-        grads = _influence.add_correction(here.grads, _backward(model, names, params, memory, here.delta))
+        correction = _backward(model, names, params, memory, here.delta)
+        # The ring is overwritten in place: XLA of jax 0.12, with the options of a driver, would do so before it is read.
+        correction, memory = barrier((correction, memory))
+        grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, _remember(memory, carry, x[0]), here.losses, here.asked)
 
     return Rule(1, init, gradient)
@@ -81,9 +86,11 @@ def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, 
         carry, x = jax.tree.map(lambda leaf: leaf[at], (ring.carries, ring.inputs))
         _, vjp = jax.vjp(_influence.step_parts(model, params, carry, x), theta, real_parts(carry))
         here, delta = vjp(delta)
-        return back + 1, delta, jax.tree.map(jnp.add, correction, here)
+        return back + 1, delta, jax.tree.map(lambda total, leaf: total + leaf.astype(total.dtype), correction, here)
 
-    return jax.lax.while_loop(unfinished, step, (jnp.int32(0), delta, jax.tree.map(jnp.zeros_like, theta)))[2]
+    return jax.lax.while_loop(
+        unfinished, step, (jnp.int32(0), delta, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wider_type(leaf)), theta))
+    )[2]
 
 
 def _remember(ring: Ring, carry: Carry, x: Inputs) -> Ring:

@@ -58,7 +58,9 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         streams, theta = carry_streams_shape(model, carry), _influence.select_weights(params, names)
         of_carry = jax.eval_shape(lambda carry: flatten_parts(real_parts(carry), streams), carry)
-        of_theta = {name: jax.ShapeDtypeStruct((*streams, *leaf.shape), wider_type(leaf)) for name, leaf in theta.items()}
+        of_theta = {
+            name: jax.ShapeDtypeStruct((*streams, *leaf.shape), wider_type(of_carry, leaf)) for name, leaf in theta.items()
+        }
         return Factors(key, jnp.int32(0), *_influence.zero_memory((of_carry, of_theta), max_bytes, "uoro"))
 
     def gradient(params: Params, memory: Factors, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:

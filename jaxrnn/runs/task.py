@@ -57,8 +57,12 @@ def prepare(config: Config, data: Data) -> Task:
 
 
 def make_restart(learner: Learner) -> Callable[[State, RandomKey], State]:
-    """Make the function that begins an epoch; it overwrites the state that it is given."""
-    return jax.jit(learner.restart, donate_argnums=0)
+    """Make the function that begins an epoch, which goes on counting updates; it overwrites the state that it is given."""
+
+    def begin_epoch(state: State, key: RandomKey) -> State:
+        return learner.restart(state, key)._replace(step=state.step)
+
+    return jax.jit(begin_epoch, donate_argnums=0)
 
 
 def updates_per_epoch(task: Task) -> int:

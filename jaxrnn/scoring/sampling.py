@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn.data.array_types import Carry, Logits, ModelParams, RandomKey
+from jaxrnn.data.documents import unmark
 from jaxrnn.data.vocabulary import Vocabulary
 from jaxrnn.errors import InputError, check_value
-from jaxrnn.models.model import Model
+from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import as_one_kernel
 from jaxrnn.training.drivers import compiler_options
 
@@ -74,12 +75,23 @@ def sample_blocks(
 
 def begin_text(model: Model, params: ModelParams, prompt_ids: Int[np.ndarray, " prompt"], key: RandomKey) -> Point:
     """Read a prompt; the text that is drawn from there is that of `sample` with the same key."""
-    if not len(prompt_ids):
-        raise InputError("the prompt is empty; give at least one character")
+    check_prompt(model, prompt_ids)
     carry_key, noise_key = jax.random.split(key)
     read = jit_reading(model)
     carry, logits = read(params, model.initial_carry(carry_key, ()), *pad_prompt(prompt_ids))
     return Point(carry, logits, noise_key, 0)
+
+
+def check_prompt(model: Model, ids: Int[np.ndarray, "..."]) -> None:
+    """Raise `InputError` unless a prompt is one row of characters that the model knows."""
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise InputError(f"the prompt is {ids.dtype}{list(ids.shape)}; it must be one row of ids")
+    if not ids.size:
+        raise InputError("the prompt is empty; give at least one character")
+    number, plain = num_characters(model), unmark(ids) if model.reads_marks else ids
+    if plain.min() < 0 or plain.max() >= number:
+        wrong = plain.min() if plain.min() < 0 else plain.max()
+        raise InputError(f"the prompt holds the id {wrong}; the model knows ids 0 to {number - 1}")
 
 
 def draw_blocks(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxrnn.data.array_types import LossColumns
 from jaxrnn.data.streams import AnyStream, read_block
+from jaxrnn.errors import InputError
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State
 
@@ -62,7 +63,7 @@ def plain_driver(learner: Learner) -> Driver:
         _, state, losses = jax.tree.unflatten(structure, leaves)
         return state, losses
 
-    return _drive_in_pieces(stretch, UPDATES_PER_FETCH, learner.length)
+    return _drive_in_pieces(stretch, UPDATES_PER_FETCH, learner)
 
 
 def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -74,12 +75,14 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
       returns. The given state is overwritten. For 0 updates the
       loop is only traced, which its next call need not do then; the state may have `jax.ShapeDtypeStruct` leaves.
     """
+    if updates_per_call < 1:
+        raise InputError(f"updates_per_call is {updates_per_call}; it must be 1 or more")
     call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
     def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Array]:
         return call(state, stream, np.int32(num_updates))
 
-    drive = _drive_in_pieces(stretch, updates_per_call, learner.length)
+    drive = _drive_in_pieces(stretch, updates_per_call, learner)
 
     def drive_or_trace(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
         if not num_updates:
@@ -181,10 +184,21 @@ def _jit_on_leaves(advance_loop: Callable[[Loop, AnyStream], Loop], structure: A
     return jax.jit(call, donate_argnums=0, compiler_options=compiler_options())
 
 
-def _drive_in_pieces(stretch: Callable[[State, AnyStream, int], tuple[State, Array]], most_updates: int, length: int) -> Driver:
+def _drive_in_pieces(
+    stretch: Callable[[State, AnyStream, int], tuple[State, Array]], most_updates: int, learner: Learner
+) -> Driver:
     """Make a driver that splits any number of updates into pieces of at most `most_updates`."""
+    length, checked = learner.length, []
+
+    def check(stream: AnyStream) -> None:
+        if not any(stream is each for each in checked):  # its values are looked at once, not at each call
+            learner.check(stream)
+            checked[:] = [stream]
 
     def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
+        if num_updates < 0:
+            raise InputError(f"the number of updates is {num_updates}; it must be 0 or more")
+        check(stream)
         losses = []
         for done in range(0, num_updates, most_updates):
             count = min(most_updates, num_updates - done)

@@ -1,5 +1,6 @@
 """Combine model, rule and optimizer into a learner: how a state starts, and the pure update that the caller jits."""
 
+import functools
 import inspect
 import operator
 from collections.abc import Callable
@@ -11,11 +12,12 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, LossColumns, Losses, Memory, Params, RandomKey, Targets
+from jaxrnn.data.streams import AnyStream
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, nats, score_step
-from jaxrnn.models.model import Model
+from jaxrnn.models.model import Model, check_model
 from jaxrnn.rules import Gradient, Rule
-from jaxrnn.rules._carry_parts import carry_streams_shape
+from jaxrnn.training.checks import check_block, check_carry, check_parts, check_stream, check_streams
 from jaxrnn.training.optimizers import schedule_free_params
 
 Update = Callable[["State", InputBlock, Targets], tuple["State", LossColumns]]
@@ -24,7 +26,7 @@ Update = Callable[["State", InputBlock, Targets], tuple["State", LossColumns]]
 class State(NamedTuple):
     """Everything that training needs to continue: arrays only, no functions."""
 
-    step: Int[Array, ""]  #: updates so far, i32; the position in the text follows from it
+    step: Int[Array, ""]  #: updates since the start, i32; the position in the text follows from it
     params: Params  #: weights
     opt_state: optax.OptState  #: the optimizer's state, with the learning rate
     carry: Carry  #: recurrent state, in arrays of ``[*streams, ...]``
@@ -37,11 +39,13 @@ class Learner(NamedTuple):
     length: int  #: characters per update
     init: Callable[[RandomKey], State]  #: (key) -> a state with new weights
     begin: Callable[[Params, RandomKey], State]  #: (params, key) -> a state with these weights and everything else new
-    restart: Callable[[State, RandomKey], State]  #: (state, key) -> a state with new carry and memory, for a new pass
+    #: (state, key) -> a state with new carry and memory, at step 0, for another pass or another text
+    restart: Callable[[State, RandomKey], State]
     #: (state, x, y) -> (state, losses); x and y are ``i32[length, *streams]``, or what model and loss take in their place;
     #: jit it, and donate the state
     update: Update
     test_params: Callable[[State], Params] = operator.attrgetter("params")  #: (state) -> the weights to test with
+    check: Callable[[AnyStream], None] = lambda stream: None  #: (stream) -> None; raises `InputError` if it cannot be read
 
 
 def online(
@@ -60,34 +64,34 @@ def online(
       test_params: (opt_state, params) -> the weights to test with, if they are not the ones being trained.
       loss: (outputs, y) -> one number per stream, at one step; with `losses.masked`, only where asked for.
     Returns:
-      A Learner; its update returns ``f32[rule.length]`` nats per character, or of what the loss returns, each scored before
-      the update.
+      A Learner; its update returns ``f32[rule.length]``, nats or what the loss returns, each scored before the update.
     Raises:
       InputError: the rule's `gradient` takes no `loss`, and this one is not `nats`.
     """
+    check_parts(model, rule, optimizer, streams)
     accepting = optax.with_extra_args_support(optimizer)
-    own_loss = () if loss is nats else (loss,)
-    if own_loss and not _takes_loss(rule):
-        raise InputError("the gradient of this rule has no argument `loss`, so it can only lower `nats`")
+    named = _name_loss(rule, loss)
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
         carry = model.initial_carry(carry_key, streams)
-        carry_streams_shape(model, carry)  # raises if its arrays do not have the axis of the streams
+        check_carry(model, streams, carry)
         return State(jnp.int32(0), params, optimizer.init(params), carry, rule.init(params, carry, memory_key))
 
     def restart(state: State, key: RandomKey) -> State:
         fresh = begin(state.params, key)
-        return state._replace(carry=fresh.carry, memory=fresh.memory)
+        return state._replace(step=fresh.step, carry=fresh.carry, memory=fresh.memory)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
-        found = rule.gradient(state.params, state.memory, state.carry, x, y, *own_loss)
+        check_block(model, rule.length, streams, state.carry, x, y)
+        found = rule.gradient(state.params, state.memory, state.carry, x, y, **named)
         return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), found.losses
 
     def to_test(state: State) -> Params:
         return test_params(state.opt_state, state.params)
 
-    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test)
+    check = make_check(model, rule.length, streams, loss)
+    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test, check)
 
 
 def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Learner:
@@ -96,19 +100,30 @@ def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Le
     With the same key it starts from the same carry as `online`.
     """
 
+    check_model(model)
+    check_streams(streams)
+
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
         return State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ())
 
     def restart(state: State, key: RandomKey) -> State:
-        return state._replace(carry=begin(state.params, key).carry)
+        fresh = begin(state.params, key)
+        return state._replace(step=fresh.step, carry=fresh.carry)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
+        check_block(model, 1, streams, state.carry, x, y)
         carry, outputs = model.step(state.params, state.carry, x[0])
         found = score_step(loss, outputs, jax.tree.map(operator.itemgetter(0), y), streams)
         return state._replace(step=state.step + 1, carry=carry), found.losses
 
-    return Learner(1, make_init(model, begin), begin, restart, update)
+    check = make_check(model, 1, streams, loss)
+    return Learner(1, make_init(model, begin), begin, restart, update, check=check)
+
+
+def make_check(model: Model, length: int, streams: tuple[int, ...] = (), loss: Loss = nats) -> Callable[[AnyStream], None]:
+    """Make a function that raises `InputError` if a learner cannot read a stream."""
+    return functools.partial(check_stream, model, length, streams, loss)
 
 
 def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Callable[[RandomKey], State]:
@@ -121,18 +136,24 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
     return init
 
 
-def _takes_loss(rule: Rule) -> bool:
+def _name_loss(rule: Rule, loss: Loss) -> dict[str, Loss]:
+    """Make the argument that gives a rule its loss; a rule of one's own need not take one."""
+    if loss is nats:
+        return {}
     parameters = inspect.signature(rule.gradient).parameters.values()
-    return any(parameter.name == "loss" or parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    if not any(parameter.name == "loss" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        raise InputError("the gradient of this rule has no argument `loss`, so it can only lower `nats`")
+    return {"loss": loss}
 
 
 def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found: Gradient) -> tuple[Params, optax.OptState]:
     """Compute the next weights and state of the optimizer; where nothing is asked for, they stay as they are."""
     losses, asked = found.losses, found.asked
-    value = losses.mean() if asked is None else losses.sum() / jnp.maximum(asked.sum(), 1).astype(losses.dtype)
+    weights = jnp.ones_like(losses) if asked is None else asked.astype(losses.dtype)
+    value = losses.mean() if asked is None else (losses * weights).sum() / jnp.maximum(weights.sum(), 1)
     updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params, value=value, grad=found.grads)
     learned = optax.apply_updates(state.params, updates), opt_state
     if asked is None:
         return learned
     # A gradient of 0 is not enough: momentum and weight decay would move the weights.
-    return jax.tree.map(lambda new, old: jnp.where(asked.any(), new, old), learned, (state.params, state.opt_state))
+    return jax.tree.map(lambda new, old: jnp.where(asked.sum() > 0, new, old), learned, (state.params, state.opt_state))

@@ -25,7 +25,7 @@ from jaxrnn.models.mixture import Mixture, MixtureModel, mixture_model
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import as_one_kernel, put_row
 from jaxrnn.rules.bptt import Read, block_reader
-from jaxrnn.training.learner import Learner, State, make_init
+from jaxrnn.training.learner import Learner, State, make_check, make_init
 from jaxrnn.training.optimizers import schedule_free_params
 from jaxrnn.training.replay import Past, Replay, remember, replay_loss, start_past
 
@@ -79,8 +79,7 @@ def mixed(
     def restart(state: State, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
         carries = tuple(model.initial_carry(carry_key, ()) for _ in optimizers)
-        anew = tuple(each.restart(of) for each, of in zip(counts, state.memory.counts, strict=True))
-        return state._replace(carry=carries, memory=state.memory._replace(counts=anew, started=jnp.bool_(False)))
+        return state._replace(step=jnp.int32(0), carry=carries, memory=_restart_counts(counts, state.memory))
 
     def update(state: State, x: Block, y: Block) -> tuple[State, Float[Array, "length columns"]]:
         step, params, opt_states, carries, memory = state
@@ -93,7 +92,7 @@ def mixed(
         all_losses = jnp.concatenate([*(each[:, None] for each in losses), others], axis=1)
         return State(step + 1, params, opt_states, carries, memory), all_losses
 
-    return Learner(length, make_init(model, begin), begin, restart, update)
+    return Learner(length, make_init(model, begin), begin, restart, update, check=make_check(model, length))
 
 
 def online_with_counts(
@@ -132,7 +131,7 @@ def online_with_counts(
     def to_test(state: State) -> Params:
         return test_params(state.opt_state, state.params)
 
-    return Learner(length, make_init(model, begin), begin, restart, update, to_test)
+    return Learner(length, make_init(model, begin), begin, restart, update, to_test, both.check)
 
 
 def make_mixture(vocab_size: int, num_networks: int, counts: tuple[CountModel, ...]) -> MixtureModel:
@@ -165,6 +164,12 @@ def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int
     of_mixtures = losses[:, num_members:].T
     of_networks, of_counts, of_all = of_mixtures if len(of_mixtures) == 3 else (of_mixtures[0],) * 3
     return Columns(losses[:, :num_networks], losses[:, num_networks:num_members], of_networks, of_counts, of_all)
+
+
+def _restart_counts(counts: tuple[CountModel, ...], memory: Together) -> Together:
+    """Keep what was counted, and forget the last characters."""
+    anew = tuple(each.restart(of) for each, of in zip(counts, memory.counts, strict=True))
+    return memory._replace(counts=anew, started=jnp.bool_(False))
 
 
 def _read_member(
