@@ -298,9 +298,9 @@ def test_an_optimizer_gets_the_mean_of_what_was_asked_as_its_value():
     """The number whose gradient it gets: over all streams and steps of the block together."""
     model, streams = MODELS["our GRU"], (3,)
 
-    def remember(updates, state, params=None, *, value, **extra):
-        del state, params, extra
-        return updates, value
+    def remember(updates, state, params=None, **extra):
+        del state, params
+        return updates, extra["value"]
 
     seeing = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), remember)
     learner = online(model, bptt(model, 2), seeing, streams, loss=masked(squared))
