@@ -206,7 +206,9 @@ def test_a_carry_whose_arrays_have_no_axis_of_streams_is_refused():
     model = own._replace(initial_carry=initial_carry)
     for rule in (rtrl, uoro, snap1, one_step):
         learner = online(model, rule(model), optax.sgd(0.1), (3,))
-        with pytest.raises(InputError, match=r"the carry's arrays have shapes \(3, 3\), \(3,\), \(\); .* one axis of B more"):
+        with pytest.raises(
+            InputError, match=r"the carry's arrays have shapes \(3, 3\), \(3,\), \(\); .* one extra leading axis of size B"
+        ):
             learner.init(jax.random.key(0))
         learner = online(model, rule(model), optax.sgd(0.1))
         learner.init(jax.random.key(0))
@@ -283,5 +285,5 @@ def test_a_cell_without_finite_derivatives_is_refused(rule):
 def test_a_carry_that_has_no_streams_is_refused():
     own = MODELS["minGRU"]
     model = own._replace(initial_carry=lambda key, streams: own.initial_carry(key, ()))
-    with pytest.raises(InputError, match=r"the carry is that of streams \(\), but the learner's are \(3,\)"):
+    with pytest.raises(InputError, match=r"the carry is for streams=\(\), but the learner has streams=\(3,\)"):
         online(model, rtrl(model), optax.sgd(0.1), (3,)).init(jax.random.key(0))

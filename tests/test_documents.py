@@ -99,6 +99,38 @@ def test_streams_with_marks_at_different_places_are_read_as_one_by_one(rule):
     assert max(jax.tree.leaves(apart)) > 1e-2
 
 
+@pytest.mark.parametrize("rule", often(["one_step", "rflo", "snap1", "snap_n", "rtrl"], seldom=("snap_n", "rtrl")))
+def test_three_documents_in_two_streams_are_read_as_each_by_itself_bit_for_bit(rule):
+    """Documents of 5 and 7 characters in one stream, one of 11 in the other; carry and memory, at fixed weights."""
+    model = with_documents(MODELS["gru"])
+    made = rule_of(rule, model)
+    params, carry = drawn(model, (2,))[0], zeros(drawn(model, (2,))[1])
+    memory = made.init(params, carry, jax.random.key(0))
+    gradient, rng = jax.jit(made.gradient), np.random.default_rng(4)
+    first, second, third = ([*rng.integers(0, VOCAB - 1, size - 1).tolist(), NEWLINE] for size in (5, 7, 11))
+
+    def read(*streams):
+        past, found = (memory, carry), []
+        for x in np.array(streams, np.int32).T:
+            result = gradient(params, *past, jnp.asarray(x[None]), jnp.zeros((1, 2), jnp.int32))
+            past = result.memory, result.carry
+            found.append(past)
+        return found
+
+    def same(a, b, stream):
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[stream], b[stream]), a, b)
+
+    others = third + first  # as long as it takes
+    together = read([*first[:-1], ~NEWLINE, *second], others[:12])
+    by_itself = read([NEWLINE, *second], others[:8])
+    for step, found in enumerate(by_itself):
+        same(together[4 + step], found, 0)
+    unmarked = read([*first, *second], others[:12])
+    for step in range(12):
+        same(together[step], unmarked[step], 1)  # the other stream goes on
+    assert not np.array_equal(together[4][1][0], unmarked[4][1][0])
+
+
 def _alternating(key, num_read, shape):
     return jnp.broadcast_to(jnp.where((jnp.arange(shape[-1]) + num_read) % 3 == 0, 1.0, -1.0), shape)
 

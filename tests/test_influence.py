@@ -197,7 +197,7 @@ def test_units_that_reach_others_are_no_diagonal(cell):
 @pytest.mark.parametrize("more", [{"num_layers": 2}, {"embedding_size": 3}])
 @pytest.mark.parametrize("cell", ["indrnn", "lru"])
 def test_what_lies_above_or_below_a_diagonal_layer_is_refused(cell, more):
-    said = "rtrl_diagonal is exact for one layer over one-hot characters only: num_layers 1 and embedding_size 0"
+    said = "rtrl_diagonal is exact only for one layer without an embedding: set num_layers=1 and embedding_size=0, or try rtrl"
     with pytest.raises(InputError, match=said):
         rtrl_diagonal(network(cell, VOCAB, EVEN, **more))
 

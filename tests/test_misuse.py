@@ -93,14 +93,17 @@ MISUSES = {
         r"x has shape \(1,\); an update of this learner reads \(1, 2\)",
     ),
     "2 streams for three": (lambda: learn(TWO, TWO, streams=(3,)), r"x has shape \(1, 2\); .*\(1, 3\)"),
-    "ids as floats": (lambda: learn(jnp.ones(1), ONE), "the input is of float32; the model reads ids"),
-    "ids to a model of vectors": (lambda: learn(ONE, ONE, VECTORS), "the input is of int32; the model reads vectors of 3"),
+    "ids as floats": (lambda: learn(jnp.ones(1), ONE), "the input has dtype float32; this model reads integer ids"),
+    "ids to a model of vectors": (
+        lambda: learn(ONE, ONE, VECTORS),
+        "the input has dtype int32; this model reads float vectors of size 3",
+    ),
     "vectors of another size": (lambda: learn(jnp.ones((1, 2)), ONE, VECTORS), r"x has shape \(1, 2\); .*\(1, 3\)"),
     "a list as input": (lambda: learn([1], ONE), "the input is a list; it must be an array"),
     "targets of another length": (lambda: learn(ONE, jnp.zeros(2, jnp.int32)), r"y has shape \(2,\); .* axis of 1 step"),
     "real targets for nats": (lambda: learn(ONE, jnp.ones(1)), "nats needs one id per row of logits"),
     "targets of other streams": (lambda: learn(TWO, jnp.zeros((1, 3), jnp.int32), streams=(2,)), "nats needs one id per row"),
-    "a state of other streams": (states_of_other_streams, r"the carry is that of streams \(2,\), but the learner's are \(\)"),
+    "a state of other streams": (states_of_other_streams, r"the carry is for streams=\(2,\), but the learner has streams=\(\)"),
     # a loss that is none
     "a mean over streams": (
         lambda: learn(TWO, TWO, streams=(2,), loss=lambda o, y: nats(o, y).mean()),
@@ -108,8 +111,8 @@ MISUSES = {
     ),
     "a loss and more": (lambda: learn(ONE, ONE, loss=lambda o, y: (nats(o, y), 1)), "the loss returns a tuple"),
     "no loss": (lambda: learn(ONE, ONE, loss=lambda o, y: None), "the loss returns nothing"),
-    "an integer loss": (lambda: learn(ONE, ONE, loss=lambda o, y: jnp.argmax(o)), "the loss returns int32"),
-    "a mask of numbers": (lambda: learn(ONE, (ONE, jnp.ones(1)), loss=masked(nats)), "the mask of the loss is float32"),
+    "an integer loss": (lambda: learn(ONE, ONE, loss=lambda o, y: jnp.argmax(o)), "the loss returns dtype int32"),
+    "a mask of numbers": (lambda: learn(ONE, (ONE, jnp.ones(1)), loss=masked(nats)), "the loss mask has dtype float32"),
     "a mask without targets": (lambda: learn(ONE, ONE, loss=masked(nats)), r"takes targets \(y, asked\), not a"),
     "a mask of one number": (
         lambda: learn(TWO, TWO, streams=(2,), loss=lambda o, y: Masked(nats(o, y), jnp.bool_(True))),
@@ -125,22 +128,25 @@ MISUSES = {
     "one character": (lambda: drive(ONE), "the stream has 1 step; an update of 1 needs at least 2"),
     "less than a block": (lambda: drive(jnp.zeros(4, jnp.int32), length=4), "the stream has 4 steps; .* at least 5"),
     "no pairs": (lambda: drive(Pairs(jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32))), "the stream has 0 steps"),
-    "pairs of different lengths": (lambda: drive(Pairs(jnp.zeros(3, jnp.int32), ONE)), "x and y of Pairs have 1 and 3 steps"),
+    "pairs of different lengths": (
+        lambda: drive(Pairs(jnp.zeros(3, jnp.int32), ONE)),
+        "the arrays of Pairs have 1 and 3 steps",
+    ),
     "a single target": (lambda: drive(Pairs(jnp.zeros(3, jnp.int32), 0.0)), "x and y of Pairs must be arrays"),
     "streams in a text of one": (
         lambda: drive(jnp.zeros((9, 2), jnp.int32)),
-        r"the stream has shape \(9, 2\); .*streams=\(2,\)",
+        r"the stream has shape \(9, 2\); this learner reads \(time\)",
     ),
     "vectors that are not finite": (
         lambda: drive(Pairs(jnp.full((3, 3), jnp.nan), jnp.zeros(3, jnp.int32)), VECTORS),
-        "holds a number that is not finite",
+        "holds NaN or infinity",
     ),
     "a negative number of updates": (lambda: drive(jnp.zeros(9, jnp.int32), number=-1), "the number of updates is -1"),
     "no updates in a call": (lambda: drive(ONE, make=functools.partial(fast_driver, updates_per_call=0)), "per_call is 0"),
     "a short text, one by one": (lambda: drive(ONE, make=plain_driver), "the stream has 1 step"),
     "a text of two axes": (
         lambda: to_streams(np.zeros((4, 2), np.int32), 2),
-        r"the ids have shape \(4, 2\); a text is one row",
+        r"the ids have shape \(4, 2\); they must have one axis",
     ),
     "more streams than characters": (lambda: to_streams(np.zeros(3, np.int32), 9), "3 characters are too few for 9 streams"),
     "an unknown id in evaluation": (
@@ -193,7 +199,7 @@ MISUSES = {
     "no units": (lambda: elman(VOCAB, 0), "hidden_size=0"),
     "an unknown cell": (lambda: network("transformer", VOCAB), "'transformer'"),
     "an odd LRU": (lambda: network("lru", VOCAB, 5), "even"),
-    "embedded vectors": (lambda: network("gru", VOCAB, inputs=3, embedding_size=2), "vectors have a size of 1 or more"),
+    "embedded vectors": (lambda: network("gru", VOCAB, inputs=3, embedding_size=2), "vectors cannot have an embedding"),
     "a model without layers": (lambda: Model(MODEL.init, MODEL.initial_carry, MODEL.step).embed({}, ONE), "has no layers"),
     # a prompt that cannot be read
     "an empty prompt": (lambda: write(np.zeros(0, np.int32)), "the prompt is empty"),
@@ -205,7 +211,7 @@ MISUSES = {
     "an unknown prompt": (lambda: write(np.array([1, 5])), "the prompt holds the id 5; the model knows ids 0 to 4"),
     "a negative prompt": (lambda: write(np.array([-1])), "the prompt holds the id -1"),
     "an unknown character": (lambda: vocabulary.encode(KNOWN, "abz"), "'z'.* at position 2 is not one of the 5"),
-    "an unknown id as text": (lambda: vocabulary.decode(KNOWN, np.array([0, 9])), "the id 9 is no character"),
+    "an unknown id as text": (lambda: vocabulary.decode(KNOWN, np.array([0, 9])), "id 9 is not in the vocabulary"),
 }
 
 

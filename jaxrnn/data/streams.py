@@ -35,7 +35,7 @@ def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) ->
       InputError: `num_streams` is under 1, or a stream would have no character to predict.
     """
     if ids.ndim != 1:
-        raise InputError(f"the ids have shape {ids.shape}; a text is one row of characters")
+        raise InputError(f"the ids have shape {ids.shape}; they must have one axis, [characters]")
     length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
     if length < 1:
         most = f", or at most {pluralize(len(ids) - 1, 'stream')}" if 2 <= len(ids) <= num_streams else ""
@@ -57,7 +57,9 @@ def count_updates(stream: Integer[Array | np.ndarray, " time *streams"] | Pairs,
         raise InputError("x and y of Pairs must be arrays that start with the time axis")
     times = {leaf.shape[0] for leaf in jax.tree.leaves(stream)}
     if len(times) > 1:
-        raise InputError(f"x and y of Pairs have {' and '.join(map(str, sorted(times)))} steps; each step needs a target")
+        raise InputError(
+            f"the arrays of Pairs have {' and '.join(map(str, sorted(times)))} steps; x and y must have the same time axis"
+        )
     return stream.x.shape[0] // length
 
 

@@ -80,11 +80,11 @@ def decode(vocabulary: Vocabulary, ids: Integer[np.ndarray, " time"]) -> str:
     """Convert ids, with marks or without, to a text; the inverse of `encode`.
 
     Raises:
-      InputError: an id is not one of the vocabulary.
+      InputError: an id is not in the vocabulary.
     """
     plain, number = np.asarray(unmark(ids)), len(vocabulary.characters)
     if plain.size and plain.max() >= number:
-        raise InputError(f"the id {plain.max()} is no character: the vocabulary has ids 0 to {number - 1}")
+        raise InputError(f"id {plain.max()} is not in the vocabulary; its ids are 0 to {number - 1}")
     return "".join(vocabulary.characters[i] for i in plain)
 
 

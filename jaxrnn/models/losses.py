@@ -1,4 +1,4 @@
-"""Losses: functions of a model's outputs and of targets that give one number per stream. Updates lower their mean."""
+"""Losses: functions of a model's outputs and targets that return one number per stream. Updates minimize their mean."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -28,7 +28,7 @@ class Score(NamedTuple):
 
     mean: Float[Array, ""]  # over all steps and streams that count; its gradient is what an update follows
     losses: Losses  # at each step, the mean over the streams that count; 0 if none does
-    asked: Int[Array, " length"] | None  # of how many streams the loss counts; None = of all
+    asked: Int[Array, " length"] | None  # number of streams whose loss counts, at each step; None = all
 
 
 def nats(logits: Logits, y: Ids) -> Float[Array, "*streams"]:
@@ -49,9 +49,9 @@ def nats(logits: Logits, y: Ids) -> Float[Array, "*streams"]:
 
 
 def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss:
-    """Make a loss that counts only where it is asked for: with targets ``(y, asked)``, where `asked` is ``bool[*streams]``.
+    """Apply a loss mask: the new loss takes targets ``(y, asked)``; `asked`, ``bool[*streams]``, says which losses count.
 
-    At a step where no stream is asked, `online` changes neither the weights nor the optimizer's state; carry and memory go on.
+    If no stream is asked, `online` changes neither the weights nor the optimizer's state; carry and memory advance.
     Targets that do not count may be anything, even NaN.
     """
 
@@ -113,7 +113,9 @@ def _apart(found: Array | Masked, streams: tuple[int, ...], num_axes: int = 0) -
             wanted = f"one number per stream, shape {streams}" if streams else "one number, shape ()"
             raise InputError(f"the loss returns {name} of shape {array.shape[num_axes:]}; it must return {wanted}")
     if not jnp.issubdtype(losses.dtype, jnp.floating):
-        raise InputError(f"the loss returns {losses.dtype}; it must return real numbers")
+        raise InputError(f"the loss returns dtype {losses.dtype}; it must return floats")
     if asked is not None and asked.dtype != jnp.bool_:
-        raise InputError(f"the mask of the loss is {asked.dtype}; it must be bool: to weigh losses, multiply them")
+        raise InputError(
+            f"the loss mask has dtype {asked.dtype}; it must be bool (to weight losses, multiply them inside the loss)"
+        )
     return losses, asked

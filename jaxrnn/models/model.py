@@ -63,7 +63,9 @@ def check_model(model: Any) -> None:
         hint = "; make one with with_cell or with_nnx_cell" if callable(model) else ""
         raise InputError(f"the model is {describe_kind(model)}; it must be a jaxrnn.Model{hint}")
     if model.layers and model.layered_step not in (None, model.step):
-        raise InputError("this model's step was replaced, but its layers are the old ones; use jaxrnn.models.model.with_step")
+        raise InputError(
+            "this model's step was replaced, but its layers are the old ones: use models.model.with_step, not _replace"
+        )
 
 
 def num_characters(model: Model) -> int:

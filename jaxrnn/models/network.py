@@ -51,7 +51,7 @@ def network(
       leak: fraction of its state that a leaky unit replaces at each character.
       initialisation: pytorch, mikolov or orthogonal (`base.INITIALISATIONS`).
       tied_readout: the readout shares the embedding's weights, which must be as wide as the hidden layer.
-      inputs: 0 = it reads characters; otherwise vectors of this many numbers, and `vocab_size` is the number of outputs.
+      inputs: size of the vectors that it reads, and `vocab_size` is then the number of outputs; 0 = it reads ids.
     Raises:
       InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
     """
@@ -97,7 +97,7 @@ def _check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: st
 def _check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_readout: bool) -> None:
     if inputs < 0 or (inputs and embedding_size):
         sizes = f"inputs is {inputs} and embedding_size {embedding_size}"
-        raise InputError(f"{sizes}; vectors have a size of 1 or more, and are not embedded")
+        raise InputError(f"{sizes}; inputs must be 0 (ids) or more, and vectors cannot have an embedding: set embedding_size=0")
     if tied_readout and embedding_size != hidden_size:
         raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
 
@@ -128,11 +128,11 @@ def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, e
 def with_cell(
     cell: nn.RNNCellBase, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal", *, inputs: int = 0
 ) -> Model:
-    """Make a model of any flax.linen cell over one-hot characters or vectors, with a linear readout.
+    """Make a model from any flax.linen cell over one-hot characters or vectors, with a linear readout.
 
     Args:
       cell: for example `flax.linen.GRUCell(features=128)`; its carry may be any PyTree of arrays.
-      vocab_size: number of characters; with `inputs`, of outputs.
+      vocab_size: number of characters, or of outputs if `inputs` is set.
       hidden_size: width of the cell's output.
       initialisation: of the readout, as in `network`.
       inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
@@ -147,11 +147,11 @@ def with_cell(
 def with_nnx_cell(
     cell: CellFactory, vocab_size: int, hidden_size: int, initialisation: str = "orthogonal", *, inputs: int = 0
 ) -> Model:
-    """Make a model of any flax.nnx cell over one-hot characters or vectors, with a linear readout.
+    """Make a model from any flax.nnx cell over one-hot characters or vectors, with a linear readout.
 
     Args:
       cell: called as `cell(in_features, hidden_size, rngs=...)`: a class such as `nnx.GRUCell`, or a function.
-      vocab_size: number of characters; with `inputs`, of outputs.
+      vocab_size: number of characters, or of outputs if `inputs` is set.
       hidden_size: number of hidden units.
       initialisation: of the readout, as in `network`.
       inputs: 0 = the model reads characters; otherwise vectors of this many numbers.

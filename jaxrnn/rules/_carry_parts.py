@@ -67,8 +67,8 @@ def carry_streams_shape(model: Model, carry: Carry) -> tuple[int, ...]:
     streams = max(found, key=len)
     if len(found) > 1 or [(*streams, *one) for one in expected] != given or len(streams) > 1:
         raise InputError(
-            f"the carry's arrays have shapes {_listed(given)}; those of one stream are {_listed(expected)}, and those of B "
-            "streams must all begin with one axis of B more"
+            f"the carry's arrays have shapes {_listed(given)}; for one stream they must be {_listed(expected)}; for "
+            "B streams, each needs one extra leading axis of size B"
         )
     return streams
 

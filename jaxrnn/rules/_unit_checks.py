@@ -59,7 +59,9 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
     """Raise `InputError` unless there is one layer, no embedding, and each unit's state reaches only that unit."""
     if len(paths) > 1 or len(paths[0]) < len(_influence.recurrent_paths(model)):
-        raise InputError(f"{rule} is exact for one layer over one-hot characters only: num_layers 1 and embedding_size 0")
+        raise InputError(
+            f"{rule} is exact only for one layer without an embedding: set num_layers=1 and embedding_size=0, or try rtrl"
+        )
 
     @jax.jit
     def difference(params: Params, carry: Carry, factors: Parts, x: Inputs) -> Array:

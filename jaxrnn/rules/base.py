@@ -28,7 +28,9 @@ class Gradient(NamedTuple):
     carry: Carry  #: after these characters
     memory: Memory  #: after these characters
     losses: Losses  #: ``f32[length]``, nats per character or what the loss returns, each scored before the update
-    asked: Int[Array, " length"] | None = None  #: of how many streams the loss counts (`losses.masked`); None = of all
+    asked: Int[Array, " length"] | None = (
+        None  #: number of streams whose loss counts, at each step (`losses.masked`); None = all
+    )
 
 
 class Rule(NamedTuple):

@@ -45,7 +45,9 @@ def check_carry(model: Model, streams: tuple[int, ...], carry: Carry) -> None:
     """Raise `InputError` unless this is a carry of the model for these streams."""
     found = carry_streams_shape(model, carry)
     if found != streams and jax.tree.leaves(carry):
-        raise InputError(f"the carry is that of streams {found}, but the learner's are {streams}")
+        raise InputError(
+            f"the carry is for streams={found}, but the learner has streams={streams}; use this learner's init or begin"
+        )
 
 
 def check_block(model: Model, length: int, streams: tuple[int, ...], carry: Carry, x: InputBlock, y: Targets) -> None:
@@ -53,7 +55,7 @@ def check_block(model: Model, length: int, streams: tuple[int, ...], carry: Carr
     _check_type(model, x)
     expected = (length, *streams, *((model.inputs,) if model.inputs else ()))
     if x.shape != expected:
-        raise InputError(f"x has shape {x.shape}; an update of this learner reads {expected}: {_axes(model, length, streams)}")
+        raise InputError(f"x has shape {x.shape}; an update of this learner reads {expected}")
     times = {leaf.shape[:1] for leaf in jax.tree.leaves(y)}
     if times - {(length,)}:
         found = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(y))
@@ -65,10 +67,12 @@ def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss
     """Raise `InputError` unless a learner can read this stream: long enough, of its shape, and of characters that it knows."""
     x = stream.x if isinstance(stream, Pairs) else stream
     _check_type(model, x)
-    inputs = (model.inputs,) if model.inputs else ()
-    if x.shape[1:] != (*streams, *inputs):
-        axes = _axes(model, "time", streams)
-        raise InputError(f"the stream has shape {x.shape}; this learner reads {axes}: make it with streams={x.shape[1:2]}?")
+    expected = (*streams, *((model.inputs,) if model.inputs else ()))
+    if x.shape[1:] != expected:
+        remedy = "reshape it, or give online other streams or the model other inputs"
+        raise InputError(
+            f"the stream has shape {x.shape}; this learner reads ({', '.join(('time', *map(str, expected)))}): {remedy}"
+        )
     least = length if isinstance(stream, Pairs) else length + 1
     if x.shape[0] < least:
         raise InputError(f"the stream has {pluralize(x.shape[0], 'step')}; an update of {length} needs at least {least}")
@@ -77,25 +81,20 @@ def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss
         _check_ids(stream.y, num_characters(model), "target")
 
 
-def _axes(model: Model, first: Any, streams: tuple[int, ...]) -> str:
-    names = [str(first), *("streams" for _ in streams), *(["inputs"] if model.inputs else [])]
-    return f"[{', '.join(names)}]"
-
-
 def _check_type(model: Model, x: Any) -> None:
     if not hasattr(x, "dtype") or not hasattr(x, "shape"):
         raise InputError(f"the input is {describe_kind(x)}; it must be an array")
     if model.inputs and not jnp.issubdtype(x.dtype, jnp.floating):
-        raise InputError(f"the input is of {x.dtype}; the model reads vectors of {model.inputs} real numbers")
+        raise InputError(f"the input has dtype {x.dtype}; this model reads float vectors of size {model.inputs}")
     if not model.inputs and not jnp.issubdtype(x.dtype, jnp.integer):
-        raise InputError(f"the input is of {x.dtype}; the model reads ids, which are integers")
+        raise InputError(f"the input has dtype {x.dtype}; this model reads integer ids (for vectors, make it with inputs=...)")
 
 
 def _check_values(model: Model, x: Any) -> None:
     if not model.inputs and model.vocab_size:
         _check_ids(x, model.vocab_size, "input", model.reads_marks)
     elif model.inputs and (values := _on_host(x)) is not None and not np.isfinite(values).all():
-        raise InputError("the stream holds a number that is not finite")
+        raise InputError("the stream holds NaN or infinity; remove or replace such values")
 
 
 def _check_ids(ids: Any, vocab_size: int, name: str, may_be_marked: bool = False) -> None:

@@ -26,7 +26,7 @@ Update = Callable[["State", InputBlock, Targets], tuple["State", LossColumns]]
 class State(NamedTuple):
     """Everything that training needs to continue: arrays only, no functions."""
 
-    step: Int[Array, ""]  #: updates since the start, i32; the position in the text follows from it
+    step: Int[Array, ""]  #: updates since `init` or `restart`, i32; the position in the stream follows from it
     params: Params  #: weights
     opt_state: optax.OptState  #: the optimizer's state, with the learning rate
     carry: Carry  #: recurrent state, in arrays of ``[*streams, ...]``
@@ -64,9 +64,9 @@ def online(
       test_params: (opt_state, params) -> the weights to test with, if they are not the ones being trained.
       loss: (outputs, y) -> one number per stream, at one step; with `losses.masked`, only where asked for.
     Returns:
-      A Learner; its update returns ``f32[rule.length]``, nats or what the loss returns, each scored before the update.
+      A Learner; its update returns ``f32[rule.length]``, the mean loss of the streams at each step, before the update.
     Raises:
-      InputError: the rule's `gradient` takes no `loss`, and this one is not `nats`.
+      InputError: an argument is of another type, or the rule's `gradient` takes no `loss` and this one is not `nats`.
     """
     check_parts(model, rule, optimizer, streams)
     accepting = optax.with_extra_args_support(optimizer)
@@ -142,7 +142,7 @@ def _name_loss(rule: Rule, loss: Loss) -> dict[str, Loss]:
         return {}
     parameters = inspect.signature(rule.gradient).parameters.values()
     if not any(parameter.name == "loss" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        raise InputError("the gradient of this rule has no argument `loss`, so it can only lower `nats`")
+        raise InputError("this rule's `gradient` takes no `loss`, so it works only with nats; add an argument loss=nats to it")
     return {"loss": loss}
 
 
