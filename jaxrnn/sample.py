@@ -77,7 +77,7 @@ class SampleConfig:
 def check_options(config: SampleConfig) -> None:
     """Raise `InputError`, naming the flag, if a value is not allowed."""
     check_value("length", config.length, config.length >= 0, "0 or more")
-    check_sampling(config.temperature, config.top_k, config.top_p)
+    check_sampling(config.temperature, config.top_k, config.top_p, as_flags=True)
     check_value("num-samples", config.num_samples, config.num_samples >= 1, "1 or more")
     check_seed(config.seed)
     for flag in ("prompt", "stop"):

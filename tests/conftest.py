@@ -95,6 +95,19 @@ def ids():
 
 
 @pytest.fixture
+def promoting():
+    """Optax's Adam mixes types."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""Losses of one's own: real-valued, masked, late, of several targets; inputs that are vectors."""
+"""Custom losses: real-valued, of several targets; inputs that are vectors; pairs of both."""
 
 import functools
 
@@ -8,82 +8,13 @@ import numpy as np
 import optax
 import pytest
 from fixed import apart, drawn, often
-from flax import linen as nn
-from foreign_cells import MinGRU
+from regression import EXACT, HIDDEN, INPUTS, LENGTH, MODELS, OUTPUTS, STREAMS, begun, of_loop, read, squared, vectors
 
-from jaxrnn import Model, Pairs, fast_driver, masked, nats, network, online, plain_driver, with_cell, with_nnx_cell
+from jaxrnn import Model, Pairs, fast_driver, masked, nats, network, online, plain_driver, with_nnx_cell
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Masked
-from jaxrnn.rules import RULES, Rule, bptt, make_rule, one_step, rtrl, snap1, snap_n, tbptt_sliding, with_precision
+from jaxrnn.rules import RULES, Rule, bptt, one_step, rtrl, snap1, with_precision
 from jaxrnn.training.learner import reader
-
-INPUTS, OUTPUTS, HIDDEN, LENGTH = 5, 2, 3, 6
-STREAMS = pytest.mark.parametrize("streams", [pytest.param((), marks=pytest.mark.slow), (3,)], ids=["one stream", "3 streams"])
-MODELS = {
-    "our GRU": network("gru", OUTPUTS, HIDDEN, inputs=INPUTS),
-    "our layers": network("lstm", OUTPUTS, HIDDEN, num_layers=2, inputs=INPUTS),
-    "Flax's GRU": with_cell(nn.GRUCell(HIDDEN), OUTPUTS, HIDDEN, inputs=INPUTS),
-    "minGRU": with_cell(MinGRU(HIDDEN), OUTPUTS, HIDDEN, inputs=INPUTS),
-    "characters": network("gru", OUTPUTS, HIDDEN),
-}
-EXACT = {
-    "bptt": functools.partial(bptt, length=LENGTH),
-    "tbptt_sliding": functools.partial(tbptt_sliding, length=LENGTH),
-    "rtrl": rtrl,
-    "snap_n": functools.partial(snap_n, length=LENGTH),
-}
-
-
-def squared(outputs, y):
-    """The squared error of all outputs, for each stream."""
-    return optax.squared_error(outputs, y).sum(-1)
-
-
-@pytest.fixture
-def promoting():
-    """Optax's Adam mixes types."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
-def vectors(streams=(), number=INPUTS):
-    return jnp.asarray(np.random.default_rng(2).normal(size=(LENGTH, *streams, number)), float)
-
-
-def begun(model, streams=()):
-    """Weights, a carry, inputs and real targets."""
-    x = vectors(streams) if model.inputs else jnp.asarray(np.random.default_rng(2).integers(0, OUTPUTS, (LENGTH, *streams)))
-    return *drawn(model, streams, "float"), x.astype(jnp.int32) if not model.inputs else x, vectors(streams, OUTPUTS)
-
-
-def read(rule, params, carry, x, y, loss):
-    """Gradients summed over the text, and the losses, by a Python loop over updates."""
-    total, memory, losses = jax.tree.map(jnp.zeros_like, params), rule.init(params, carry, jax.random.key(0)), []
-    gradient = jax.jit(functools.partial(rule.gradient, loss=loss))
-    for t in range(0, len(x), rule.length):
-        found = gradient(params, memory, carry, *jax.tree.map(lambda leaf, t=t: leaf[t : t + rule.length], (x, y)))
-        memory, carry, total = found.memory, found.carry, jax.tree.map(jnp.add, total, found.grads)
-        losses.append(found.losses)
-    return total, np.concatenate(losses)
-
-
-def of_loop(model, params, carry, x, weigh):
-    """The derivative of a number made of all outputs, which a Python loop computes."""
-
-    def number(params):
-        state, outputs = carry, []
-        for x_t in x:
-            state, output = model.step(params, state, x_t)
-            outputs.append(output)
-        return weigh(outputs)
-
-    return jax.jit(jax.grad(number))(params)
 
 
 @STREAMS
@@ -101,47 +32,6 @@ def test_a_regression_has_the_gradient_of_the_loop(name, rule, streams):
     expected = of_loop(model, params, carry, x, mean_of_streams)
     assert apart(jax.tree.map(lambda leaf: rule.length * leaf, found), expected) < 1e-12
     assert losses.shape == (LENGTH,)
-
-
-@STREAMS
-@pytest.mark.parametrize("rule", EXACT)
-@pytest.mark.usefixtures("x64")
-def test_a_masked_loss_counts_only_where_it_is_asked_for(rule, streams):
-    model, name = MODELS["our GRU"], rule
-    rule = EXACT[name](model)
-    params, carry, x, y = begun(model, streams)
-    asked = np.random.default_rng(0).random((LENGTH, *streams)) < 0.5
-    asked[2], asked[3] = False, True
-    y = jnp.where(asked[..., None], y, jnp.nan)
-    found, losses = read(rule, params, carry, x, (y, jnp.asarray(asked)), masked(squared))
-
-    def mean_of_asked(outputs):
-        parts = [
-            [((outputs[t][stream] - y[t][stream]) ** 2).sum() for stream in np.ndindex(streams) if asked[t][stream]]
-            for t in range(LENGTH)
-        ]
-        if name == "bptt":  # the mean over the whole block
-            return sum(map(sum, parts)) / float(asked.sum())
-        return sum(sum(of_step) / len(of_step) for of_step in parts if of_step)
-
-    assert apart(found, of_loop(model, params, carry, x, mean_of_asked)) < 1e-12
-    assert losses[2] == 0
-    assert np.isfinite(losses).all()
-
-
-@STREAMS
-@pytest.mark.parametrize("rule", EXACT)
-@pytest.mark.usefixtures("x64")
-def test_a_loss_that_comes_late_reaches_back_to_the_start(rule, streams):
-    model = MODELS["characters"]
-    rule = EXACT[rule](model)
-    params, carry, x, _ = begun(model, streams)
-    asked = np.zeros((LENGTH, *streams), bool)
-    asked[-1] = True
-    y = jnp.asarray(x[0])  # the first character is asked for, at the last
-    targets = jnp.broadcast_to(y, x.shape), jnp.asarray(asked)
-    found, _ = read(rule, params, carry, x, targets, masked(nats))
-    assert apart(found, of_loop(model, params, carry, x, lambda outputs: nats(outputs[-1], y).mean())) < 1e-12
 
 
 def two_heads():
@@ -173,24 +63,6 @@ def test_outputs_and_targets_may_be_any_tree(rule, streams):
         model, params, carry, x, lambda outputs: sum(both(*each).mean() for each in zip(outputs, of_steps, strict=True))
     )
     assert apart(jax.tree.map(lambda leaf: rule.length * leaf, found), expected) < 1e-12
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.usefixtures("promoting")
-def test_where_nothing_is_asked_for_only_carry_and_memory_go_on(rule):
-    """Adam moves its weights without a gradient, too, once it has momentum; so does weight decay."""
-    model = network("indrnn", OUTPUTS, HIDDEN, inputs=INPUTS)
-    learner = online(model, make_rule(RULES[rule], model), optax.adamw(0.1), loss=masked(squared))
-    update, state = jax.jit(learner.update), learner.init(jax.random.key(0))
-    x, y = (leaf.astype(jnp.float32) for leaf in (vectors(), vectors((), OUTPUTS)))
-    state, _ = update(state, x[:1], (y[:1], jnp.array([True])))
-    after, losses = update(state, x[1:2], (y[1:2], jnp.array([False])))
-    jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state), (state.params, state.opt_state))
-    assert apart(after.carry, state.carry) > 1e-3
-    assert after.step == 2
-    assert losses == 0
-    moved, _ = update(state, x[1:2], (y[1:2], jnp.array([True])))
-    assert apart(moved.params, state.params) > 1e-3
 
 
 @STREAMS
@@ -292,51 +164,6 @@ def test_a_rule_is_given_its_loss_by_name(named):
     learners = [online(model, each, optax.sgd(0.1), loss=squared) for each in (rule, known)]
     states = [jax.jit(learner.update)(learner.init(jax.random.key(0)), x[:1], y[:1])[0] for learner in learners]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), states[0].params, states[1].params)
-
-
-def test_an_optimizer_gets_the_mean_of_what_was_asked_as_its_value():
-    """The number whose gradient it gets: over all streams and steps of the block together."""
-    model, streams = MODELS["our GRU"], (3,)
-
-    def remember(updates, state, params=None, **extra):
-        del state, params
-        return updates, extra["value"]
-
-    seeing = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), remember)
-    learner = online(model, bptt(model, 2), seeing, streams, loss=masked(squared))
-    x, y = (leaf[:2].astype(jnp.float32) for leaf in (vectors(streams), vectors(streams, OUTPUTS)))
-    asked = np.array([[True, False, False], [True, True, True]])
-    state = learner.init(jax.random.key(0))
-    _, outputs = jax.jit(bptt_outputs(model))(state.params, state.carry, x)
-    errors = np.asarray(squared(outputs, y))
-    after, losses = jax.jit(learner.update)(state, x, (y, jnp.asarray(asked)))
-    np.testing.assert_allclose(after.opt_state, errors[asked].mean(), rtol=1e-5)
-    np.testing.assert_allclose(losses, [errors[0, 0], errors[1].mean()], rtol=1e-5)
-
-
-def bptt_outputs(model):
-    """The outputs of two steps."""
-
-    def read(params, carry, x):
-        carry, first = model.step(params, carry, x[0])
-        carry, second = model.step(params, carry, x[1])
-        return carry, jnp.stack([first, second])
-
-    return read
-
-
-def test_a_masked_loss_is_tested_with_frozen_weights():
-    model, x, y = MODELS["our GRU"], vectors().astype(jnp.float32), vectors((), OUTPUTS).astype(jnp.float32)
-    asked, params = np.array([True, False, True, True, False, True]), drawn(MODELS["our GRU"])[0]
-    found = []
-    for loss, targets in (
-        (squared, y),
-        (masked(squared), (jnp.where(jnp.asarray(asked)[:, None], y, jnp.nan), jnp.asarray(asked))),
-    ):
-        frozen = reader(model, loss=loss)
-        state = frozen.begin(jax.tree.map(jnp.copy, params), jax.random.key(0))  # a driver overwrites it
-        found.append(fast_driver(frozen, 6)(state, Pairs(x, targets), 6)[1])
-    np.testing.assert_allclose(found[1], np.where(asked, found[0], 0), rtol=1e-6)
 
 
 def test_pairs_whose_lengths_differ_are_refused():

@@ -67,8 +67,8 @@ def drive(stream, model=MODEL, length=1, streams=(), loss=nats, number=1, make=F
     return make(learner)(learner.init(jax.random.key(0)), stream, number)
 
 
-def write(prompt, model=MODEL):
-    return sample(model, model.init(jax.random.key(0)), prompt, 3, key=jax.random.key(0))
+def write(prompt, model=MODEL, **how):
+    return sample(model, model.init(jax.random.key(0)), prompt, 3, key=jax.random.key(0), **how)
 
 
 def states_of_other_streams():
@@ -210,6 +210,9 @@ MISUSES = {
     "a prompt of floats": (lambda: write(np.zeros(2)), r"the prompt is float64\[2\]"),
     "an unknown prompt": (lambda: write(np.array([1, 5])), "the prompt holds the id 5; the model knows ids 0 to 4"),
     "a negative prompt": (lambda: write(np.array([-1])), "the prompt holds the id -1"),
+    "a temperature below 0": (lambda: write(np.array([1]), temperature=-1.0), "temperature is -1.0; it must be"),
+    "fewer characters than none": (lambda: write(np.array([1]), top_k=-2), "top_k is -2; it must be 0"),
+    "no probability": (lambda: write(np.array([1]), top_p=0.0), "top_p is 0.0; it must be over 0"),
     "an unknown character": (lambda: vocabulary.encode(KNOWN, "abz"), "'z'.* at position 2 is not one of the 5"),
     "an unknown id as text": (lambda: vocabulary.decode(KNOWN, np.array([0, 9])), "id 9 is not in the vocabulary"),
 }

@@ -168,7 +168,7 @@ def _set_number(choices: Choices, name: str, value: str) -> Choices:
             return choices._replace(limits=choices.limits._replace(length=number))
         choices = choices._replace(**{field: number})
         check_seed(choices.seed)
-        check_sampling(choices.temperature, choices.top_k, choices.top_p)
+        check_sampling(choices.temperature, choices.top_k, choices.top_p, as_flags=True)
     except InputError as error:
         raise InputError(str(error).replace(f"--{field.replace('_', '-')}", f":{name}")) from None
     return choices

@@ -46,5 +46,5 @@ def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
         embed=lambda params, ids: model.embed(params, to_classes(ids)),
         read_out=lambda params, h: spread(model.read_out(params, h)),
         vocab_size=len(classes),
-        layered_step=step if model.layers else None,
+        step_of_layers=step if model.layers else None,
     )

@@ -39,7 +39,7 @@ def with_documents(model: Model) -> Model:
         step=step,
         embed=lambda params, ids: model.embed(params, unmark(ids)),
         reads_marks=True,
-        layered_step=step if model.layers else None,
+        step_of_layers=step if model.layers else None,
     )
 
 

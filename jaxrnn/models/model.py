@@ -47,7 +47,7 @@ class Model(NamedTuple):
     vocab_size: int = 0  #: number of characters; 0 = the number of logits
     reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
     inputs: int = 0  #: 0 = it reads ids; otherwise vectors of this many numbers, ``f32[*streams, inputs]``
-    layered_step: Callable[..., Any] | None = None  #: the `step` that `layers` make up; None = unknown, or no layers
+    step_of_layers: Callable[..., Any] | None = None  #: the `step` that `layers` make up; None = unknown, or no layers
     fits_one_kernel: bool = False  #: whether a CPU may run `step` as one piece of code: no sorting, no libraries
 
 
@@ -62,7 +62,7 @@ def check_model(model: Any) -> None:
     if not isinstance(model, Model):
         hint = "; make one with with_cell or with_nnx_cell" if callable(model) else ""
         raise InputError(f"the model is {describe_kind(model)}; it must be a jaxrnn.Model{hint}")
-    if model.layers and model.layered_step not in (None, model.step):
+    if model.layers and model.step_of_layers not in (None, model.step):
         raise InputError(
             "this model's step was replaced, but its layers are the old ones: use models.model.with_step, not _replace"
         )

@@ -117,9 +117,9 @@ def _make_cell(
 
 def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
     """Check a model made by a user's function, which chooses layers and embeddings itself."""
-    for flag, value, default in (("num-layers", num_layers, 1), ("embedding-size", embedding_size, 0)):
+    for name, value, default in (("num_layers", num_layers, 1), ("embedding_size", embedding_size, 0)):
         if value != default:
-            raise InputError(f"--{flag} is {value}, but {kind.title} makes the whole model itself: leave --{flag} out")
+            raise InputError(f"{name} is {value}, but {kind.title} makes the whole model itself: leave it out")
     if not isinstance(model, Model):
         raise InputError(f"{kind.title} returns {describe_kind(model)}; it must return a jaxrnn.Model")
     return model if model.vocab_size else model._replace(vocab_size=vocab_size)
@@ -270,7 +270,7 @@ def _assemble(
         read_out=applied("read_out"),
         vocab_size=readout.vocab_size,
         inputs=inputs,
-        layered_step=step if layers else None,
+        step_of_layers=step if layers else None,
     )
 
 

@@ -114,11 +114,17 @@ def continue_text(model: Model, params: ModelParams, point: Point, ids: Int[np.n
     return Point(carry, logits, point.noise_key, point.block - (-len(ids) // BLOCK))
 
 
-def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
-    """Raise `InputError` with the flag if a value is not allowed."""
-    check_value("temperature", temperature, 0 <= temperature <= 1_000, "a number from 0 to 1000")
-    check_value("top-k", top_k, top_k >= 0, "0 (all) or more")
-    check_value("top-p", top_p, 0 < top_p <= 1, "over 0 and at most 1")
+def check_sampling(temperature: float, top_k: int, top_p: float, as_flags: bool = False) -> None:
+    """Raise `InputError` with the argument, or its flag, if a value is not allowed."""
+    for name, value, allowed, in_words in (
+        ("temperature", temperature, 0 <= temperature <= 1_000, "a number from 0 to 1000"),
+        ("top_k", top_k, top_k >= 0, "0 (all) or more"),
+        ("top_p", top_p, 0 < top_p <= 1, "over 0 and at most 1"),
+    ):
+        if as_flags:
+            check_value(name.replace("_", "-"), value, allowed, in_words)
+        elif not allowed:
+            raise InputError(f"{name} is {value}; it must be {in_words}")
 
 
 def draw_character(
