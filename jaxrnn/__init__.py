@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jaxrnn.runs.api import fit, generate, surprisal
     from jaxrnn.runs.loaded import Run, load
     from jaxrnn.runs.page import show
+    from jaxrnn.training import meters
     from jaxrnn.training.drivers import fast_driver, plain_driver
     from jaxrnn.training.learner import Learner, State, online
 
@@ -56,7 +57,7 @@ FOUND_IN = {
     "training.drivers": ("fast_driver", "plain_driver"),
     "training.learner": ("Learner", "State", "online"),
 }  # fmt: skip
-MODULES = {"text": "data.text", "vocabulary": "data.vocabulary"}
+MODULES = {"meters": "training.meters", "text": "data.text", "vocabulary": "data.vocabulary"}
 
 __all__ = [
     "PRESETS",
@@ -76,6 +77,7 @@ __all__ = [
     "generate",
     "load",
     "masked",
+    "meters",
     "nats",
     "network",
     "one_step",

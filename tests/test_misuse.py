@@ -19,6 +19,7 @@ from jaxrnn import (
     elman,
     fast_driver,
     masked,
+    meters,
     nats,
     network,
     one_step,
@@ -69,6 +70,15 @@ def drive(stream, model=MODEL, length=1, streams=(), loss=nats, number=1, make=F
 
 def write(prompt, model=MODEL, **how):
     return sample(model, model.init(jax.random.key(0)), prompt, 3, key=jax.random.key(0), **how)
+
+
+def measure(**each):
+    learner = online(MODEL, meters.measured(one_step(MODEL), **each), optax.sgd(0.1), has_aux=True)
+    return jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)), ONE, ONE)
+
+
+def report(aux):
+    return measure(own=meters.Meter(lambda params, carry, key: (), lambda memory, reading: (aux, ())))
 
 
 def states_of_other_streams():
@@ -214,6 +224,20 @@ MISUSES = {
     "fewer characters than none": (lambda: write(np.array([1]), top_k=-2), "top_k is -2; it must be 0"),
     "no probability": (lambda: write(np.array([1]), top_p=0.0), "top_p is 0.0; it must be over 0"),
     "an unknown character": (lambda: vocabulary.encode(KNOWN, "abz"), "'z'.* at position 2 is not one of the 5"),
+    # meters
+    "meters of a function": (lambda: meters.measured(rtrl, norm=meters.gradient_norm()), r"call rtrl\(model\) first"),
+    "the cosine to a function": (lambda: meters.cosine_to(rtrl), r"call rtrl\(model\) first"),
+    "a meter that was not made": (
+        lambda: measure(norm=meters.gradient_norm),
+        r"the meter norm is a function; .*gradient_norm\(\)",
+    ),
+    "a meter named rule": (lambda: measure(rule=meters.gradient_norm()), "no meter can have the name rule"),
+    "a reference of another length": (
+        lambda: measure(cosine=meters.cosine_to(bptt(MODEL, 3))),
+        "the measured rule reads 1 characters per update, its reference 3",
+    ),
+    "a report in words": (lambda: report({"a": "word"}), "the rule's aux holds a str"),
+    "a report of a key": (lambda: report(jax.random.key(0)), "the rule's aux holds a random key"),
     "an unknown id as text": (lambda: vocabulary.decode(KNOWN, np.array([0, 9])), "id 9 is not in the vocabulary"),
 }
 

@@ -31,6 +31,7 @@ class Gradient(NamedTuple):
     asked: Int[Array, " length"] | None = (
         None  #: number of streams whose loss counts, at each step (`losses.masked`); None = all
     )
+    aux: PyTree[Array] = ()  #: anything else that the rule reports; `online(..., has_aux=True)` returns it
 
 
 class Rule(NamedTuple):
@@ -120,6 +121,20 @@ def with_precision(rule: Rule, precision: str) -> Rule:
 def _call_factory(kind: RuleKind, model: Model, length: int, dropout: float) -> Any:
     wanted = {"length": length, "dropout": dropout}
     return kind.make(model, **{name: value for name, value in wanted.items() if takes_parameter(kind.make, name)})
+
+
+def loss_argument(rule: Rule, loss: Loss) -> dict[str, Loss]:
+    """Make the keyword argument that gives a rule its loss; a rule of one's own need not take one.
+
+    Raises:
+      InputError: it takes none, and this loss is not `nats`.
+    """
+    if loss is nats:
+        return {}
+    parameters = inspect.signature(rule.gradient).parameters.values()
+    if not any(parameter.name == "loss" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        raise InputError("this rule's `gradient` takes no `loss`, so it works only with nats; add an argument loss=nats to it")
+    return {"loss": loss}
 
 
 def influence_rule(

@@ -25,13 +25,18 @@ from jaxrnn.rules._carry_parts import carry_streams_shape
 def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any) -> None:
     """Raise `InputError` unless these are what `online` takes."""
     check_model(model)
-    if not isinstance(rule, Rule):
-        hint = f": call {rule.__name__}(model) first" if hasattr(rule, "__name__") else ""
-        raise InputError(f"the rule is {describe_kind(rule)}; it must be a jaxrnn.Rule{hint}")
+    check_rule(rule)
     if not isinstance(optimizer, optax.GradientTransformation):
         hint = f": call {optimizer.__name__}(learning_rate) first" if hasattr(optimizer, "__name__") else ""
         raise InputError(f"the optimizer is {describe_kind(optimizer)}; it must be an optax.GradientTransformation{hint}")
     check_streams(streams)
+
+
+def check_rule(rule: Any) -> None:
+    """Raise `InputError` unless this is a `Rule`."""
+    if not isinstance(rule, Rule):
+        hint = f": call {rule.__name__}(model) first" if hasattr(rule, "__name__") else ""
+        raise InputError(f"the rule is {describe_kind(rule)}; it must be a jaxrnn.Rule{hint}")
 
 
 def check_streams(streams: Any) -> None:
@@ -61,6 +66,16 @@ def check_block(model: Model, length: int, streams: tuple[int, ...], carry: Carr
         found = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(y))
         raise InputError(f"y has shape {found}; each of its arrays must start with an axis of {pluralize(length, 'step')}")
     check_carry(model, streams, carry)
+
+
+def check_aux(aux: Any) -> Any:
+    """Return what a rule reports; raise `InputError` unless it consists of numbers and arrays of them."""
+    for leaf in jax.tree.leaves(aux):
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+            raise InputError(f"the rule's aux holds {describe_kind(leaf)}; it must hold arrays and numbers only")
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise InputError("the rule's aux holds a random key; let it report jax.random.key_data(key)")
+    return aux
 
 
 def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss, stream: AnyStream) -> None:

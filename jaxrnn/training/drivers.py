@@ -1,6 +1,7 @@
 """Two drivers of one pure update that give the same numbers.
 
-A driver advances a state by the next `num_updates` updates of the streams and returns the losses, one per character. The plain
+A driver advances a state by the next `num_updates` updates of the streams and returns the losses, one per character, or
+`WithAux` if that is what the learner's update returns: its `aux` then has one entry per update. The plain
 driver, the reference, is a Python loop with one jitted call per update. The fast driver runs the same update inside one
 `while_loop`, so that many updates cost one call. (JAX turns a `fori_loop` with a static trip count into a scan, but never a
 `while_loop` with a dynamic bound.) Both overwrite the state that they are given.
@@ -13,16 +14,16 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from jaxrnn.data.array_types import LossColumns
 from jaxrnn.data.streams import AnyStream, read_block
 from jaxrnn.errors import InputError
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.learner import Learner, State
 
-Update: TypeAlias = Callable[[State, AnyStream], tuple[State, LossColumns]]
-Driver = Callable[[State, AnyStream, int], tuple[State, Float[np.ndarray, "read ..."]]]
+Results: TypeAlias = Any  # losses, or `WithAux`: arrays whose first axis is time
+Update: TypeAlias = Callable[[State, AnyStream], tuple[State, Results]]
+Driver = Callable[[State, AnyStream, int], tuple[State, Results]]
 Tree = TypeVar("Tree")  # of arrays
 # For the compiler: overwrite weights in place although the backward pass still reads them. Otherwise XLA copies the readout's
 # weights at every character, which takes a third of the time.
@@ -35,7 +36,7 @@ class Loop(NamedTuple):
 
     done: Int[Array, ""]  # updates so far, i32
     state: State
-    losses: Float[Array, "most ..."]  # of these updates; 0 for those still to come
+    results: Results  # of these updates; 0 for those still to come
 
 
 def make_driver(learner: Learner, updates_per_call: int) -> Driver:
@@ -52,16 +53,16 @@ def plain_driver(learner: Learner) -> Driver:
       returns. The given state is overwritten.
     """
     update = traced_once(update_once(learner))
-    begin = jax.jit(start_loop(update, UPDATES_PER_FETCH, learner.length), donate_argnums=0)
-    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update, learner.length)))
+    begin = jax.jit(start_loop(update, UPDATES_PER_FETCH), donate_argnums=0)
+    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update)))
 
-    def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Array]:
+    def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         leaves, structure = jax.tree.flatten(begin(state, stream))
         call = call_of(structure)
         for _ in range(num_updates):
             leaves = call(leaves, stream)
-        _, state, losses = jax.tree.unflatten(structure, leaves)
-        return state, losses
+        _, state, results = jax.tree.unflatten(structure, leaves)
+        return state, results
 
     return _drive_in_pieces(stretch, UPDATES_PER_FETCH, learner)
 
@@ -79,12 +80,12 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
         raise InputError(f"updates_per_call is {updates_per_call}; it must be 1 or more")
     call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
-    def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Array]:
+    def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         return call(state, stream, np.int32(num_updates))
 
     drive = _drive_in_pieces(stretch, updates_per_call, learner)
 
-    def drive_or_trace(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
+    def drive_or_trace(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         if not num_updates:
             call.lower(state, stream, np.int32(0))
         return drive(state, stream, num_updates)
@@ -101,56 +102,67 @@ def copy_arrays(state: Tree) -> Tree:
 
 
 def update_once(learner: Learner) -> Update:
-    """Make a pure function that does the next update; `state.step` determines its characters."""
+    """Make a pure function that does the next update; `state.step` determines its characters.
 
-    def advance(state: State, stream: AnyStream) -> tuple[State, LossColumns]:
-        return learner.update(state, *read_block(stream, state.step, learner.length))
+    All arrays of its results have a first axis: characters for losses, one update for `WithAux.aux`.
+    """
+
+    def advance(state: State, stream: AnyStream) -> tuple[State, Results]:
+        after, results = learner.update(state, *read_block(stream, state.step, learner.length))
+        if not learner.has_aux:
+            return after, results
+        return after, results._replace(aux=jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], results.aux))
 
     return advance
 
 
-def update_many(
-    learner: Learner, most_updates: int
-) -> Callable[[State, AnyStream, Int[Array, ""]], tuple[State, Float[Array, "most ..."]]]:
-    """Make a pure function that does `num_updates` updates, at most `most_updates`; losses beyond them are zeros."""
+def update_many(learner: Learner, most_updates: int) -> Callable[[State, AnyStream, Int[Array, ""]], tuple[State, Results]]:
+    """Make a pure function that does `num_updates` updates, at most `most_updates`; results beyond them are zeros."""
     update = traced_once(update_once(learner))
-    begin, advance_loop = start_loop(update, most_updates, learner.length), continue_loop(update, learner.length)
+    begin, advance_loop = start_loop(update, most_updates), continue_loop(update)
 
-    def advance(state: State, stream: AnyStream, num_updates: Int[Array, ""]) -> tuple[State, Float[Array, "most ..."]]:
+    def advance(state: State, stream: AnyStream, num_updates: Int[Array, ""]) -> tuple[State, Results]:
         def unfinished(loop: Loop) -> Array:
             return loop.done < num_updates
 
         loop = jax.lax.while_loop(unfinished, lambda loop: advance_loop(loop, stream), begin(state, stream))
-        return loop.state, loop.losses
+        return loop.state, loop.results
 
     return advance
 
 
 def traced_once(update: Update) -> Update:
-    """Make a function that JAX traces once: the shape of its losses and the body of a loop share what was traced.
+    """Make a function that JAX traces once: the shape of its results and the body of a loop share what was traced.
 
     Tracing takes as long as everything else in the first call of a program that is compiled already.
     """
     return jax.jit(update, inline=True)
 
 
-def start_loop(update: Update, most_updates: int, length: int) -> Callable[[State, AnyStream], Loop]:
-    """Make a pure function that starts a loop, with room for the losses of `most_updates` updates of this length."""
+def start_loop(update: Update, most_updates: int) -> Callable[[State, AnyStream], Loop]:
+    """Make a pure function that starts a loop, with room for the results of `most_updates` updates."""
+
+    def room(leaf: Any) -> Array:
+        return jnp.zeros((most_updates * leaf.shape[0], *leaf.shape[1:]), leaf.dtype)
 
     def begin(state: State, stream: AnyStream) -> Loop:
-        _, loss = jax.eval_shape(update, state, stream)
-        return Loop(jnp.int32(0), state, jnp.zeros((most_updates * length, *loss.shape[1:]), loss.dtype))
+        _, results = jax.eval_shape(update, state, stream)
+        return Loop(jnp.int32(0), state, jax.tree.map(room, results))
 
     return begin
 
 
-def continue_loop(update: Update, length: int) -> Callable[[Loop, AnyStream], Loop]:
+def continue_loop(update: Update) -> Callable[[Loop, AnyStream], Loop]:
     """Make a pure function that advances a loop by one update."""
 
     def advance_loop(loop: Loop, stream: AnyStream) -> Loop:
-        done, state, losses = loop
-        state, loss = update(state, stream)
-        return Loop(done + 1, state, jax.lax.dynamic_update_slice_in_dim(losses, loss, done * length, axis=0))
+        done, state, results = loop
+        state, new = update(state, stream)
+
+        def store(results: Array, new: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(results, new, done * new.shape[0], axis=0)
+
+        return Loop(done + 1, state, jax.tree.map(store, results, new))
 
     return advance_loop
 
@@ -185,25 +197,39 @@ def _jit_on_leaves(advance_loop: Callable[[Loop, AnyStream], Loop], structure: A
 
 
 def _drive_in_pieces(
-    stretch: Callable[[State, AnyStream, int], tuple[State, Array]], most_updates: int, learner: Learner
+    stretch: Callable[[State, AnyStream, int], tuple[State, Results]], most_updates: int, learner: Learner
 ) -> Driver:
     """Make a driver that splits any number of updates into pieces of at most `most_updates`."""
-    length, checked = learner.length, []
+    checked = []
 
     def check(stream: AnyStream) -> None:
         if not any(stream is each for each in checked):  # its values are looked at once, not at each call
             learner.check(stream)
             checked[:] = [stream]
 
-    def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Float[np.ndarray, "read ..."]]:
+    def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         if num_updates < 0:
             raise InputError(f"the number of updates is {num_updates}; it must be 0 or more")
         check(stream)
-        losses = []
+        pieces = []
         for done in range(0, num_updates, most_updates):
             count = min(most_updates, num_updates - done)
-            state, of_stretch = stretch(state, stream, count)
-            losses.append(np.asarray(of_stretch)[: count * length])
-        return state, np.concatenate(losses) if losses else np.zeros(0, np.float32)
+            state, results = stretch(state, stream, count)
+            pieces.append(jax.tree.map(functools.partial(_fetch, count, most_updates), results))
+        if not pieces:
+            return state, _no_results(learner, state, stream)
+        return state, jax.tree.map(lambda *each: np.concatenate(each), *pieces)
 
     return drive
+
+
+def _fetch(count: int, most_updates: int, results: Array) -> np.ndarray:
+    """Fetch the results of the first updates from the room for all of them."""
+    return np.asarray(results)[: count * (results.shape[0] // most_updates)]
+
+
+def _no_results(learner: Learner, state: State, stream: AnyStream) -> Results:
+    if not learner.has_aux:
+        return np.zeros(0, np.float32)
+    _, results = jax.eval_shape(update_once(learner), state, stream)
+    return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), results)

@@ -1,10 +1,9 @@
 """Combine model, rule and optimizer into a learner: how a state starts, and the pure update that the caller jits."""
 
 import functools
-import inspect
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +12,13 @@ from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, LossColumns, Losses, Memory, Params, RandomKey, Targets
 from jaxrnn.data.streams import AnyStream
-from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, nats, score_step
 from jaxrnn.models.model import Model, check_model
-from jaxrnn.rules import Gradient, Rule
-from jaxrnn.training.checks import check_block, check_carry, check_parts, check_stream, check_streams
+from jaxrnn.rules import Gradient, Rule, loss_argument
+from jaxrnn.training.checks import check_aux, check_block, check_carry, check_parts, check_stream, check_streams
 from jaxrnn.training.optimizers import schedule_free_params
 
-Update = Callable[["State", InputBlock, Targets], tuple["State", LossColumns]]
+Update = Callable[["State", InputBlock, Targets], tuple["State", Any]]  # losses, or `WithAux`
 
 
 class State(NamedTuple):
@@ -33,6 +31,13 @@ class State(NamedTuple):
     memory: Memory  #: what the rule carries between updates; () for none
 
 
+class WithAux(NamedTuple):
+    """What an update returns beside its state with `online(..., has_aux=True)`."""
+
+    losses: LossColumns
+    aux: Any  #: `Gradient.aux` of this update; from a driver, its arrays are ``[num_updates, ...]``
+
+
 class Learner(NamedTuple):
     """The pure functions of online learning."""
 
@@ -41,11 +46,12 @@ class Learner(NamedTuple):
     begin: Callable[[Params, RandomKey], State]  #: (params, key) -> a state with these weights and everything else new
     #: (state, key) -> a state with new carry and memory, at step 0, for another pass or another text
     restart: Callable[[State, RandomKey], State]
-    #: (state, x, y) -> (state, losses); x and y are ``i32[length, *streams]``, or what model and loss take in their place;
-    #: jit it, and donate the state
+    #: (state, x, y) -> (state, losses), or (state, `WithAux`) if it has aux; x and y are ``i32[length, *streams]``, or what
+    #: model and loss take in their place; jit it, and donate the state
     update: Update
     test_params: Callable[[State], Params] = operator.attrgetter("params")  #: (state) -> the weights to test with
     check: Callable[[AnyStream], None] = lambda stream: None  #: (stream) -> None; raises `InputError` if it cannot be read
+    has_aux: bool = False  #: whether its update returns `WithAux`
 
 
 def online(
@@ -55,6 +61,7 @@ def online(
     streams: tuple[int, ...] = (),
     test_params: Callable[[optax.OptState, Params], Params] = schedule_free_params,
     loss: Loss = nats,
+    has_aux: bool = False,
 ) -> Learner:
     """Make a learner that updates its weights after every `rule.length` characters.
 
@@ -63,14 +70,14 @@ def online(
       streams: () for one stream, (B,) for B parallel streams, whose gradients are averaged.
       test_params: (opt_state, params) -> the weights to test with, if they are not the ones being trained.
       loss: (outputs, y) -> one number per stream, at one step; with `losses.masked`, only where asked for.
+      has_aux: whether an update also returns what the rule reports (`Gradient.aux`), such as meters (`training.meters`).
     Returns:
       A Learner; its update returns ``f32[rule.length]``, the mean loss of the streams at each step, before the update.
     Raises:
       InputError: an argument is of another type, or the rule's `gradient` takes no `loss` and this one is not `nats`.
     """
     check_parts(model, rule, optimizer, streams)
-    accepting = optax.with_extra_args_support(optimizer)
-    named = _name_loss(rule, loss)
+    accepting, named = optax.with_extra_args_support(optimizer), loss_argument(rule, loss)
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
@@ -79,19 +86,19 @@ def online(
         return State(jnp.int32(0), params, optimizer.init(params), carry, rule.init(params, carry, memory_key))
 
     def restart(state: State, key: RandomKey) -> State:
-        fresh = begin(state.params, key)
-        return state._replace(step=fresh.step, carry=fresh.carry, memory=fresh.memory)
+        return begin(state.params, key)._replace(opt_state=state.opt_state)
 
-    def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
+    def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses | WithAux]:
         check_block(model, rule.length, streams, state.carry, x, y)
         found = rule.gradient(state.params, state.memory, state.carry, x, y, **named)
-        return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), found.losses
+        results = WithAux(found.losses, check_aux(found.aux)) if has_aux else found.losses
+        return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), results
 
     def to_test(state: State) -> Params:
         return test_params(state.opt_state, state.params)
 
     check = make_check(model, rule.length, streams, loss)
-    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test, check)
+    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test, check, has_aux)
 
 
 def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Learner:
@@ -134,16 +141,6 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
         return begin(model.init(params_key), begin_key)
 
     return init
-
-
-def _name_loss(rule: Rule, loss: Loss) -> dict[str, Loss]:
-    """Make the argument that gives a rule its loss; a rule of one's own need not take one."""
-    if loss is nats:
-        return {}
-    parameters = inspect.signature(rule.gradient).parameters.values()
-    if not any(parameter.name == "loss" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        raise InputError("this rule's `gradient` takes no `loss`, so it works only with nats; add an argument loss=nats to it")
-    return {"loss": loss}
 
 
 def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found: Gradient) -> tuple[Params, optax.OptState]:
