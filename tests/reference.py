@@ -72,8 +72,8 @@ def after(w, h, ids):
     return h, logits
 
 
-def rflo(w, h, x, y, leak):
-    """Murray's rule (2019), the errors fed back exactly, for h' = (1 - a) h + a s(z): the sum of the gradients.
+def rflo(w, h, x, y, leak, feedback=None):
+    """Murray's rule (2019) for h' = (1 - a) h + a s(z), the errors fed back exactly or by other weights: the summed gradients.
 
     Each weight has a trace, p <- (1 - a) p + a s'(z) times what the weight sees; its gradient is the trace times the error of
     its unit.
@@ -88,7 +88,8 @@ def rflo(w, h, x, y, leak):
         logits = w["W_o"] @ h + w["c"]
         d = np.exp(logits - logits.max())
         d = d / d.sum() - np.eye(len(logits))[y_t]
-        grads = {name: trace * (w["W_o"].T @ d) for name, trace in traces.items()} | {"W_o": np.outer(d, h), "c": d}
+        error = (w["W_o"] if feedback is None else feedback).T @ d
+        grads = {name: trace * error for name, trace in traces.items()} | {"W_o": np.outer(d, h), "c": d}
         total = {name: total[name] + grads[name] for name in total}
     return total
 

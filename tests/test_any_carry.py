@@ -30,6 +30,7 @@ EXACT = {
 }
 DIAGONAL = ("minGRU", "a GRU that counts", "complex units")
 FOR_UNITS = ("rtrl_diagonal", "snap1", "snap1_lookahead")  # exact for those, refused for the others
+FOR_OWN_CELLS = {rule: f"{rule} needs a network of jaxrnn's own cells; try snap1" for rule in ("rflo", "eprop")}
 REFUSALS = {
     "mLSTM": r"needs a carry of vectors, with one number per unit; its arrays are \(3, 3\), \(\), \(3,\)",
     "linear attention": r"needs a carry of vectors, with one number per unit; its arrays are \(3, 3\)",
@@ -93,9 +94,10 @@ def test_a_rule_that_follows_units_is_exact_where_they_reach_themselves_alone(ru
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-@pytest.mark.parametrize("rule", [*FOR_UNITS, "rflo"])
+@pytest.mark.parametrize("rule", [*FOR_UNITS, *FOR_OWN_CELLS])
 def test_where_a_rule_does_not_fit_one_sentence_says_why(rule, name):
-    says = "rflo needs a network of jaxrnn's own cells; try snap1" if rule == "rflo" else f"{rule} {REFUSALS[name]}.*; try rtrl"
+    of_units = f"{rule} {REFUSALS[name]}.*; try rtrl"
+    says = FOR_OWN_CELLS.get(rule, of_units)
     with pytest.raises(InputError, match=f"^{says}$"):
         make_rule(RULES[rule], MODELS[name])
 
@@ -214,7 +216,7 @@ def test_a_carry_whose_arrays_have_no_axis_of_streams_is_refused():
         learner.init(jax.random.key(0))
 
 
-@pytest.mark.parametrize("rule", sorted(set(RULES) - {"rflo"}))
+@pytest.mark.parametrize("rule", sorted(set(RULES) - set(FOR_OWN_CELLS)))
 def test_a_model_without_a_carry_is_only_its_step(rule):
     """Logistic regression on one character: every rule is one_step."""
     kernel = jax.ShapeDtypeStruct((VOCAB, VOCAB), jnp.float32)

@@ -26,7 +26,7 @@ CASES = [
     *(pytest.param("bptt", name, marks=pytest.mark.slow) for name in MODELS if name != "gru"),
     *(
         pytest.param(rule, "layers", marks=pytest.mark.slow)
-        for rule in ("rflo", "uoro", "tbptt_sliding", "rtrl", "snap_n", "snap_n_lookahead")
+        for rule in ("rflo", "eprop", "uoro", "tbptt_sliding", "rtrl", "snap_n", "snap_n_lookahead")
     ),
     *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("snap1", "lru"), ("uoro", "Flax"))),
 ]

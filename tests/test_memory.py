@@ -34,6 +34,7 @@ LIMITED = {
     "snap_n": lambda model, most: rules.snap_n(model, LENGTH, most),
     "snap_n_lookahead": lambda model, most: rules.snap_n_lookahead(model, LENGTH, most),
     "rflo": rules.rflo,
+    "eprop": lambda model, most: rules.eprop(model, max_bytes=most),
     "uoro": lambda model, most: rules.uoro(model, max_bytes=most),
 }
 
@@ -166,6 +167,7 @@ def documented(name):
         "snap_n": (4 * B * U * P, 0),
         "snap_n_lookahead": (4 * B * U * P, 0),
         "rflo": (4 * B * S * P, 0),
+        "eprop": (4 * B * S * P, 0),
         "uoro": (4 * B * (U + P), 8 + 4),  # a key and a count
     }[name]
 

@@ -17,6 +17,7 @@ from jaxrnn import (
     Pairs,
     bptt,
     elman,
+    eprop,
     fast_driver,
     masked,
     meters,
@@ -187,6 +188,14 @@ MISUSES = {
     "the same for snap1": (lambda: snap1(replaced()), "this model's step was replaced"),
     "the same for documents": (lambda: with_documents(replaced()), "this model's step was replaced"),
     "documents of vectors": (lambda: with_documents(VECTORS), "this model reads vectors"),
+    "eprop with another feedback": (
+        lambda: eprop(MODEL, feedback="adaptive"),
+        "feedback is 'adaptive'; it must be symmetric or random",
+    ),
+    "eprop without layers": (
+        lambda: eprop(with_step(MODEL, MODEL.step)),
+        "eprop needs a network of jaxrnn's own cells; try snap1",
+    ),
     "rflo without layers": (lambda: rflo(with_step(MODEL, MODEL.step)), "rflo needs a network of jaxrnn's own cells"),
     "a cell as the model of a rule": (lambda: rtrl(nn.GRUCell(4)), "the model is a GRUCell"),
     "a dense cell as diagonal": (lambda: rtrl_diagonal(MODEL), "rtrl_diagonal needs a diagonal recurrence"),

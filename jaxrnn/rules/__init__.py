@@ -12,6 +12,7 @@ from jaxrnn.rules.base import (
     with_precision,
 )
 from jaxrnn.rules.bptt import bptt
+from jaxrnn.rules.eprop import eprop
 from jaxrnn.rules.one_step import one_step
 from jaxrnn.rules.rflo import rflo
 from jaxrnn.rules.rtrl import rtrl
@@ -34,6 +35,7 @@ RULES: dict[str, RuleKind] = {
     "snap1_lookahead": RuleKind(snap1_lookahead),
     "snap_n_lookahead": RuleKind(snap_n_lookahead),
     "rflo": RuleKind(rflo),
+    "eprop": RuleKind(eprop),
     "uoro": RuleKind(uoro, is_noisy=True),
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "Rule",
     "RuleKind",
     "bptt",
+    "eprop",
     "loss_argument",
     "make_rule",
     "one_step",

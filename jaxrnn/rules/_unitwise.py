@@ -121,12 +121,13 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
 
 
 def layered_step(
-    model: Model, params: Params, kept: Carry, seen: Carry, x: Inputs, shift: Carry | None = None
+    model: Model, params: Params, kept: Carry, seen: Carry, x: Inputs, shift: Carry | None = None, apart: bool = False
 ) -> tuple[Carry, Outputs]:
     """Take one step of all streams, whose gates keep one carry and whose recurrent weights see another.
 
     Args:
       shift: is added to each layer's carry after the step, before it is read from there.
+      apart: no gradient passes from what reads a layer, the next one or the readout, to its carry.
     """
     number, inputs, carries, (_, starts) = len(model.layers), model.embed(params, x), [], split_marks(model, x)
     kept, seen = restart_carry((kept, seen), starts)
@@ -138,7 +139,8 @@ def layered_step(
         if shift is not None:
             after = jax.tree.map(jnp.add, after, split_carry(shift, number)[place])
         carries.append(after)
-        inputs = layer.output(weights, layer.hidden(after))
+        h = layer.hidden(after)
+        inputs = layer.output(weights, jax.lax.stop_gradient(h) if apart else h)
     return join_carries(carries), model.read_out(params, inputs)
 
 
