@@ -22,7 +22,7 @@ RESULTS = Path(__file__).with_name("results")
 WIDTH, DPI = 7.5, 160  # inches; at 100 pixels to the inch, as a page shows it, 9 points are 12.5 pixels
 INK, GREY = "#222222", "#767676"  # for what is neither a rule nor a cell
 
-# No colour stands for two things. Those of rules, and those of cells, differ for colour-blind readers, too (`test_pictures.py`).
+# No colour stands for two things. Those of rules, and of cells, differ for colour-blind readers, too (`test_pictures.py`).
 RULE_COLOURS = {
     "one_step": "#000000",
     "bptt": "#7f5539",
@@ -36,6 +36,7 @@ RULE_COLOURS = {
     "rflo": "#e69f00",
     "eprop": "#c5b866",
     "uoro": "#882255",
+    "rtrl_kronecker": "#0609f9",
 }
 CELL_COLOURS = {
     "elman": "#785ef0",
@@ -46,7 +47,7 @@ CELL_COLOURS = {
     "lru": "#332288",
 }
 # A second channel, since the lines of some rules lie on each other. Dashed ones are drawn last.
-RULE_MARKERS = dict(zip(RULE_COLOURS, "oXs^vDPphd<*", strict=True))
+RULE_MARKERS = dict(zip(RULE_COLOURS, "oXs^vDPphd<*>", strict=True))
 CELL_MARKERS = dict(zip(CELL_COLOURS, "oXdsD^", strict=True))
 DASHED_RULES = {"rtrl_diagonal": (0, (3, 2)), "snap_n": (0, (3, 2)), "snap_n_lookahead": (0, (3, 2)), "rflo": (0, (2, 1.5))}
 

@@ -76,8 +76,8 @@ def begun(learner, model):
 
 
 def forgetting(learner, state):
-    """The state of a learner that begins to read with these weights; the signs of `uoro` go on."""
+    """The state of a learner that begins to read with these weights; random signs go on."""
     memory = learner.restart(state, jax.random.key(0)).memory
-    kept = {name: getattr(state.memory, name) for name in ("key", "num_read") if hasattr(memory, "of_theta")}
+    kept = {name: getattr(state.memory, name) for name in ("key", "num_read") if hasattr(memory, "key")}
     memory = memory._replace(**kept) if kept else memory
     return copy_arrays(state._replace(step=jnp.int32(0), carry=zeros(state.carry), memory=memory))

@@ -12,9 +12,10 @@ from test_loop import primitives
 from jaxrnn import fast_driver, nats
 from jaxrnn.data.documents import unmark
 from jaxrnn.models.documents import with_documents
-from jaxrnn.rules import RULES, bptt, uoro
+from jaxrnn.rules import RULES, bptt, rtrl_kronecker, uoro
 from jaxrnn.training.drivers import plain_driver, update_many
 
+DRAWING = {"uoro": uoro, "rtrl_kronecker": rtrl_kronecker}  # rules that draw signs
 SELDOM = ("leaky", "indrnn", "in one piece")
 CASES = [
     *((rule, "gru") for rule in RULES if rule != "rtrl_diagonal"),
@@ -26,7 +27,7 @@ CASES = [
     *(pytest.param("bptt", name, marks=pytest.mark.slow) for name in MODELS if name != "gru"),
     *(
         pytest.param(rule, "layers", marks=pytest.mark.slow)
-        for rule in ("rflo", "eprop", "uoro", "tbptt_sliding", "rtrl", "snap_n", "snap_n_lookahead")
+        for rule in ("rflo", "eprop", "uoro", "rtrl_kronecker", "tbptt_sliding", "rtrl", "snap_n", "snap_n_lookahead")
     ),
     *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("snap1", "lru"), ("uoro", "Flax"))),
 ]
@@ -87,7 +88,7 @@ def test_the_gradient_of_a_block_is_that_of_the_unrolled_loop(name):
 def test_streams_with_marks_at_different_places_are_read_as_one_by_one(rule):
     """The gradient of two streams is the mean of their gradients."""
     model = with_documents(MODELS["lru" if rule == "rtrl_diagonal" else "gru"])
-    made = uoro(model, signs=_alternating) if rule == "uoro" else rule_of(rule, model)
+    made = DRAWING[rule](model, signs=_alternating) if rule in DRAWING else rule_of(rule, model)
     texts = [marked_text(seed, starts)[:34].astype(np.int32) for seed, starts in ((0, (8, 14)), (1, (20,)))]
     x, y = np.stack(texts, 1)[:-1], unmark(np.stack(texts, 1))[1:]
     params, carry = drawn(model, (2,))
@@ -146,14 +147,14 @@ def test_after_a_mark_nothing_is_left_of_the_past(rule):
     past = new, carry
     for x in (3, 1, 4, 1):
         past = gradient(params, *past, jnp.array([x], jnp.int32), jnp.array([5], jnp.int32))[2:0:-1]
-    new = new._replace(num_read=past[0].num_read) if rule == "uoro" else new  # on which its signs depend
+    new = new._replace(num_read=past[0].num_read) if rule in DRAWING else new  # on which its signs depend
     begun = new, zeros(carry)
     for x in (~NEWLINE, 2, 6):
         a, b = (gradient(params, *each, jnp.array([x], jnp.int32), jnp.array([5], jnp.int32)) for each in (past, begun))
         jax.tree.map(np.testing.assert_array_equal, a[:2] + a[3:], b[:2] + b[3:])
         past, begun = a[2:0:-1], b[2:0:-1]
     if rule != "tbptt_sliding":
-        memories = (each[0]._replace(key=()) if rule == "uoro" else each[0] for each in (past, begun))
+        memories = (each[0]._replace(key=()) if rule in DRAWING else each[0] for each in (past, begun))
         jax.tree.map(np.testing.assert_array_equal, *memories)
 
 

@@ -36,6 +36,7 @@ LIMITED = {
     "rflo": rules.rflo,
     "eprop": lambda model, most: rules.eprop(model, max_bytes=most),
     "uoro": lambda model, most: rules.uoro(model, max_bytes=most),
+    "rtrl_kronecker": lambda model, most: rules.rtrl_kronecker(model, max_bytes=most),
 }
 
 
@@ -169,6 +170,7 @@ def documented(name):
         "rflo": (4 * B * S * P, 0),
         "eprop": (4 * B * S * P, 0),
         "uoro": (4 * B * (U + P), 8 + 4),  # a key and a count
+        "rtrl_kronecker": (4 * B * 4 * (U * 4 * HIDDEN + P // (4 * HIDDEN)), 8 + 4),
     }[name]
 
 

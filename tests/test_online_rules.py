@@ -18,7 +18,7 @@ from jaxrnn.models.cells import CELLS
 from jaxrnn.models.losses import nats
 from jaxrnn.models.network import network, with_cell
 from jaxrnn.rules import one_step, rtrl, snap_n, snap_n_lookahead, tbptt_sliding, uoro
-from jaxrnn.rules.uoro import rademacher
+from jaxrnn.rules._signs import rademacher
 
 VOCAB, HIDDEN, LENGTH = 5, 4, 7
 MODELS = {name: network(name, VOCAB, HIDDEN) for name in CELLS} | {

@@ -12,13 +12,13 @@ from conftest import HIDDEN, VOCAB
 from fixed import EACH_RULE, drawn, text
 
 from jaxrnn import elman, network, one_step
-from jaxrnn.rules import RULES, make_rule, uoro
+from jaxrnn.rules import RULES, make_rule, rtrl_kronecker, uoro
 
 LENGTHS = {"bptt": 3, "tbptt_sliding": 3, "snap_n": 3, "snap_n_lookahead": 3}
 
 
 def signs(key, num_read, shape):
-    """Of UORO: the same for each stream, as they must be where streams are compared."""
+    """Of rules that draw some: the same for each stream, as they must be where streams are compared."""
     return jnp.broadcast_to(jnp.where((jnp.arange(shape[-1]) + num_read) % 3, 1.0, -1.0), shape)
 
 
@@ -26,7 +26,8 @@ def signs(key, num_read, shape):
 def made(name):
     """A model that the rule is for, the rule, and its gradient, compiled once for all tests."""
     model = network("indrnn" if name == "rtrl_diagonal" else "leaky", VOCAB, HIDDEN)
-    rule = uoro(model, signs) if name == "uoro" else make_rule(RULES[name], model, LENGTHS.get(name, 1))
+    noisy = {"uoro": uoro, "rtrl_kronecker": rtrl_kronecker}
+    rule = noisy[name](model, signs=signs) if name in noisy else make_rule(RULES[name], model, LENGTHS.get(name, 1))
     return model, rule, jax.jit(rule.gradient)
 
 

@@ -17,6 +17,7 @@ from jaxrnn.rules.one_step import one_step
 from jaxrnn.rules.rflo import rflo
 from jaxrnn.rules.rtrl import rtrl
 from jaxrnn.rules.rtrl_diagonal import rtrl_diagonal
+from jaxrnn.rules.rtrl_kronecker import rtrl_kronecker
 from jaxrnn.rules.snap1 import snap1
 from jaxrnn.rules.snap1_lookahead import snap1_lookahead
 from jaxrnn.rules.snap_n import snap_n
@@ -37,6 +38,7 @@ RULES: dict[str, RuleKind] = {
     "rflo": RuleKind(rflo),
     "eprop": RuleKind(eprop),
     "uoro": RuleKind(uoro, is_noisy=True),
+    "rtrl_kronecker": RuleKind(rtrl_kronecker, is_noisy=True),
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "rflo",
     "rtrl",
     "rtrl_diagonal",
+    "rtrl_kronecker",
     "rule_kind",
     "rule_length",
     "snap1",

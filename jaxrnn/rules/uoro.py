@@ -1,7 +1,6 @@
 """Unbiased online recurrent optimization (UORO): unbiased gradients in memory proportional to the weights."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,9 +14,9 @@ from jaxrnn.models.model import Model, streams_of
 from jaxrnn.rules import _influence
 from jaxrnn.rules._carry_parts import carry_streams_shape, flatten_parts, real_parts, wider_type
 from jaxrnn.rules._influence import Theta
+from jaxrnn.rules._signs import Signs, rademacher
 from jaxrnn.rules.base import Gradient, Rule
 
-Signs = Callable[[RandomKey, Int[Array, ""], tuple[int, ...]], Float[Array, "*streams units"]]
 EPSILON = 1e-12  # added to norms: both factors start at zero
 
 
@@ -28,11 +27,6 @@ class Factors(NamedTuple):
     num_read: Int[Array, ""]  # i32
     of_carry: Float[Array, "*streams units"]
     of_theta: Theta  # [*streams, *shape of the weights]
-
-
-def rademacher(key: RandomKey, num_read: Int[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*streams units"]:
-    """Draw signs +1 and -1 with equal probability."""
-    return jax.random.rademacher(jax.random.fold_in(key, num_read), shape, jnp.float32)
 
 
 def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:

@@ -1,0 +1,58 @@
+"""Sums of Kronecker products, and an unbiased sum of one term less."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class KroneckerSum(NamedTuple):
+    """A matrix as a sum of products, ``sum_i left_i (x) right_i``."""
+
+    left: Float[Array, "*streams rank rows"]
+    right: Float[Array, "*streams rank units columns"]
+
+
+def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSum:
+    """Replace a sum by one of a term less, whose mean over all signs is the sum, with the least variance possible.
+
+    In orthonormal bases of both sides the sum is a diagonal of singular values. The largest are kept as they are. The other q,
+    whose sum is s, become ``s / (q - 1) S (1 - z z^T) S``, for a diagonal S of random signs and a unit vector z with ``z_i^2 =
+    1 - (q - 1) sigma_i / s``: a matrix of rank q - 1 with the same diagonal, and a mean of zero elsewhere.
+
+    Source: Benzing et al. (2019), ICML, arXiv:1902.03993, "optimal Kronecker-sum approximation".
+    """
+    count, right_shape = len(terms.left), terms.right.shape
+    left_basis, left_part = jnp.linalg.qr(terms.left.T)
+    right_basis, right_part = jnp.linalg.qr(terms.right.reshape(count, -1).T)
+    left_turn, sigma, right_turn = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
+    left_vectors, right_vectors = left_basis @ left_turn, right_basis @ right_turn.T
+    # Rounding errors decide which sign a pair of singular vectors has. Here it is the one on this side of a plane.
+    side = jnp.where(jnp.cos(jnp.arange(len(left_vectors), dtype=sigma.dtype)) @ left_vectors < 0, -1, 1)
+    mixing = _mixing(sigma, signs * side.astype(signs.dtype)) if len(sigma) == count else _keep_all(sigma, count)
+    left, right = (left_vectors @ mixing).T, (right_vectors @ mixing).T
+    return KroneckerSum(left, right.reshape(count - 1, *right_shape[1:]))
+
+
+def _mixing(sigma: Float[Array, " terms"], signs: Float[Array, " terms"]) -> Float[Array, "terms kept"]:
+    """Compute X of one column less than rows, where the mean of X X^T over the signs is diag(sigma)."""
+    count, places = len(sigma), jnp.arange(len(sigma))
+    eye, last = jnp.eye(count, dtype=sigma.dtype), (places == count - 1).astype(sigma.dtype)
+    # Rounding errors are no terms: mixed with the others, they would add noise of the size of their roots.
+    sigma = jnp.where(sigma > 10 * count * jnp.finfo(sigma.dtype).eps * sigma[0], sigma, 0)
+    sums, following = jnp.cumsum(sigma[::-1])[::-1], (count - 1 - places).astype(sigma.dtype)
+    first = jnp.argmax((following * sigma <= sums) & (places < count - 1) | (places == count - 2))  # of those that are mixed
+    is_mixed, s, following = places >= first, sums[first], following[first]  # q - 1 of these follow
+    mixed = jnp.where(is_mixed, sigma, 0)
+    rest = (1 - eye) @ mixed - (following - 1) * mixed  # s - (q - 1) sigma, where cancellation would cost half the digits
+    z = jnp.where(s > 0, jnp.sqrt(jnp.where(is_mixed, jnp.maximum(rest, 0), 0) / jnp.where(s > 0, s, 1)), last)
+    # A reflection that takes the last axis to -z: its other columns span what is orthogonal to z, and leave what is kept alone.
+    w = z + last
+    columns = (eye - 2 * jnp.outer(w, w) / (w @ w))[:, :-1]
+    scale = jnp.sqrt(jnp.where(is_mixed, s / following, sigma))[:-1]
+    return jnp.where(is_mixed, signs.astype(sigma.dtype), 1)[:, None] * columns * scale[None]
+
+
+def _keep_all(sigma: Float[Array, " values"], count: int) -> Float[Array, "values kept"]:
+    """Compute X for fewer values than terms: a side with few dimensions has no more terms."""
+    return jnp.pad(jnp.diag(jnp.sqrt(sigma)), ((0, 0), (0, count - 1 - len(sigma))))

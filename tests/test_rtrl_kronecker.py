@@ -1,0 +1,198 @@
+"""RTRL with a sum of Kronecker products: exact where the terms are enough, and in the mean over all signs elsewhere."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fixed import apart, case, often, reading, summed
+from flax import linen as nn
+
+from jaxrnn import network, rtrl, rtrl_kronecker, uoro, with_cell
+from jaxrnn.errors import InputError
+from jaxrnn.models.base import Cell
+from jaxrnn.models.cells import CellKind
+from jaxrnn.rules._kronecker_sum import KroneckerSum, drop_term
+
+VOCAB, HIDDEN, LENGTH = 5, 4, 7
+MODELS = {
+    "elman": network("elman", VOCAB, HIDDEN),
+    "leaky": network("leaky", VOCAB, HIDDEN),
+    "gru": network("gru", VOCAB, HIDDEN),
+    "lstm": network("lstm", VOCAB, HIDDEN),
+    "no bias": network("gru", VOCAB, HIDDEN, initialisation="mikolov"),
+    "layers": network("lstm", VOCAB, HIDDEN, num_layers=2, embedding_size=3),
+    "tied": network("gru", VOCAB, HIDDEN, num_layers=2, embedding_size=HIDDEN, tied_readout=True),
+}
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@pytest.mark.parametrize("streams", [(), (3,)])
+@pytest.mark.parametrize("name", often(MODELS, seldom=("leaky", "gru", "lstm", "no bias")))
+def test_a_term_for_each_character_is_exact(name, streams):
+    given = case(MODELS[name], LENGTH, streams)
+    exact = summed(rtrl(MODELS[name]), *given)
+    assert apart(summed(rtrl_kronecker(MODELS[name], LENGTH - 1), *given), exact) < 1e-12
+    assert apart(summed(rtrl_kronecker(MODELS[name], 1), *given), exact) > 1e-3
+
+
+@pytest.mark.parametrize(("name", "rows"), [("elman", VOCAB + HIDDEN + 1), ("gru", VOCAB + 1)])
+def test_a_term_for_each_row_is_exact(name, rows):
+    """However long the text is."""
+    given = case(MODELS[name], 3 * rows)
+    exact = summed(rtrl(MODELS[name]), *given)
+    for rank in (rows, rows + 2):
+        assert apart(summed(rtrl_kronecker(MODELS[name], rank), *given), exact) < 1e-12
+    assert apart(summed(rtrl_kronecker(MODELS[name], rows // 2), *given), exact) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "length", "streams"), [("elman", 2, 5, ()), ("gru", 1, 4, ()), ("lstm", 1, 5, (2,)), ("layers", 1, 3, ())]
+)
+def test_the_mean_over_all_signs_is_rtrl(name, rank, length, streams):
+    """Streams have the same signs here: the gradient is a sum over streams, each of which depends on its own alone."""
+    stacked = network("lstm", 3, 2, num_layers=2, embedding_size=2)
+    model = stacked if name == "layers" else network(name, 3, 2)
+    params, carry, x, y = case(model, length, streams)
+    products = {"gru": 2, "layers": 3}.get(name, 1)
+    shape = (length - 1, products, rank + 1)  # those drawn at the last character do not count
+    every = np.array(list(itertools.product([1.0, -1.0], repeat=math.prod(shape)))).reshape(-1, *shape)
+
+    given = []  # signs, while the rule is traced
+    rule = rtrl_kronecker(model, rank, lambda key, num_read, shape: jnp.broadcast_to(given[-1][num_read], shape))
+
+    def gradient(signs):
+        given.append(signs)
+        return reading(rule, params, carry, x, y)
+
+    of_each = jax.jit(lambda every: jax.lax.map(gradient, every, batch_size=256))(every)
+    mean = jax.tree.map(lambda leaf: np.mean(leaf, axis=0), of_each)
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[len(every) // 3], of_each)
+    expected = summed(rtrl(model), params, carry, x, y)
+    assert apart(mean, expected) < 1e-12
+    assert apart(one, expected) > 1e-5
+
+
+def dense(terms):
+    return np.einsum("ra,ruc->auc", *map(np.asarray, terms))
+
+
+def drawn(scales, rows=6):
+    """A sum of a term for each scale."""
+    rng, scales = np.random.default_rng(7), np.asarray(scales, float)
+    left, right = rng.normal(size=(len(scales), rows)), rng.normal(size=(len(scales), 3, 4))
+    return KroneckerSum(jnp.asarray(left * scales[:, None]), jnp.asarray(right * scales[:, None, None]))
+
+
+@pytest.mark.parametrize("scales", [[1, 1], [3, 0.1], [1, 1, 1, 1], [5, 4, 0.1, 0.1, 0.1], [9, 1, 1, 0]])
+def test_a_term_less_keeps_the_mean_with_the_least_variance(scales):
+    """The mean and the variance over all signs, beside the formula of the paper in NumPy: the best number of values to keep."""
+    terms = drawn(scales)
+    whole, count = dense(terms), len(scales)
+    fewer = [drop_term(terms, jnp.asarray(signs)) for signs in itertools.product([1.0, -1.0], repeat=count)]
+    assert {len(each.left) for each in fewer} == {count - 1}
+    matrices = np.stack([dense(each) for each in fewer])
+    np.testing.assert_allclose(matrices.mean(0), whole, atol=1e-12)
+
+    sigma = np.linalg.svd(whole.reshape(len(whole), -1), compute_uv=False)[:count]
+    best = min(
+        sigma[kept:].sum() ** 2 / (count - kept - 1) - (sigma[kept:] ** 2).sum()
+        for kept in range(count - 1)
+        if (count - kept - 1) * sigma[kept] <= sigma[kept:].sum() * (1 + 1e-12)
+    )
+    np.testing.assert_allclose(((matrices - whole) ** 2).sum((1, 2, 3)).mean(), best, rtol=1e-9, atol=1e-12)
+
+
+def test_one_term_has_less_variance_than_kf_rtrl():
+    """Whose sum of two products is (p u + s q v) (x) (A / p + s B / q), with the best p and q."""
+    terms = drawn([1, 1])
+    (u, v), (A, B) = (list(map(np.asarray, each)) for each in terms)
+    norm = np.linalg.norm
+    p, q = np.sqrt(norm(A) / norm(u)), np.sqrt(norm(B) / norm(v))
+    whole = dense(terms)
+    theirs = [np.tensordot(p * u + s * q * v, A / p + s * B / q, axes=0) for s in (1, -1)]
+    ours = [dense(drop_term(terms, jnp.array([1.0, s]))) for s in (1.0, -1.0)]
+    np.testing.assert_allclose(np.mean(theirs, axis=0), whole, atol=1e-12)
+    assert norm(ours[0] - whole) < 0.95 * np.mean([norm(each - whole) for each in theirs])
+
+
+@pytest.mark.parametrize(("scales", "rows"), [([0, 0, 0], 6), ([2, 0, 0], 6), ([1, 1, 1, 1], 3), ([1, 1, 1, 1], 2)])
+def test_what_fits_is_kept_exactly(scales, rows):
+    """Terms of zeros, and more terms than rows."""
+    terms = drawn(scales, rows)
+    fewer = drop_term(terms, jnp.asarray([1.0, -1.0, 1.0, -1.0])[: len(terms.left)])
+    assert len(fewer.left) == len(terms.left) - 1
+    np.testing.assert_allclose(dense(fewer), dense(terms), atol=1e-12)
+
+
+def test_each_product_and_stream_has_its_own_signs():
+    asked = []
+
+    def signs(key, num_read, shape):
+        asked.append(shape)
+        return jnp.ones(shape)
+
+    model = MODELS["gru"]
+    params, carry, x, y = case(model, LENGTH, (3,))
+    summed(rtrl_kronecker(model, 4, signs), params, carry, x, y)
+    assert asked[0] == (3, 2, 5)
+
+
+def test_it_is_nearer_to_rtrl_than_uoro():
+    """With a single term: the root mean square of the error over 50 draws."""
+    model = network("gru", VOCAB, 8)
+    params, carry, x, y = case(model, 20)
+    exact = summed(rtrl(model), params, carry, x, y)
+
+    numbers = []  # of the draw, while the rule is traced
+
+    def signs(key, num_read, shape):
+        return jax.random.rademacher(jax.random.fold_in(jax.random.key(numbers[-1]), num_read), shape, jnp.float32)
+
+    def spread(rule):
+        def gradient(number):
+            numbers.append(number)
+            return reading(rule, params, carry, x, y)
+
+        found = jax.jit(jax.vmap(gradient))(jnp.arange(50))
+        return np.sqrt(np.mean([apart(jax.tree.map(lambda leaf, i=i: leaf[i], found), exact) ** 2 for i in range(50)]))
+
+    assert 3 * spread(rtrl_kronecker(model, 1, signs)) < spread(uoro(model, signs))
+
+
+class Squared(Cell):
+    """A cell whose weights are those of an Elman cell, but are squared."""
+
+    def set_up_recurrence(self):
+        self.recurrent_kernel = self.param("recurrent_kernel", nn.initializers.normal(), (self.hidden_size, self.hidden_size))
+
+    def recur(self, h):
+        return h @ jnp.square(self.recurrent_kernel)
+
+    @nn.nowrap
+    def gates(self, carry, px, ph):
+        return jnp.tanh(px + ph)
+
+
+SQUARED = CellKind(lambda size, hidden, start: Squared(size, hidden, start), "squared")
+SAYS = "rtrl_kronecker needs a network of elman, leaky, gru or lstm cells, .*; try uoro or rtrl"
+
+
+@pytest.mark.parametrize("name", ["indrnn", "lru"])
+def test_other_cells_are_refused(name):
+    with pytest.raises(InputError, match=SAYS):
+        rtrl_kronecker(network(name, VOCAB, HIDDEN))
+
+
+def test_weights_that_are_no_factors_are_refused():
+    with pytest.raises(InputError, match=SAYS):
+        rtrl_kronecker(network(SQUARED, VOCAB, HIDDEN))
+
+
+def test_a_custom_cell_and_a_rank_of_none_are_refused():
+    with pytest.raises(InputError, match=SAYS):
+        rtrl_kronecker(with_cell(nn.GRUCell(HIDDEN), VOCAB, HIDDEN))
+    with pytest.raises(InputError, match="rank is 0; it must be 1 or more"):
+        rtrl_kronecker(MODELS["gru"], 0)
