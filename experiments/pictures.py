@@ -22,7 +22,7 @@ RESULTS = Path(__file__).with_name("results")
 WIDTH, DPI = 7.5, 160  # inches; at 100 pixels to the inch, as a page shows it, 9 points are 12.5 pixels
 INK, GREY = "#222222", "#767676"  # for what is neither a rule nor a cell
 
-# No colour stands for two things. Those of rules, and of cells, differ for colour-blind readers, too (`test_pictures.py`).
+# No colour stands for two things. Those of rules, and of cells, differ for the colour-blind, too (`test_pictures.py`).
 RULE_COLOURS = {
     "one_step": "#000000",
     "bptt": "#7f5539",

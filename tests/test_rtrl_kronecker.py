@@ -86,10 +86,21 @@ def drawn(scales, rows=6):
     return KroneckerSum(jnp.asarray(left * scales[:, None]), jnp.asarray(right * scales[:, None, None]))
 
 
-@pytest.mark.parametrize("scales", [[1, 1], [3, 0.1], [1, 1, 1, 1], [5, 4, 0.1, 0.1, 0.1], [9, 1, 1, 0]])
-def test_a_term_less_keeps_the_mean_with_the_least_variance(scales):
+SPREADS = [
+    ([1, 1], 6, 2),
+    ([3, 0.1], 6, 2),
+    ([5, 4, 0.1, 0.1, 0.1], 6, 2),
+    ([9, 1, 1, 0], 6, 2),
+    ([1, 1, 1, 1], 12, 3),
+    ([1, 1, 1, 1], 0, 4),  # 0: orthogonal terms
+]
+
+
+@pytest.mark.parametrize(("scales", "rows", "mixed"), SPREADS)
+def test_a_term_less_keeps_the_mean_with_the_least_variance(scales, rows, mixed):
     """The mean and the variance over all signs, beside the formula of the paper in NumPy: the best number of values to keep."""
-    terms = drawn(scales)
+    equal = KroneckerSum(jnp.eye(4, 6), jnp.eye(4, 12).reshape(4, 3, 4))
+    terms = drawn(scales, rows) if rows else equal
     whole, count = dense(terms), len(scales)
     fewer = [drop_term(terms, jnp.asarray(signs)) for signs in itertools.product([1.0, -1.0], repeat=count)]
     assert {len(each.left) for each in fewer} == {count - 1}
@@ -97,11 +108,12 @@ def test_a_term_less_keeps_the_mean_with_the_least_variance(scales):
     np.testing.assert_allclose(matrices.mean(0), whole, atol=1e-12)
 
     sigma = np.linalg.svd(whole.reshape(len(whole), -1), compute_uv=False)[:count]
-    best = min(
-        sigma[kept:].sum() ** 2 / (count - kept - 1) - (sigma[kept:] ** 2).sum()
+    best, number = min(
+        (sigma[kept:].sum() ** 2 / (count - kept - 1) - (sigma[kept:] ** 2).sum(), count - kept)
         for kept in range(count - 1)
         if (count - kept - 1) * sigma[kept] <= sigma[kept:].sum() * (1 + 1e-12)
     )
+    assert number == mixed
     np.testing.assert_allclose(((matrices - whole) ** 2).sum((1, 2, 3)).mean(), best, rtol=1e-9, atol=1e-12)
 
 
