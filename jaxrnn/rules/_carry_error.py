@@ -46,11 +46,12 @@ def carry_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y:
 def layers_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
     """Differentiate the loss at one character with respect to the weights and, as `delta`, each layer's carry after it.
 
-    The error of a layer comes through the layers above it in the same step, for rules that track each layer by itself.
+    The error of a layer comes through the layers above it in the same step, for rules that track each layer by itself. What the
+    weights of a layer do to its own carry is left to delta and I, and is not in the gradient.
     """
 
     def score(params: Params, shift: Carry) -> tuple[Array, tuple]:
-        after, outputs = _unitwise.layered_step(model, params, carry, carry, x[0], shift)
+        after, outputs = _unitwise.layered_step(model, params, carry, x[0], shift)
         found = score_step(loss, outputs, _influence.first(y), streams_of(model, x[0]))
         return found.mean, (after, found)
 

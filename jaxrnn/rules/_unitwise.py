@@ -11,7 +11,7 @@ weights on layers above, and that of an embedding on any state, is ignored. Func
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -37,29 +37,33 @@ class Step(NamedTuple):
 
 
 Steps = Callable[[Params, Carry, Inputs], Sequence[Step]]  # for all layers, at one character
+Weighed: TypeAlias = Literal["E", "B E", "I + B E"]
 Follow = Callable[[Params, Blocks, Parts, Carry, Inputs], tuple[Theta, Blocks]]
 
 
-def follow_units(model: Model, steps: Steps, paths: Sequence[Sequence[str]], newest: bool = False) -> Follow:
-    """Make a function (params, E, delta, carry, x) -> (E^T delta, next E), over all streams.
+def follow_units(model: Model, steps: Steps, paths: Sequence[Sequence[str]], weigh: Weighed = "I + B E") -> Follow:
+    """Make a function (params, E, delta, carry, x) -> (gradient, next E), over all streams.
 
     Args:
-      newest: if true, `delta` is the gradient with respect to the carry after the character, and the result is (B E)^T delta.
+      weigh: what the gradient is the product of delta with: of E, delta being the gradient with respect to the carry before the
+        character; or of "B E" or "I + B E", for the gradient with respect to the carry after it. With "I + B E" the
+        gradient needs no outer products of its own, so an update is up to 1.25 times as fast (128 units, two CPU cores).
     """
 
     def one_on(params: Params, memory: Blocks, delta: Parts, carry: Carry, x: Inputs) -> tuple[Theta, Blocks]:
-        correction, after = {}, []
+        gradient, after = {}, []
         layers = zip(memory, split_carry(delta, len(paths)), steps(params, carry, x), strict=True)
         for E, of_delta, (immediate, within) in layers:
-            pushed = [weighted_sum(E, of_state) for of_state in within]
-            correction |= weighted_sum(pushed if newest else E, jax.tree.leaves(of_delta))
-            after.append(tuple(jax.tree.map(_add_to, *each) for each in zip(immediate, pushed, strict=True)))
-        return correction, tuple(after)
+            kept = [weighted_sum(E, of_state) for of_state in within]
+            new = tuple(jax.tree.map(_add_to, *each) for each in zip(immediate, kept, strict=True))
+            gradient |= weighted_sum({"E": E, "B E": kept, "I + B E": new}[weigh], jax.tree.leaves(of_delta))
+            after.append(new)
+        return gradient, tuple(after)
 
     def of_streams(params: Params, memory: Blocks, delta: Parts, carry: Carry, x: Inputs) -> tuple[Theta, Blocks]:
         streams = streams_of(model, x)
-        correction, after = _influence.over_streams(one_on, streams)(params, memory, delta, carry, x)
-        return jax.tree.map(lambda leaf: leaf.sum(0), correction) if streams else correction, after
+        gradient, after = _influence.over_streams(one_on, streams)(params, memory, delta, carry, x)
+        return jax.tree.map(lambda leaf: leaf.sum(0), gradient) if streams else gradient, after
 
     return of_streams
 
@@ -121,26 +125,24 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
 
 
 def layered_step(
-    model: Model, params: Params, kept: Carry, seen: Carry, x: Inputs, shift: Carry | None = None, apart: bool = False
+    model: Model, params: Params, carry: Carry, x: Inputs, shift: Carry | None = None, apart: bool = False
 ) -> tuple[Carry, Outputs]:
-    """Take one step of all streams, whose gates keep one carry and whose recurrent weights see another.
+    """Take one step of all streams. What the weights of a layer do to its own carry is not differentiated.
 
     Args:
       shift: is added to each layer's carry after the step, before it is read from there.
       apart: no gradient passes from what reads a layer, the next one or the readout, to its carry.
     """
     number, inputs, carries, (_, starts) = len(model.layers), model.embed(params, x), [], split_marks(model, x)
-    kept, seen = restart_carry((kept, seen), starts)
-    of_layers = zip(model.layers, split_carry(kept, number), split_carry(seen, number), strict=True)
-    for place, (layer, of_gates, of_weights) in enumerate(of_layers):
-        weights = params[layer.name]
-        ph = layer.recur(weights, layer.hidden(of_weights))
-        after = layer.gates(of_gates, layer.project(weights, inputs), ph if layer.gates_of_sum else barrier(ph))
+    for place, (layer, before) in enumerate(zip(model.layers, split_carry(restart_carry(carry, starts), number), strict=True)):
+        constant = jax.lax.stop_gradient(params[layer.name])
+        ph = layer.recur(constant, layer.hidden(before))
+        after = layer.gates(before, layer.project(constant, inputs), ph if layer.gates_of_sum else barrier(ph))
         if shift is not None:
             after = jax.tree.map(jnp.add, after, split_carry(shift, number)[place])
         carries.append(after)
         h = layer.hidden(after)
-        inputs = layer.output(weights, jax.lax.stop_gradient(h) if apart else h)
+        inputs = layer.output(params[layer.name], jax.lax.stop_gradient(h) if apart else h)
     return join_carries(carries), model.read_out(params, inputs)
 
 

@@ -62,7 +62,7 @@ def eprop(
 
 def _with_feedback(model: Model, is_random: bool, seed: int, max_bytes: int) -> Rule:
     paths = _unitwise.layer_paths(model)
-    follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths, newest=True)
+    follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:
         del key  # another one whenever the carry is reset
@@ -75,8 +75,8 @@ def _with_feedback(model: Model, is_random: bool, seed: int, max_bytes: int) -> 
         memory, carry = jax.lax.stop_gradient((memory, carry))
         by_random = functools.partial(_random_gradient, weights=memory.feedback)
         here = (by_random if is_random else _carry_error.layers_gradient)(model, params, carry, x, y, loss)
-        correction, eligibility = follow(params, memory.eligibility, here.delta, carry, x[0])
-        grads = _influence.add_correction(here.grads, correction)
+        of_layers, eligibility = follow(params, memory.eligibility, here.delta, carry, x[0])
+        grads = _influence.add_correction(here.grads, of_layers)
         return Gradient(grads, here.carry, Traces(eligibility, memory.feedback), here.losses, here.asked)
 
     return Rule(1, init, gradient)
@@ -93,7 +93,7 @@ def _random_gradient(
         return found.mean, found
 
     def step(params: Params) -> tuple[Carry, Outputs]:
-        return _unitwise.layered_step(model, params, carry, carry, x[0], apart=True)
+        return _unitwise.layered_step(model, params, carry, x[0], apart=True)
 
     (after, outputs), step_vjp = jax.vjp(step, params)
     of_outputs, found = jax.grad(score, has_aux=True)(outputs)

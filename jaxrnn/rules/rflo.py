@@ -2,15 +2,9 @@
 
 import functools
 
-import jax
-from jaxtyping import Array
-
-from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
 from jaxrnn.errors import InputError
-from jaxrnn.models.losses import Loss, score_step
-from jaxrnn.models.model import Model, check_model, streams_of
-from jaxrnn.rules import _influence, _unitwise
-from jaxrnn.rules._influence import LocalGradient
+from jaxrnn.models.model import Model, check_model
+from jaxrnn.rules import _carry_error, _influence, _unitwise
 from jaxrnn.rules.base import Rule, influence_rule
 
 
@@ -39,16 +33,4 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
-    return influence_rule("rflo", shapes, functools.partial(_gate_gradient, model), follow, max_bytes)
-
-
-def _gate_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
-    """Compute `_influence.local_gradient` with delta through the gates only."""
-
-    def score(params: Params, kept: Carry) -> tuple[Array, tuple]:
-        after, outputs = _unitwise.layered_step(model, params, kept, carry, x[0])
-        found = score_step(loss, outputs, _influence.first(y), streams_of(model, x[0]))
-        return found.mean, (after, found)
-
-    (grads, delta), (after, found) = jax.grad(score, argnums=(0, 1), has_aux=True)(params, carry)
-    return LocalGradient(grads, delta, after, found.losses, found.asked)
+    return influence_rule("rflo", shapes, functools.partial(_carry_error.layers_gradient, model), follow, max_bytes)

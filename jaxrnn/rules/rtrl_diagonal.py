@@ -25,7 +25,7 @@ def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) ->
     paths = _unitwise.layer_paths(model)
     _unit_checks.check_units(model, paths, "rtrl_diagonal")
     _unit_checks.check_diagonal(model, paths, "rtrl_diagonal")
-    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths, diagonal=True), paths)
+    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths, diagonal=True), paths, "E")
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("rtrl_diagonal", shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)

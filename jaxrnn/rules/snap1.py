@@ -33,7 +33,7 @@ def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     _unit_checks.check_units(model, paths, "snap1")
     _carry_error.check_outputs(model, "snap1")
     local = _carry_error.layers_gradient if model.layers else _carry_error.carry_gradient
-    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths), paths, newest=True)
+    follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths), paths, "I + B E" if model.layers else "B E")
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
     return influence_rule("snap1", shapes, functools.partial(local, model), follow, max_bytes)
