@@ -124,7 +124,7 @@ def test_streams_share_the_feedback_and_average_their_gradients():
 
 
 def test_feedback_is_drawn_once():
-    """Not again when the carry is reset; another seed draws others, as spread as a readout's weights."""
+    """Not again when the carry is reset; another seed draws others, with standard deviation 1 / sqrt(hidden)."""
     model = network("gru", 30, 100, num_layers=2)
     learner = online(model, eprop(model, "random", seed=1), optax.sgd(0.1))
     begun = learner.init(jax.random.key(0))

@@ -160,8 +160,25 @@ def test_the_cosine_is_nan_where_no_loss_counts():
     np.testing.assert_array_equal(np.isnan(aux["cosine"]), ~asked)
 
 
-def test_memory_without_floats_has_no_norm():
-    """UORO's key and count do not count; bfloat16 is squared in float32."""
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_a_cosine_is_right_however_small_or_large_the_gradients_are(size):
+    """Whose squares vanish or overflow in float32."""
+    rule = one_step(MODEL)
+
+    def gradient(*given, **named):
+        found = rule.gradient(*given, **named)
+        return found._replace(grads=jax.tree.map(lambda leaf: leaf * size, found.grads))
+
+    cosines = [
+        drive(meters.measured(each, cosine=meters.cosine_to(rtrl(MODEL))), rate=0.0, has_aux=True)[1].aux["cosine"]
+        for each in (rule, rule._replace(gradient=gradient))
+    ]
+    np.testing.assert_allclose(*cosines, rtol=1e-5)
+    assert cosines[0].min() < 0.99
+
+
+def test_keys_and_counts_are_not_in_the_norm_of_a_memory():
+    """And bfloat16 is squared in float32."""
     rule = Rule(1, lambda params, carry, key: (key, jnp.int32(3), jnp.full(2, 2.0**80, jnp.bfloat16)), one_step(MODEL).gradient)
     _, (_, aux) = drive(meters.measured(rule, memory=meters.memory_norm()), has_aux=True)
     np.testing.assert_array_equal(aux["memory"], np.full(NUM, np.inf))

@@ -78,6 +78,12 @@ def measure(**each):
     return jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)), ONE, ONE)
 
 
+def without_loss():
+    """A rule that works only with nats."""
+    rule = one_step(MODEL)
+    return rule._replace(gradient=lambda params, memory, carry, x, y: rule.gradient(params, memory, carry, x, y))
+
+
 def report(aux):
     return measure(own=meters.Meter(lambda params, carry, key: (), lambda memory, reading: (aux, ())))
 
@@ -244,6 +250,10 @@ MISUSES = {
     "a reference of another length": (
         lambda: measure(cosine=meters.cosine_to(bptt(MODEL, 3))),
         "the measured rule reads 1 characters per update, its reference 3",
+    ),
+    "a loss for a measured rule that takes none": (
+        lambda: online(MODEL, meters.measured(without_loss(), norm=meters.gradient_norm()), optax.sgd(0.1), loss=squared),
+        "this rule's `gradient` takes no `loss`",
     ),
     "a report in words": (lambda: report({"a": "word"}), "the rule's aux holds a str"),
     "a report of a key": (lambda: report(jax.random.key(0)), "the rule's aux holds a random key"),

@@ -86,9 +86,8 @@ class LearningConfig:
     last --rule-length characters. rtrl: through all characters so far, exactly, at a high cost in time and memory.
     rtrl_diagonal: the same, cheaply, for indrnn and lru. snap1 (SnAp-1): through each unit's own past. snap_n (SnAp-n):
     through what a weight can influence within --rule-length steps. snap1_lookahead, snap_n_lookahead: the same, after one exact
-    step back. rflo: through the memory of leaky and gated units. eprop: the same, and
-    in Python with random feedback, too. uoro: an unbiased, noisy estimate of rtrl.
-    rtrl_kronecker: a less noisy one, for elman, leaky, gru and lstm."""
+    step back. rflo: through the memory of leaky and gated units. eprop: the same; from Python also with random feedback.
+    uoro: an unbiased, noisy estimate of rtrl. rtrl_kronecker: a less noisy estimate, for elman, leaky, gru and lstm."""
     rule_length: int = 1
     """Characters per block of bptt or in the window of tbptt_sliding; steps of snap_n and snap_n_lookahead."""
     optimizer: Annotated[str, Flag(NAMED)] = "sgd"

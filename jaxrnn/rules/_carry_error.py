@@ -46,8 +46,8 @@ def carry_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y:
 def layers_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
     """Differentiate the loss at one character with respect to the weights and, as `delta`, each layer's carry after it.
 
-    The error of a layer comes through the layers above it in the same step, for rules that track each layer by itself. What the
-    weights of a layer do to its own carry is left to delta and I, and is not in the gradient.
+    The error of a layer comes through the layers above it in the same step, for rules that track each layer by itself. The
+    gradient excludes what a layer's weights do to its own carry; the caller adds it as I^T delta.
     """
 
     def score(params: Params, shift: Carry) -> tuple[Array, tuple]:

@@ -1,4 +1,4 @@
-"""Sums of Kronecker products, and an unbiased sum of one term less."""
+"""Sums of Kronecker products, and how to drop a term without bias."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class KroneckerSum(NamedTuple):
 
 
 def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSum:
-    """Replace a sum by one of a term less, whose mean over all signs is the sum, with the least variance possible.
+    """Replace a sum of r + 1 terms by a random sum of r terms that has the same mean and the least variance.
 
     In orthonormal bases of both sides the sum is a diagonal of singular values. The largest are kept as they are. The other q,
     whose sum is s, become ``s / (q - 1) S (1 - z z^T) S``, for a diagonal S of random signs and a unit vector z with ``z_i^2 =
@@ -27,7 +27,7 @@ def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSu
     right_basis, right_part = jnp.linalg.qr(terms.right.reshape(count, -1).T)
     left_turn, sigma, right_turn = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
     left_vectors, right_vectors = left_basis @ left_turn, right_basis @ right_turn.T
-    # Rounding errors decide which sign a pair of singular vectors has. Here it is the one on this side of a plane.
+    # Rounding errors decide the sign of a pair of singular vectors: fix it, so that left vectors lie on one side of a plane.
     side = jnp.where(jnp.cos(jnp.arange(len(left_vectors), dtype=sigma.dtype)) @ left_vectors < 0, -1, 1)
     mixing = _mixing(sigma, signs * side.astype(signs.dtype)) if len(sigma) == count else _keep_all(sigma, count)
     left, right = (left_vectors @ mixing).T, (right_vectors @ mixing).T
@@ -38,7 +38,7 @@ def _mixing(sigma: Float[Array, " terms"], signs: Float[Array, " terms"]) -> Flo
     """Compute X of one column less than rows, where the mean of X X^T over the signs is diag(sigma)."""
     count, places = len(sigma), jnp.arange(len(sigma))
     eye, last = jnp.eye(count, dtype=sigma.dtype), (places == count - 1).astype(sigma.dtype)
-    # Rounding errors are no terms: mixed with the others, they would add noise of the size of their roots.
+    # Values at rounding level are dropped; mixing them in would add noise of the size of their square roots.
     sigma = jnp.where(sigma > 10 * count * jnp.finfo(sigma.dtype).eps * sigma[0], sigma, 0)
     sums, following = jnp.cumsum(sigma[::-1])[::-1], (count - 1 - places).astype(sigma.dtype)
     first = jnp.argmax((following * sigma <= sums) & (places < count - 1) | (places == count - 2))  # of those that are mixed

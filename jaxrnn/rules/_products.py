@@ -34,7 +34,7 @@ class Factors(NamedTuple):
 
 
 def find_products(model: Model, rule: str) -> tuple[Product, ...]:
-    """Find the products of a network of dense cells: an embedding, and for each layer that of its inputs and of its state.
+    """Find the products of a network of dense cells: an embedding, and for each layer one for its inputs and one for its state.
 
     Where the gates depend only on the sum of both, they are one product.
 
@@ -99,7 +99,7 @@ def num_columns(product: Product, params: Params) -> int:
 def _shifted_step(
     model: Model, params: Params, carry: Carry, x: Inputs, shifts: dict[Product, Array]
 ) -> tuple[Carry, dict[str, Array]]:
-    """Take one step with something added to each product.
+    """Take one step with a shift added to each product.
 
     Returns:
       The next carry, and what each kernel multiplies.
@@ -117,9 +117,9 @@ def _shifted_step(
         are_ids = jnp.issubdtype(inputs.dtype, jnp.integer)
         seen |= {into: jax.nn.one_hot(inputs, model.vocab_size) if are_ids else inputs, from_state: h}
         px, ph = layer.project(weights, inputs), layer.recur(weights, h)
-        px = _add(px, of_path[into])
+        px = _add(px, of_path[into]) if into in of_path else px
         if not layer.gates_of_sum:
-            ph = barrier(_add(ph, of_path[from_state]))
+            ph = barrier(_add(ph, of_path[from_state]) if from_state in of_path else ph)
         carries.append(layer.gates(of_layer, px, ph))
         inputs = layer.output(weights, layer.hidden(carries[-1]))
     return join_carries(carries), seen

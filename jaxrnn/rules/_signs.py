@@ -1,4 +1,4 @@
-"""Random signs for the rules whose gradients are right in the mean."""
+"""Random signs for the unbiased rules."""
 
 from collections.abc import Callable
 from typing import TypeAlias

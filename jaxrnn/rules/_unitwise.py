@@ -45,9 +45,9 @@ def follow_units(model: Model, steps: Steps, paths: Sequence[Sequence[str]], wei
     """Make a function (params, E, delta, carry, x) -> (gradient, next E), over all streams.
 
     Args:
-      weigh: what the gradient is the product of delta with: of E, delta being the gradient with respect to the carry before the
-        character; or of "B E" or "I + B E", for the gradient with respect to the carry after it. With "I + B E" the
-        gradient needs no outer products of its own, so an update is up to 1.25 times as fast (128 units, two CPU cores).
+      weigh: the matrix that is multiplied by delta. For "E", delta is the gradient with respect to the carry before the
+        character; for "B E" and "I + B E", after it. With "I + B E" the gradient needs no outer products of its own, so an
+        update is up to 1.25 times as fast (128 units, two CPU cores).
     """
 
     def one_on(params: Params, memory: Blocks, delta: Parts, carry: Carry, x: Inputs) -> tuple[Theta, Blocks]:
@@ -131,7 +131,7 @@ def layered_step(
 
     Args:
       shift: is added to each layer's carry after the step, before it is read from there.
-      apart: no gradient passes from what reads a layer, the next one or the readout, to its carry.
+      apart: stop the gradient from the next layer or the readout to a layer's carry.
     """
     number, inputs, carries, (_, starts) = len(model.layers), model.embed(params, x), [], split_marks(model, x)
     for place, (layer, before) in enumerate(zip(model.layers, split_carry(restart_carry(carry, starts), number), strict=True)):

@@ -36,9 +36,10 @@ def eprop(
     ``E_t = I_t + B_t E_{t-1}``, with ``B = dcarry'/dcarry`` at constant recurrent products: what leak and gates keep. The
     gradient is ``L_t E_t``, with a learning signal L for each unit.
 
-    - symmetric: L is the unit's exact error ``dL_t/dh_t``, through the readout and the layers above. This is `rflo`.
-    - random: ``L_t = R e_t``. The error of the outputs, e (for `nats`, predicted minus true probabilities), reaches each layer
-      through fixed random weights R, of variance 1 / hidden. No error passes through the readout or from layer to layer.
+    - symmetric: L is the unit's exact error ``dl_t/dh_t`` through the readout and the layers above; l is the loss. This is
+      `rflo`.
+    - random: ``L_t = R^T e_t``. The error of the outputs, e (for `nats`, predicted minus true probabilities), reaches each
+      layer through fixed random weights R, of variance 1 / hidden. No error passes through the readout or between layers.
 
     Weights that act after their layer's state, such as the readout's, get their ordinary gradient.
 

@@ -35,23 +35,23 @@ def rtrl_kronecker(
 
     In one step the weights W of a product ``W^T a`` influence the carry by ``I = a (x) F``. So J is a sum of such terms, one
     for each step, of which the rule keeps r: ``J = sum_i u_i (x) A_i``. After a step, ``a (x) F + sum_i u_i (x) D A_i`` has one
-    term more. It is replaced by a random sum of r terms, the one of least variance whose mean is the same. The rule is exact as
-    long as r terms are enough: in the first r steps, and always if r is at least the number of rows of W.
+    term more. It is replaced by a random sum of r terms, the one of least variance whose mean is the same. The
+    gradients of the first r + 1 characters are exact, and all of them if r is at least the number of rows of W.
 
     Args:
-      rank: r, the number of terms. KF-RTRL has one; more terms take r times as long and have less variance.
+      rank: r, the number of terms. time and memory grow with it, and the variance falls. KF-RTRL has one.
       signs: (key, num_read, shape) -> +1 and -1; a test enumerates them.
       max_bytes: limit of the memory.
     Returns:
       A Rule of length 1. Its memory is a key, a count and, for each product with R rows and C columns, 4 B r (U C + R) bytes
-      for B streams and U numbers in the carry; time O(r U^2 C), U^3 for an Elman network.
+      for B streams and U numbers in the carry; time O(r U^2 C), so r U^3 for an Elman network.
     Raises:
       InputError: a network with cells other than elman, leaky, gru and lstm; `rank` is under 1; or, from its `init`, if the
         memory would take more than `max_bytes`.
     Source: Benzing et al. (2019), ICML, arXiv:1902.03993; with one term: Mujika et al. (2018), NeurIPS, arXiv:1805.10842.
     """
-    if rank < 1:
-        raise InputError(f"rank is {rank}; it must be 1 or more")
+    if not isinstance(rank, int) or rank < 1:
+        raise InputError(f"rank is {rank!r}; it must be a whole number, 1 or more")
     return _with_sums(model, find_products(model, "rtrl_kronecker"), rank, signs, max_bytes)
 
 
@@ -84,7 +84,8 @@ def _with_sums(model: Model, products: tuple[Product, ...], rank: int, signs: Si
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, Sums(key, num_read + 1, sums), here.losses, here.asked)
 
-    return Rule(1, init, gradient)
+    # With LAPACK's QR and SVD in a driver's loop, XLA overwrites what is still needed, and the loop may never end.
+    return Rule(1, init, gradient, in_place=False)
 
 
 def _push_sum(terms: KroneckerSum, factors: Factors, nu: Array, onward: Float[Array, "units units"]) -> KroneckerSum:

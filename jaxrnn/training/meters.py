@@ -4,6 +4,7 @@
 `online(..., has_aux=True)` returns that with the losses. Without meters, nothing is added to the compiled program.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class Meter(NamedTuple):
 
     init: Callable[[Params, Carry, RandomKey], Memory]  #: (params, carry, key) -> the meter's own memory; () for none
     read: Callable[[Memory, Reading], tuple[Any, Memory]]  #: (memory, reading) -> any PyTree of arrays, next memory
+    in_place: bool = True  #: like `Rule.in_place`
 
 
 class Measured(NamedTuple):
@@ -72,6 +74,7 @@ def measured(rule: Rule, /, **meters: Meter) -> Rule:
         }
         return Measured(rule.init(params, carry, key), of_meters)
 
+    @functools.wraps(rule.gradient)  # whether it takes a loss is seen from its signature
     def gradient(params: Params, memory: Measured, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         found = rule.gradient(params, memory.of_rule, carry, x, y, **loss_argument(rule, loss))
         reading = Reading(params, carry, x, y, loss, found)
@@ -80,7 +83,8 @@ def measured(rule: Rule, /, **meters: Meter) -> Rule:
         after = Measured(found.memory, {name: later for name, (_, later) in read.items()})
         return found._replace(memory=after, aux=of_rule | {name: value for name, (value, _) in read.items()})
 
-    return Rule(rule.length, init, gradient)
+    in_place = rule.in_place and all(meter.in_place for meter in meters.values())
+    return Rule(rule.length, init, gradient, in_place)
 
 
 def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
@@ -105,7 +109,7 @@ def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
         other = reference.gradient(params, memory, carry, x, y, **loss_argument(reference, loss))
         return _cosine(_widen(part(found.grads)), _widen(part(other.grads))), other.memory
 
-    return Meter(reference.init, read)
+    return Meter(reference.init, read, reference.in_place)
 
 
 def gradient_norm(part: Part = lambda grads: grads) -> Meter:
@@ -124,7 +128,14 @@ def _meter_of(measure: Callable[[Gradient], Array]) -> Meter:
 
 
 def _cosine(a: PyTree[Array], b: PyTree[Array]) -> Float[Array, ""]:
+    a, b = _scaled(a), _scaled(b)
     return jnp.asarray(optax.tree.vdot(a, b)) / (_norm(a) * _norm(b))
+
+
+def _scaled(tree: PyTree[Array]) -> PyTree[Array]:
+    """Divide by the largest number, so that squares neither vanish nor overflow; zeros become NaN."""
+    most = functools.reduce(jnp.maximum, [jnp.abs(leaf).max(initial=0) for leaf in jax.tree.leaves(tree)])
+    return jax.tree.map(lambda leaf: leaf / most.astype(leaf.dtype), tree)
 
 
 def _norm(tree: PyTree[Array]) -> Float[Array, ""]:
