@@ -58,7 +58,7 @@ def test_a_loss_that_comes_late_reaches_back_to_the_start(rule, streams):
 @pytest.mark.usefixtures("promoting")
 def test_where_nothing_is_asked_for_only_carry_and_memory_go_on(rule):
     """Adam moves its weights without a gradient, too, once it has momentum; so does weight decay."""
-    model = network("indrnn", OUTPUTS, HIDDEN, inputs=INPUTS)
+    model = network("elman" if rule == "rtrl_kronecker" else "indrnn", OUTPUTS, HIDDEN, inputs=INPUTS)
     learner = online(model, make_rule(RULES[rule], model), optax.adamw(0.1), loss=masked(squared))
     update, state = jax.jit(learner.update), learner.init(jax.random.key(0))
     x, y = (leaf.astype(jnp.float32) for leaf in (vectors(), vectors((), OUTPUTS)))

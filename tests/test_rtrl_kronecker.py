@@ -17,7 +17,6 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.base import Cell
 from jaxrnn.models.cells import CellKind
 from jaxrnn.rules._kronecker_sum import KroneckerSum, drop_term
-from jaxrnn.training.drivers import compiler_options
 
 VOCAB, HIDDEN, LENGTH = 5, 4, 7
 MODELS = {
@@ -248,4 +247,3 @@ def test_xla_must_not_overwrite_weights_in_place():
     for rule in (rtrl_kronecker(model), meters.measured(rtrl_kronecker(model), norm=meters.gradient_norm()), beside):
         assert not online(model, rule, optax.sgd(0.1)).in_place
     assert online(model, meters.measured(plain, norm=meters.gradient_norm()), optax.sgd(0.1)).in_place
-    assert compiler_options(in_place=False) == {}
