@@ -7,7 +7,8 @@ D_RTRL on an Elman network or a GRU, and `rtrl_diagonal` is D_RTRL on an LRU. Ex
 the recurrent weights, summed over 12 characters, that differ by at most 1e-6 of their norm, and losses of the first 1,000
 updates that differ by at most 1e-5 nats. Times are for one stream of the comedy, 128 units and SGD, in the fast driver and in
 braintrace's loop: `for_loop` inside `jit`. Both take turns, and the shortest of several repeats counts. Expected, times of
-theirs over ours: at least 3 for SnAp, 1.1 for D_RTRL on the same GRU, and 1.5 on the LRU.
+theirs over ours: at least 3 for SnAp, and for D_RTRL 0.8 on the Elman network, 1.1 on the same GRU, 0.5 on their own
+GRU and 1.5 on the LRU.
 
 Our GRU applies the reset gate after the recurrent product, braintrace's own before it. There D_RTRL does not train the reset
 gate (its gradient is zero), so an update is cheaper than one of `rflo`; the table has that row, too.
@@ -182,7 +183,8 @@ def check(errors: dict[Pair, float], timed: list[Timed]) -> None:
         expect(f"the difference of {pair.rule} from {pair.algorithm}, {pair.cell}", error, 0, MOST_ERROR)
     for each in timed:
         name = f"{each.pair.algorithm}, {each.pair.peer}, beside {each.pair.rule}"
-        expect(f"the difference of losses, {name}", each.difference or 0.0, 0, MOST_NATS)
+        if each.difference is not None:
+            expect(f"the difference of losses, {name}", each.difference, 0, MOST_NATS)
         expect(f"the time of {name}", each.ratio, each.pair.least, math.inf)
 
 

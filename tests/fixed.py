@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrnn.models.network import network
 from jaxrnn.rules import RULES, bptt
 
 
@@ -15,6 +16,14 @@ def often(names, seldom):
     return [pytest.param(name, marks=pytest.mark.slow) if name in seldom else name for name in names]
 
 
+DENSE = {  # networks of dense cells, of 4 units and 5 characters
+    "elman": network("elman", 5, 4),
+    "leaky": network("leaky", 5, 4),
+    "gru": network("gru", 5, 4),
+    "lstm": network("lstm", 5, 4),
+    "layers": network("lstm", 5, 4, num_layers=2, embedding_size=3),
+    "tied": network("gru", 5, 4, num_layers=2, embedding_size=4, tied_readout=True),
+}
 EACH_RULE = often(RULES, seldom=set(RULES) - {"one_step", "bptt", "tbptt_sliding", "snap1", "uoro"})
 
 

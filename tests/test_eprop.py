@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import reference
-from fixed import apart, case, often, summed
+from fixed import DENSE, apart, case, often, summed
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import eprop, network, online, rflo
@@ -17,14 +17,7 @@ from jaxrnn.errors import InputError
 from jaxrnn.models.losses import nats
 
 VOCAB, HIDDEN, LENGTH = 5, 4, 7
-MODELS = {
-    "elman": network("elman", VOCAB, HIDDEN),
-    "leaky": network("leaky", VOCAB, HIDDEN),
-    "gru": network("gru", VOCAB, HIDDEN),
-    "lstm": network("lstm", VOCAB, HIDDEN),
-    "layers": network("lstm", VOCAB, HIDDEN, num_layers=2, embedding_size=3),
-    "tied": network("gru", VOCAB, HIDDEN, num_layers=2, embedding_size=HIDDEN, tied_readout=True),
-}
+MODELS = DENSE
 randomly = functools.partial(eprop, feedback="random")
 pytestmark = pytest.mark.usefixtures("x64")
 

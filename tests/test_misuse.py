@@ -43,6 +43,7 @@ from jaxrnn.models.losses import Masked
 from jaxrnn.models.model import with_step
 from jaxrnn.scoring.evaluation import frozen_evaluation
 from jaxrnn.scoring.sampling import sample
+from jaxrnn.scoring.stream import resuming_scorer
 from jaxrnn.training.learner import reader
 
 VOCAB, HIDDEN = 5, 4
@@ -198,6 +199,7 @@ MISUSES = {
         lambda: eprop(MODEL, feedback="adaptive"),
         "feedback is 'adaptive'; it must be symmetric or random",
     ),
+    "eprop with a seed that is none": (lambda: eprop(MODEL, seed=1.5), "seed is 1.5; it must be a whole number from 0"),
     "eprop without layers": (
         lambda: eprop(with_step(MODEL, MODEL.step)),
         "eprop needs a network of jaxrnn's own cells; try snap1",
@@ -254,6 +256,10 @@ MISUSES = {
     "a loss for a measured rule that takes none": (
         lambda: online(MODEL, meters.measured(without_loss(), norm=meters.gradient_norm()), optax.sgd(0.1), loss=squared),
         "this rule's `gradient` takes no `loss`",
+    ),
+    "a scorer of reports": (
+        lambda: resuming_scorer(online(MODEL, one_step(MODEL), optax.sgd(0.1), has_aux=True), None),
+        "make it without has_aux to score with it",
     ),
     "a report in words": (lambda: report({"a": "word"}), "the rule's aux holds a str"),
     "a report of a key": (lambda: report(jax.random.key(0)), "the rule's aux holds a random key"),

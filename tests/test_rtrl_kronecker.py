@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fixed import apart, case, often, reading, summed
+from fixed import DENSE, apart, case, often, reading, summed
 from fixed import drawn as drawn_weights
 from flax import linen as nn
 
@@ -19,15 +19,7 @@ from jaxrnn.models.cells import CellKind
 from jaxrnn.rules._kronecker_sum import KroneckerSum, drop_term
 
 VOCAB, HIDDEN, LENGTH = 5, 4, 7
-MODELS = {
-    "elman": network("elman", VOCAB, HIDDEN),
-    "leaky": network("leaky", VOCAB, HIDDEN),
-    "gru": network("gru", VOCAB, HIDDEN),
-    "lstm": network("lstm", VOCAB, HIDDEN),
-    "no bias": network("gru", VOCAB, HIDDEN, initialisation="mikolov"),
-    "layers": network("lstm", VOCAB, HIDDEN, num_layers=2, embedding_size=3),
-    "tied": network("gru", VOCAB, HIDDEN, num_layers=2, embedding_size=HIDDEN, tied_readout=True),
-}
+MODELS = DENSE | {"no bias": network("gru", VOCAB, HIDDEN, initialisation="mikolov")}
 pytestmark = pytest.mark.usefixtures("x64")
 
 

@@ -26,7 +26,7 @@ INPUT, RECURRENT = ("input_kernel", "bias"), ("recurrent_kernel", "recurrent_bia
 Product = tuple[str, ...]  # paths of the weights of one product, which are W's rows, one below the other
 
 
-class Factors(NamedTuple):
+class StepFactors(NamedTuple):
     """The immediate influence of the weights of one product."""
 
     seen: Float[Array, " rows"]  # a
@@ -59,7 +59,7 @@ def find_products(model: Model, rule: str) -> tuple[Product, ...]:
 
 def derivatives(
     model: Model, products: Sequence[Product], params: Params, carry: Carry, x: Inputs
-) -> tuple[list[Factors], Float[Array, "units units"]]:
+) -> tuple[list[StepFactors], Float[Array, "units units"]]:
     """Compute the factors of I for each product, and D, for one stream."""
     parts = real_parts(carry)
     before = flatten_parts(parts)
@@ -72,7 +72,7 @@ def derivatives(
     (onward, reach), seen = jax.jacrev(step, argnums=(0, 1), has_aux=True)(before, shifts)
     ones = jnp.ones(1, before.dtype)
     rows = {product: jnp.concatenate([seen.get(path, ones).astype(before.dtype) for path in product]) for product in products}
-    return [Factors(rows[product], reach[product]) for product in products], onward
+    return [StepFactors(rows[product], reach[product]) for product in products], onward
 
 
 def cut_rows(product: Product, params: Params, matrix: Float[Array, "rows columns"]) -> Theta:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from jaxrnn.data.array_types import Carry, Inputs, Params
 from jaxrnn.errors import InputError
-from jaxrnn.models.model import Model, input_shape
+from jaxrnn.models.model import Model, input_shape, split_carry
 from jaxrnn.rules import _influence, _probes, _unitwise
 from jaxrnn.rules._carry_parts import Parts, real_parts
 
@@ -21,22 +21,9 @@ TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.05
 
 
 def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:
-    """Raise `InputError` unless each weight of a foreign cell drives only the unit given by its last axis."""
-    if model.layers:
-        return  # our own cells do, see `models/base.py`
-
-    @jax.jit
-    def differences(params: Params, carry: Carry, factors: Parts, x: Inputs) -> Array:
-        theta, before = _influence.select_weights(params, paths[0]), real_parts(carry)
-        step = _influence.step_parts(model, params, carry, x)
-        _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
-        of_each = []
-        for ones in _unitwise.leaf_indicators(before):
-            weighted, plain = vjp(jax.tree.map(jnp.multiply, ones, factors))[0], vjp(ones)[0]
-            expected = _unitwise.weighted_sum([plain], jax.tree.leaves(factors)[:1])
-            of_each += [_difference(weighted[path], expected[path]) for path in paths[0]]
-        return jnp.stack(of_each).reshape(-1, len(paths[0])).max(0)
-
+    """Raise `InputError` unless each weight drives only the unit, of its own layer, that its last axis gives."""
+    if model.layers and model.fits_one_kernel:
+        return  # the cells of jaxrnn itself do, see `models/base.py`; those derived from its base class may not
     params, carry = _influence.model_shapes(model)
     leaves = jax.tree.leaves(jax.eval_shape(real_parts, carry))
     if any(leaf.ndim != 1 for leaf in leaves):
@@ -45,15 +32,35 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
     widths = sorted({leaf.shape[-1] for leaf in leaves})
     if len(widths) > 1:
         raise InputError(f"{rule} needs carry arrays of equal width; these are {widths} wide; try rtrl")
-    theta = _influence.select_weights(params, paths[0])
+    theta = _influence.select_weights(params, itertools.chain(*paths))
     unfit = [path for path, leaf in theta.items() if leaf.ndim == 0 or leaf.shape[-1] % widths[0]]
     if theta and not unfit:
-        apart, tolerance = _measure_at_probes(model, differences), _tolerance(model)
+        apart, tolerance = _measure_at_probes(model, _compare_units(model, paths)), _tolerance(model)
         unfit = [
             path for path, difference in zip(theta, np.broadcast_to(apart, len(theta)), strict=True) if difference > tolerance
         ]
     if unfit:
         raise InputError(f"{rule} needs weights that each drive one unit; those of {unfit[0]!r} drive several; try rtrl")
+
+
+def _compare_units(model: Model, paths: Sequence[Sequence[str]]) -> Callable[[Params, Carry, Parts, Inputs], Array]:
+    """Make a function that measures, for each weight array, how far it is from driving one unit of its layer."""
+
+    @jax.jit
+    def differences(params: Params, carry: Carry, factors: Parts, x: Inputs) -> Array:
+        theta, before = _influence.select_weights(params, itertools.chain(*paths)), real_parts(carry)
+        step, found = _influence.step_parts(model, params, carry, x), {path: [] for path in theta}
+        _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
+        layers = zip(paths, split_carry(before, len(paths)), strict=True)
+        owners = [of_layer for of_layer, states in layers for _ in jax.tree.leaves(states)]
+        for ones, of_layer in zip(_unitwise.leaf_indicators(before), owners, strict=True):
+            weighted, plain = vjp(jax.tree.map(jnp.multiply, ones, factors))[0], vjp(ones)[0]
+            expected = _unitwise.weighted_sum([{path: plain[path] for path in of_layer}], jax.tree.leaves(factors)[:1])
+            for path in of_layer:
+                found[path].append(_difference(weighted[path], expected[path]))
+        return jnp.stack([jnp.stack(of_each).max() for of_each in found.values()])
+
+    return differences
 
 
 def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None:

@@ -31,7 +31,9 @@ class Gradient(NamedTuple):
     asked: Int[Array, " length"] | None = (
         None  #: number of streams whose loss counts, at each step (`losses.masked`); None = all
     )
-    aux: PyTree[Array] = ()  #: anything else that the rule reports; `online(..., has_aux=True)` returns it
+    #: anything else that the rule reports; `online(..., has_aux=True)` returns it. Numbers, not whole gradients: drivers keep
+    #: it on the device for up to 1,000 updates, or `updates_per_call`
+    aux: PyTree[Array] = ()
 
 
 class Rule(NamedTuple):

@@ -10,7 +10,7 @@ from jaxrnn.data.array_types import Carry, InputBlock, Memory, Outputs, Params, 
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, nats, score_step
 from jaxrnn.models.model import Model, check_model, input_shape, join_carries, split_carry, streams_of
-from jaxrnn.rules import _carry_error, _influence, _unitwise
+from jaxrnn.rules import _carry_error, _influence, _unit_checks, _unitwise
 from jaxrnn.rules._carry_parts import flatten_parts
 from jaxrnn.rules._influence import LocalGradient
 from jaxrnn.rules.base import Gradient, Rule
@@ -49,13 +49,15 @@ def eprop(
     Returns:
       A Rule of length 1. Its memory is E, as for `rflo`, 4 B S P bytes, and R; time O(S^2 P).
     Raises:
-      InputError: a custom cell, whose gates and recurrence cannot be separated; an unknown `feedback`; or, from its `init`, if
-        the memory would take more than `max_bytes`.
+      InputError: a custom cell, whose gates and recurrence cannot be separated; a weight that drives several units; an unknown
+        `feedback` or a `seed` out of range; or, from its `init`, if the memory would take more than `max_bytes`.
     Source: Bellec et al. (2020), Nature Communications 11: "symmetric" and "random e-prop", for a readout without a leak.
     """
     check_model(model)
     if feedback not in ("symmetric", "random"):
         raise InputError(f"feedback is {feedback!r}; it must be symmetric or random")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
     if not model.layers:
         raise InputError("eprop needs a network of jaxrnn's own cells; try snap1")
     return _with_feedback(model, feedback == "random", seed, max_bytes)
@@ -63,6 +65,7 @@ def eprop(
 
 def _with_feedback(model: Model, is_random: bool, seed: int, max_bytes: int) -> Rule:
     paths = _unitwise.layer_paths(model)
+    _unit_checks.check_units(model, paths, "eprop")
     follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
     def init(params: Params, carry: Carry, key: RandomKey) -> Memory:

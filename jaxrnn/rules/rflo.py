@@ -4,7 +4,7 @@ import functools
 
 from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, check_model
-from jaxrnn.rules import _carry_error, _influence, _unitwise
+from jaxrnn.rules import _carry_error, _influence, _unit_checks, _unitwise
 from jaxrnn.rules.base import Rule, influence_rule
 
 
@@ -22,14 +22,15 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
       A Rule of length 1. Its memory is E, 4 B S P bytes for B streams, S states per unit and P weights of the layers that
       reach their carry; time O(S^2 P).
     Raises:
-      InputError: a foreign cell, whose gates and recurrence cannot be separated; or, from its `init`, if E would take more
-        than `max_bytes`.
+      InputError: a foreign cell, whose gates and recurrence cannot be separated; a weight that drives several units; or, from
+        its `init`, if E would take more than `max_bytes`.
     Source: Murray (2019), eLife 8; Bellec et al. (2020), Nature Communications 11 (e-prop).
     """
     check_model(model)
     if not model.layers:
         raise InputError("rflo needs a network of jaxrnn's own cells; try snap1")
     paths = _unitwise.layer_paths(model)
+    _unit_checks.check_units(model, paths, "rflo")
     follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)

@@ -1,4 +1,4 @@
-"""RTRL with a sum of Kronecker products for the influence matrix: unbiased, with far less noise than `uoro`."""
+"""RTRL with a sum of Kronecker products for the influence matrix: unbiased, with less noise than `uoro`."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from jaxrnn.rules import _influence
 from jaxrnn.rules._carry_parts import carry_streams_shape, flatten_parts, real_parts, wider_type
 from jaxrnn.rules._influence import Theta
 from jaxrnn.rules._kronecker_sum import KroneckerSum, drop_term
-from jaxrnn.rules._products import Factors, Product, cut_rows, derivatives, find_products, num_columns, num_rows
+from jaxrnn.rules._products import Product, StepFactors, cut_rows, derivatives, find_products, num_columns, num_rows
 from jaxrnn.rules._signs import Signs, rademacher
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -39,14 +39,14 @@ def rtrl_kronecker(
     gradients of the first r + 1 characters are exact, and all of them if r is at least the number of rows of W.
 
     Args:
-      rank: r, the number of terms. time and memory grow with it, and the variance falls. KF-RTRL has one.
+      rank: r, the number of terms. Time and memory grow with it, and the variance falls. KF-RTRL has one.
       signs: (key, num_read, shape) -> +1 and -1; a test enumerates them.
       max_bytes: limit of the memory.
     Returns:
       A Rule of length 1. Its memory is a key, a count and, for each product with R rows and C columns, 4 B r (U C + R) bytes
       for B streams and U numbers in the carry; time O(r U^2 C), so r U^3 for an Elman network.
     Raises:
-      InputError: a network with cells other than elman, leaky, gru and lstm; `rank` is under 1; or, from its `init`, if the
+      InputError: the network has other cells than elman, leaky, gru or lstm; `rank` is under 1; or, from its `init`, if the
         memory would take more than `max_bytes`.
     Source: Benzing et al. (2019), ICML, arXiv:1902.03993; with one term: Mujika et al. (2018), NeurIPS, arXiv:1805.10842.
     """
@@ -88,7 +88,7 @@ def _with_sums(model: Model, products: tuple[Product, ...], rank: int, signs: Si
     return Rule(1, init, gradient, in_place=False)
 
 
-def _push_sum(terms: KroneckerSum, factors: Factors, nu: Array, onward: Float[Array, "units units"]) -> KroneckerSum:
+def _push_sum(terms: KroneckerSum, factors: StepFactors, nu: Array, onward: Float[Array, "units units"]) -> KroneckerSum:
     """Compute I + D J, and drop a term."""
     pushed = jnp.einsum("uv,rvc->ruc", onward.astype(terms.right.dtype), terms.right)
     left, right = jnp.concatenate([terms.left, factors.seen[None]]), jnp.concatenate([pushed, factors.reach[None]])

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Integer
 
 from jaxrnn.data.array_types import Block, LossColumns, Params, RandomKey
 from jaxrnn.data.documents import unmark
+from jaxrnn.errors import InputError
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import on_host
 from jaxrnn.rules.bptt import block_reader
@@ -101,7 +102,11 @@ def resuming_scorer(learner: Learner, state: State) -> Scorer:
 
     Args:
       state: the run's; it is copied.
+    Raises:
+      InputError: the learner's update returns more than losses.
     """
+    if learner.has_aux:
+        raise InputError("this learner also returns what its rule reports; make it without has_aux to score with it")
     return _single(learner)._replace(
         begin=lambda params, key: counting.separate(learner.restart(copy_arrays(state), key)),
         uses_host=True,

@@ -118,7 +118,10 @@ def gradient_norm(part: Part = lambda grads: grads) -> Meter:
 
 
 def memory_norm() -> Meter:
-    """Measure the norm of the rule's memory after the update, over all streams; integers and random keys do not count."""
+    """Measure the norm of all real numbers in the rule's memory after the update, over all streams.
+
+    For `rtrl` that is the norm of J; other rules keep factors of it, or weights of their own.
+    """
     return _meter_of(lambda found: _norm(real_parts(found.memory)))
 
 
