@@ -1,9 +1,13 @@
 """Sums of Kronecker products, and how to drop a term without bias."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
+
+Decomposition: TypeAlias = tuple[Array, Array, Array]
 
 
 class KroneckerSum(NamedTuple):
@@ -23,15 +27,42 @@ def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSu
     Source: Benzing et al. (2019), ICML, arXiv:1902.03993, "optimal Kronecker-sum approximation".
     """
     count, right_shape = len(terms.left), terms.right.shape
-    left_basis, left_part = jnp.linalg.qr(terms.left.T)
-    right_basis, right_part = jnp.linalg.qr(terms.right.reshape(count, -1).T)
-    left_turn, sigma, right_turn = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
-    left_vectors, right_vectors = left_basis @ left_turn, right_basis @ right_turn.T
+    left_vectors, sigma, right_vectors = _decompose(terms.left, terms.right.reshape(count, -1))
     # Rounding errors decide the sign of a pair of singular vectors: fix it, so that left vectors lie on one side of a plane.
     side = jnp.where(jnp.cos(jnp.arange(len(left_vectors), dtype=sigma.dtype)) @ left_vectors < 0, -1, 1)
     mixing = _mixing(sigma, signs * side.astype(signs.dtype)) if len(sigma) == count else _keep_all(sigma, count)
     left, right = (left_vectors @ mixing).T, (right_vectors @ mixing).T
     return KroneckerSum(left, right.reshape(count - 1, *right_shape[1:]))
+
+
+@custom_vmap
+def _decompose(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> Decomposition:
+    """Compute the singular value decomposition of ``left^T right``."""
+    left_basis, left_part = jnp.linalg.qr(left.T)
+    right_basis, right_part = jnp.linalg.qr(right.T)
+    left_turn, sigma, right_turn = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
+    return left_basis @ left_turn, sigma, right_basis @ right_turn.T
+
+
+@_decompose.def_vmap
+def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array) -> tuple[Decomposition, tuple[bool, ...]]:
+    """Decompose one product after another, as LAPACK does with several matrices.
+
+    Given them at once, jaxlib before 0.11.2 can hang: it waits for its threads in one of them.
+    """
+    left, right = (
+        each if batched else jnp.broadcast_to(each, (size, *each.shape))
+        for each, batched in zip((left, right), is_batched, strict=True)
+    )
+
+    def advance(loop: tuple[Array, Decomposition]) -> tuple[Array, Decomposition]:
+        number, found = loop
+        new = _decompose(left[number], right[number])
+        return number + 1, jax.tree.map(lambda room, one: room.at[number].set(one), found, new)
+
+    room = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(_decompose, left[0], right[0]))
+    _, found = jax.lax.while_loop(lambda loop: loop[0] < size, advance, (jnp.int32(0), room))
+    return found, (True, True, True)
 
 
 def _mixing(sigma: Float[Array, " terms"], signs: Float[Array, " terms"]) -> Float[Array, "terms kept"]:

@@ -44,8 +44,6 @@ class Rule(NamedTuple):
     #: (params, memory, carry, x, y, loss=nats) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``,
     #: or what the model and the loss take in their place
     gradient: Callable[..., Gradient]
-    #: whether a driver may let XLA overwrite weights in place (`training.drivers.CPU_OPTIONS`); not if it calls LAPACK
-    in_place: bool = True
 
 
 class RuleKind(NamedTuple):

@@ -84,8 +84,7 @@ def _with_sums(model: Model, products: tuple[Product, ...], rank: int, signs: Si
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, Sums(key, num_read + 1, sums), here.losses, here.asked)
 
-    # With LAPACK's QR and SVD in a driver's loop, XLA overwrites what is still needed, and the loop may never end.
-    return Rule(1, init, gradient, in_place=False)
+    return Rule(1, init, gradient)
 
 
 def _push_sum(terms: KroneckerSum, factors: StepFactors, nu: Array, onward: Float[Array, "units units"]) -> KroneckerSum:

@@ -158,7 +158,7 @@ def make_read(scorer: Scorer, model: Model | None = None) -> Read:
     # The state after an open block is dropped. Without it XLA computes only the losses, but not where one kernel computes both.
     end = 0 if scorer.uses_host else 1
     with _on(scorer):
-        drive, options = fast_driver(learner, per_call), compiler_options() if learner.in_place else {}
+        drive, options = fast_driver(learner, per_call), compiler_options()
     score_open = jax.jit(
         lambda state, block: next_update(state._replace(step=jnp.int32(0)), block)[end:], compiler_options=options
     )

@@ -54,8 +54,7 @@ def plain_driver(learner: Learner) -> Driver:
     """
     update = traced_once(update_once(learner))
     begin = jax.jit(start_loop(update, UPDATES_PER_FETCH), donate_argnums=0)
-    options = compiler_options() if learner.in_place else {}
-    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update), options))
+    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update), compiler_options()))
 
     def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         leaves, structure = jax.tree.flatten(begin(state, stream))
@@ -79,8 +78,7 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     """
     if updates_per_call < 1:
         raise InputError(f"updates_per_call is {updates_per_call}; it must be 1 or more")
-    options = compiler_options() if learner.in_place else {}
-    call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=options)
+    call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
 
     def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         return call(state, stream, np.int32(num_updates))
@@ -170,7 +168,7 @@ def continue_loop(update: Update) -> Callable[[Loop, AnyStream], Loop]:
 
 
 def compiler_options() -> dict[str, bool]:
-    """Return the compiler options for the device on which JAX computes. No number depends on them, if a rule is `in_place`."""
+    """Return the compiler options for the device on which JAX computes. No number depends on them."""
     return _known_cpu_options() if first_device().platform == "cpu" else {}
 
 

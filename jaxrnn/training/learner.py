@@ -52,7 +52,6 @@ class Learner(NamedTuple):
     test_params: Callable[[State], Params] = operator.attrgetter("params")  #: (state) -> the weights to test with
     check: Callable[[AnyStream], None] = lambda stream: None  #: (stream) -> None; raises `InputError` if it cannot be read
     has_aux: bool = False  #: whether its update returns `WithAux`
-    in_place: bool = True  #: whether a driver may let XLA overwrite weights in place (`drivers.CPU_OPTIONS`)
 
 
 def online(
@@ -99,7 +98,7 @@ def online(
         return test_params(state.opt_state, state.params)
 
     check = make_check(model, rule.length, streams, loss)
-    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test, check, has_aux, rule.in_place)
+    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test, check, has_aux)
 
 
 def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Learner:

@@ -39,7 +39,6 @@ class Meter(NamedTuple):
 
     init: Callable[[Params, Carry, RandomKey], Memory]  #: (params, carry, key) -> the meter's own memory; () for none
     read: Callable[[Memory, Reading], tuple[Any, Memory]]  #: (memory, reading) -> any PyTree of arrays, next memory
-    in_place: bool = True  #: like `Rule.in_place`
 
 
 class Measured(NamedTuple):
@@ -83,8 +82,7 @@ def measured(rule: Rule, /, **meters: Meter) -> Rule:
         after = Measured(found.memory, {name: later for name, (_, later) in read.items()})
         return found._replace(memory=after, aux=of_rule | {name: value for name, (value, _) in read.items()})
 
-    in_place = rule.in_place and all(meter.in_place for meter in meters.values())
-    return Rule(rule.length, init, gradient, in_place)
+    return Rule(rule.length, init, gradient)
 
 
 def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
@@ -109,7 +107,7 @@ def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
         other = reference.gradient(params, memory, carry, x, y, **loss_argument(reference, loss))
         return _cosine(_widen(part(found.grads)), _widen(part(other.grads))), other.memory
 
-    return Meter(reference.init, read, reference.in_place)
+    return Meter(reference.init, read)
 
 
 def gradient_norm(part: Part = lambda grads: grads) -> Meter:
