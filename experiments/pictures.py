@@ -59,6 +59,7 @@ def style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
+                "figure.dpi": DPI,
                 "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 9, "figure.titlesize": 10.5,
                 "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "text.color": INK, "axes.labelcolor": INK,
                 "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK,

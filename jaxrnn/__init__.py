@@ -36,12 +36,13 @@ if TYPE_CHECKING:
         tbptt_sliding,
         uoro,
     )
-    from jaxrnn.runs.api import fit, generate, surprisal
+    from jaxrnn.runs.api import fit, generate, show, surprisal
     from jaxrnn.runs.loaded import Run, load
-    from jaxrnn.runs.page import show
     from jaxrnn.training import meters
     from jaxrnn.training.drivers import fast_driver, plain_driver
     from jaxrnn.training.learner import Learner, State, online
+    from jaxrnn.training.optimizers import make_optimizer
+    from jaxrnn.training.sweeps import Sweep, sweep
 
 FOUND_IN = {
     "config.settings": ("PRESETS", "Config"),
@@ -53,11 +54,12 @@ FOUND_IN = {
         "Gradient", "Rule", "bptt", "eprop", "one_step", "rflo", "rtrl", "rtrl_diagonal", "rtrl_kronecker", "snap1",
         "snap1_lookahead", "snap_n", "snap_n_lookahead", "tbptt_sliding", "uoro",
     ),
-    "runs.api": ("fit", "generate", "surprisal"),
+    "runs.api": ("fit", "generate", "show", "surprisal"),
     "runs.loaded": ("Run", "load"),
-    "runs.page": ("show",),
     "training.drivers": ("fast_driver", "plain_driver"),
     "training.learner": ("Learner", "State", "online"),
+    "training.optimizers": ("make_optimizer",),
+    "training.sweeps": ("Sweep", "sweep"),
 }  # fmt: skip
 MODULES = {"meters": "training.meters", "text": "data.text", "vocabulary": "data.vocabulary"}
 
@@ -71,6 +73,7 @@ __all__ = [
     "Rule",
     "Run",
     "State",
+    "Sweep",
     "__version__",
     "bptt",
     "elman",
@@ -79,6 +82,7 @@ __all__ = [
     "fit",
     "generate",
     "load",
+    "make_optimizer",
     "masked",
     "meters",
     "nats",
@@ -96,6 +100,7 @@ __all__ = [
     "snap_n",
     "snap_n_lookahead",
     "surprisal",
+    "sweep",
     "tbptt_sliding",
     "text",
     "uoro",

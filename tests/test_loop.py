@@ -14,7 +14,7 @@ from jaxrnn import elman, fast_driver, network, one_step, online, plain_driver
 from jaxrnn.data.streams import to_streams
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring.sampling import read_prompt, write_block
-from jaxrnn.training import drivers
+from jaxrnn.training import drivers, stacked
 from jaxrnn.training.drivers import UPDATES_PER_FETCH, compiler_options, copy_arrays, make_driver, update_many, update_once
 from jaxrnn.training.learner import reader
 
@@ -218,10 +218,13 @@ def test_there_is_no_scan_anywhere(model, params, ids):
     learner, reading = learner_of(model), reader(model)
     key, three, one = jax.random.key(0), jnp.int32(3), jnp.ones(())
     state, stream, carry = learner.init(key), jnp.asarray(ids), model.initial_carry(key, ())
+    states, read = jax.tree.map(lambda leaf: leaf[None], state), stacked.Reading(stream)
     programs = {
         "update": (learner.update, (state, jnp.array([1]), jnp.array([2]))),
         "plain": (update_once(learner), (state, stream)),
         "fast": (update_many(learner, 8), (state, stream, three)),
+        "in turn": (stacked._advance_in_turn(learner, 8), (states, read, three, three)),
+        "beside": (stacked._advance_beside(learner, 8), (states, read, three, three)),
         "evaluation": (update_many(reading, 8), (reading.init(key), stream, three)),
         "prompt": (read_prompt(model), (params, carry, stream)),
         "sample": (write_block(model, True), (params, carry, jnp.zeros(7), key, three, one, three, one)),

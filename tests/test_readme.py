@@ -60,6 +60,8 @@ SHORTENED = {
     ("docs/how-to/score-a-log.md", 0): [("runs/log", "runs/notebook-comedie-0")],
     ("docs/how-to/beyond-text.md", 0): [("20_000", "6_000")],
     ("docs/how-to/beyond-text.md", 1): [("50_000", "15_000")],
+    ("docs/how-to/compare-rules.md", 0): [("5_00", "1_00")],
+    ("docs/how-to/compare-rules.md", 2): [("20_001", "2_001"), ("range(8)", "range(2)")],
     ("docs/explanation/rules.md", 0): [("100_0", "3_0")],
 }
 PRINTED = {
@@ -75,6 +77,13 @@ PRINTED = {
     ("docs/how-to/beyond-text.md", 0): r"squared error 0\.03\d\d at first, 0\.00\d\d at last; variance 0\.\d{4}\n",
     ("docs/how-to/beyond-text.md", 1): r"1\.2\d\d nats per answer at first, 0\.[01]\d\d at last\n",
     ("docs/how-to/beyond-text.md", 2): r"\(1,\)\n",
+    (
+        "docs/how-to/compare-rules.md",
+        0,
+    ): r"{'cosine': \(1000,\), .*}\ncosine 0\.9\d\d, gradient norm 1\.\d+, memory norm \d\.\d+\n",
+    ("docs/how-to/compare-rules.md", 1): r"True\n",
+    ("docs/how-to/compare-rules.md", 2): r"\(3, 2, 2000\)\n\| learning rate .*\| \*\*0\.3\*\* \| .*\|\n",
+    ("docs/how-to/compare-rules.md", 3): r"\[0\.2\d? 0\.2\d?\]\n",
     ("docs/how-to/score-a-log.md", 0): r"(line \d: \d+\.\d nats\n)+",
     ("docs/explanation/exact-resume.md", 0): r"\('step', 'params', 'opt_state', 'carry', 'memory'\)\n",
     ("docs/explanation/rules.md", 0): r"0\.[0-6]\d{3} nats above the source itself, whose rate is 0\.4043\n",

@@ -79,19 +79,7 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
       window: number of characters averaged in a point of `curves.windows`.
       title: in printable characters.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
-    from matplotlib.figure import Figure
-
-    class Picture(Figure):
-        """A figure that a notebook shows, though pyplot was never imported."""
-
-        def _repr_png_(self) -> bytes:
-            picture = io.BytesIO()
-            self.savefig(picture, dpi=100, format="png")
-            return picture.getvalue()
-
-    drawn = Picture(figsize=(9, 5.5), layout="constrained")
-    FigureCanvasAgg(drawn)
+    drawn = new_figure(9.0, 5.5)
     axes = drawn.add_subplot()
     axes.plot(*_split_points(curves.windows), color="0.75", linewidth=0.8, label=f"online, mean of {window:,} characters")
     axes.plot(*_split_points(curves.epochs), "o-", color=EPOCHS, label="online, mean of the epoch")
@@ -105,6 +93,24 @@ def figure(curves: Curves, numbers: Mapping[str, float], window: int, title: str
     axes.set(xlim=(0, curves.end or 1), ylim=(min(shown, default=0.0) - 0.25, max(shown, default=1.0) + 0.5))
     _label_axes(axes, title)
     drawn.legend(loc="outside lower center", ncols=2, frameon=False)  # where it covers nothing
+    return drawn
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Make an empty figure of this size in inches that a notebook shows, though pyplot was never imported."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, because it takes a while to import
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        """A figure as a PNG."""
+
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, dpi=100, format="png")
+            return picture.getvalue()
+
+    drawn = Picture(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawn)
     return drawn
 
 

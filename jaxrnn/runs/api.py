@@ -15,6 +15,7 @@ from jaxrnn.config.resolve import Given, check_preset
 from jaxrnn.config.settings import Config
 from jaxrnn.config.trust import trusted, trusted_by
 from jaxrnn.console import arguments, notebook, report
+from jaxrnn.console.sweep_report import SweepReport, report_sweep
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.data.files import STDIN, TEXT_NAMES
@@ -22,6 +23,7 @@ from jaxrnn.errors import InputError, check_seed
 from jaxrnn.runs import session, start
 from jaxrnn.runs.loaded import Run, load
 from jaxrnn.runs.open_stream import Learn, choose_learning, make_scorer
+from jaxrnn.runs.page import Page, make_page
 from jaxrnn.runs.stored_text import make_documents, store_documents
 from jaxrnn.runtime import precision
 from jaxrnn.runtime.restored import restore_settings
@@ -29,6 +31,7 @@ from jaxrnn.scoring import sampling
 from jaxrnn.scoring.ending import Limits, check_stop, until_end
 from jaxrnn.scoring.pieces import score_characters
 from jaxrnn.scoring.stream import Scorer, make_read, start_stream
+from jaxrnn.training.sweeps import Sweep
 
 MAX_NAME = 1_000  # characters; a longer string is a text and not the name of one
 
@@ -164,6 +167,24 @@ def _surprisals(
         with precision.float32_products():
             stream, scored, _ = score_characters(read, stream, run.vocabulary, texts.normalise_newlines(part))
         yield scored.nats
+
+
+@overload
+def show(found: Run) -> Page: ...
+@overload
+def show(found: Sweep, last: int | None = None) -> SweepReport: ...
+def show(found: Run | Sweep, last: int | None = None) -> Page | SweepReport:
+    """Make what shows a run or a sweep; a notebook shows it inline.
+
+    Args:
+      last: of a sweep, the number of characters at the end whose losses are compared; None = a quarter of them.
+    Returns:
+      For a run, the page in which its network reads, writes and learns. For a sweep, a report: `print` shows its table, and
+      ``report.figure.savefig("sweep.png")`` writes its picture.
+    Raises:
+      InputError: the run uses a custom cell, which the page's JavaScript cannot run; or `last` is out of range.
+    """
+    return report_sweep(found, last) if isinstance(found, Sweep) else make_page(found)[0]
 
 
 def _given(text: Any, preset: str | None, settings: dict[str, Any]) -> Given:

@@ -52,15 +52,6 @@ class Page(NamedTuple):
         return f'<iframe srcdoc="{html.escape(self.html)}" {frame}></iframe>'
 
 
-def show(run: Run) -> Page:
-    """Make the page of a run, in which its network reads, writes and learns; a notebook shows it inline.
-
-    Raises:
-      InputError: the run uses a custom cell, which the page's JavaScript cannot run.
-    """
-    return make_page(run)[0]
-
-
 def make_page(run: Run) -> tuple[Page, str]:
     """Make the page of a run; also return why it contains no passage of the run's text, "" if it does."""
     settings = run.config.model

@@ -202,14 +202,33 @@ def num_clipped(opt_state: optax.OptState) -> int | None:
 
 def learning_rate(opt_state: optax.OptState) -> float:
     """Return the learning rate in the state, as the shortest number that rounds to it in float32: 0.1, not 0.10000000149."""
-    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
-    _, outermost = min(found, key=lambda each: len(each[0]))  # your own optimizer may contain another one
-    return float(str(np.float32(outermost)))
+    return float(str(np.float32(_find_rate(opt_state))))
 
 
 def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]) -> optax.OptState:
     """Replace the learning rate in the state, even one that your own optimizer keeps deeper inside."""
-    return optax.tree_utils.tree_set(opt_state, learning_rate=rate if isinstance(rate, jax.Array) else np.float32(rate))
+    dtype = _find_rate(opt_state).dtype
+    return optax.tree_utils.tree_set(
+        opt_state, learning_rate=rate.astype(dtype) if isinstance(rate, jax.Array) else dtype.type(rate)
+    )
+
+
+def check_constant_rate(opt_state: optax.OptState) -> None:
+    """Raise `InputError` unless the state holds a learning rate that `with_learning_rate` can replace for good."""
+    remedy = 'make the optimizer with jaxrnn.make_optimizer("sgd", 0.1), or with optax.inject_hyperparams'
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    if not found:
+        raise InputError(f"the optimizer's state holds no learning rate; {remedy}")
+    if not all(isinstance(rate, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct) for _, rate in found):
+        raise InputError(
+            f"the learning rate follows a schedule, which sets it anew at each update; {remedy} and a constant rate"
+        )
+
+
+def _find_rate(opt_state: optax.OptState) -> Any:
+    """Find the outermost learning rate: your own optimizer may contain another one."""
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    return min(found, key=lambda each: len(each[0]))[1]
 
 
 def schedule_length(opt_state: optax.OptState) -> int | None:
