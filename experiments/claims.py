@@ -1,12 +1,17 @@
 """What the experiments share: a run by its flags, and the check that a number lies where the documentation says."""
 
 import contextlib
+import functools
 import io
 import tempfile
 from pathlib import Path
 
-from jaxrnn import train
+from jaxrnn import eprop, train
+from jaxrnn.rules import RULES, RuleKind
 from jaxrnn.storage.logs import read_events
+
+# The rules by name, and those whose options are not the default.
+NAMED_RULES = RULES | {"eprop random": RuleKind(functools.partial(eprop, feedback="random"))}
 
 # Printed under each table that names these rules.
 SNAP_NOTE = """

@@ -4,9 +4,10 @@
 
 Takes six minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` take
 turns, and the shortest of several repeats counts. The table also has the exponents from 64 to 128 units, and the order in
-theory for H units and P weights: P for one_step, snap1 and its lookahead, rflo, uoro and the diagonal form, k P for a window
-of k, H^2 P for rtrl. P grows as H^2 through the recurrent weights and as H through the others. Expected at 128 units: snap1 at
-most 6 times one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for LRU at most 3 times.
+theory for H units and P weights: P for one_step, snap1 and its lookahead, rflo, e-prop, uoro and the diagonal form, k P for a
+window of k, r H P for r = 4 Kronecker products, H^2 P for rtrl. P grows as H^2 through the recurrent weights and as H through
+the others. Expected at 128 units: snap1 at most 6 times one_step for Elman and GRU, uoro at most 15 times, rtrl_diagonal for
+LRU at most 3 times.
 Writes results/cost_of_rules.json, results/cost_of_rules.md and results/cost_of_rules.png.
 """
 
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import tyro
-from claims import SNAP_NOTE, expect
+from claims import NAMED_RULES, SNAP_NOTE, expect
 from matplotlib.figure import Figure
 from pictures import add_legend, draw_picture, new_figure, rule_look
 
@@ -28,7 +29,7 @@ from jaxrnn import fast_driver, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.cells import CELLS
 from jaxrnn.models.network import network
-from jaxrnn.rules import RULES, _influence, make_rule
+from jaxrnn.rules import _influence, make_rule
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
@@ -37,8 +38,9 @@ SIZES = (16, 32, 64, 128)
 REPEATS, SECONDS = 5, 0.1  # approximate length of a repeat
 MOST_CHARACTERS = 20_000
 ORDERS = {"one_step": "P", "tbptt_sliding": "k P", "rflo": "P", "snap1": "P", "uoro": "P", "rtrl": "H^2 P", "snap_n": "H^2 P",
-          "rtrl_diagonal": "P", "snap1_lookahead": "P"}  # fmt: skip
-DENSE = (("tbptt_sliding", 8), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("uoro", 1), ("rtrl", 1), ("snap_n", 2))
+          "rtrl_diagonal": "P", "snap1_lookahead": "P", "eprop": "P", "rtrl_kronecker": "r H P"}  # fmt: skip
+DENSE = (("tbptt_sliding", 8), ("rflo", 1), ("eprop random", 1), ("snap1", 1), ("snap1_lookahead", 1), ("uoro", 1),
+         ("rtrl_kronecker", 1), ("rtrl", 1), ("snap_n", 2))  # fmt: skip
 DIAGONAL = (("snap1", 1), ("uoro", 1), ("rtrl_diagonal", 1))
 COMPARED = {"elman": DENSE, "gru": DENSE, "lstm": DENSE, "indrnn": DIAGONAL, "lru": DIAGONAL}
 
@@ -81,7 +83,9 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     """Time all rules of the cell and `one_step` in turns."""
     model = network(cell, vocab_size, hidden, initialisation="orthogonal")
     rules = (("one_step", 1), *COMPARED[cell])
-    learners = [online(model, make_rule(RULES[rule], model, length), make_optimizer("sgd", 1e-3)) for rule, length in rules]
+    learners = [
+        online(model, make_rule(NAMED_RULES[rule], model, length), make_optimizer("sgd", 1e-3)) for rule, length in rules
+    ]
     drives = [fast_driver(learner, MOST_CHARACTERS) for learner in learners]
     states = [jax.jit(learner.init)(jax.random.key(0)) for learner in learners]
 
@@ -143,15 +147,15 @@ def picture(rows: list[dict]) -> Figure:
     """Draw microseconds of an update against the units, a panel for each cell."""
     costs = [Cost(**row) for row in rows]
     largest = [cost for cost in costs if cost.hidden == SIZES[-1]]
-    costly, others = (
-        [cost.ratio for cost in largest if (ORDERS[cost.rule.split()[0]] == "H^2 P") == is_costly]
-        for is_costly in (True, False)
+    costly, sums, others = (
+        [cost.ratio for cost in largest if ORDERS[cost.rule.split()[0]] in orders]
+        for orders in (("H^2 P",), ("r H P",), ("P", "k P"))
     )
     least, most = round(min(costly), -2), round(max(costly), -2)
     figure = new_figure(
         5.4,
         f"At {SIZES[-1]} units rtrl and snap_n take {least:,.0f} to {most:,.0f} times as long as one_step,\n"
-        f"all other rules at most {max(others):.0f} times",
+        f"rtrl_kronecker {min(sums):.0f} to {max(sums):.0f} times, all other rules at most {max(others):.0f} times",
     )
     panels = figure.subplots(2, 3, sharey=True)
     for axes, cell in zip(panels.flat, COMPARED, strict=False):

@@ -7,12 +7,12 @@ above what the source itself loses on the same characters, over the last sixth o
 Expected, in nats per character:
 
 - add (an Elman network of 32 tanh units; the loss without the ln 2 of the fair input bit, floor 0.4545): one_step over 0.53,
-  tbptt_sliding 12 and rtrl at most 0.465. All dependence lies within 9 characters, so that a window of 12 is enough;
-  one of 4 holds nothing that could be learned.
+  tbptt_sliding 12, rtrl and rtrl_kronecker at most 0.465. All dependence lies within 9 characters, so that a window of 12 is
+  enough; one of 4 holds nothing that could be learned.
 - embedded-reber (an LSTM of 24 units, floor 0.4043; 0.4621 without the outer symbol): one_step 0.45 to 0.463, as if without
-  long memory; snap1, snap1_lookahead and rflo at most 0.408. A window of 12 gets there, too, and loses it again as the rate
-  falls: it had kept the outer symbol in its weights, not in its state. Frozen after 450,000 characters, it loses 0.1 to 14 nats
-  above the floor on the rest of the stream; the others 0.003 to 0.006.
+  long memory; snap1, snap1_lookahead and rflo at most 0.408, and e-prop with random feedback at most 0.412. A window of 12 gets
+  there, too, and loses it again as the rate falls: it had kept the outer symbol in its weights, not in its state. Frozen after
+  450,000 characters, it loses 0.1 to 14 nats above the floor on the rest of the stream; the others 0.003 to 0.01.
 - copy (a GRU of 24 units, the letter 6 back, floor 0.6886, 1.3863 without memory): snap1 and snap1_lookahead fail here, worse
   than one_step: a letter must be handed on from unit to unit, and of the paths between units the first sees none, the second
   the last step alone.
@@ -28,14 +28,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from claims import SNAP_NOTE, expect
+from claims import NAMED_RULES, SNAP_NOTE, expect
 from matplotlib.figure import Figure
 from pictures import add_legend, draw_picture, new_figure, rule_look
 
 from jaxrnn import fast_driver, online
 from jaxrnn.data import automaton, synthetic, vocabulary
 from jaxrnn.models.network import network
-from jaxrnn.rules import RULES, make_rule
+from jaxrnn.rules import make_rule
 from jaxrnn.scoring import evaluation
 from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
@@ -80,7 +80,9 @@ TASKS = (
             ("snap1", 1, 0.01),
             ("snap1_lookahead", 1, 0.01),
             ("rtrl", 1, 0.01),
+            ("rtrl_kronecker", 1, 0.003),
             ("uoro", 1, 0.001),
+            ("eprop random", 1, 0.003),
         ),
         known=float(np.log(2)),
     ),
@@ -91,6 +93,7 @@ TASKS = (
         rules=(
             ("one_step", 1, 0.2),
             ("rflo", 1, 0.2),
+            ("eprop random", 1, 0.03),
             ("snap1", 1, 0.2),
             ("snap1_lookahead", 1, 0.2),
             ("tbptt_sliding", 12, 0.2),
@@ -100,13 +103,14 @@ TASKS = (
         source="copy",
         characters=400_000,
         network={"cell": "gru", "hidden_size": 24},
-        rules=(("one_step", 1, 0.1), ("snap1", 1, 0.1), ("snap1_lookahead", 1, 0.1), ("tbptt_sliding", 12, 0.1)),
+        # At 0.1 the weights of snap1 blow up with one seed in six.
+        rules=(("one_step", 1, 0.1), ("snap1", 1, 0.06), ("snap1_lookahead", 1, 0.06), ("tbptt_sliding", 12, 0.1)),
         clip_norm=1.0,
     ),
 )
 
 SEEN = {  # titles in the picture, which `check` keeps true
-    "add": "rtrl and a window of 12\nreach the floor",
+    "add": "rtrl, its Kronecker sums and a\nwindow of 12 reach the floor",
     "embedded-reber": "snap1 and rflo reach it,\na window of 12 loses it again",
     "copy": "snap1 and its lookahead lose\nmore than one_step",
 }
@@ -134,7 +138,7 @@ def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], f
     known = vocabulary.of_text(texts[0])
     model = network(vocab_size=len(known.characters), **task.network)
     falling = make_optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
-    learner = online(model, make_rule(RULES[rule], model, length), falling)
+    learner = online(model, make_rule(NAMED_RULES[rule], model, length), falling)
     drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluation.frozen_evaluation(model)
     name = rule if length == 1 else f"{rule} {length}"
     floor = automaton.entropy_rate(synthetic.named_source(task.source)) - task.known
@@ -198,11 +202,12 @@ def check(runs: list[Run]) -> None:
         mean[run.task, run.rule] += run.loss / len({run.seed for run in runs})
         expect(f"regret of {run.rule} on {run.task}", run.regret, -0.005, 2.0)
     expect("add, one_step", mean["add", "one_step"], 0.53, 0.67)
-    for rule in ("tbptt_sliding 12", "rtrl"):
+    for rule in ("tbptt_sliding 12", "rtrl", "rtrl_kronecker"):
         expect(f"add, {rule}", mean["add", rule], 0.45, 0.465)
     expect("embedded-reber, one_step", mean["embedded-reber", "one_step"], 0.45, 0.463)
     for rule in ("snap1", "snap1_lookahead", "rflo"):
         expect(f"embedded-reber, {rule}", mean["embedded-reber", rule], 0.40, 0.408)
+    expect("embedded-reber, eprop random", mean["embedded-reber", "eprop random"], 0.40, 0.412)
     expect("embedded-reber, tbptt_sliding 12", mean["embedded-reber", "tbptt_sliding 12"], 0.41, 0.4621)
     for rule in ("snap1", "snap1_lookahead"):
         expect(f"copy, {rule} - one_step", mean["copy", rule] - mean["copy", "one_step"], 0.0, 1.0)

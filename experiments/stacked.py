@@ -19,19 +19,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from claims import SNAP_NOTE, expect
+from claims import NAMED_RULES, SNAP_NOTE, expect
 
 from jaxrnn import network
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.array_types import Carry, Params
 from jaxrnn.models.model import Model
-from jaxrnn.rules import RULES, bptt, make_rule
+from jaxrnn.rules import bptt, make_rule
 
 RESULTS = Path(__file__).with_name("results")
 HIDDEN, NUM_CHARACTERS, DRAWS, LAYERS = 12, 40, 5, (1, 2, 3)
 full = functools.cache(lambda model: bptt(model, NUM_CHARACTERS))
 compiled = functools.cache(lambda rule: jax.jit(rule.gradient))
-COMPARED = (("one_step", 1), ("tbptt_sliding", 4), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("rtrl", 1), ("uoro", 1))
+COMPARED = (("one_step", 1), ("tbptt_sliding", 4), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("rtrl", 1), ("uoro", 1),
+            ("rtrl_kronecker", 1), ("eprop random", 1))  # fmt: skip
 
 
 class Draw(NamedTuple):
@@ -74,7 +75,7 @@ def drawn(model: Model, ids: jax.Array, seed: int) -> Draw:
 
 def cosines_of(model: Model, rule: str, length: int, ids: jax.Array, draws: list[Draw]) -> list[float]:
     """Compute the cosine of the angle between the rule's gradient and the true one, for each draw."""
-    online, found = make_rule(RULES[rule], model, length), []
+    online, found = make_rule(NAMED_RULES[rule], model, length), []
     step = compiled(online)
     for seed, (params, carry, true) in enumerate(draws):
         with jax.enable_x64(True):

@@ -105,7 +105,8 @@ def compare_with_single_runs(learner: Learner, stream: jax.Array, side_by_side: 
 def write(averaged: SweepCurves) -> None:
     """Write the numbers."""
     RESULTS.mkdir(exist_ok=True)
-    rows = {name: np.asarray(value).round(4).tolist() for name, value in averaged._asdict().items()}
+    rounded = averaged._replace(means=averaged.means.round(4), curves=averaged.curves.round(4))
+    rows = {name: np.asarray(value).tolist() for name, value in rounded._asdict().items()}
     (RESULTS / "sweep.json").write_text(json.dumps(without_nan(rows)) + "\n")
 
 

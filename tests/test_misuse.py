@@ -1,5 +1,5 @@
 """What the public functions are given by mistake is an error of one sentence, before anything is learned."""
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportCallIssue=false
 
 import functools
 
@@ -48,6 +48,7 @@ from jaxrnn.scoring.evaluation import frozen_evaluation
 from jaxrnn.scoring.sampling import sample
 from jaxrnn.scoring.stream import resuming_scorer
 from jaxrnn.training.learner import reader
+from jaxrnn.training.stacked import stacked_driver
 
 VOCAB, HIDDEN = 5, 4
 MODEL = network("gru", VOCAB, HIDDEN)
@@ -96,6 +97,16 @@ def report(aux):
 def search(learner=None, optimizer=None, rates=(0.1, 0.2), seeds=(0, 1), stream=None, **how):
     learner = learner or online(MODEL, one_step(MODEL), optimizer or make_optimizer("sgd", 0.1))
     return sweep(learner, rates, seeds, IDS if stream is None else stream, **how)
+
+
+def two_rates():
+    parts = {name: make_optimizer("sgd", 0.1) for name in "ab"}
+    return optax.multi_transform(parts, lambda params: {name: "ab"[name == "cell"] for name in params})
+
+
+def drive_single():
+    learner = online(MODEL, one_step(MODEL), optax.sgd(0.1))
+    return stacked_driver(learner)(learner.init(jax.random.key(0)), IDS, 3)
 
 
 def states_of_other_streams():
@@ -294,6 +305,14 @@ MISUSES = {
         lambda: search(optimizer=optax.inject_hyperparams(optax.sgd)(learning_rate=optax.constant_schedule(0.1))),
         "the learning rate follows a schedule",
     ),
+    "two rates in one optimizer": (lambda: search(optimizer=two_rates()), "the optimizer's state holds 2 learning rates"),
+    "a rate without an axis": (lambda: search(rates=jnp.float32(0.1)), "rates is .* it must be several numbers"),
+    "a seed given twice": (lambda: search(seeds=(1, 1)), "seeds has the same number twice"),
+    "a tuple of streams": (lambda: search(stream=(IDS, IDS)), "the streams are a tuple; give a list"),
+    "half an update": (lambda: search(num_updates=2.5), "num_updates is 2.5; it must be a whole number"),
+    "pairs beside a text": (lambda: search(stream=[IDS, Pairs(IDS, IDS)]), "have different shapes"),
+    "states of single runs": (lambda: drive_single(), "the states are not stacked"),
+    "a page of a learner": (lambda: show(online(MODEL, one_step(MODEL), optax.sgd(0.1))), "show was given a Learner"),
     "no updates of a sweep": (lambda: search(num_updates=0), "the number of updates is 0; it must be 1 or more"),
     "no updates per call": (lambda: search(updates_per_call=0), "updates_per_call is 0; it must be 1 or more"),
     "streams for other seeds": (lambda: search(stream=[IDS] * 3), "there are 3 streams for 2 seeds; give one per seed"),

@@ -34,9 +34,9 @@ def test_the_table_has_a_row_for_each_rate(found):
     assert head == "| learning rate | mean loss | standard deviation | lowest | highest | diverged |"
     assert set(line) == set("| -")
     assert rows == [
-        "| 0.01 | 2.1000 | 0.1000 | 2.0000 | 2.2000 | 0 |",
-        "| **0.1** | **1.0500** | 0.0500 | 1.0000 | 1.1000 | 0 |",
-        "| 1 | 3.1500 | 0.1500 | 3.0000 | 3.3000 | 0 |",
+        "| 0.01 | 2.1000 | 0.1414 | 2.0000 | 2.2000 | 0 |",
+        "| **0.1** | **1.0500** | 0.0707 | 1.0000 | 1.1000 | 0 |",
+        "| 1 | 3.1500 | 0.2121 | 3.0000 | 3.3000 | 0 |",
     ]
 
 
@@ -45,11 +45,11 @@ def test_a_rate_at_which_a_seed_diverged_is_not_the_best(found):
     losses[1, 0, -1] = np.inf
     averaged = average_sweep(swept(losses))
     assert best_rate(averaged) == 0
-    assert sweep_table(averaged).splitlines()[3] == "| 0.1 | nan | 0.0000 | 1.1000 | 1.1000 | 1 |"
+    assert sweep_table(averaged).splitlines()[3] == "| 0.1 | nan | nan | 1.1000 | 1.1000 | 1 |"
     nothing = average_sweep(swept(np.full((3, 2, LENGTH), np.nan)))
     assert best_rate(nothing) is None
     assert "| 1 | nan | nan | nan | nan | 2 |" in sweep_table(nothing)
-    assert "every rate" in sweep_figure(nothing).get_suptitle()
+    assert "every learning rate" in sweep_figure(nothing).get_suptitle()
 
 
 def test_the_mixture_of_networks_and_counts_is_the_last_column(found):
@@ -80,6 +80,24 @@ def test_what_lies_above_the_picture_is_on_its_edge(found):
     marks = {line.get_marker(): line for line in by_rate.lines}
     np.testing.assert_array_equal(marks["x"].get_xydata(), [[0.01, highest]])
     np.testing.assert_array_equal(by_rate.lines[-1].get_ydata(), [highest, highest])
+
+
+def test_rates_are_sorted(found):
+    turned = found._replace(rates=RATES[::-1], losses=found.losses[::-1])
+    assert sweep_table(average_sweep(turned)) == sweep_table(average_sweep(found))
+    np.testing.assert_array_equal(show(turned).figure.axes[0].lines[0].get_xdata(), RATES)
+
+
+def test_every_run_lies_within_the_picture(found):
+    losses = found.losses.copy()
+    losses[:, :, -1] = 0.01  # less than the mean of any piece
+    losses[2, 0] = np.nan  # its rate is not the best, but its other seed is the best run
+    losses[2, 1, -1] = 0.001
+    by_rate, _ = show(swept(losses), last=1).figure.axes
+    lowest, highest = by_rate.get_ylim()
+    places = np.concatenate([line.get_ydata() for line in by_rate.lines if line.get_marker() == "o"])
+    assert len(places) == 5
+    assert lowest < places.min() <= places.max() <= highest
 
 
 @pytest.mark.parametrize("length", [1, 3, 700])

@@ -22,11 +22,11 @@ HEAD = ("learning rate", "mean loss", "standard deviation", "lowest", "highest",
 class SweepCurves(NamedTuple):
     """The losses of a sweep, averaged: all that its table and picture show."""
 
-    rates: tuple[float, ...]
+    rates: tuple[float, ...]  #: ascending
     seeds: tuple[int, ...]
-    last: int  #: characters at the end, of which `means` is the mean
+    last: int  #: number of final losses of which `means` is the mean
     means: Float[np.ndarray, "rates seeds"]  #: NaN for a run that diverged
-    places: Float[np.ndarray, " points"]  #: characters read before the middle of each point
+    places: Float[np.ndarray, " points"]  #: losses before the middle of each point
     curves: Float[np.ndarray, "rates seeds points"]
 
 
@@ -57,24 +57,25 @@ def average_sweep(found: Sweep, last: int | None = None) -> SweepCurves:
     """Average the losses of a sweep.
 
     Args:
-      last: number of characters at the end whose losses are averaged; None = a quarter of them.
+      last: how many of the final losses to average; None = the last quarter.
     Raises:
       InputError: `last` is under 1, or more than there are.
     """
     # A learner of networks and counts has a column for each, and their mixture in the last.
-    losses = np.asarray(found.losses, np.float64)
+    order = np.argsort(found.rates)
+    losses = np.asarray(found.losses, np.float64)[order]
     losses = losses if losses.ndim == 3 else losses[..., -1]
     count = losses.shape[-1]
     last = max(1, count // 4) if last is None else last
     if not 1 <= last <= count:
-        raise InputError(f"last is {last}; the sweep has {count:,} characters, so it must be 1 to {count}")
+        raise InputError(f"last is {last}; each run of the sweep has {count:,} losses, so it must be 1 to {count}")
     pieces = np.array_split(np.arange(count), min(NUM_POINTS, count))
     with np.errstate(invalid="ignore", over="ignore"):  # of runs that diverged
         curves = np.stack([losses[..., piece].mean(-1) for piece in pieces], axis=-1)
         means = losses[..., -last:].mean(-1)
     means = np.where(np.isfinite(means), means, np.nan)
     places = np.array([piece.mean() for piece in pieces])
-    return SweepCurves(found.rates, found.seeds, last, means, places, curves)
+    return SweepCurves(tuple(found.rates[place] for place in order), found.seeds, last, means, places, curves)
 
 
 def sweep_table(averaged: SweepCurves) -> str:
@@ -86,7 +87,8 @@ def sweep_table(averaged: SweepCurves) -> str:
     rows = []
     for number, (rate, means) in enumerate(zip(averaged.rates, averaged.means, strict=True)):
         finite = means[np.isfinite(means)]
-        numbers = [means.mean(), *((finite.std(), finite.min(), finite.max()) if finite.size else [math.nan] * 3)]
+        spread = finite.std(ddof=1) if finite.size > 1 else math.nan
+        numbers = [means.mean(), spread, *((finite.min(), finite.max()) if finite.size else [math.nan] * 2)]
         cells = [f"{rate:g}", *(f"{each:.4f}" for each in numbers), str(len(means) - len(finite))]
         rows.append([f"**{cell}**" if number == best and place < 2 else cell for place, cell in enumerate(cells)])
     return "\n".join(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))
@@ -120,11 +122,11 @@ def sweep_figure(averaged: SweepCurves) -> "Figure":
             along.fill_between(averaged.places, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)
     by_rate.set(
         xscale="log", ylim=(lowest, highest), xlabel="learning rate (log scale)",
-        ylabel=f"loss, mean of the last {averaged.last:,} characters", title="each seed; x: diverged",
+        ylabel=f"loss, mean of the last {averaged.last:,}", title="each seed; x: diverged",
     )  # fmt: skip
     by_rate.set_xticks(averaged.rates, [f"{rate:g}" for rate in averaged.rates])
     by_rate.minorticks_off()
-    along.set(ylim=(lowest, highest), xlabel="characters", title="mean and range of the seeds")
+    along.set(ylim=(lowest, highest), xlabel="steps of the stream", title="mean and range of the seeds")
     for axes in (by_rate, along):
         axes.grid(alpha=0.2)
     figure.legend(*along.get_legend_handles_labels(), title="learning rate", frameon=False, loc="outside right center")
@@ -141,19 +143,21 @@ def colour_of(number: int, count: int) -> tuple[float, ...]:
 
 def _title(averaged: SweepCurves, best: int | None) -> str:
     if best is None:
-        return "At every rate a run diverged"
+        return "A run diverged at every learning rate"
     seeds = f"mean of {pluralize(len(averaged.seeds), 'seed')}" if len(averaged.seeds) > 1 else "one seed"
     return f"Learning rate {averaged.rates[best]:g} is best: {averaged.means[best].mean():.4f} ({seeds})"
 
 
 def _limits(averaged: SweepCurves) -> tuple[float, float]:
-    """Choose the range of losses to show: all of the best rate, and what of the others lies below its first losses."""
+    """Choose the range of losses to show: from the lowest of all to the highest of the best rate."""
     best = best_rate(averaged)
     shown = averaged.curves if best is None else averaged.curves[best]
     finite = shown[np.isfinite(shown)]
     if not finite.size:
         return 0.0, 1.0
-    lowest, highest = float(finite.min()), float(finite.max())
+    reached = averaged.means[np.isfinite(averaged.means)]
+    lowest = float(min(finite.min(), reached.min(initial=np.inf)))
+    highest = float(max(finite.max(), -np.inf if best is None else averaged.means[best].max()))
     pad = 0.05 * (highest - lowest) or 0.05
     return lowest - pad, highest + pad
 

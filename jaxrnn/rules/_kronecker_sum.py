@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from jaxrnn.models.scalar_loops import first_device
+
 Decomposition: TypeAlias = tuple[Array, Array, Array]
 
 
@@ -35,8 +37,7 @@ def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSu
     return KroneckerSum(left, right.reshape(count - 1, *right_shape[1:]))
 
 
-@custom_vmap
-def _decompose(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> Decomposition:
+def _decompose_one(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> Decomposition:
     """Compute the singular value decomposition of ``left^T right``."""
     left_basis, left_part = jnp.linalg.qr(left.T)
     right_basis, right_part = jnp.linalg.qr(right.T)
@@ -44,16 +45,22 @@ def _decompose(left: Float[Array, "terms rows"], right: Float[Array, "terms othe
     return left_basis @ left_turn, sigma, right_basis @ right_turn.T
 
 
+_decompose = custom_vmap(_decompose_one)
+
+
 @_decompose.def_vmap
 def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array) -> tuple[Decomposition, tuple[bool, ...]]:
-    """Decompose one product after another, as LAPACK does with several matrices.
+    """Decompose several products: on a CPU one after another, as LAPACK does itself.
 
-    Given them at once, jaxlib before 0.11.2 can hang: it waits for its threads in one of them.
+    Given all of them at once, LAPACK can hang in jaxlib before 0.11.2, which waits for its threads in one of them.
     """
     left, right = (
         each if batched else jnp.broadcast_to(each, (size, *each.shape))
         for each, batched in zip((left, right), is_batched, strict=True)
     )
+
+    if first_device().platform != "cpu":
+        return jax.vmap(_decompose_one)(left, right), (True, True, True)
 
     def advance(loop: tuple[Array, Decomposition]) -> tuple[Array, Decomposition]:
         number, found = loop

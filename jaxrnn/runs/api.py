@@ -19,7 +19,7 @@ from jaxrnn.console.sweep_report import SweepReport, report_sweep
 from jaxrnn.data import text as texts
 from jaxrnn.data import vocabulary
 from jaxrnn.data.files import STDIN, TEXT_NAMES
-from jaxrnn.errors import InputError, check_seed
+from jaxrnn.errors import InputError, check_seed, describe_kind
 from jaxrnn.runs import session, start
 from jaxrnn.runs.loaded import Run, load
 from jaxrnn.runs.open_stream import Learn, choose_learning, make_scorer
@@ -170,21 +170,26 @@ def _surprisals(
 
 
 @overload
-def show(found: Run) -> Page: ...
+def show(found: Run, /) -> Page: ...
 @overload
-def show(found: Sweep, last: int | None = None) -> SweepReport: ...
-def show(found: Run | Sweep, last: int | None = None) -> Page | SweepReport:
-    """Make what shows a run or a sweep; a notebook shows it inline.
+def show(found: Sweep, /, last: int | None = None) -> SweepReport: ...
+def show(found: Run | Sweep, /, last: int | None = None) -> Page | SweepReport:
+    """Make the page of a run or the report of a sweep; a notebook displays it inline.
 
     Args:
-      last: of a sweep, the number of characters at the end whose losses are compared; None = a quarter of them.
+      last: for a sweep, how many of the final losses to average; None = the last quarter. Losses that are masked count as 0.
     Returns:
       For a run, the page in which its network reads, writes and learns. For a sweep, a report: `print` shows its table, and
       ``report.figure.savefig("sweep.png")`` writes its picture.
     Raises:
       InputError: the run uses a custom cell, which the page's JavaScript cannot run; or `last` is out of range.
     """
-    return report_sweep(found, last) if isinstance(found, Sweep) else make_page(found)[0]
+    if isinstance(found, Sweep):
+        return report_sweep(found, last)
+    if not isinstance(found, Run) or last is not None:
+        given = "last is for a sweep" if isinstance(found, Run) else f"show was given {describe_kind(found)}"
+        raise InputError(f"{given}; it takes a Run, or a Sweep and last=")
+    return make_page(found)[0]
 
 
 def _given(text: Any, preset: str | None, settings: dict[str, Any]) -> Given:

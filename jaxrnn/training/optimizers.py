@@ -214,7 +214,7 @@ def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]
 
 
 def check_constant_rate(opt_state: optax.OptState) -> None:
-    """Raise `InputError` unless the state holds a learning rate that `with_learning_rate` can replace for good."""
+    """Raise `InputError` unless the state holds one learning rate that `with_learning_rate` can replace for good."""
     remedy = 'make the optimizer with jaxrnn.make_optimizer("sgd", 0.1), or with optax.inject_hyperparams'
     found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
     if not found:
@@ -223,6 +223,11 @@ def check_constant_rate(opt_state: optax.OptState) -> None:
         raise InputError(
             f"the learning rate follows a schedule, which sets it anew at each update; {remedy} and a constant rate"
         )
+    outermost, _ = min(found, key=lambda each: len(each[0]))
+    if any(
+        path[: len(outermost) - 2] != outermost[:-2] or len(path) == len(outermost) for path, _ in found if path != outermost
+    ):
+        raise InputError(f"the optimizer's state holds {len(found)} learning rates; all runs of a sweep need a single one")
 
 
 def _find_rate(opt_state: optax.OptState) -> Any:

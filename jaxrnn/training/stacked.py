@@ -26,7 +26,7 @@ from jaxrnn.training.learner import Learner, State
 Tree: TypeAlias = Any  # of arrays
 Streams: TypeAlias = AnyStream | list[Stream] | list[Pairs]  # one for all runs, or one for each
 StackedDriver = Callable[[State, Streams, int], tuple[State, Results]]
-UPDATES_PER_CALL = 1_000  # few enough that Ctrl-C is soon heard
+UPDATES_PER_CALL = 1_000  # Ctrl-C takes effect when all runs have done so many
 
 
 class Reading(NamedTuple):
@@ -64,8 +64,9 @@ def stacked_driver(
         reading = _gather_streams(learner, stream, num_runs)
         if num_updates < 1:
             raise InputError(f"the number of updates is {num_updates}; it must be 1 or more")
-        shares = _share_out(num_runs, 1 if beside else count_cores())
-        split = [_select((states, reading.which), share, len(shares[0])) for share in shares]
+        shares = _share_out(num_runs, count_cores() if platform == "cpu" and not beside else 1)
+        whole = (states, reading.which)
+        split = [whole] if len(shares) == 1 else [_select(whole, share, len(shares[0])) for share in shares]
         parts, readings = zip(*[(part, reading._replace(which=which)) for part, which in split], strict=True)
         pieces = []
         with ThreadPoolExecutor(len(shares)) as pool:
@@ -136,7 +137,7 @@ def _gather_streams(learner: Learner, stream: Streams, num_runs: int) -> Reading
     different = {id(each): each for each in stream}
     for each in different.values():
         learner.check(each)
-    shapes = {tuple(leaf.shape for leaf in jax.tree.leaves(each)) for each in different.values()}
+    shapes = {(jax.tree.structure(each), *(leaf.shape for leaf in jax.tree.leaves(each))) for each in different.values()}
     if len(shapes) > 1:
         raise InputError("the streams of the runs have different shapes; cut them to the length of the shortest")
     places = {key: place for place, key in enumerate(different)}
@@ -149,7 +150,10 @@ def _stream_of(read: Reading, run: Int[Array, ""]) -> AnyStream:
 
 
 def _count_runs(states: State) -> int:
-    return jax.tree.leaves(states)[0].shape[0]
+    counts = {leaf.shape[:1] for leaf in jax.tree.leaves(states)}
+    if len(counts) > 1 or counts & {(), (0,)}:
+        raise InputError("the states are not stacked; each of their arrays must start with an axis for the runs")
+    return counts.pop()[0]
 
 
 def _share_out(num_runs: int, num_shares: int) -> list[range]:

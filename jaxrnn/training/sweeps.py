@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn.data.streams import count_updates
+from jaxrnn.data.streams import Pairs, count_updates
 from jaxrnn.errors import InputError, describe_kind, pluralize
 from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.optimizers import check_constant_rate, with_learning_rate
@@ -20,7 +20,8 @@ class Sweep(NamedTuple):
 
     rates: tuple[float, ...]  #: learning rates
     seeds: tuple[int, ...]
-    losses: Float[np.ndarray, "rates seeds characters *columns"]  #: as from a driver: online, before each update
+    #: as from a driver: online, before each update; with a masked loss, 0 where nothing is asked
+    losses: Float[np.ndarray, "rates seeds characters *columns"]
     states: State  #: after the last update
     aux: Any = ()  #: `Gradient.aux` of a learner that has it, one entry per update
 
@@ -35,10 +36,11 @@ def sweep(
     updates_per_call: int = UPDATES_PER_CALL,
     side_by_side: bool | None = None,
 ) -> Sweep:
-    """Train a learner at each learning rate with each seed; each run gets the numbers that it would get alone.
+    """Train a learner at each learning rate with each seed.
 
-    A run starts from `learner.init(jax.random.key(seed))` with its learning rate in the optimizer's state. `jaxrnn.show` makes
-    a table and a picture of the result.
+    Each run gets the numbers that it would get alone: to the last bit on a CPU, up to rounding side by side. It starts from
+    `learner.init(jax.random.key(seed))`, with its learning rate in the optimizer's state. `jaxrnn.show` makes a table and a
+    picture of the result.
 
     Args:
       learner: its optimizer holds a constant learning rate in its state, as those of `make_optimizer` do.
@@ -53,10 +55,15 @@ def sweep(
     """
     rates, seeds = _check_rates(rates), _check_seeds(seeds)
     states, drive = start_runs(learner, rates, seeds), stacked_driver(learner, updates_per_call, side_by_side)
+    if isinstance(stream, tuple) and not isinstance(stream, Pairs):
+        raise InputError("the streams are a tuple; give a list of one per seed, or Pairs(x, y)")
     if isinstance(stream, list) and len(stream) != len(seeds):
         raise InputError(f"there are {pluralize(len(stream), 'stream')} for {pluralize(len(seeds), 'seed')}; give one per seed")
     of_runs, first = (stream * len(rates), stream[0]) if isinstance(stream, list) else (stream, stream)
+    learner.check(first)
     count = count_updates(first, learner.length) if num_updates is None else num_updates
+    if not isinstance(count, int):
+        raise InputError(f"num_updates is {count!r}; it must be a whole number")
     found = drive(states, of_runs, count)
     states, results = jax.tree.map(lambda leaf: leaf.reshape(len(rates), len(seeds), *leaf.shape[1:]), found)
     losses, aux = results if learner.has_aux else (results, ())
@@ -103,7 +110,7 @@ def _check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 
 def _check_numbers(name: str, given: Iterable[Any], example: str) -> tuple[Any, ...]:
-    if not isinstance(given, Iterable) or isinstance(given, str):
+    if not isinstance(given, Iterable) or isinstance(given, str) or getattr(given, "shape", None) == ():
         raise InputError(f"{name} is {given!r}; it must be several numbers, such as {example}")
     found = tuple(given)
     wrong = [each for each in found if np.ndim(each) or not isinstance(each, int | float | np.number | np.ndarray | jax.Array)]
@@ -111,4 +118,6 @@ def _check_numbers(name: str, given: Iterable[Any], example: str) -> tuple[Any, 
         raise InputError(
             f"{name} {f'has {wrong[0]!r}' if wrong else 'is empty'}; it must be several numbers, such as {example}"
         )
+    if len(set(map(float, found))) < len(found):
+        raise InputError(f"{name} has the same number twice; give different ones")
     return found
