@@ -2,7 +2,7 @@
 
     python -m experiments.all
 
-Takes 15 minutes on two cores: experiments that measure no time run two at a time. Each checks its own numbers; a table at the
+Takes 15 to 20 minutes on two cores: experiments that measure no time run two at a time. Each checks its own numbers; a table at the
 end says which ones came out as their headers say.
 """
 
