@@ -2,8 +2,8 @@
 
     python -m experiments.all
 
-Takes 15 to 20 minutes on two cores: experiments that measure no time run two at a time. Each checks its own numbers; a table at the
-end says which ones came out as their headers say.
+Takes 15 to 20 minutes on two cores: experiments that measure no time run two at a time. Each checks its own numbers; a table at
+the end says which ones came out as their headers say.
 """
 
 import os
