@@ -56,7 +56,7 @@ def test_the_extent_is_what_there_is_time_for(task):
 
 
 def test_a_core_is_free_if_learning_does_not_use_it(task, monkeypatch):
-    monkeypatch.setattr(devices, "_num_cores", lambda: 2)
+    monkeypatch.setattr(devices, "count_cores", lambda: 2)
     in_blocks = dataclasses.replace(task.config.learning, rule="bptt", rule_length=8)
     assert not devices.has_free_core(dataclasses.replace(task.config, learning=in_blocks))
     with_devices = [dataclasses.replace(task.config, device=DeviceConfig(num_devices=number)) for number in (0, 1, 2)]

@@ -170,7 +170,7 @@ from jaxrnn.storage import quiet, store
 from jaxrnn.storage import run_folder as folder
 from pathlib import Path
 assert stop.SIGNALS == (signal.SIGINT, signal.SIGTERM)
-assert devices._num_cores() >= 1
+assert devices.count_cores() >= 1
 filelock.lock_descriptor = lambda fd, blocking: True
 filelock.unlock_descriptor = lambda fd: None
 with stop.catch_signals() as received, folder.hold_lock(Path(sys.argv[1])):

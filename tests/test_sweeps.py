@@ -35,15 +35,20 @@ def learner_of(rule=one_step, cell="elman", streams=(), optimizer="sgd", **setti
     return online(model, rule(model), make_optimizer(optimizer, 0.5), streams, **settings)
 
 
-def alone(learner, stream, updates=UPDATES):
-    """The losses and the state of each run, by the fast driver."""
-    drive, init = fast_driver(learner, 10), jax.jit(learner.init)
+def alone(learner, stream, rate, seed):
+    """The state and the results of a single run, by the fast driver."""
+    state = jax.jit(learner.init)(jax.random.key(seed))
+    return driver_of(learner)(state._replace(opt_state=with_learning_rate(state.opt_state, rate)), stream, UPDATES)
 
-    def run(rate, seed):
-        state = init(jax.random.key(seed))
-        return drive(state._replace(opt_state=with_learning_rate(state.opt_state, rate)), stream, updates)
 
-    return [[run(rate, seed) for seed in SEEDS] for rate in RATES]
+@functools.cache
+def driver_of(learner):
+    return fast_driver(learner, 10)
+
+
+def all_alone(learner, stream):
+    """Those of each run."""
+    return [[alone(learner, stream, rate, seed) for seed in SEEDS] for rate in RATES]
 
 
 def compare(found, runs, tolerance):
@@ -68,14 +73,14 @@ def test_three_rates_and_eight_seeds_equal_single_runs(name, streams, side_by_si
     found = sweep(learner, RATES, SEEDS, stream, UPDATES, updates_per_call=10, side_by_side=side_by_side)
     assert found.losses.shape == (3, 8, UPDATES * learner.length)
     assert (found.rates, found.seeds) == (RATES, tuple(SEEDS))
-    compare(found, alone(learner, stream), 1e-5 if side_by_side else 0)
+    compare(found, all_alone(learner, stream), 1e-5 if side_by_side else 0)
     assert len(np.unique(found.losses.mean(-1).round(6))) == 24  # they differ
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5, 40])
 def test_cores_share_the_runs(monkeypatch, cores):
     learner = learner_of()
-    runs = alone(learner, IDS)
+    runs = all_alone(learner, IDS)
     monkeypatch.setattr(stacked, "count_cores", lambda: cores)
     compare(sweep(learner, RATES, SEEDS, IDS, UPDATES, updates_per_call=7), runs, 0)
 
@@ -89,7 +94,7 @@ def test_runs_with_aux_pairs_and_a_mask():
     learner = online(model, rule, make_optimizer("adam", 0.5), loss=asked, has_aux=True)
     found = sweep(learner, RATES, SEEDS, pairs, UPDATES)
     assert found.aux["cosine"].shape == (3, 8, UPDATES)
-    compare(found, alone(learner, pairs), 0)
+    compare(found, all_alone(learner, pairs), 0)
 
 
 @pytest.mark.parametrize("side_by_side", [False, True])
@@ -101,14 +106,9 @@ def test_each_seed_may_have_its_stream(side_by_side):
             losses=found.losses[:, seed], states=jax.tree.map(lambda leaf, at=seed: leaf[:, at], found.states)
         )
         for place in range(len(RATES)):
-            state, losses = alone_once(learner, stream, RATES[place], seed)
+            state, losses = alone(learner, stream, RATES[place], seed)
             np.testing.assert_allclose(of_seed.losses[place], losses, atol=1e-5 if side_by_side else 0)
             assert int(of_seed.states.step[place]) == int(state.step) == UPDATES
-
-
-def alone_once(learner, stream, rate, seed):
-    state = jax.jit(learner.init)(jax.random.key(seed))
-    return fast_driver(learner, 10)(state._replace(opt_state=with_learning_rate(state.opt_state, rate)), stream, UPDATES)
 
 
 def test_a_sweep_reads_the_stream_once_and_its_states_read_on():
@@ -140,7 +140,7 @@ def test_threads_compute_in_the_precision_of_their_caller(x64):
     learner = online(wide, one_step(wide), optax.inject_hyperparams(optax.sgd)(learning_rate=0.5))
     found = sweep(learner, RATES, SEEDS, IDS, UPDATES)
     assert found.losses.dtype == np.float64
-    compare(found, alone(learner, IDS), 0)
+    compare(found, all_alone(learner, IDS), 0)
 
 
 def test_runs_are_stacked_rate_by_rate():

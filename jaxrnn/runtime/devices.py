@@ -25,6 +25,7 @@ from jaxrnn.models.dense import DenseCell
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.runtime.restored import has_devices
 from jaxrnn.training.learner import State
+from jaxrnn.training.stacked import count_cores
 
 AXIS = "streams"
 MIN_STREAMS = 16  # per device, when choosing the number of devices: with fewer the products are too small
@@ -84,7 +85,7 @@ def make_core_devices(rule: str, num_devices: int) -> None:
 
 def count_useful_cores(rule: str, num_devices: int) -> int:
     """Count the cores that a run may use: `num_devices` if it is set, else several if the rule may read blocks."""
-    return num_devices or (min(_num_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1)
+    return num_devices or (min(count_cores(), MAX_CORES) if parts.may_read_blocks(rule) else 1)
 
 
 def explain_missing_cores(rule: str, num_devices: int) -> str:
@@ -151,7 +152,7 @@ def has_free_core(config: Config) -> bool:
     In blocks, the products of one device may use all cores. False on a machine with a GPU, where it was not measured.
     """
     alone_on_cpu = jax.process_count() == 1 and jax.default_backend() == "cpu"
-    return alone_on_cpu and not parts.reads_blocks(config) and _num_cores() > max(1, config.device.num_devices)
+    return alone_on_cpu and not parts.reads_blocks(config) and count_cores() > max(1, config.device.num_devices)
 
 
 def _recurrent_bytes(config: Config) -> int:
@@ -282,11 +283,6 @@ def describe_devices(config: Config) -> str:
 def _are_available(number: int) -> bool:
     there = jax.device_count()
     return number <= there if jax.process_count() == 1 else number == there
-
-
-def _num_cores() -> int:
-    """Count the CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make_cpu_devices(number: int) -> None:

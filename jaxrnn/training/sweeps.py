@@ -79,7 +79,7 @@ def start_runs(learner: Learner, rates: Iterable[float], seeds: Iterable[int]) -
       InputError: the optimizer's state holds no constant learning rate, or a rate or seed is not allowed.
     """
     rates, seeds = _check_rates(rates), _check_seeds(seeds)
-    check_learner(learner)
+    _check_learner(learner)
     check_constant_rate(jax.eval_shape(learner.init, jax.random.key(0)).opt_state)
     init = jax.jit(learner.init)
     started = [init(jax.random.key(seed)) for seed in seeds]
@@ -87,7 +87,7 @@ def start_runs(learner: Learner, rates: Iterable[float], seeds: Iterable[int]) -
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
 
 
-def check_learner(learner: Any) -> None:
+def _check_learner(learner: Any) -> None:
     """Raise `InputError` unless this is a `Learner`."""
     if not isinstance(learner, Learner):
         raise InputError(f"the learner is {describe_kind(learner)}; it must be a jaxrnn.Learner, such as online(...) returns")
