@@ -15,8 +15,17 @@ from jaxrnn.data.streams import to_streams
 from jaxrnn.rules import RULES, make_rule
 from jaxrnn.scoring.sampling import read_prompt, write_block
 from jaxrnn.training import drivers, stacked
-from jaxrnn.training.drivers import UPDATES_PER_FETCH, compiler_options, copy_arrays, make_driver, update_many, update_once
+from jaxrnn.training.drivers import (
+    UPDATES_PER_FETCH,
+    compiler_options,
+    copy_arrays,
+    fits_one_core,
+    make_driver,
+    update_many,
+    update_once,
+)
 from jaxrnn.training.learner import reader
+from jaxrnn.training.stacked import count_cores
 
 RATE = 0.1
 BOTH = [plain_driver, lambda learner: fast_driver(learner, 16)]
@@ -72,10 +81,11 @@ def test_the_plain_driver_may_be_called_for_any_number_of_updates(model, ids):
 def test_the_options_for_the_compiler_change_no_bit(model, ids, monkeypatch):
     assert compiler_options() == {"xla_cpu_copy_insertion_use_region_analysis": True}
     learner, stream, runs = learner_of(model), jnp.asarray(ids), []
-    for options in (compiler_options(), {}):
-        monkeypatch.setattr(drivers, "compiler_options", lambda options=options: options)
+    for options in (compiler_options(), compiler_options(one_core=True), {}):
+        monkeypatch.setattr(drivers, "compiler_options", lambda *_, options=options: options)
         runs.append([build(learner)(start(learner), stream, 300) for build in BOTH])
-    jax.tree.map(np.testing.assert_array_equal, *runs)
+    for other in runs[1:]:
+        jax.tree.map(np.testing.assert_array_equal, runs[0], other)
 
 
 @pytest.mark.parametrize("rule", often(RULES, seldom=set(RULES) - {"tbptt_sliding", "bptt", "snap1", "uoro"}))
@@ -83,8 +93,8 @@ def test_no_rule_is_compiled_wrongly_with_these_options(rule, ids, monkeypatch):
     """XLA of jax 0.12 would overwrite the ring of `tbptt_sliding` before it is read, were it not for a barrier."""
     model = network("lru" if rule == "rtrl_diagonal" else "gru", VOCAB, 6)
     learner, stream, runs = online(model, make_rule(RULES[rule], model, 3), optax.adam(0.01)), jnp.asarray(ids), []
-    for options in (compiler_options(), {}):
-        monkeypatch.setattr(drivers, "compiler_options", lambda options=options: options)
+    for options in (compiler_options(one_core=True), {}):
+        monkeypatch.setattr(drivers, "compiler_options", lambda *_, options=options: options)
         with jax.numpy_dtype_promotion("standard"):  # Optax's Adam mixes types
             runs.append(fast_driver(learner, 60)(start(learner), stream, 60))
     jax.tree.map(
@@ -95,7 +105,28 @@ def test_no_rule_is_compiled_wrongly_with_these_options(rule, ids, monkeypatch):
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_there_are_options_for_a_cpu_only(platform, monkeypatch):
     monkeypatch.setattr(drivers, "first_device", lambda: SimpleNamespace(platform=platform))
-    assert compiler_options() == {}
+    assert compiler_options() == compiler_options(one_core=True) == {}
+
+
+@pytest.mark.skipif(count_cores() < 2, reason="XLA splits nothing for a single core")
+@pytest.mark.parametrize(("hidden", "streams", "is_split"), [(256, (), False), (512, (), True), (128, (64,), True)])
+def test_only_large_states_are_split_over_the_cores(hidden, streams, is_split):
+    """Without the choice all three would be split. The numbers are the same."""
+    learner, stream = learner_of(network("gru", VOCAB, hidden), streams), jnp.zeros((9, *streams), jnp.int32)
+
+    def compiled(one_core):
+        program, arguments = update_many(learner, 8), (start(learner), stream, jnp.int32(8))
+        options = compiler_options(one_core)
+        return jax.jit(program, donate_argnums=0, compiler_options=options).lower(*arguments).compile()
+
+    def is_split_in(program):
+        return "outer_dimension_partitions" in (program.as_text() or "")  # XLA's own name of the number of pieces
+
+    split, chosen = compiled(False), compiled(fits_one_core(start(learner)))
+    assert is_split_in(split)
+    assert is_split_in(chosen) == is_split
+    runs = [program(start(learner), stream, jnp.int32(8)) for program in (split, chosen)]
+    jax.tree.map(np.testing.assert_array_equal, *runs)
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):

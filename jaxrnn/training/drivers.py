@@ -19,6 +19,7 @@ from jaxtyping import Array, Int
 from jaxrnn.data.streams import AnyStream, read_block
 from jaxrnn.errors import InputError
 from jaxrnn.models.scalar_loops import first_device
+from jaxrnn.rules._influence import count_bytes
 from jaxrnn.training.learner import Learner, State
 
 Results: TypeAlias = Any  # losses, or `WithAux`: arrays whose first axis is time
@@ -27,7 +28,12 @@ Driver = Callable[[State, AnyStream, int], tuple[State, Results]]
 Tree = TypeVar("Tree")  # of arrays
 # For the compiler: overwrite weights in place although the backward pass still reads them. Otherwise XLA copies the readout's
 # weights at every character, which takes a third of the time.
-CPU_OPTIONS = {"xla_cpu_copy_insertion_use_region_analysis": True}
+CPU_OPTIONS: dict[str, bool | str] = {"xla_cpu_copy_insertion_use_region_analysis": True}
+# For the compiler: split no elementwise operation over the cores. XLA splits each one that touches 512 KiB, or much less if it
+# computes more, and waking a thread takes longer than so little work: a GRU of 256 units would take twice as long.
+ONE_CORE: dict[str, bool | str] = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
+# Up to these sizes one core is faster than two: weights and memory stay in its cache, and the gates of all streams are few.
+ONE_CORE_STATE, ONE_CORE_CARRY = 2_500_000, 16_384  # bytes
 UPDATES_PER_FETCH = 1_000  # the plain driver fetches losses this rarely: fetching at each update would stall the device
 
 
@@ -54,11 +60,12 @@ def plain_driver(learner: Learner) -> Driver:
     """
     update = traced_once(update_once(learner))
     begin = jax.jit(start_loop(update, UPDATES_PER_FETCH), donate_argnums=0)
-    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update), compiler_options()))
+    call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update)))
 
     def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
+        one_core = fits_one_core(state)
         leaves, structure = jax.tree.flatten(begin(state, stream))
-        call = call_of(structure)
+        call = call_of(structure, one_core)
         for _ in range(num_updates):
             leaves = call(leaves, stream)
         _, state, results = jax.tree.unflatten(structure, leaves)
@@ -78,16 +85,20 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     """
     if updates_per_call < 1:
         raise InputError(f"updates_per_call is {updates_per_call}; it must be 1 or more")
-    call = jax.jit(update_many(learner, updates_per_call), donate_argnums=0, compiler_options=compiler_options())
+    advance = update_many(learner, updates_per_call)
+
+    @functools.cache
+    def call_of(one_core: bool) -> Any:
+        return jax.jit(advance, donate_argnums=0, compiler_options=compiler_options(one_core))
 
     def stretch(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
-        return call(state, stream, np.int32(num_updates))
+        return call_of(fits_one_core(state))(state, stream, np.int32(num_updates))
 
     drive = _drive_in_pieces(stretch, updates_per_call, learner)
 
     def drive_or_trace(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         if not num_updates:
-            call.lower(state, stream, np.int32(0))
+            call_of(fits_one_core(state)).lower(state, stream, np.int32(0))
         return drive(state, stream, num_updates)
 
     return drive_or_trace
@@ -167,9 +178,20 @@ def continue_loop(update: Update) -> Callable[[Loop, AnyStream], Loop]:
     return advance_loop
 
 
-def compiler_options() -> dict[str, bool]:
-    """Return the compiler options for the device on which JAX computes. No number depends on them."""
-    return _known_cpu_options() if first_device().platform == "cpu" else {}
+def compiler_options(one_core: bool = False) -> dict[str, bool | str]:
+    """Return the compiler options for the device on which JAX computes. No number depends on them.
+
+    Args:
+      one_core: whether elementwise operations stay on one core of a CPU, whatever their size.
+    """
+    if first_device().platform != "cpu":
+        return {}
+    return _known_cpu_options() | (ONE_CORE if one_core else {})
+
+
+def fits_one_core(state: State) -> bool:
+    """Whether updates of this state are faster on one core than with operations that are split over several."""
+    return count_bytes(state) <= ONE_CORE_STATE and count_bytes(state.carry) <= ONE_CORE_CARRY
 
 
 @jax.jit
@@ -178,7 +200,7 @@ def _copy_program(state: Tree) -> Tree:
 
 
 @functools.cache
-def _known_cpu_options() -> dict[str, bool]:
+def _known_cpu_options() -> dict[str, bool | str]:
     """Return the options if this version of XLA has them, which only trying can tell."""
     try:
         jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
@@ -188,14 +210,14 @@ def _known_cpu_options() -> dict[str, bool]:
 
 
 def _jit_on_leaves(
-    advance_loop: Callable[[Loop, AnyStream], Loop], options: dict[str, bool], structure: Any
+    advance_loop: Callable[[Loop, AnyStream], Loop], structure: Any, one_core: bool
 ) -> Callable[[list, AnyStream], list]:
     """Jit the loop on a list of arrays: flattening and rebuilding a tree would cost a fifth of a small call."""
 
     def call(leaves: list, stream: AnyStream) -> list:
         return jax.tree.leaves(advance_loop(jax.tree.unflatten(structure, leaves), stream))
 
-    return jax.jit(call, donate_argnums=0, compiler_options=options)
+    return jax.jit(call, donate_argnums=0, compiler_options=compiler_options(one_core))
 
 
 def _drive_in_pieces(

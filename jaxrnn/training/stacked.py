@@ -94,7 +94,7 @@ def _jitted(learner: Learner, updates_per_call: int, beside: bool, platform: str
     """Jit what advances the runs; kept, so that another sweep with a learner compiles nothing."""
     del platform  # another one has other compiler options
     advance = (_advance_beside if beside else _advance_in_turn)(learner, updates_per_call)
-    return jax.jit(advance, donate_argnums=0, compiler_options=compiler_options())
+    return jax.jit(advance, donate_argnums=0, compiler_options=compiler_options(one_core=not beside))
 
 
 def _advance_beside(learner: Learner, most_updates: int) -> Advance:
