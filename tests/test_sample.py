@@ -58,6 +58,13 @@ def test_the_likeliest_characters_are_those_of_the_witness(eager, how):
     assert write(eager, 100, **how) == expected
 
 
+def test_a_kernel_draws_from_thousands_of_characters():
+    """XLA would split the noise for so many over the cores; inside a kernel JAX 0.10 then failed to compile."""
+    model = network("gru", 3_000, 8)
+    params = jax.tree.map(lambda array: 4 * array, model.init(jax.random.key(3)))
+    assert write((model, params), 2 * BLOCK) == write((model._replace(fits_one_kernel=False), params), 2 * BLOCK)
+
+
 def test_more_characters_than_there_are_can_be_drawn_among(eager):
     assert write(eager, 50, top_k=10**12) == write(eager, 50, top_k=VOCAB)
 

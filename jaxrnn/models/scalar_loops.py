@@ -20,7 +20,8 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Each separate operation costs XLA some 50 ns of overhead, which is most of the time if it works on a few numbers: counts
     would take thirty times as long. On its own, XLA does this only for loops that touch hardly any memory. On other devices
-    than a CPU nothing is marked. Every argument must be used for a result that is used, or the compiler of JAX 0.10 crashes.
+    than a CPU nothing is marked. The compiler of JAX 0.10 crashes if an argument is not used for a result that is used, or if
+    it splits an operation over the cores, which `training.drivers.compiler_options(one_core=True)` prevents.
     """
     compiled = jax.jit(function)
 
