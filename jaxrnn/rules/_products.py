@@ -133,10 +133,10 @@ def _fits(model: Model, products: Sequence[Product]) -> bool:
     """Compare I with its factors at a probe, as seen by one random error of the carry."""
     if not model.layers or not products:
         return not model.layers and not _influence.recurrent_paths(model)
-    with jax.enable_x64(False):  # as in `model_shapes`
-        (params, carry), x = _probes.make_probes(model)[0], _probes.inputs_to_probe(model)[0]
+
+    @jax.jit  # operation by operation, each would be compiled: five seconds
+    def compare(params: Params, carry: Carry, x: Inputs, error: Array) -> tuple[list[Theta], Theta]:
         before = flatten_parts(real_parts(carry))
-        error = jnp.asarray(np.random.default_rng(0).normal(size=before.shape), before.dtype)
         theta = _influence.select_weights(params, [path for product in products for path in product])
         _, vjp = jax.vjp(lambda theta: _influence.flat_step(model, params, carry, x)(theta, before), theta)
         factors, _ = derivatives(model, products, params, carry, x)
@@ -144,7 +144,13 @@ def _fits(model: Model, products: Sequence[Product]) -> bool:
             cut_rows(product, params, jnp.outer(seen, error @ reach))
             for product, (seen, reach) in zip(products, factors, strict=True)
         ]
-    expected = vjp(error)[0]
+        return found, vjp(error)[0]
+
+    with jax.enable_x64(False):  # as in `model_shapes`
+        (params, carry), x = _probes.make_probes(model)[0], _probes.inputs_to_probe(model)[0]
+        of_carry = flatten_parts(real_parts(carry))
+        error = jnp.asarray(np.random.default_rng(0).normal(size=of_carry.shape), of_carry.dtype)
+        found, expected = compare(params, carry, x, error)
     return all(_are_close(of_path, expected[path]) for of in found for path, of_path in of.items())
 
 
