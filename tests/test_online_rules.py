@@ -69,6 +69,24 @@ def test_a_window_of_one_character_is_one_step_bit_for_bit(name, streams):
     jax.tree.map(np.testing.assert_array_equal, window, one)
 
 
+class OnASphere(nn.SimpleCell):
+    """Has no derivative where its carry is zero, which it never is."""
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        return jnp.ones((*input_shape[:-1], self.features))
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        return nn.SimpleCell.__call__(self, carry / jnp.linalg.norm(carry, axis=-1, keepdims=True), inputs)
+
+
+def test_a_window_that_is_not_full_yet_is_differentiated_only_where_the_cell_is():
+    model = with_cell(OnASphere(4), 5, 4)
+    given = case(model, LENGTH)
+    assert apart(summed(tbptt_sliding(model, 2 * LENGTH), *given), summed(rtrl(model), *given)) < 1e-12
+
+
 def window_of(name, length):
     return tbptt_sliding(MODELS[name], length)
 

@@ -123,6 +123,21 @@ def test_the_mean_is_kept_in_float32(scales):
     assert np.linalg.norm(mean - whole) < 2e-6 * np.linalg.norm(whole)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 2e-6)])
+@pytest.mark.parametrize("apart", [1.0, 1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("balance", [1.0, 1e4, 1e-4])
+def test_unbalanced_and_nearly_equal_terms_keep_the_mean(balance, apart, dtype, tolerance):
+    """Where the smallest singular value is far below the largest, or a factor far above the other."""
+    left, right = drawn([1, 1, 1])
+    left, right = left.at[1].set(left[0] + apart * left[1]), right.at[1].set(right[0] + apart * right[1])
+    of_term = jnp.array([1, balance, 1 / balance])
+    terms = KroneckerSum((left * of_term[:, None]).astype(dtype), (right / of_term[:, None, None]).astype(dtype))
+    whole, signs = dense(jax.tree.map(lambda leaf: leaf.astype(float), terms)), itertools.product([1.0, -1.0], repeat=3)
+    fewer = [drop_term(terms, jnp.asarray(each, dtype)) for each in signs]
+    mean = np.mean([dense(jax.tree.map(lambda leaf: leaf.astype(float), each)) for each in fewer], axis=0)
+    assert np.linalg.norm(mean - whole) < tolerance * np.linalg.norm(whole)
+
+
 def test_one_term_has_less_variance_than_kf_rtrl():
     """Whose sum of two products is (p u + s q v) (x) (A / p + s B / q), with the best p and q."""
     terms = drawn([1, 1])

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxrnn.models.scalar_loops import first_device
 
-Decomposition: TypeAlias = tuple[Array, Array, Array]
+LeftVectors: TypeAlias = tuple[Array, Array]  # ``[rows, values]``, and their singular values, the largest first
 
 
 class KroneckerSum(NamedTuple):
@@ -28,28 +28,32 @@ def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSu
 
     Source: Benzing et al. (2019), ICML, arXiv:1902.03993, "optimal Kronecker-sum approximation".
     """
-    count, right_shape = len(terms.left), terms.right.shape
-    left_vectors, sigma, right_vectors = _decompose(terms.left, terms.right.reshape(count, -1))
+    count = len(terms.left)
+    U, sigma = _decompose(terms.left, terms.right.reshape(count, -1))
+    # Values at rounding level are dropped; mixing them in would add noise of the size of their square roots.
+    is_kept = sigma > 10 * count * jnp.finfo(sigma.dtype).eps * sigma[0]
+    sigma = jnp.where(is_kept, sigma, 0)
     # Rounding errors decide the sign of a pair of singular vectors: fix it, so that left vectors lie on one side of a plane.
-    side = jnp.where(jnp.cos(jnp.arange(len(left_vectors), dtype=sigma.dtype)) @ left_vectors < 0, -1, 1)
+    side = jnp.where(jnp.cos(jnp.arange(len(U), dtype=sigma.dtype)) @ U < 0, -1, 1)
     mixing = _mixing(sigma, signs * side.astype(signs.dtype)) if len(sigma) == count else _keep_all(sigma, count)
-    left, right = (left_vectors @ mixing).T, (right_vectors @ mixing).T
-    return KroneckerSum(left, right.reshape(count - 1, *right_shape[1:]))
+    # The right singular vectors are V = right^T left U / sigma. Only their mix is computed, as they are long.
+    scaled = mixing / jnp.where(is_kept, sigma, 1)[:, None]
+    return KroneckerSum((U @ mixing).T, jnp.einsum("tk,tuc->kuc", terms.left @ U @ scaled, terms.right))
 
 
-def _decompose_one(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> Decomposition:
-    """Compute the singular value decomposition of ``left^T right``."""
-    left_basis, left_part = jnp.linalg.qr(left.T)
-    right_basis, right_part = jnp.linalg.qr(right.T)
-    left_turn, sigma, right_turn = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
-    return left_basis @ left_turn, sigma, right_basis @ right_turn.T
+def _decompose_one(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> LeftVectors:
+    """Compute the left singular vectors and the singular values of ``left^T right``."""
+    basis, left_part = jnp.linalg.qr(left.T)
+    right_part = jnp.linalg.qr(right.T, mode="r")
+    turn, sigma, _ = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
+    return basis @ turn, sigma
 
 
 _decompose = custom_vmap(_decompose_one)
 
 
 @_decompose.def_vmap
-def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array) -> tuple[Decomposition, tuple[bool, ...]]:
+def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array) -> tuple[LeftVectors, tuple[bool, bool]]:
     """Decompose several products: on a CPU one after another, as LAPACK does itself.
 
     Given all of them at once, LAPACK can hang in jaxlib before 0.11.2, which waits for its threads in one of them.
@@ -60,24 +64,22 @@ def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array
     )
 
     if first_device().platform != "cpu":
-        return jax.vmap(_decompose_one)(left, right), (True, True, True)
+        return jax.vmap(_decompose_one)(left, right), (True, True)
 
-    def advance(loop: tuple[Array, Decomposition]) -> tuple[Array, Decomposition]:
+    def advance(loop: tuple[Array, LeftVectors]) -> tuple[Array, LeftVectors]:
         number, found = loop
         new = _decompose(left[number], right[number])
         return number + 1, jax.tree.map(lambda room, one: room.at[number].set(one), found, new)
 
     room = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(_decompose, left[0], right[0]))
     _, found = jax.lax.while_loop(lambda loop: loop[0] < size, advance, (jnp.int32(0), room))
-    return found, (True, True, True)
+    return found, (True, True)
 
 
 def _mixing(sigma: Float[Array, " terms"], signs: Float[Array, " terms"]) -> Float[Array, "terms kept"]:
     """Compute X of one column less than rows, where the mean of X X^T over the signs is diag(sigma)."""
     count, places = len(sigma), jnp.arange(len(sigma))
     eye, last = jnp.eye(count, dtype=sigma.dtype), (places == count - 1).astype(sigma.dtype)
-    # Values at rounding level are dropped; mixing them in would add noise of the size of their square roots.
-    sigma = jnp.where(sigma > 10 * count * jnp.finfo(sigma.dtype).eps * sigma[0], sigma, 0)
     sums, following = jnp.cumsum(sigma[::-1])[::-1], (count - 1 - places).astype(sigma.dtype)
     first = jnp.argmax((following * sigma <= sums) & (places < count - 1) | (places == count - 2))  # of those that are mixed
     is_mixed, s, following = places >= first, sums[first], following[first]  # q - 1 of these follow

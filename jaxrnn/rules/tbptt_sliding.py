@@ -12,7 +12,7 @@ from jaxrnn.models.base import barrier
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model, input_shape
 from jaxrnn.rules import _influence
-from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts, wider_type
+from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts
 from jaxrnn.rules._influence import Theta
 from jaxrnn.rules.base import Gradient, Rule
 
@@ -65,39 +65,52 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
 
 
 def _empty_ring(model: Model, carry: Carry, size: int, max_bytes: int) -> Ring:
+    """Fill a ring with the first carry: places without a character are differentiated, too, where zeros could give NaN."""
     carries = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), carry)
     one = input_shape(model)
     inputs = jax.ShapeDtypeStruct((size, *carry_streams_shape(model, carry), *one.shape), one.dtype)
     advice = "use fewer units or streams, or a shorter window"
-    return Ring(jnp.int32(0), *_influence.zero_memory((carries, inputs), max_bytes, "tbptt_sliding", advice))
+    _, zeros = _influence.zero_memory((carries, inputs), max_bytes, "tbptt_sliding", advice)
+    return Ring(jnp.int32(0), jax.tree.map(lambda leaf: jnp.stack([leaf] * size), carry), zeros)
 
 
 def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, delta: Parts) -> Theta:
-    """Compute J^T delta, from the newest character back."""
+    """Compute J^T delta: the error of the carry after each character, back from the newest, and then that of all weights.
+
+    The weights' part is one derivative of all steps side by side, whose products are wide; added up step by step, it would take
+    twice as long.
+    """
     theta, size = _influence.select_weights(params, names), len(ring.inputs)
     most = jnp.minimum(ring.num_read, size)
 
     def unfinished(loop: tuple) -> Array:
         return loop[0] < most
 
-    def step(loop: tuple) -> tuple:
-        back, delta, correction = loop
+    def back_one(loop: tuple) -> tuple:
+        back, delta, deltas = loop
         at = (ring.num_read - 1 - back) % size
         carry, x = jax.tree.map(lambda leaf: leaf[at], (ring.carries, ring.inputs))
-        _, vjp = jax.vjp(_influence.step_parts(model, params, carry, x), theta, real_parts(carry))
-        here, delta = vjp(delta)
-        return back + 1, delta, jax.tree.map(lambda total, leaf: total + leaf.astype(total.dtype), correction, here)
+        step = _influence.step_parts(model, params, carry, x)
+        _, vjp = jax.vjp(lambda before: step(theta, before), real_parts(carry))
+        return back + 1, vjp(delta)[0], _put(deltas, delta, at)
 
-    return jax.lax.while_loop(
-        unfinished, step, (jnp.int32(0), delta, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wider_type(leaf)), theta))
-    )[2]
+    room = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), delta)
+    deltas = jax.lax.while_loop(unfinished, back_one, (jnp.int32(0), delta, room))[2]
+
+    def all_steps(theta: Theta) -> Parts:
+        def step(carry: Carry, x: Inputs) -> Parts:
+            return _influence.step_parts(model, params, carry, x)(theta, real_parts(carry))
+
+        return jax.vmap(step)(ring.carries, ring.inputs)
+
+    return jax.vjp(all_steps, theta)[1](deltas)[0]
 
 
 def _remember(ring: Ring, carry: Carry, x: Inputs) -> Ring:
     """Overwrite the oldest entry with a character and the carry before it."""
     at = ring.num_read % len(ring.inputs)
+    return Ring(ring.num_read + 1, _put(ring.carries, carry, at), _put(ring.inputs, x, at))
 
-    def put(kept: PyTree, new: PyTree) -> Any:
-        return jax.tree.map(lambda leaf, new: leaf.at[at].set(new.astype(leaf.dtype)), kept, new)
 
-    return Ring(ring.num_read + 1, put(ring.carries, carry), put(ring.inputs, x))
+def _put(kept: PyTree, new: PyTree, at: Array) -> Any:
+    return jax.tree.map(lambda leaf, new: leaf.at[at].set(new.astype(leaf.dtype)), kept, new)
