@@ -35,7 +35,7 @@ from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
 SIZES = (16, 32, 64, 128)
-REPEATS, SECONDS = 5, 0.1  # approximate length of a repeat
+REPEATS, SECONDS = 7, 0.04  # approximate length of a repeat
 MOST_CHARACTERS = 20_000
 ORDERS = {"one_step": "P", "tbptt_sliding": "k P", "rflo": "P", "snap1": "P", "uoro": "P", "rtrl": "H^2 P", "snap_n": "H^2 P",
           "rtrl_diagonal": "P", "snap1_lookahead": "P", "eprop": "P", "rtrl_kronecker": "r H P"}  # fmt: skip
@@ -88,7 +88,7 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     ]
     drives = [fast_driver(learner, MOST_CHARACTERS) for learner in learners]
     params = jax.jit(model.init)(jax.random.key(0))  # once: compiling it takes longer than compiling an update
-    states = [jax.jit(learner.begin)(params, jax.random.key(0)) for learner in learners]
+    states = [learner.begin(params, jax.random.key(0)) for learner in learners]
 
     def seconds(which: int, characters: int) -> float:
         state = copy_arrays(states[which])

@@ -32,7 +32,7 @@ from claims import NAMED_RULES, SNAP_NOTE, expect
 from matplotlib.figure import Figure
 from pictures import add_legend, draw_picture, new_figure, rule_look
 
-from jaxrnn import fast_driver, online
+from jaxrnn import Model, fast_driver, online
 from jaxrnn.data import automaton, synthetic, vocabulary
 from jaxrnn.models.network import network
 from jaxrnn.rules import make_rule
@@ -54,6 +54,15 @@ class Task(NamedTuple):
     rules: tuple[tuple[str, int, float], ...]
     known: float = 0.0  # nats per character that cannot be learned
     clip_norm: float = 0.0
+
+
+class Prepared(NamedTuple):
+    """What all rules share on a stream: programs that are compiled once, texts and their floors."""
+
+    model: Model
+    frozen: evaluation.Evaluation
+    texts: list[np.ndarray]  # ids
+    floors: list[np.ndarray]  # nats at each character but the first
 
 
 class Run(NamedTuple):
@@ -121,11 +130,9 @@ def main(seeds: int = len(SEEDS)) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # as in `jaxrnn.train`
     runs = []
     for task in TASKS:
-        source = synthetic.named_source(task.source)
-        texts = [automaton.write_text(source, task.characters + 1, seed) for seed in range(seeds)]
-        floors = [automaton.source_losses(source, text)[1:] for text in texts]
+        prepared = prepare(task, seeds)
         for rule in task.rules:
-            runs += runs_of(task, *rule, texts, floors)
+            runs += runs_of(task, prepared, *rule)
             print(in_words(runs[-seeds:]), flush=True)
     if seeds == len(SEEDS):  # fewer do not overwrite the table
         write(runs)
@@ -133,20 +140,27 @@ def main(seeds: int = len(SEEDS)) -> None:
     check(runs)
 
 
-def runs_of(task: Task, rule: str, length: int, rate: float, texts: list[str], floors: list[np.ndarray]) -> list[Run]:
-    """Read each text once; the network's seed is the number of its text."""
+def prepare(task: Task, seeds: int) -> Prepared:
+    """Write the texts, compute their floors, and make the network."""
+    source = synthetic.named_source(task.source)
+    texts = [automaton.write_text(source, task.characters + 1, seed) for seed in range(seeds)]
+    floors = [automaton.source_losses(source, text)[1:] for text in texts]
     known = vocabulary.of_text(texts[0])
     model = network(vocab_size=len(known.characters), **task.network)
+    return Prepared(model, evaluation.frozen_evaluation(model), [vocabulary.encode(known, text) for text in texts], floors)
+
+
+def runs_of(task: Task, prepared: Prepared, rule: str, length: int, rate: float) -> list[Run]:
+    """Read each text once; the network's seed is the number of its text."""
+    model, frozen, texts, floors = prepared
     falling = make_optimizer("sgd", rate, cosine_over=task.characters, clip_norm=task.clip_norm)
     learner = online(model, make_rule(NAMED_RULES[rule], model, length), falling)
-    drive, init, frozen = fast_driver(learner, task.characters), jax.jit(learner.init), evaluation.frozen_evaluation(model)
+    drive, before = fast_driver(learner, task.characters), task.characters * 3 // 4
     name = rule if length == 1 else f"{rule} {length}"
     floor = automaton.entropy_rate(synthetic.named_source(task.source)) - task.known
     runs = []
-    for seed, (text, least) in enumerate(zip(texts, floors, strict=True)):
-        state, ids = init(jax.random.key(seed)), vocabulary.encode(known, text)
-        stream = jnp.asarray(ids)
-        before = task.characters * 3 // 4
+    for seed, (ids, least) in enumerate(zip(texts, floors, strict=True)):
+        state, stream = learner.init(jax.random.key(seed)), jnp.asarray(ids)  # not jitted: as a whole it compiles for seconds
         state, first = drive(state, stream, before)
         kept = evaluation.mean_nats(frozen(copy_arrays(state.params), ids[before:], jax.random.key(0))) - least[before:].mean()
         _, rest = drive(state, stream, task.characters - before)

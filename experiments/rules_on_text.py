@@ -88,7 +88,7 @@ def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, 
         jnp.asarray(ids[: NUM_TRAIN + 1]),
         evaluation.frozen_evaluation(model),
     )
-    state = jax.jit(learner.init)(jax.random.key(0))
+    state = learner.init(jax.random.key(0))
     drive(copy_arrays(state), train, 1)  # compiles
 
     def heldout() -> float:
@@ -98,7 +98,7 @@ def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, 
     while taken < seconds or once is None:
         if len(curve) and len(curve) % (NUM_TRAIN // PER_CALL) == 0:
             once = once or (float(np.mean([nats for _, nats in curve])), heldout())
-            state = jax.jit(learner.restart)(state, jax.random.key(len(curve)))
+            state = learner.restart(state, jax.random.key(len(curve)))
         started = time.perf_counter()
         state, losses = drive(state, train, PER_CALL)
         taken += time.perf_counter() - started

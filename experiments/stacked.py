@@ -30,7 +30,8 @@ from jaxrnn.rules import bptt, make_rule
 RESULTS = Path(__file__).with_name("results")
 HIDDEN, NUM_CHARACTERS, DRAWS, LAYERS = 12, 40, 5, (1, 2, 3)
 full = functools.cache(lambda model: bptt(model, NUM_CHARACTERS))
-compiled = functools.cache(lambda rule: jax.jit(rule.gradient))
+# Unoptimised: compiling takes nearly all of the time.
+compiled = functools.cache(lambda rule: jax.jit(rule.gradient, compiler_options={"xla_backend_optimization_level": 0}))
 COMPARED = (("one_step", 1), ("tbptt_sliding", 4), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("rtrl", 1), ("uoro", 1),
             ("rtrl_kronecker", 1), ("eprop random", 1))  # fmt: skip
 
