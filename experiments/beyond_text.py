@@ -105,12 +105,17 @@ def kalman_errors(transition: np.ndarray, seen: np.ndarray) -> np.ndarray:
     Source: Kalman (1960), J. Basic Engineering 82(1).
     """
     A, m, P, errors = transition, np.zeros(4), np.eye(4), np.zeros(len(seen))
+    settled, gain = False, np.zeros((4, 2))
     for t, x in enumerate(seen):
-        m, P = A @ m, A @ P @ A.T + STATE_NOISE**2 * np.eye(4)
+        m = A @ m
+        if not settled:
+            before, P = P, A @ P @ A.T + STATE_NOISE**2 * np.eye(4)
+            gain = P @ SEEN.T @ np.linalg.inv(SEEN @ P @ SEEN.T + SENSOR_NOISE**2 * np.eye(2))
+            P -= gain @ SEEN @ P
+            settled = np.allclose(P, before, rtol=0, atol=1e-15)
         error = x - SEEN @ m
         errors[t] = error @ error
-        gain = P @ SEEN.T @ np.linalg.inv(SEEN @ P @ SEEN.T + SENSOR_NOISE**2 * np.eye(2))
-        m, P = m + gain @ error, P - gain @ SEEN @ P
+        m += gain @ error
     return errors
 
 

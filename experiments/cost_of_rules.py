@@ -34,7 +34,7 @@ from jaxrnn.training.drivers import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")
-SIZES = (16, 32, 64, 128)
+SIZES = (16, 64, 128)
 REPEATS, SECONDS = 7, 0.04  # approximate length of a repeat
 MOST_CHARACTERS = 20_000
 ORDERS = {"one_step": "P", "tbptt_sliding": "k P", "rflo": "P", "snap1": "P", "uoro": "P", "rtrl": "H^2 P", "snap_n": "H^2 P",

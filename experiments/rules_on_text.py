@@ -9,6 +9,7 @@ less. Results after equal time depend on the machine, and vary by 0.1 nats with 
 Writes results/rules_on_text.json, results/rules_on_text.md and results/rules_on_text.png.
 """
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from claims import SNAP_NOTE, expect
 from matplotlib.figure import Figure
 from pictures import add_legend, draw_picture, new_figure, rule_look
 
-from jaxrnn import fast_driver, online
+from jaxrnn import Model, fast_driver, online
 from jaxrnn.data import text, vocabulary
 from jaxrnn.models.cells import CELLS
 from jaxrnn.models.network import network
@@ -79,15 +80,18 @@ def main(seconds: float = SECONDS) -> None:
     check(runs)
 
 
+@functools.cache
+def network_of(cell: str, vocab_size: int) -> tuple[Model, evaluation.Evaluation]:
+    """Make a network, and the test that all rules share, which is compiled once."""
+    model = network(cell, vocab_size, 128, initialisation="pytorch")
+    return model, evaluation.frozen_evaluation(model)
+
+
 def run_of(cell: str, rule: str, length: int, ids: np.ndarray, vocab_size: int, seconds: float) -> Run:
     """Read the text once, test, and read on until time is up; only learning counts towards the time."""
-    model = network(cell, vocab_size, 128, initialisation="pytorch")
+    model, frozen = network_of(cell, vocab_size)
     learner = online(model, make_rule(RULES[rule], model, length), make_optimizer("sgd", RATES[cell]))
-    drive, train, frozen = (
-        fast_driver(learner, PER_CALL),
-        jnp.asarray(ids[: NUM_TRAIN + 1]),
-        evaluation.frozen_evaluation(model),
-    )
+    drive, train = fast_driver(learner, PER_CALL), jnp.asarray(ids[: NUM_TRAIN + 1])
     state = learner.init(jax.random.key(0))
     drive(copy_arrays(state), train, 1)  # compiles
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Array, Bool
 
 from jaxrnn.data.array_types import Carry, Inputs, Params
 from jaxrnn.errors import InputError
@@ -68,13 +68,18 @@ def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carr
 def _reachable_mask(model: Model, names: tuple[str, ...], length: int, rule: str) -> dict[str, Bool[np.ndarray, "..."]]:
     """Compute which numbers of the carry each weight can reach within `length` steps, for any input."""
     first, onward = {}, np.zeros((), bool)
-    jacobians = jax.jit(lambda params, carry, x: _influence.jacobians(model, params, carry, x, names))
+
+    @jax.jit
+    def reach_at(params: Params, carry: Carry, x: Inputs) -> tuple[Array, dict[str, Array], Array]:
+        immediate, D = _influence.jacobians(model, params, carry, x, names)
+        is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in (*immediate.values(), D)]).all()
+        return is_finite, {name: leaf != 0 for name, leaf in immediate.items()}, D != 0
+
     with jax.enable_x64(False):  # like the probes
         for probe, x in itertools.product(_probes.make_probes(model), _probes.inputs_to_probe(model)):
-            immediate, D = jax.tree.map(np.asarray, jacobians(*probe, x))
-            if all(np.isfinite(leaf).all() for leaf in (*immediate.values(), D)):
-                first = {name: first.get(name, False) | (immediate[name] != 0) for name in names}
-                onward = onward | (D != 0)
+            is_finite, here, through = jax.tree.map(np.asarray, reach_at(*probe, x))
+            if is_finite:
+                first, onward = {name: first.get(name, False) | here[name] for name in names}, onward | through
     if names and not first:
         raise InputError(f"{rule} found no finite derivative of this cell at any of its probes; try rtrl")
     reached = first

