@@ -2,7 +2,7 @@
 
     python experiments/beyond_text.py
 
-Takes two minutes. One pass over each stream, the rate falling to nothing as a cosine, three seeds. The lowest possible loss is
+Takes four minutes. One pass over each stream, the rate falling to nothing as a cosine, three seeds. The lowest possible loss is
 known for both, on the very same numbers. A row shows regret: the loss above it, over the last sixth of the stream.
 
 - regression: two damped rotations of the plane, seen through noise. The target is the next vector, the loss the squared error,

@@ -2,7 +2,7 @@
 
     python experiments/cost_of_rules.py
 
-Takes five minutes. One stream, the loop driver, SGD, the characters of the comedy; all rules of a cell and `one_step` take
+Takes four minutes. One stream, the fast driver, SGD, the characters of the comedy; all rules of a cell and `one_step` take
 turns, and the shortest of several repeats counts. The table also has the exponents from 64 to 128 units, and the order in
 theory for H units and P weights: P for one_step, snap1 and its lookahead, rflo, e-prop, uoro and the diagonal form, k P for a
 window of k, r H P for r = 4 Kronecker products, H^2 P for rtrl. P grows as H^2 through the recurrent weights and as H through
