@@ -51,7 +51,8 @@ def eprop(
     Raises:
       InputError: a custom cell, whose gates and recurrence cannot be separated; a weight that drives several units; an unknown
         `feedback` or a `seed` out of range; or, from its `init`, if the memory would take more than `max_bytes`.
-    Source: Bellec et al. (2020), Nature Communications 11: "symmetric" and "random e-prop", for a readout without a leak.
+    Source: Bellec et al. (2020), Nature Communications 11, eq. 3 (the gradient), 4 (L) and 13-14 (E): "symmetric" and "random
+      e-prop", for a readout without a leak.
     """
     check_model(model)
     if feedback not in ("symmetric", "random"):
