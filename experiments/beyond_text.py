@@ -108,7 +108,7 @@ def kalman_errors(transition: np.ndarray, seen: np.ndarray) -> np.ndarray:
     settled, gain = False, np.zeros((4, 2))
     for t, x in enumerate(seen):
         m = A @ m
-        if not settled:
+        if not settled:  # the gain does not depend on the data, and converges
             before, P = P, A @ P @ A.T + STATE_NOISE**2 * np.eye(4)
             gain = P @ SEEN.T @ np.linalg.inv(SEEN @ P @ SEEN.T + SENSOR_NOISE**2 * np.eye(2))
             P -= gain @ SEEN @ P

@@ -4,8 +4,9 @@
 
 Takes three minutes; downloads 1.7 MB once. Networks of 128 units read the first 180,000 characters once by SGD, and then again
 and again until each rule has had 10 seconds. Expected: after equal characters every rule that looks back is better online than
-one_step with the same cell; snap1_lookahead gains about as much as a window of 8 characters, in a third of its time, and snap1
-less. Results after equal time depend on the machine, and vary by 0.1 nats with the place in the text where time runs out.
+one_step with the same cell; snap1_lookahead gains about as much as a window of 8 characters, in a quarter to a third of its
+time, and snap1 less. Results after equal time depend on the machine, and vary by 0.1 nats with the place in the text where
+time runs out.
 Writes results/rules_on_text.json, results/rules_on_text.md and results/rules_on_text.png.
 """
 

@@ -87,6 +87,29 @@ def test_a_window_that_is_not_full_yet_is_differentiated_only_where_the_cell_is(
     assert apart(summed(tbptt_sliding(model, 2 * LENGTH), *given), summed(rtrl(model), *given)) < 1e-12
 
 
+class OfADirection(nn.SimpleCell):
+    """Has no derivative where carry and input are zero together."""
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        length = jnp.sqrt((inputs**2).sum(-1, keepdims=True) + (carry**2).sum(-1, keepdims=True))
+        return nn.SimpleCell.__call__(self, carry, inputs / length)
+
+
+def test_nor_with_inputs_that_were_not_read():
+    model = with_cell(OfADirection(4), 5, 4, inputs=3)
+    params, carry = jax.tree.map(lambda leaf: leaf.astype(float), jax.jit(model.init)(jax.random.key(0))), jnp.zeros(4)
+    rules = tbptt_sliding(model, 9), rtrl(model)
+    memories, states, x = [rule.init(params, carry, jax.random.key(0)) for rule in rules], [carry, carry], jnp.ones((1, 3))
+    for y in range(4):
+        found = [
+            jax.jit(rule.gradient)(params, memory, state, x + y, jnp.array([y]))
+            for rule, memory, state in zip(rules, memories, states, strict=True)
+        ]
+        memories, states = [each.memory for each in found], [each.carry for each in found]
+        assert apart(found[0].grads, found[1].grads) < 1e-12
+
+
 def window_of(name, length):
     return tbptt_sliding(MODELS[name], length)
 

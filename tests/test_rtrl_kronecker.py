@@ -138,6 +138,19 @@ def test_unbalanced_and_nearly_equal_terms_keep_the_mean(balance, apart, dtype, 
     assert np.linalg.norm(mean - whole) < tolerance * np.linalg.norm(whole)
 
 
+def test_with_more_terms_than_rows_small_directions_are_kept_in_float32():
+    """Each relative to itself, not to the largest: what is cut at each step could never grow."""
+    rows, rng = 16, np.random.default_rng(0)
+    basis, sizes = np.linalg.qr(rng.normal(size=(rows, rows)))[0], np.logspace(0, -6, rows)
+    right = np.linalg.qr(rng.normal(size=(30, rows)))[0].T * sizes[:, None]
+    left, right = np.vstack([basis.T, np.zeros(rows)]), np.vstack([right, np.zeros(30)]).reshape(-1, 5, 6)
+    terms = KroneckerSum(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
+    after = dense(jax.tree.map(lambda leaf: leaf.astype(float), drop_term(terms, jnp.ones(rows + 1, jnp.float32))))
+    off = np.linalg.norm((basis.T @ (after.reshape(rows, -1)) - right[:-1].reshape(rows, -1)), axis=1)
+    assert (off < 2e-6 + 0.1 * sizes).all()
+    assert off[-1] < 0.5 * sizes[-1]
+
+
 def test_one_term_has_less_variance_than_kf_rtrl():
     """Whose sum of two products is (p u + s q v) (x) (A / p + s B / q), with the best p and q."""
     terms = drawn([1, 1])

@@ -30,23 +30,27 @@ def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSu
     """
     count = len(terms.left)
     U, sigma = _decompose(terms.left, terms.right.reshape(count, -1))
-    # Values at rounding level are dropped; mixing them in would add noise of the size of their square roots.
-    is_kept = sigma > 10 * count * jnp.finfo(sigma.dtype).eps * sigma[0]
-    sigma = jnp.where(is_kept, sigma, 0)
+    eps = jnp.finfo(sigma.dtype).eps
+    if len(sigma) == count:  # values at rounding level are dropped: mixed in, they add noise of the size of their square roots
+        sigma = jnp.where(sigma > 10 * count * eps * sigma[0], sigma, 0)
+    else:  # nothing is mixed: U spans everything, and the sum is kept whatever the values, which only balance its factors
+        sigma = jnp.maximum(sigma, eps * sigma[0])
     # Rounding errors decide the sign of a pair of singular vectors: fix it, so that left vectors lie on one side of a plane.
     side = jnp.where(jnp.cos(jnp.arange(len(U), dtype=sigma.dtype)) @ U < 0, -1, 1)
     mixing = _mixing(sigma, signs * side.astype(signs.dtype)) if len(sigma) == count else _keep_all(sigma, count)
     # The right singular vectors are V = right^T left U / sigma. Only their mix is computed, as they are long.
-    scaled = mixing / jnp.where(is_kept, sigma, 1)[:, None]
-    return KroneckerSum((U @ mixing).T, jnp.einsum("tk,tuc->kuc", terms.left @ U @ scaled, terms.right))
+    scaled = mixing / jnp.where(sigma > 0, sigma, 1)[:, None]
+    of_terms = jnp.linalg.multi_dot([terms.left, U, scaled], precision="highest")  # a GPU's rounding would be divided by sigma
+    right = jnp.einsum("tk,tuc->kuc", of_terms, terms.right, precision="highest")
+    return KroneckerSum(jnp.matmul(U, mixing, precision="highest").T, right)
 
 
 def _decompose_one(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> LeftVectors:
     """Compute the left singular vectors and the singular values of ``left^T right``."""
     basis, left_part = jnp.linalg.qr(left.T)
     right_part = jnp.linalg.qr(right.T, mode="r")
-    turn, sigma, _ = jnp.linalg.svd(left_part @ right_part.T, full_matrices=False)
-    return basis @ turn, sigma
+    turn, sigma, _ = jnp.linalg.svd(jnp.matmul(left_part, right_part.T, precision="highest"), full_matrices=False)
+    return jnp.matmul(basis, turn, precision="highest"), sigma
 
 
 _decompose = custom_vmap(_decompose_one)
