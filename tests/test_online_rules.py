@@ -70,7 +70,7 @@ def test_a_window_of_one_character_is_one_step_bit_for_bit(name, streams):
 
 
 class OnASphere(nn.SimpleCell):
-    """Has no derivative where its carry is zero, which it never is."""
+    """A cell without a derivative at a carry of zeros, which it never reaches."""
 
     @nn.nowrap
     def initialize_carry(self, rng, input_shape):
@@ -81,14 +81,14 @@ class OnASphere(nn.SimpleCell):
         return nn.SimpleCell.__call__(self, carry / jnp.linalg.norm(carry, axis=-1, keepdims=True), inputs)
 
 
-def test_a_window_that_is_not_full_yet_is_differentiated_only_where_the_cell_is():
+def test_unread_places_of_a_window_have_a_carry_of_the_cell():
     model = with_cell(OnASphere(4), 5, 4)
     given = case(model, LENGTH)
     assert apart(summed(tbptt_sliding(model, 2 * LENGTH), *given), summed(rtrl(model), *given)) < 1e-12
 
 
 class OfADirection(nn.SimpleCell):
-    """Has no derivative where carry and input are zero together."""
+    """A cell without a derivative where carry and input are both zero."""
 
     @nn.compact
     def __call__(self, carry, inputs):
@@ -96,7 +96,7 @@ class OfADirection(nn.SimpleCell):
         return nn.SimpleCell.__call__(self, carry, inputs / length)
 
 
-def test_nor_with_inputs_that_were_not_read():
+def test_unread_places_of_a_window_have_an_input_of_the_stream():
     model = with_cell(OfADirection(4), 5, 4, inputs=3)
     params, carry = jax.tree.map(lambda leaf: leaf.astype(float), jax.jit(model.init)(jax.random.key(0))), jnp.zeros(4)
     rules = tbptt_sliding(model, 9), rtrl(model)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxrnn.models.scalar_loops import first_device
 
-LeftVectors: TypeAlias = tuple[Array, Array]  # ``[rows, values]``, and their singular values, the largest first
+LeftDecomposition: TypeAlias = tuple[Array, Array]  # singular vectors ``[rows, values]``, singular values
 
 
 class KroneckerSum(NamedTuple):
@@ -45,7 +45,7 @@ def drop_term(terms: KroneckerSum, signs: Float[Array, " terms"]) -> KroneckerSu
     return KroneckerSum(jnp.matmul(U, mixing, precision="highest").T, right)
 
 
-def _decompose_one(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> LeftVectors:
+def _decompose_one(left: Float[Array, "terms rows"], right: Float[Array, "terms others"]) -> LeftDecomposition:
     """Compute the left singular vectors and the singular values of ``left^T right``."""
     basis, left_part = jnp.linalg.qr(left.T)
     right_part = jnp.linalg.qr(right.T, mode="r")
@@ -57,7 +57,9 @@ _decompose = custom_vmap(_decompose_one)
 
 
 @_decompose.def_vmap
-def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array) -> tuple[LeftVectors, tuple[bool, bool]]:
+def _decompose_each(
+    size: int, is_batched: list[bool], left: Array, right: Array
+) -> tuple[LeftDecomposition, tuple[bool, bool]]:
     """Decompose several products: on a CPU one after another, as LAPACK does itself.
 
     Given all of them at once, LAPACK can hang in jaxlib before 0.11.2, which waits for its threads in one of them.
@@ -70,7 +72,7 @@ def _decompose_each(size: int, is_batched: list[bool], left: Array, right: Array
     if first_device().platform != "cpu":
         return jax.vmap(_decompose_one)(left, right), (True, True)
 
-    def advance(loop: tuple[Array, LeftVectors]) -> tuple[Array, LeftVectors]:
+    def advance(loop: tuple[Array, LeftDecomposition]) -> tuple[Array, LeftDecomposition]:
         number, found = loop
         new = _decompose(left[number], right[number])
         return number + 1, jax.tree.map(lambda room, one: room.at[number].set(one), found, new)

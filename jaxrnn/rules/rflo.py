@@ -24,8 +24,8 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     Raises:
       InputError: a foreign cell, whose gates and recurrence cannot be separated; a weight that drives several units; or, from
         its `init`, if E would take more than `max_bytes`.
-    Source: Murray (2019), eLife 8, with code that has the same E for leaky units (murray-lab/rflo-learning); for gates Bellec
-      et al. (2020), Nature Communications 11, eq. 13-14 (e-prop).
+    Source: Murray (2019), eLife 8; the author's code (murray-lab/rflo-learning) computes the same E for leaky units. For gates:
+      Bellec et al. (2020), Nature Communications 11, eq. 13-14 (e-prop).
     """
     check_model(model)
     if not model.layers:
