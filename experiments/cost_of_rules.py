@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,11 +100,12 @@ def costs_of(cell: str, hidden: int, stream: jax.Array, vocab_size: int) -> list
     def count(which: int) -> int:
         """Choose how many characters fill a repeat."""
         characters = 2
-        seconds(which, characters)  # compiles
         for _ in range(2):
             characters = min(MOST_CHARACTERS, max(2, int(characters * SECONDS / seconds(which, characters))))
         return characters
 
+    with ThreadPoolExecutor() as threads:  # compiles all programs, several at a time
+        list(threads.map(lambda which: seconds(which, 2), range(len(rules))))
     counts, least = [count(which) for which in range(len(rules))], [math.inf] * len(rules)
     for _ in range(REPEATS):
         least = [min(best, seconds(which, counts[which]) / counts[which]) for which, best in enumerate(least)]

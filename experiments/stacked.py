@@ -30,6 +30,7 @@ from jaxrnn.rules import bptt, make_rule
 RESULTS = Path(__file__).with_name("results")
 HIDDEN, NUM_CHARACTERS, DRAWS, LAYERS = 12, 40, 5, (1, 2, 3)
 full = functools.cache(lambda model: bptt(model, NUM_CHARACTERS))
+weights_and_carry = functools.cache(lambda model: jax.jit(lambda key: (model.init(key), model.initial_carry(key, ()))))
 # Unoptimised: compiling takes nearly all of the time.
 compiled = functools.cache(lambda rule: jax.jit(rule.gradient, compiler_options={"xla_backend_optimization_level": 0}))
 COMPARED = (("one_step", 1), ("tbptt_sliding", 4), ("rflo", 1), ("snap1", 1), ("snap1_lookahead", 1), ("rtrl", 1), ("uoro", 1),
@@ -67,7 +68,7 @@ def main(cells: tuple[str, ...] = ("gru",)) -> None:
 def drawn(model: Model, ids: jax.Array, seed: int) -> Draw:
     """Draw weights and a carry in float64, and compute the true gradient."""
     with jax.enable_x64(False):
-        start = jax.jit(lambda k: (model.init(k), model.initial_carry(k, ())))(jax.random.key(seed))
+        start = weights_and_carry(model)(jax.random.key(seed))
     with jax.enable_x64(True):
         params, carry = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), start)
         gradient = compiled(full(model))

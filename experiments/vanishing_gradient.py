@@ -25,6 +25,7 @@ Writes results/vanishing_gradient.json, results/vanishing_gradient.md and result
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,27 +114,37 @@ def reach_of(name: str, rule: str) -> Reach:
     stream = jnp.asarray(streams_of(learner, ids))
     updates = EPOCHS * count_updates(stream, learner.length)
     state: State = learner.init(jax.random.key(0))
-    at_first = influence(model, state.params, ids)
+    influence = influence_of(model, ids)
+    at_first = influence(state.params)
     state, losses = fast_driver(learner, updates)(state, stream, updates)
     print(f"{name}, {RULES[rule]}: {losses[-len(losses) // EPOCHS :].mean():.3f} nats", flush=True)
-    return Reach(at_first, influence(model, state.params, ids))
+    return Reach(at_first, influence(state.params))
 
 
-def influence(model: Model, params: Params, ids: np.ndarray) -> np.ndarray:
-    """Compute the mean norm of dloss_t / dx_(t - lag), x one-hot, over places t, relative to lag 0: f64[lags]."""
+def influence_of(model: Model, ids: np.ndarray) -> Callable[[Params], np.ndarray]:
+    """Make a function that computes the mean norm of dloss_t / dx_(t - lag), relative to lag 0: params -> f64[lags].
+
+    x is one-hot, and the mean is taken over places t of the text.
+    """
     (layer,) = model.layers
-    weights, run = params[layer.name], unroll_layer(layer)
+    run = unroll_layer(layer)
     t = np.random.default_rng(0).integers(WARM + MOST_LAG, len(ids) - 1, PLACES)
     x, y = ids[t + np.arange(-WARM - MOST_LAG, 1)[:, None]], jnp.asarray(ids[t + 1])
 
-    def loss(x: jax.Array) -> jax.Array:
+    def loss(x: jax.Array, params: Params) -> jax.Array:
+        weights = params[layer.name]
         carry = model.initial_carry(jax.random.key(0), (PLACES,))
         _, h = run(weights, carry, layer.project(weights, x))
         return nats(model.read_out(params, layer.output(weights, h[-1])), y).mean()
 
-    grads = np.asarray(jax.jit(jax.grad(loss))(jax.nn.one_hot(x, model.vocab_size)), np.float64)
-    norms = np.linalg.norm(grads, axis=-1).mean(axis=1)[::-1][: MOST_LAG + 1]
-    return norms / norms[0]
+    gradient = jax.jit(jax.grad(loss))
+
+    def influence(params: Params) -> np.ndarray:
+        grads = np.asarray(gradient(jax.nn.one_hot(x, model.vocab_size), params), np.float64)
+        norms = np.linalg.norm(grads, axis=-1).mean(axis=1)[::-1][: MOST_LAG + 1]
+        return norms / norms[0]
+
+    return influence
 
 
 def copy_text(lag: int) -> tuple[np.ndarray, np.ndarray]:
