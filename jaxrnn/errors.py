@@ -1,5 +1,8 @@
 """Exceptions that end a program early. Each message is one line for the person at the keyboard."""
 
+import operator
+from typing import Any
+
 
 class InputError(ValueError):
     """Invalid input. The message names the value, what is allowed and what to do."""
@@ -43,6 +46,15 @@ def describe_kind(thing: object) -> str:
 def pluralize(number: int, noun: str) -> str:
     """Format a count with its noun: `1 update`, `2,000 updates`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def is_whole(value: Any, least: int | None = None) -> bool:
+    """Return whether this is a whole number, of Python or NumPy, and at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return False
+    return least is None or number >= least
 
 
 def check_rate(flag: str, rate: float) -> None:

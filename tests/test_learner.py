@@ -8,7 +8,8 @@ import pytest
 import reference
 from conftest import HIDDEN, VOCAB
 
-from jaxrnn import elman, one_step, online
+from jaxrnn import elman, fast_driver, one_step, online, plain_driver
+from jaxrnn.training.learner import reader
 
 RATE = 0.1
 
@@ -98,3 +99,31 @@ def test_a_restart_draws_the_carry_begins_at_step_0_and_keeps_all_else(learner):
     np.testing.assert_array_equal(again.carry, same.carry)
     assert (state.step, again.step) == (1, 0)
     jax.tree.map(np.testing.assert_array_equal, again._replace(carry=state.carry, step=state.step), state)
+
+
+DRIVERS = pytest.mark.parametrize("make_driver", [plain_driver, functools.partial(fast_driver, updates_per_call=4)])
+
+
+@DRIVERS
+def test_weights_go_on_learning_after_a_reader_has_read_with_them(model, learner, ids, make_driver):
+    frozen, ids = reader(model), jnp.asarray(ids)
+    drive, test = make_driver(learner), make_driver(frozen)
+    state = compiled(learner).init(jax.random.key(0))
+    state, _ = drive(state, ids, 5)
+    first = test(frozen.begin(learner.test_params(state), jax.random.key(0)), ids, 5)[1]
+    second = test(frozen.begin(learner.test_params(state), jax.random.key(0)), ids, 5)[1]
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(drive(state, ids, 5)[1]).all()
+
+
+@DRIVERS
+def test_a_memory_may_start_as_the_carry_and_an_optimizer_as_the_weights(model, ids, make_driver):
+    rule, sgd, ids = one_step(model), optax.sgd(RATE), jnp.asarray(ids)
+    remembering = rule._replace(init=lambda params, carry, key: carry)
+    averaging = optax.GradientTransformation(
+        lambda params: (sgd.init(params), params), lambda grads, state, params=None: (sgd.update(grads, state[0])[0], state)
+    )
+    runs = []
+    for learner in (online(model, remembering, averaging), online(model, rule, sgd)):
+        runs.append(make_driver(learner)(learner.init(jax.random.key(0)), ids, 5)[1])
+    np.testing.assert_array_equal(*runs)

@@ -249,7 +249,7 @@ def test_there_is_no_scan_anywhere(model, params, ids):
     learner, reading = learner_of(model), reader(model)
     key, three, one = jax.random.key(0), jnp.int32(3), jnp.ones(())
     state, stream, carry = learner.init(key), jnp.asarray(ids), model.initial_carry(key, ())
-    states, read = jax.tree.map(lambda leaf: leaf[None], state), stacked.Reading(stream)
+    states, read = jax.tree.map(lambda leaf: leaf[None], state), stacked.Feed(stream)
     programs = {
         "update": (learner.update, (state, jnp.array([1]), jnp.array([2]))),
         "plain": (update_once(learner), (state, stream)),

@@ -13,6 +13,7 @@ from regression import EXACT, HIDDEN, INPUTS, LENGTH, MODELS, OUTPUTS, STREAMS, 
 from jaxrnn import Model, Pairs, fast_driver, masked, nats, network, online, plain_driver, with_nnx_cell
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Masked
+from jaxrnn.models.model import with_step
 from jaxrnn.rules import RULES, Rule, bptt, one_step, rtrl, snap1, with_precision
 from jaxrnn.training.learner import reader
 
@@ -176,3 +177,46 @@ def test_pairs_whose_lengths_differ_are_refused():
 def test_vectors_are_not_embedded():
     with pytest.raises(InputError, match="inputs is 5 and embedding_size 3"):
         network("gru", OUTPUTS, HIDDEN, inputs=5, embedding_size=3)
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_narrow_vectors_are_read_by_a_window_where_numbers_may_be_wide(length):
+    """With x64, a float may have 64 bits, but vectors and weights still have 32."""
+    model = network("gru", 3, HIDDEN, inputs=INPUTS)
+    learner = online(model, RULES["tbptt_sliding"].make(model, length), optax.sgd(0.1))
+    rng = np.random.default_rng(0)
+    pairs = Pairs(jnp.asarray(rng.normal(size=(9, INPUTS)), jnp.float32), jnp.asarray(rng.integers(0, 3, 9), jnp.int32))
+    runs = []
+    for wide in (False, True):
+        state = learner.init(jax.random.key(0))
+        with jax.enable_x64(wide):
+            runs.append(fast_driver(learner, 9)(state, pairs, 9)[1])
+    np.testing.assert_allclose(*runs, rtol=1e-6)
+
+
+def test_wide_vectors_are_refused_by_narrow_weights():
+    model = network("gru", 3, HIDDEN, inputs=INPUTS)
+    learner = online(model, one_step(model), optax.sgd(0.1))
+    state = learner.init(jax.random.key(0))
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), pytest.raises(InputError) as caught:
+        learner.update(state, jnp.zeros((1, INPUTS)), jnp.zeros(1, jnp.int32))
+    assert "turns float32[3] in the carry into float64[3]; both must be the same (the input is float64[5])" in str(caught.value)
+
+
+def test_losses_have_32_bits_even_if_logits_have_16():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=50), jnp.bfloat16)
+    loss = nats(logits, jnp.int32(3))
+    exact = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), jnp.int32(3))
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+    model = network("gru", 3, HIDDEN)
+
+    def step(params, carry, x):
+        carry, logits = model.step(params, carry, x)
+        return carry, logits.astype(jnp.bfloat16)
+
+    coarse = with_step(model, step)
+    learner = online(coarse, one_step(coarse), optax.sgd(0.1), loss=lambda logits, y: -logits[y])
+    state = learner.init(jax.random.key(0))
+    _, losses = jax.eval_shape(learner.update, state, jnp.array([1]), jnp.array([2]))
+    assert losses.dtype == jnp.float32

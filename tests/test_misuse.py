@@ -250,7 +250,7 @@ MISUSES = {
     "a meter named rule": (lambda: measure(rule=meters.gradient_norm()), "no meter can have the name rule"),
     "a reference of another length": (
         lambda: measure(cosine=meters.cosine_to(bptt(MODEL, 3))),
-        "the measured rule reads 1 characters per update, its reference 3",
+        "the measured rule reads 1 character per update, its reference 3",
     ),
     "a loss for a measured rule that takes none": (
         lambda: online(MODEL, meters.measured(without_loss(), norm=meters.gradient_norm()), optax.sgd(0.1), loss=squared),

@@ -84,7 +84,14 @@ def test_the_course_draws_the_carry_anew_for_each_key(model):
     assert not np.allclose(first, second)
 
 
-@pytest.mark.parametrize("wrong", [{"hidden_size": 0}, {"activation": "gelu"}, {"initialisation": "zeros"}])
-def test_a_network_that_there_is_not_is_an_error(wrong):
-    with pytest.raises(InputError, match="no network can be made with vocab_size=7"):
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"hidden_size": 0}, "no network can be made with hidden_size=0; it must be a whole number, 1 or more"),
+        ({"activation": "gelu"}, "no activation 'gelu'; the known ones are sigmoid, tanh, relu"),
+        ({"initialisation": "zeros"}, "no initialisation 'zeros'; the known ones are pytorch, mikolov, orthogonal"),
+    ],
+)
+def test_a_network_that_there_is_not_is_an_error(wrong, says):
+    with pytest.raises(InputError, match=f"^{says}$"):
         elman(VOCAB, **{"hidden_size": HIDDEN, **wrong})

@@ -1,7 +1,8 @@
 """Losses: functions of a model's outputs and targets that return one number per stream. Updates minimize their mean."""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -40,12 +41,17 @@ def nats(logits: Logits, y: Ids) -> Float[Array, "*streams"]:
     Raises:
       InputError: `y` does not hold one integer for each row of logits.
     """
+    if not _is_array(logits):
+        raise InputError(f"the model returns {describe_kind(logits)}; nats needs logits: give online a loss of your own")
+    if not _is_array(y):
+        hint = "for targets (y, asked), the loss is masked(nats)" if isinstance(y, tuple | list) else "it needs an array of ids"
+        raise InputError(f"the targets of nats are {describe_kind(y)}; {hint}")
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != logits.shape[:-1]:
         raise InputError(
             f"nats needs one id per row of logits: logits {logits.shape} need ids {logits.shape[:-1]}, not "
             f"{y.dtype}{list(y.shape)}; for other targets, give online a loss of your own"
         )
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return optax.softmax_cross_entropy_with_integer_labels(_widen(logits), y)
 
 
 def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss:
@@ -57,19 +63,38 @@ def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss
 
     if not callable(loss):
         raise InputError(f"the loss is {describe_kind(loss)}; masked takes a function (outputs, y) -> one number per stream")
+    return functools.partial(_loss_where_asked, loss)
 
-    def of_asked(outputs: Outputs, y: Targets) -> Masked:
-        if not isinstance(y, tuple | list) or len(y) != 2:
-            raise InputError(f"a masked loss takes targets (y, asked), not {describe_kind(y)}")
-        targets, asked = y
 
-        def asked_only(leaf: Array) -> Array:  # so that a NaN in the derivative of a loss that does not count goes no further
-            shape = (*asked.shape, *[1] * (leaf.ndim - asked.ndim))
-            return jnp.where(asked.reshape(shape), leaf, jax.lax.stop_gradient(leaf))
+def _loss_where_asked(loss: Callable[[Outputs, Targets], Array], outputs: Outputs, y: Targets) -> Masked:
+    if not isinstance(y, tuple | list) or len(y) != 2 or not _is_array(y[1]):
+        raise InputError(f"a masked loss takes targets (y, asked), not {_describe(y)}; asked is bool, one per stream")
+    targets, asked = y
 
-        return Masked(loss(jax.tree.map(asked_only, outputs), targets), asked)
+    def asked_only(leaf: Array) -> Array:  # so that a NaN in the derivative of a loss that does not count goes no further
+        if leaf.shape[: asked.ndim] != asked.shape:
+            raise InputError(
+                f"the loss mask has shape {asked.shape}; for outputs {leaf.shape}, it must have one bool per stream"
+            )
+        shape = (*asked.shape, *[1] * (leaf.ndim - asked.ndim))
+        return jnp.where(asked.reshape(shape), leaf, jax.lax.stop_gradient(leaf))
 
-    return of_asked
+    return Masked(loss(jax.tree.map(asked_only, outputs), targets), asked)
+
+
+def check_loss(loss: Any) -> None:
+    """Raise `InputError` unless this may be a loss: a function."""
+    if loss is masked:
+        raise InputError("masked makes a loss from another: give online loss=masked(nats)")
+    if not callable(loss):
+        raise InputError(f"the loss is {describe_kind(loss)}; it must be a function (outputs, y) -> one number per stream")
+
+
+def unmasked(loss: Loss) -> Loss | None:
+    """Return the loss that `masked` made this one from; None for other losses."""
+    if isinstance(loss, functools.partial) and loss.func is _loss_where_asked:
+        return loss.args[0]
+    return None
 
 
 def score_step(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ...]) -> Score:
@@ -96,6 +121,16 @@ def score_block(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ..
     return Score(_mean_of_asked(losses, asked), of_steps, asked.sum(tuple(range(1, asked.ndim)), dtype=jnp.int32))
 
 
+def _is_array(thing: Any) -> bool:
+    return hasattr(thing, "dtype") and hasattr(thing, "shape")
+
+
+def _describe(y: Any) -> str:
+    if isinstance(y, tuple | list):
+        return f"({', '.join(map(_describe, y))})"
+    return "an array" if _is_array(y) else describe_kind(y)
+
+
 def _mean_of_asked(losses: Array, asked: Array) -> Array:
     number = jnp.maximum(asked.sum(), 1).astype(losses.dtype)
     return jnp.where(asked, losses, jnp.zeros_like(losses)).sum() / number
@@ -118,4 +153,9 @@ def _apart(found: Array | Masked, streams: tuple[int, ...], num_axes: int = 0) -
         raise InputError(
             f"the loss mask has dtype {asked.dtype}; it must be bool (to weight losses, multiply them inside the loss)"
         )
-    return losses, asked
+    return _widen(losses), asked
+
+
+def _widen(numbers: Array) -> Array:
+    """Convert 16-bit floats, which are too coarse for losses, to float32."""
+    return numbers.astype(np.promote_types(numbers.dtype, np.float32))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.data.array_types import Carry, Inputs, Logits, Outputs, Params, RandomKey
 from jaxrnn.errors import InputError, describe_kind
@@ -44,7 +44,7 @@ class Model(NamedTuple):
     embed: Callable[[Params, Any], Inputs] = _raise_no_layers  #: (params, ids) -> the input of the first cell
     layers: tuple[Layer, ...] = ()  #: the functions of each cell; () for foreign cells
     read_out: Callable[[Params, Float[Array, "*streams hidden"]], Logits] = _raise_no_layers  #: (params, output) -> logits
-    vocab_size: int = 0  #: number of characters; 0 = the number of logits
+    vocab_size: int = 0  #: number of characters; 0 = the number of logits, but rules that try every id need it stated
     reads_marks: bool = False  #: whether `step` and `embed` read ids with marks, where documents begin (`models.documents`)
     inputs: int = 0  #: 0 = it reads ids; otherwise vectors of this many numbers, ``f32[*streams, inputs]``
     step_of_layers: Callable[..., Any] | None = None  #: the `step` that `layers` make up; None = unknown, or no layers
@@ -68,12 +68,24 @@ def check_model(model: Any) -> None:
         )
 
 
+def check_weights(params: PyTree) -> None:
+    """Raise `InputError` unless all weights are real or complex numbers, which can be learned."""
+    for path, leaf in jax.tree.flatten_with_path(params)[0]:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise InputError(
+                f"the weights {name!r} have dtype {leaf.dtype}; weights must be floats (counts belong in the carry)"
+            )
+
+
 def num_characters(model: Model) -> int:
     """Return the vocabulary size of a model: as it states, or else its number of logits."""
     if model.vocab_size:
         return model.vocab_size
     key = jax.random.key(0)
     _, logits = jax.eval_shape(lambda x: model.step(model.init(key), model.initial_carry(key, ()), x), input_shape(model))
+    if not hasattr(logits, "shape") or not logits.shape:
+        raise InputError("this model returns no row of logits, so it must state its number of characters: vocab_size")
     return logits.shape[-1]
 
 

@@ -1,6 +1,7 @@
 """Networks of recurrent cells: an input layer, cells and a readout, as Flax modules that become a `Model`."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import jax
@@ -9,7 +10,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError
+from jaxrnn.models._arguments import check_cell, check_embedding, check_name, check_own_model, check_sizes, find_kind
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry
@@ -55,14 +57,17 @@ def network(
     Raises:
       InputError: a number is out of range, a name is unknown, or the cell does not fit its settings.
     """
-    is_cell, known = isinstance(cell, CellKind) or cell in CELLS, (activation in ACTIVATIONS, initialisation in INITIALISATIONS)
-    if min(vocab_size, hidden_size, num_layers) < 1 or embedding_size < 0 or not (is_cell and all(known) and 0 < leak <= 1):
-        sizes = f"vocab_size={vocab_size}, hidden_size={hidden_size}, num_layers={num_layers}, embedding_size={embedding_size}"
-        raise InputError(f"no network can be made with {sizes}, leak={leak}, {cell!r}, {activation!r} and {initialisation!r}")
-    _check_embedding(embedding_size, hidden_size, inputs, tied_readout)
-    kind = cell if isinstance(cell, CellKind) else CELLS[cell]
+    check_sizes(vocab_size=vocab_size, hidden_size=hidden_size, num_layers=num_layers)
+    check_sizes(0, embedding_size=embedding_size, inputs=inputs)
+    check_name("activation", activation, ACTIVATIONS)
+    check_name("initialisation", initialisation, INITIALISATIONS)
+    if not isinstance(leak, Real) or not 0 < leak <= 1:
+        raise InputError(f"no network can be made with leak={leak!r}; it must be over 0 and at most 1")
+    check_embedding(embedding_size, hidden_size, inputs, tied_readout)
+    kind = find_kind(cell)
     if kind.model is not None:
-        return _check_model(kind, kind.model(vocab_size, hidden_size), vocab_size, num_layers, embedding_size)
+        own = {"num_layers": num_layers - 1, "embedding_size": embedding_size, "inputs": inputs, "tied_readout": tied_readout}
+        return check_own_model(kind, kind.model(vocab_size, hidden_size), vocab_size, [name for name in own if own[name]])
     start = INITIALISATIONS[initialisation]
     choices = {"activation": ACTIVATIONS[activation], "leak": leak}
     input_sizes = [inputs or embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]
@@ -70,36 +75,6 @@ def network(
     embedding = Embedding(vocab_size, embedding_size) if embedding_size else None
     model = _assemble(cells, input_sizes, Readout(vocab_size, hidden_size, start, tied_readout), embedding, inputs)
     return model._replace(fits_one_kernel=kind in CELLS.values())
-
-
-def _check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: str, inputs: int) -> None:
-    if not isinstance(cell, nn.RNNCellBase):
-        hint = "call the class with its size" if isinstance(cell, type) else "for one of flax.nnx, use with_nnx_cell"
-        raise InputError(
-            f"the cell is {describe_kind(cell)}; it must be a flax.linen cell, such as GRUCell(features=128): {hint}"
-        )
-    if min(vocab_size, hidden_size) < 1 or inputs < 0:
-        raise InputError(f"no model can be made with vocab_size={vocab_size}, hidden_size={hidden_size}, inputs={inputs}")
-    if initialisation not in INITIALISATIONS:
-        raise InputError(f"no initialisation {initialisation!r}; the known ones are {', '.join(INITIALISATIONS)}")
-
-    def output_of(key: RandomKey) -> Array:
-        size = inputs or vocab_size
-        carry = cell.initialize_carry(key, () if isinstance(cell, Cell) else (size,))
-        return cell.init_with_output(key, carry, jnp.zeros(size, jnp.float32))[0][1]
-
-    with jax.enable_x64(False):  # weights are float32 in any case
-        width = jax.eval_shape(output_of, jax.random.key(0)).shape
-    if width != (hidden_size,):
-        raise InputError(f"the output of this cell has shape {width}, which does not fit hidden_size={hidden_size}")
-
-
-def _check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_readout: bool) -> None:
-    if inputs < 0 or (inputs and embedding_size):
-        sizes = f"inputs is {inputs} and embedding_size {embedding_size}"
-        raise InputError(f"{sizes}; inputs must be 0 (ids) or more, and vectors cannot have an embedding: set embedding_size=0")
-    if tied_readout and embedding_size != hidden_size:
-        raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
 
 
 def _make_cell(
@@ -113,16 +88,6 @@ def _make_cell(
         return kind.make(input_size, hidden_size, start, **{name: choices[name] for name in kind.choices})
     except TypeError as error:
         raise InputError(f"{kind.title} cannot make a cell: {error}") from None
-
-
-def _check_model(kind: CellKind, model: Any, vocab_size: int, num_layers: int, embedding_size: int) -> Model:
-    """Check a model made by a user's function, which chooses layers and embeddings itself."""
-    for name, value, default in (("num_layers", num_layers, 1), ("embedding_size", embedding_size, 0)):
-        if value != default:
-            raise InputError(f"{name} is {value}, but {kind.title} makes the whole model itself: leave it out")
-    if not isinstance(model, Model):
-        raise InputError(f"{kind.title} returns {describe_kind(model)}; it must return a jaxrnn.Model")
-    return model if model.vocab_size else model._replace(vocab_size=vocab_size)
 
 
 def with_cell(
@@ -139,7 +104,7 @@ def with_cell(
     Raises:
       InputError: this is no flax.linen cell, its output is not `hidden_size` wide, or another argument is out of range.
     """
-    _check_cell(cell, vocab_size, hidden_size, initialisation, inputs)
+    check_cell(cell, vocab_size, hidden_size, initialisation, inputs)
     readout = Readout(vocab_size, hidden_size, INITIALISATIONS[initialisation])
     return _assemble((cell,), [inputs or vocab_size], readout, None, inputs)
 
@@ -156,8 +121,7 @@ def with_nnx_cell(
       initialisation: of the readout, as in `network`.
       inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
     """
-    if min(vocab_size, hidden_size) < 1:
-        raise InputError(f"no model can be made with vocab_size={vocab_size} and hidden_size={hidden_size}")
+    check_sizes(vocab_size=vocab_size, hidden_size=hidden_size)
     linen = nnx_cell(cell, inputs or vocab_size, hidden_size)
     return with_cell(linen, vocab_size, hidden_size, initialisation, inputs=inputs)
 
@@ -258,7 +222,7 @@ def _assemble(
     def applied(method: str | None) -> Callable[..., Any]:
         return lambda params, *arguments: module.apply({"params": params}, *arguments, method=method)
 
-    come_apart = all(isinstance(cell, Cell) for cell in cells)
+    come_apart = all(isinstance(cell, Cell) for cell in cells) and _is_real(initial_carry)
     layers = tuple(map(_take_apart, layer_names(len(cells)), cells)) if come_apart else ()
     step = applied(None)
     return Model(
@@ -272,6 +236,13 @@ def _assemble(
         inputs=inputs,
         step_of_layers=step if layers else None,
     )
+
+
+def _is_real(initial_carry: Callable[[RandomKey, tuple[int, ...]], Carry]) -> bool:
+    """Return whether all of a carry can be differentiated as it is; other cells are taken as a whole."""
+    with jax.enable_x64(False):
+        carry = jax.eval_shape(lambda key: initial_carry(key, ()), jax.random.key(0))
+    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(carry))
 
 
 def _take_apart(name: str, cell: Any) -> Layer:

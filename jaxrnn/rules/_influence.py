@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Params, Targets
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, score_step
-from jaxrnn.models.model import Model, check_model, input_shape, streams_of
+from jaxrnn.models.model import Model, check_model, check_weights, input_shape, streams_of
 from jaxrnn.rules._carry_parts import (
     Parts,
     carry_streams_shape,
@@ -81,7 +81,9 @@ def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry:
 def model_shapes(model: Model) -> tuple[PyTree, PyTree]:
     """Compute the 32-bit shapes of the weights and of the carry of one stream."""
     with jax.enable_x64(False):
-        return jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
+        params, carry = jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
+    check_weights(params)
+    return params, carry
 
 
 def select_weights(params: PyTree, names: Iterable[str]) -> dict[str, Any]:

@@ -9,33 +9,41 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxrnn.data.array_types import Carry, Params
-from jaxrnn.models.model import Model, input_shape, num_characters
+from jaxrnn.errors import InputError
+from jaxrnn.models.model import Model, input_shape
 from jaxrnn.rules._influence import model_shapes
 
-FOR_NUMBERS, FOR_COUNTS = 4, 32  # probes of a foreign cell; more if its carry holds integers or booleans
+FOR_NUMBERS, FOR_COUNTS = 4, 32  # probes of a cell that is not ours; more if its carry holds integers or booleans
 
 
 def make_probes(model: Model) -> list[tuple[Params, Carry]]:
     """Make weights and carries of one stream at which no derivative is 0 by chance.
 
-    In our own cells one is enough. A foreign cell may choose between values, by their size or by what it has counted, so it
-    gets several: real numbers of both signs, booleans of both kinds, and integers from those of its initial carry on.
+    One is enough for the cells of jaxrnn itself. Any other cell may choose between values, by their size or by what it has
+    counted, so it gets several: real numbers of both signs, booleans of both kinds, and integers from those of its initial
+    carry on.
     """
     shapes, rng = model_shapes(model), np.random.default_rng(0)
     counts = any(not jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(shapes))
-    number = 1 if model.layers else FOR_COUNTS if counts else FOR_NUMBERS
+    number = 1 if model.layers and model.fits_one_kernel else FOR_COUNTS if counts else FOR_NUMBERS
     with jax.enable_x64(False):  # as in `model_shapes`
         initial = model.initial_carry(jax.random.key(0), ()) if counts else shapes[1]
         return [_draw(shapes[0], shapes[1], initial, rng, place) for place in range(number)]
 
 
 def inputs_to_probe(model: Model) -> list[Array]:
-    """Make inputs of one stream that show all dependencies: each character, or some vectors."""
+    """Make inputs of one stream that show all dependencies: each character, or some vectors.
+
+    Raises:
+      InputError: the model reads ids, but does not state how many there are.
+    """
     if model.inputs:
         with jax.enable_x64(False):  # as in `model_shapes`
             vectors = np.random.default_rng(1).normal(size=(4, model.inputs))
             return [jnp.asarray(vector, input_shape(model).dtype) for vector in vectors]
-    return [jnp.int32(x) for x in range(num_characters(model))]
+    if not model.vocab_size:
+        raise InputError("this rule tries every id that a model can read; state their number: model._replace(vocab_size=...)")
+    return [jnp.int32(x) for x in range(model.vocab_size)]
 
 
 def _draw(params: Any, carry: Any, initial: Any, rng: np.random.Generator, place: int) -> tuple[Params, Carry]:

@@ -4,6 +4,7 @@ If z = W^T a, and the weights W reach the carry through z alone, their immediate
 rows + units * columns numbers instead of units * rows * columns. A bias is a row of W that sees a 1.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -130,7 +131,7 @@ def _add(values: Array, shift: Array) -> Array:
 
 
 def _fits(model: Model, products: Sequence[Product]) -> bool:
-    """Compare I with its factors at a probe, as seen by one random error of the carry."""
+    """Compare I with its factors at the probes, as seen by one random error of the carry."""
     if not model.layers or not products:
         return not model.layers and not _influence.recurrent_paths(model)
 
@@ -147,11 +148,17 @@ def _fits(model: Model, products: Sequence[Product]) -> bool:
         return found, vjp(error)[0]
 
     with jax.enable_x64(False):  # as in `model_shapes`
-        (params, carry), x = _probes.make_probes(model)[0], _probes.inputs_to_probe(model)[0]
-        of_carry = flatten_parts(real_parts(carry))
-        error = jnp.asarray(np.random.default_rng(0).normal(size=of_carry.shape), of_carry.dtype)
-        found, expected = compare(params, carry, x, error)
-    return all(_are_close(of_path, expected[path]) for of in found for path, of_path in of.items())
+        probes, x = _probes.make_probes(model), _probes.inputs_to_probe(model)[0]
+        factors, _ = jax.eval_shape(functools.partial(derivatives, model, products), *probes[0], x)
+        if any(seen.shape[0] != num_rows(product, probes[0][0]) for product, (seen, _) in zip(products, factors, strict=True)):
+            return False
+        for params, carry in probes:
+            of_carry = flatten_parts(real_parts(carry))
+            error = jnp.asarray(np.random.default_rng(0).normal(size=of_carry.shape), of_carry.dtype)
+            found, expected = compare(params, carry, x, error)
+            if not all(_are_close(of_path, expected[path]) for of in found for path, of_path in of.items()):
+                return False
+    return True
 
 
 def _are_close(a: Array, b: Array) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from jaxrnn.data.array_types import Carry, Inputs, Params
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.model import Model, streams_of
 from jaxrnn.rules import _influence, _probes
 from jaxrnn.rules._carry_parts import Parts
@@ -27,8 +27,8 @@ class Reach(NamedTuple):
 
 def make_reach(model: Model, length: int, max_bytes: int, rule: str) -> Reach:
     """Find what weights can reach within `length` steps; raise `InputError` if that is under 1, or J~ would be too large."""
-    if length < 1:
-        raise InputError(f"length is {length}; {rule} needs 1 step or more")
+    if not is_whole(length, 1):
+        raise InputError(f"length is {length!r}; {rule} needs 1 step or more, a whole number")
     names = _influence.recurrent_paths(model)
     shapes = functools.partial(_influence.influence_shapes, model, names=names)
     # The mask is as large as the memory of one stream: check for room before making it.

@@ -30,6 +30,8 @@ def check_units(model: Model, paths: Sequence[Sequence[str]], rule: str) -> None
         found = ", ".join(str(leaf.shape) for leaf in leaves)
         raise InputError(f"{rule} needs a carry of vectors, with one number per unit; its arrays are {found}; try rtrl")
     widths = sorted({leaf.shape[-1] for leaf in leaves})
+    if widths == [0]:
+        raise InputError(f"{rule} needs a carry of at least one unit; this one is empty")
     if len(widths) > 1:
         raise InputError(f"{rule} needs carry arrays of equal width; these are {widths} wide; try rtrl")
     theta = _influence.select_weights(params, itertools.chain(*paths))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from jaxrnn.data.array_types import Carry, Inputs, Outputs, Params
 from jaxrnn.models.base import barrier
 from jaxrnn.models.documents import restart_carry, split_marks
-from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry, streams_of
+from jaxrnn.models.model import Layer, Model, join_carries, split_carry, streams_of
 from jaxrnn.rules import _influence
 from jaxrnn.rules._carry_parts import Parts, carry_streams_shape, real_parts, wider_type
 from jaxrnn.rules._influence import Shapes, Theta
@@ -29,14 +29,14 @@ Units: TypeAlias = Float[Array, " units"]  # one number per unit
 Blocks: TypeAlias = tuple[tuple[Theta, ...], ...]  # E for each layer and state
 
 
-class Step(NamedTuple):
+class LayerStep(NamedTuple):
     """The effect of one step on the states of one layer."""
 
     immediate: Sequence[Theta]  # I[s]
     within: Sequence[Sequence[Units]]  # B[s][r]
 
 
-Steps = Callable[[Params, Carry, Inputs], Sequence[Step]]  # for all layers, at one character
+Steps = Callable[[Params, Carry, Inputs], Sequence[LayerStep]]  # for all layers, at one character
 Weighed: TypeAlias = Literal["E", "B E", "I + B E"]
 Follow = Callable[[Params, Blocks, Parts, Carry, Inputs], tuple[Theta, Blocks]]
 
@@ -74,11 +74,11 @@ def layer_paths(model: Model) -> tuple[tuple[str, ...], ...]:
         return (_influence.recurrent_paths(model),)
     number = len(model.layers)
 
-    def of_layer(place: int, name: str) -> tuple[str, ...]:
+    def of_layer(place: int, layer: Layer) -> tuple[str, ...]:
         found = _influence.recurrent_paths(model, lambda carry: split_carry(carry, number)[place])
-        return tuple(path for path in found if path.startswith(f"{name}/"))
+        return tuple(path for path in found if path.startswith(f"{layer.name}/"))
 
-    return tuple(of_layer(*layer) for layer in enumerate(layer_names(number)))
+    return tuple(of_layer(*layer) for layer in enumerate(model.layers))
 
 
 def memory_shapes(model: Model, params: Params, carry: Carry, paths: Sequence[Sequence[str]]) -> tuple[tuple[Shapes, ...], ...]:
@@ -113,7 +113,7 @@ def steps_by_layer(model: Model, paths: Sequence[Sequence[str]], pullback: Calla
       pullback: how a unit reaches itself: `through_unit`, or without its recurrent weights `through_gates`.
     """
 
-    def steps(params: Params, carry: Carry, x: Inputs) -> Sequence[Step]:
+    def steps(params: Params, carry: Carry, x: Inputs) -> Sequence[LayerStep]:
         inputs, found, (_, starts) = model.embed(params, x), [], split_marks(model, x)
         carries = split_carry(restart_carry(carry, starts), len(paths))
         for layer, of_layer, before in zip(model.layers, paths, carries, strict=True):
@@ -160,7 +160,7 @@ def through_gates(layer: Layer, params: Params, before: Carry, dbefore: Carry, d
 
 def _layer_step(
     layer: Layer, params: Params, paths: Sequence[str], before: Carry, inputs: Inputs, pullback: Callable[..., Carry]
-) -> tuple[Step, Array]:
+) -> tuple[LayerStep, Array]:
     of_layer = params[layer.name]
 
     def products(theta: Theta) -> tuple[Array, Array]:
@@ -174,20 +174,20 @@ def _layer_step(
         dbefore, dpx, dph = barrier(gates_vjp(ones))
         immediate.append(products_vjp((dpx, dph))[0])
         within.append(jax.tree.leaves(pullback(layer, of_layer, before, dbefore, dph)))
-    return Step(immediate, within), layer.output(of_layer, layer.hidden(after))
+    return LayerStep(immediate, within), layer.output(of_layer, layer.hidden(after))
 
 
 def steps_by_jacobian(model: Model, paths: Sequence[str], diagonal: bool) -> Steps:
     """Compute steps of any cell: one derivative of the whole step per number in the carry, or per state if diagonal."""
 
-    def steps(params: Params, carry: Carry, x: Inputs) -> Sequence[Step]:
+    def steps(params: Params, carry: Carry, x: Inputs) -> Sequence[LayerStep]:
         step, before = _influence.step_parts(model, params, carry, x), real_parts(carry)
         theta = _influence.select_weights(params, paths)
         _, vjp = jax.vjp(lambda theta: step(theta, before), theta)
         _, onward = jax.linearize(lambda before: step(theta, before), before)
         ones = leaf_indicators(before)
         columns = [_own_states(onward, each, diagonal) for each in ones]
-        return [Step([vjp(each)[0] for each in ones], list(zip(*columns, strict=True)))]
+        return [LayerStep([vjp(each)[0] for each in ones], list(zip(*columns, strict=True)))]
 
     return steps
 

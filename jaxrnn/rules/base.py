@@ -10,7 +10,8 @@ import jax
 from jaxtyping import Array, Int, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError, describe_kind, pluralize
+from jaxrnn.models.cells import CELLS
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model
 from jaxrnn.models.network import network
@@ -44,6 +45,7 @@ class Rule(NamedTuple):
     #: (params, memory, carry, x, y, loss=nats) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``,
     #: or what the model and the loss take in their place
     gradient: Callable[..., Gradient]
+    model: Model | None = None  #: the only model that it works for; None = not stated
 
 
 class RuleKind(NamedTuple):
@@ -78,13 +80,13 @@ def _can_make(function: Any) -> bool:
 
 @functools.lru_cache
 def rule_length(kind: RuleKind, length: int) -> int:
-    """Return `Rule.length` for this length; where the entry does not say, make the rule for a small network to find out."""
+    """Return `Rule.length` for this length; where the entry does not say, make the rule for small networks to find out."""
     if kind.in_blocks is not None:
         return length if kind.in_blocks else 1
-    try:
-        return _call_factory(kind, network("elman", 2, 2), length, 0.0).length
-    except Exception:  # it may need another kind of network; `make_rule` reports what is wrong
-        return 1
+    for cell in CELLS:
+        with contextlib.suppress(Exception):  # it may need another kind of network; `make_rule` reports what is wrong
+            return _call_factory(kind, network(cell, 2, 2), length, 0.0).length
+    return 1
 
 
 def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.0) -> Rule:
@@ -96,9 +98,11 @@ def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.
     rule, name = _call_factory(kind, model, length, dropout), getattr(kind.make, "__name__", "of your own")
     if not isinstance(rule, Rule):
         raise InputError(f"the rule {name} returns {describe_kind(rule)}; it must return a jaxrnn.Rule")
-    says = rule_length(kind, length)
-    if rule.length != says:
-        raise InputError(f"the rule {name} reads {rule.length} characters per update, but its RuleKind says {says}")
+    expected = rule_length(kind, length)
+    if rule.length != expected:
+        remedy = "it must be RuleKind(make, in_blocks=True)" if kind.in_blocks is None else "correct in_blocks of its RuleKind"
+        reads = f"reads {pluralize(rule.length, 'character')} per update, where {expected:,} would be expected"
+        raise InputError(f"the rule {name} {reads}; {remedy}")
     return rule
 
 
@@ -141,6 +145,7 @@ def loss_argument(rule: Rule, loss: Loss) -> dict[str, Loss]:
 
 def influence_rule(
     name: str,
+    model: Model,
     shapes: Callable[[Params, Carry], PyTree],
     local: Callable[[Params, Carry, InputBlock, Targets, Loss], LocalGradient],
     follow: Callable[[Params, Any, Parts, Carry, Inputs], tuple[Theta, Any]],
@@ -150,6 +155,7 @@ def influence_rule(
 
     Args:
       name: the rule's name, for error messages.
+      model: the model that it is for.
       shapes: (params, carry) -> the shapes of its memory.
       local: (params, carry, x, y, loss) -> g and delta, like `_influence.local_gradient`.
       follow: (params, memory, delta, carry, x) -> (J^T delta, next memory).
@@ -167,4 +173,4 @@ def influence_rule(
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, after, here.losses, here.asked)
 
-    return Rule(1, init, gradient)
+    return Rule(1, init, gradient, model)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Outputs, Params, RandomKey, Targets
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.documents import split_marks
 from jaxrnn.models.losses import Loss, nats, score_block
 from jaxrnn.models.model import Model, check_model, join_carries, split_carry, streams_of
@@ -46,8 +46,10 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h') with h = h' = k; Zaremba et al. (2014; dropout).
     """
     check_model(model)
-    if length < 1 or not 0 <= dropout < 1:
-        raise InputError(f"length is {length} and dropout {dropout}; length must be 1 or more, dropout at least 0 and under 1")
+    if not is_whole(length, 1) or not 0 <= dropout < 1:
+        raise InputError(
+            f"length is {length!r} and dropout {dropout!r}; length must be 1 or more (whole), dropout at least 0 and under 1"
+        )
     if dropout and not model.layers:
         raise InputError("dropout needs a network of jaxrnn's own cells")
     read = block_reader(model, dropout)
@@ -68,7 +70,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
         memory = memory._replace(block=memory.block + 1) if dropout else ()
         return Gradient(grads, after, memory, found.losses, found.asked)
 
-    return Rule(length, init, gradient)
+    return Rule(length, init, gradient, model)
 
 
 def block_reader(model: Model, dropout: float = 0.0) -> Read:

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Outputs, Params, RandomKey, Targets
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.losses import Loss, nats, score_step
 from jaxrnn.models.model import Model, check_model, input_shape, join_carries, split_carry, streams_of
 from jaxrnn.rules import _carry_error, _influence, _unit_checks, _unitwise
@@ -57,7 +57,7 @@ def eprop(
     check_model(model)
     if feedback not in ("symmetric", "random"):
         raise InputError(f"feedback is {feedback!r}; it must be symmetric or random")
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_whole(seed, 0) or seed >= 2**32:
         raise InputError(f"seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
     if not model.layers:
         raise InputError("eprop needs a network of jaxrnn's own cells; try snap1")
@@ -84,7 +84,7 @@ def _with_feedback(model: Model, is_random: bool, seed: int, max_bytes: int) -> 
         grads = _influence.add_correction(here.grads, of_layers)
         return Gradient(grads, here.carry, Traces(eligibility, memory.feedback), here.losses, here.asked)
 
-    return Rule(1, init, gradient)
+    return Rule(1, init, gradient, model)
 
 
 def _random_gradient(

@@ -34,4 +34,4 @@ def one_step(model: Model) -> Rule:
         grads, (after, found) = jax.grad(score, has_aux=True)(params)
         return Gradient(grads, after, memory, found.losses, found.asked)
 
-    return Rule(1, init, gradient)
+    return Rule(1, init, gradient, model)

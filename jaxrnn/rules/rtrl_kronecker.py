@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model, streams_of
@@ -50,7 +50,7 @@ def rtrl_kronecker(
         memory would take more than `max_bytes`.
     Source: Benzing et al. (2019), ICML, arXiv:1902.03993; with one term: Mujika et al. (2018), NeurIPS, arXiv:1805.10842.
     """
-    if not isinstance(rank, int) or rank < 1:
+    if not is_whole(rank, 1):
         raise InputError(f"rank is {rank!r}; it must be a whole number, 1 or more")
     return _with_sums(model, find_products(model, "rtrl_kronecker"), rank, signs, max_bytes)
 
@@ -84,7 +84,7 @@ def _with_sums(model: Model, products: tuple[Product, ...], rank: int, signs: Si
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, Sums(key, num_read + 1, sums), here.losses, here.asked)
 
-    return Rule(1, init, gradient)
+    return Rule(1, init, gradient, model)
 
 
 def _push_sum(terms: KroneckerSum, factors: StepFactors, nu: Array, onward: Float[Array, "units units"]) -> KroneckerSum:

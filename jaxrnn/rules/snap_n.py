@@ -28,4 +28,4 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYT
     _carry_error.check_outputs(model, "snap_n")
     reach = _reach.make_reach(model, length, max_bytes, "snap_n")
     local = functools.partial(_carry_error.carry_gradient, model)
-    return influence_rule("snap_n", reach.shapes, local, _reach.follow_after(model, reach), max_bytes)
+    return influence_rule("snap_n", model, reach.shapes, local, _reach.follow_after(model, reach), max_bytes)

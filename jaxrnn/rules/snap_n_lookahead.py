@@ -25,4 +25,4 @@ def snap_n_lookahead(model: Model, length: int, max_bytes: int = _influence.MAX_
     """
     reach = _reach.make_reach(model, length, max_bytes, "snap_n_lookahead")
     local = functools.partial(_influence.local_gradient, model)
-    return influence_rule("snap_n_lookahead", reach.shapes, local, _reach.follow_before(model, reach), max_bytes)
+    return influence_rule("snap_n_lookahead", model, reach.shapes, local, _reach.follow_before(model, reach), max_bytes)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.base import barrier
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model, input_shape
@@ -42,8 +42,8 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
       InputError: `length` is under 1; or, from its `init`, the memory would take more than `max_bytes`.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h).
     """
-    if length < 1:
-        raise InputError(f"length is {length}; tbptt_sliding needs a window of 1 character or more")
+    if not is_whole(length, 1):
+        raise InputError(f"length is {length!r}; tbptt_sliding needs a window of 1 character or more, a whole number")
     names = _influence.recurrent_paths(model)
     short = length == 1 or not names  # nothing to go back through
 
@@ -57,13 +57,14 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
         if short:
             return Gradient(here.grads, here.carry, memory, here.losses, here.asked)
         memory = _fill_if_empty(memory, carry, x[0])
-        correction = _backward(model, names, params, memory, here.delta)
+        read = memory._replace(inputs=memory.inputs.astype(x.dtype))  # with x64, vectors may be narrower than their room
+        correction = _backward(model, names, params, read, here.delta)
         # The ring is overwritten in place: XLA of jax 0.12, with the options of a driver, would do so before it is read.
         correction, memory = barrier((correction, memory))
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, _remember(memory, carry, x[0]), here.losses, here.asked)
 
-    return Rule(1, init, gradient)
+    return Rule(1, init, gradient, model)
 
 
 def _empty_ring(model: Model, carry: Carry, size: int, max_bytes: int) -> Ring:

@@ -71,7 +71,7 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, Factors(key, num_read + 1, c, v), here.losses, here.asked)
 
-    return Rule(1, init, gradient)
+    return Rule(1, init, gradient, model)
 
 
 def _push(

@@ -81,7 +81,7 @@ def fitting_memory(config: Config, run_dir: Path) -> Iterator[None]:
         raise OutOfMemory(f"not enough memory on this device; {smaller}. {describe_resume_command(config, run_dir)}") from None
 
 
-class Reading(NamedTuple):
+class LoopState(NamedTuple):
     """State of the loop."""
 
     snapshot: Snapshot
@@ -113,7 +113,7 @@ def learn(
         writer = yield from _save(task, snapshot, writer)
         writer = writer._replace(seconds_saving=0.0)  # most of this time went into imports
     first_updates = max(1, FIRST_CHARACTERS // characters_per_update(task))
-    reading = Reading(snapshot, writer, start_budget(task, snapshot, begun), first_updates)
+    reading = LoopState(snapshot, writer, start_budget(task, snapshot, begun), first_updates)
     num_calls = 0
     while not is_finished(task, reading.snapshot):
         if num_calls == CALLS_BEFORE_COUNTING:
@@ -122,7 +122,7 @@ def learn(
     return reading.snapshot, reading.writer
 
 
-def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Event, None, Reading]:
+def _read_on(task: Task, reading: LoopState, received: Received) -> Generator[Event, None, LoopState]:
     """Call the driver once, then do what is due: roll back, plan, save, or stop at a signal."""
     before, rate = reading.snapshot, optimizers.learning_rate(reading.snapshot.state.opt_state)
     step, started = int(before.state.step), time.perf_counter()
@@ -150,10 +150,10 @@ def _read_on(task: Task, reading: Reading, received: Received) -> Generator[Even
         writer = yield from _save(task, snapshot, writer)
     if signal:
         raise Stopped(signal, describe_stop(task, snapshot, writer))
-    return Reading(snapshot, writer, budget, num_updates)
+    return LoopState(snapshot, writer, budget, num_updates)
 
 
-def _go_back(reading: Reading, back: RolledBack) -> Generator[Event, None, Reading]:
+def _go_back(reading: LoopState, back: RolledBack) -> Generator[Event, None, LoopState]:
     yield PassedOver(back.rejected)
     yield Note(back.line)
     writer = drop_unwritten(reading.writer)  # what was logged after the checkpoint

@@ -11,25 +11,28 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from jaxrnn.data.array_types import Carry, InputBlock, Targets
+from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Params, Targets
 from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.data.streams import AnyStream, Pairs
-from jaxrnn.errors import InputError, describe_kind, pluralize
+from jaxrnn.errors import InputError, describe_kind, is_whole, pluralize
 from jaxrnn.models.documents import check_unmarked
-from jaxrnn.models.losses import Loss, nats
+from jaxrnn.models.losses import Loss, check_loss, nats, unmasked
 from jaxrnn.models.model import Model, check_model, num_characters
 from jaxrnn.rules import Rule
 from jaxrnn.rules._carry_parts import carry_streams_shape
 
 
-def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any) -> None:
+def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any, loss: Any) -> None:
     """Raise `InputError` unless these are what `online` takes."""
     check_model(model)
     check_rule(rule)
+    if rule.model not in (None, model):
+        raise InputError("the rule was made for another model; make it with the one that online gets")
     if not isinstance(optimizer, optax.GradientTransformation):
         hint = f": call {optimizer.__name__}(learning_rate) first" if hasattr(optimizer, "__name__") else ""
         raise InputError(f"the optimizer is {describe_kind(optimizer)}; it must be an optax.GradientTransformation{hint}")
     check_streams(streams)
+    check_loss(loss)
 
 
 def check_rule(rule: Any) -> None:
@@ -41,13 +44,16 @@ def check_rule(rule: Any) -> None:
 
 def check_streams(streams: Any) -> None:
     """Raise `InputError` unless `streams` is () or (B,)."""
-    fits = isinstance(streams, tuple) and len(streams) <= 1 and all(isinstance(size, int) and size >= 1 for size in streams)
+    fits = isinstance(streams, tuple) and len(streams) <= 1 and all(is_whole(size, 1) for size in streams)
     if not fits:
         raise InputError(f"streams is {streams!r}; it must be () for one stream, or (B,) for B of them")
 
 
 def check_carry(model: Model, streams: tuple[int, ...], carry: Carry) -> None:
     """Raise `InputError` unless this is a carry of the model for these streams."""
+    for leaf in jax.tree.leaves(carry):
+        if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+            raise InputError(f"the carry holds {describe_kind(leaf)}; it must hold arrays only, such as jnp.int32(0)")
     found = carry_streams_shape(model, carry)
     if found != streams and jax.tree.leaves(carry):
         raise InputError(
@@ -55,17 +61,36 @@ def check_carry(model: Model, streams: tuple[int, ...], carry: Carry) -> None:
         )
 
 
-def check_block(model: Model, length: int, streams: tuple[int, ...], carry: Carry, x: InputBlock, y: Targets) -> None:
+def check_block(
+    model: Model, length: int, streams: tuple[int, ...], params: Params, carry: Carry, x: InputBlock, y: Targets
+) -> None:
     """Raise `InputError` unless shapes and types of an update's arguments are those of its learner."""
     _check_type(model, x)
     expected = (length, *streams, *((model.inputs,) if model.inputs else ()))
     if x.shape != expected:
         raise InputError(f"x has shape {x.shape}; an update of this learner reads {expected}")
+    for leaf in jax.tree.leaves(y):
+        if not hasattr(leaf, "shape"):
+            raise InputError(f"y holds {describe_kind(leaf)}; it must hold arrays only")
     times = {leaf.shape[:1] for leaf in jax.tree.leaves(y)}
     if times - {(length,)}:
         found = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(y))
         raise InputError(f"y has shape {found}; each of its arrays must start with an axis of {pluralize(length, 'step')}")
     check_carry(model, streams, carry)
+    _check_step(model, params, carry, x[0])
+
+
+def _check_step(model: Model, params: Params, carry: Carry, x: Inputs) -> None:
+    """Raise `InputError` unless a step keeps the carry's structure, shapes and types."""
+    after, _ = jax.eval_shape(model.step, params, carry, x)
+    if jax.tree.structure(after) != jax.tree.structure(carry):
+        raise InputError(
+            f"the model's step turns the carry {jax.tree.structure(carry)} into {jax.tree.structure(after)}; it must not"
+        )
+    for old, new in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            types = f"{old.dtype}{list(old.shape)} in the carry into {new.dtype}{list(new.shape)}"
+            raise InputError(f"the model's step turns {types}; both must be the same (the input is {x.dtype}{list(x.shape)})")
 
 
 def check_aux(aux: Any) -> Any:
@@ -83,7 +108,7 @@ def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss
     x = stream.x if isinstance(stream, Pairs) else stream
     _check_type(model, x)
     expected = (*streams, *((model.inputs,) if model.inputs else ()))
-    if x.shape[1:] != expected:
+    if not x.shape or x.shape[1:] != expected:
         remedy = "reshape it, or give online other streams or the model other inputs"
         raise InputError(
             f"the stream has shape {x.shape}; this learner reads ({', '.join(('time', *map(str, expected)))}): {remedy}"
@@ -91,9 +116,11 @@ def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss
     least = length if isinstance(stream, Pairs) else length + 1
     if x.shape[0] < least:
         raise InputError(f"the stream has {pluralize(x.shape[0], 'step')}; an update of {length} needs at least {least}")
-    _check_values(model, x)
-    if loss is nats and isinstance(stream, Pairs) and isinstance(stream.y, jax.Array | np.ndarray):
-        _check_ids(stream.y, num_characters(model), "target")
+    if isinstance(stream, Pairs):
+        _check_values(model, x, model.vocab_size)
+        _check_targets(model, loss, stream.y)
+    else:  # its ids are also the targets
+        _check_values(model, x, model.vocab_size or (num_characters(model) if loss is nats else 0))
 
 
 def _check_type(model: Model, x: Any) -> None:
@@ -105,22 +132,33 @@ def _check_type(model: Model, x: Any) -> None:
         raise InputError(f"the input has dtype {x.dtype}; this model reads integer ids (for vectors, make it with inputs=...)")
 
 
-def _check_values(model: Model, x: Any) -> None:
-    if not model.inputs and model.vocab_size:
-        _check_ids(x, model.vocab_size, "input", model.reads_marks)
-    elif model.inputs and (values := _on_host(x)) is not None and not np.isfinite(values).all():
+def _check_values(model: Model, x: Any, vocab_size: int) -> None:
+    if not model.inputs:
+        _check_ids(x, vocab_size, "input", model.reads_marks)
+    elif (values := _on_host(x)) is not None and not np.isfinite(values).all():
         raise InputError("the stream holds NaN or infinity; remove or replace such values")
 
 
+def _check_targets(model: Model, loss: Loss, y: Any) -> None:
+    """Check the ids that `nats` scores, by itself or where a mask asks for them."""
+    if loss is nats and isinstance(y, jax.Array | np.ndarray):
+        _check_ids(y, num_characters(model), "target")
+    if unmasked(loss) is nats and isinstance(y, tuple | list) and len(y) == 2:
+        ids, asked = map(_on_host, y)
+        if ids is not None and asked is not None and asked.dtype == np.bool_ and asked.shape == ids.shape:
+            _check_ids(ids[asked], num_characters(model), "target")
+
+
 def _check_ids(ids: Any, vocab_size: int, name: str, may_be_marked: bool = False) -> None:
+    """Raise `InputError` unless ids are below `vocab_size` (0: it is not known), and no marks unless they may have some."""
     values = _on_host(ids)
-    if values is None or not values.size:
+    if values is None or not values.size or not np.issubdtype(values.dtype, np.integer):
         return
-    if not may_be_marked and has_marks(values) and (unmark(values) < vocab_size).all() and name == "input":
+    if not may_be_marked and has_marks(values) and (not vocab_size or (unmark(values) < vocab_size).all()) and name == "input":
         check_unmarked(values)
     plain = unmark(values) if may_be_marked else values
     lowest, highest = int(plain.min()), int(plain.max())
-    if lowest < 0 or highest >= vocab_size:
+    if lowest < 0 or highest >= vocab_size > 0:
         wrong = lowest if lowest < 0 else highest
         raise InputError(f"the stream holds the {name} {wrong}; the model knows ids 0 to {vocab_size - 1}")
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxrnn.data.streams import AnyStream, read_block
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules._influence import count_bytes
 from jaxrnn.training.learner import Learner, State
@@ -80,11 +80,11 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     Returns:
       A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type
       or `data.streams.Pairs`; `losses` are ``f32[num_updates * learner.length]``, nats per character or whatever the loss
-      returns. The given state is overwritten. For 0 updates the
-      loop is only traced, which its next call need not do then; the state may have `jax.ShapeDtypeStruct` leaves.
+      returns. The given state is overwritten. A call for 0 updates only traces the loop, so that the next call starts sooner;
+      its state may have `jax.ShapeDtypeStruct` leaves.
     """
-    if updates_per_call < 1:
-        raise InputError(f"updates_per_call is {updates_per_call}; it must be 1 or more")
+    if not is_whole(updates_per_call, 1):
+        raise InputError(f"updates_per_call is {updates_per_call!r}; it must be 1 or more, a whole number")
     advance = update_many(learner, updates_per_call)
 
     @functools.cache
@@ -232,8 +232,8 @@ def _drive_in_pieces(
             checked[:] = [stream]
 
     def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
-        if num_updates < 0:
-            raise InputError(f"the number of updates is {num_updates}; it must be 0 or more")
+        if not is_whole(num_updates, 0):
+            raise InputError(f"the number of updates is {num_updates!r}; it must be 0 or more, a whole number")
         check(stream)
         pieces = []
         for done in range(0, num_updates, most_updates):

@@ -12,8 +12,8 @@ from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, LossColumns, Losses, Memory, Params, RandomKey, Targets
 from jaxrnn.data.streams import AnyStream
-from jaxrnn.models.losses import Loss, nats, score_step
-from jaxrnn.models.model import Model, check_model
+from jaxrnn.models.losses import Loss, check_loss, nats, score_step
+from jaxrnn.models.model import Model, check_model, check_weights
 from jaxrnn.rules import Gradient, Rule, loss_argument
 from jaxrnn.training.checks import check_aux, check_block, check_carry, check_parts, check_stream, check_streams
 from jaxrnn.training.optimizers import schedule_free_params
@@ -76,20 +76,23 @@ def online(
     Raises:
       InputError: an argument is of another type, or the rule's `gradient` takes no `loss` and this one is not `nats`.
     """
-    check_parts(model, rule, optimizer, streams)
+    check_parts(model, rule, optimizer, streams, loss)
     accepting, named = optax.with_extra_args_support(optimizer), loss_argument(rule, loss)
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
         carry = model.initial_carry(carry_key, streams)
+        check_weights(params)
         check_carry(model, streams, carry)
-        return State(jnp.int32(0), params, optimizer.init(params), carry, rule.init(params, carry, memory_key))
+        begun = optimizer.init(params), rule.init(params, carry, memory_key)
+        opt_state, memory = _copy_shared(begun, (params, carry))
+        return State(jnp.int32(0), params, opt_state, carry, memory)
 
     def restart(state: State, key: RandomKey) -> State:
         return begin(state.params, key)._replace(opt_state=state.opt_state)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses | WithAux]:
-        check_block(model, rule.length, streams, state.carry, x, y)
+        check_block(model, rule.length, streams, state.params, state.carry, x, y)
         found = rule.gradient(state.params, state.memory, state.carry, x, y, **named)
         results = WithAux(found.losses, check_aux(found.aux)) if has_aux else found.losses
         return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), results
@@ -109,17 +112,19 @@ def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Le
 
     check_model(model)
     check_streams(streams)
+    check_loss(loss)
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
-        return State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ())
+        of_reader = jax.tree.map(jnp.copy, params)  # a driver overwrites its state, but the weights may still be learning
+        return State(jnp.int32(0), of_reader, (), model.initial_carry(carry_key, streams), ())
 
     def restart(state: State, key: RandomKey) -> State:
         fresh = begin(state.params, key)
         return state._replace(step=fresh.step, carry=fresh.carry)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
-        check_block(model, 1, streams, state.carry, x, y)
+        check_block(model, 1, streams, state.params, state.carry, x, y)
         carry, outputs = model.step(state.params, state.carry, x[0])
         found = score_step(loss, outputs, jax.tree.map(operator.itemgetter(0), y), streams)
         return state._replace(step=state.step + 1, carry=carry), found.losses
@@ -143,11 +148,20 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
     return init
 
 
+def _copy_shared(trees: Any, others: Any) -> Any:
+    """Copy arrays that are also in `others`, because a driver cannot overwrite one array twice."""
+    shared = {id(leaf) for leaf in jax.tree.leaves(others)}
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in shared else leaf, trees)
+
+
 def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found: Gradient) -> tuple[Params, optax.OptState]:
     """Compute the next weights and state of the optimizer; where nothing is asked for, they stay as they are."""
     losses, asked = found.losses, found.asked
-    weights = jnp.ones_like(losses) if asked is None else asked.astype(losses.dtype)
-    value = losses.mean() if asked is None else (losses * weights).sum() / jnp.maximum(weights.sum(), 1)
+    if asked is None:
+        value = losses.mean()
+    else:
+        weights = asked.astype(losses.dtype)
+        value = (losses * weights).sum() / jnp.maximum(weights.sum(), 1)
     updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params, value=value, grad=found.grads)
     learned = optax.apply_updates(state.params, updates), opt_state
     if asked is None:

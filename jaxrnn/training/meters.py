@@ -14,8 +14,9 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError, describe_kind, pluralize
 from jaxrnn.models.losses import Loss, nats
+from jaxrnn.models.model import Model
 from jaxrnn.rules import Gradient, Rule, loss_argument
 from jaxrnn.rules._carry_parts import real_parts, wider_type
 from jaxrnn.training.checks import check_rule
@@ -32,6 +33,7 @@ class Reading(NamedTuple):
     y: Targets
     loss: Loss
     found: Gradient  #: result of the rule that is measured
+    model: Model | None = None  #: the one that this rule was made for, if it says
 
 
 class Meter(NamedTuple):
@@ -76,13 +78,13 @@ def measured(rule: Rule, /, **meters: Meter) -> Rule:
     @functools.wraps(rule.gradient)  # whether it takes a loss is seen from its signature
     def gradient(params: Params, memory: Measured, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         found = rule.gradient(params, memory.of_rule, carry, x, y, **loss_argument(rule, loss))
-        reading = Reading(params, carry, x, y, loss, found)
+        reading = Reading(params, carry, x, y, loss, found, rule.model)
         read = {name: meter.read(memory.of_meters[name], reading) for name, meter in meters.items()}
         of_rule = {"rule": found.aux} if jax.tree.leaves(found.aux) else {}
         after = Measured(found.memory, {name: later for name, (_, later) in read.items()})
         return found._replace(memory=after, aux=of_rule | {name: value for name, (value, _) in read.items()})
 
-    return Rule(rule.length, init, gradient)
+    return rule._replace(init=init, gradient=gradient)
 
 
 def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
@@ -99,11 +101,14 @@ def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
     check_rule(reference)
 
     def read(memory: Memory, reading: Reading) -> tuple[Float[Array, ""], Memory]:
-        params, carry, x, y, loss, found = reading
+        params, carry, x, y, loss, found, model = reading
         if len(x) != reference.length:
             raise InputError(
-                f"the measured rule reads {len(x)} characters per update, its reference {reference.length}; make them equal"
+                f"the measured rule reads {pluralize(len(x), 'character')} per update, its reference {reference.length}; make "
+                "them equal"
             )
+        if None not in (model, reference.model) and model != reference.model:
+            raise InputError("the measured rule and its reference were made for different models; make both with the same one")
         other = reference.gradient(params, memory, carry, x, y, **loss_argument(reference, loss))
         return _cosine(_widen(part(found.grads)), _widen(part(other.grads))), other.memory
 
@@ -129,6 +134,8 @@ def _meter_of(measure: Callable[[Gradient], Array]) -> Meter:
 
 
 def _cosine(a: PyTree[Array], b: PyTree[Array]) -> Float[Array, ""]:
+    if not jax.tree.leaves(a):
+        raise InputError("the part of the gradient to compare is empty; it must hold arrays of weights")
     a, b = _scaled(a), _scaled(b)
     return jnp.asarray(optax.tree.vdot(a, b)) / (_norm(a) * _norm(b))
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Stream
 from jaxrnn.data.streams import AnyStream, Pairs
-from jaxrnn.errors import InputError, pluralize
+from jaxrnn.errors import InputError, is_whole, pluralize
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.drivers import Results, compiler_options, update_many
 from jaxrnn.training.learner import Learner, State
@@ -29,7 +29,7 @@ StackedDriver = Callable[[State, Streams, int], tuple[State, Results]]
 UPDATES_PER_CALL = 1_000  # Ctrl-C takes effect when all runs have done so many
 
 
-class Reading(NamedTuple):
+class Feed(NamedTuple):
     """What the runs of a stack read."""
 
     stream: AnyStream  # one for all; if `which` is given, different ones, stacked
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 
 
 # (states, what they read, updates, runs to advance) -> (states, results): ``[runs, ...]``
-Advance = Callable[[State, Reading, Int[Array, ""], Int[Array, ""]], tuple[State, Results]]
+Advance = Callable[[State, Feed, Int[Array, ""], Int[Array, ""]], tuple[State, Results]]
 
 
 def stacked_driver(
@@ -53,8 +53,8 @@ def stacked_driver(
       ``[runs, ...]``. The stream is one for all runs, or a list of one per run, all of the same length. Losses are
       ``f32[runs, num_updates * learner.length]``. The given states may be overwritten.
     """
-    if updates_per_call < 1:
-        raise InputError(f"updates_per_call is {updates_per_call}; it must be 1 or more")
+    if not is_whole(updates_per_call, 1):
+        raise InputError(f"updates_per_call is {updates_per_call!r}; it must be 1 or more, a whole number")
     platform = first_device().platform
     beside = platform != "cpu" if side_by_side is None else side_by_side
     call = _jitted(learner, updates_per_call, beside, platform)
@@ -62,8 +62,8 @@ def stacked_driver(
     def drive(states: State, stream: Streams, num_updates: int) -> tuple[State, Results]:
         num_runs = _count_runs(states)
         reading = _gather_streams(learner, stream, num_runs)
-        if num_updates < 1:
-            raise InputError(f"the number of updates is {num_updates}; it must be 1 or more")
+        if not is_whole(num_updates, 1):
+            raise InputError(f"the number of updates is {num_updates!r}; it must be 1 or more, a whole number")
         shares = _share_out(num_runs, count_cores() if platform == "cpu" and not beside else 1)
         whole = (states, reading.which)
         split = [whole] if len(shares) == 1 else [_select(whole, share, len(shares[0])) for share in shares]
@@ -101,7 +101,7 @@ def _advance_beside(learner: Learner, most_updates: int) -> Advance:
     """Make a pure function that advances all runs along one more axis."""
     one = update_many(learner, most_updates)
 
-    def advance(states: State, read: Reading, num_updates: Int[Array, ""], num_runs: Int[Array, ""]) -> tuple[State, Results]:
+    def advance(states: State, read: Feed, num_updates: Int[Array, ""], num_runs: Int[Array, ""]) -> tuple[State, Results]:
         del num_runs  # all of them
         runs = jnp.arange(_count_runs(states))
         return jax.vmap(lambda state, run: one(state, _stream_of(read, run), num_updates))(states, runs)
@@ -113,7 +113,7 @@ def _advance_in_turn(learner: Learner, most_updates: int) -> Advance:
     """Make a pure function that advances one run after another, in a loop."""
     one = update_many(learner, most_updates)
 
-    def advance(states: State, read: Reading, num_updates: Int[Array, ""], num_runs: Int[Array, ""]) -> tuple[State, Results]:
+    def advance(states: State, read: Feed, num_updates: Int[Array, ""], num_runs: Int[Array, ""]) -> tuple[State, Results]:
         def advance_run(loop: tuple[Array, State, Results]) -> tuple[Array, State, Results]:
             run, states, results = loop
             state, new = one(_at(states, run), _stream_of(read, run), num_updates)
@@ -127,11 +127,11 @@ def _advance_in_turn(learner: Learner, most_updates: int) -> Advance:
     return advance
 
 
-def _gather_streams(learner: Learner, stream: Streams, num_runs: int) -> Reading:
+def _gather_streams(learner: Learner, stream: Streams, num_runs: int) -> Feed:
     """Check streams, and stack those that differ."""
     if not isinstance(stream, list):
         learner.check(stream)
-        return Reading(jax.tree.map(jnp.asarray, stream))
+        return Feed(jax.tree.map(jnp.asarray, stream))
     if len(stream) != num_runs:
         raise InputError(f"there are {pluralize(len(stream), 'stream')} for {pluralize(num_runs, 'run')}; give one per run")
     different = {id(each): each for each in stream}
@@ -142,10 +142,10 @@ def _gather_streams(learner: Learner, stream: Streams, num_runs: int) -> Reading
         raise InputError("the streams of the runs have different shapes; cut them to the length of the shortest")
     places = {key: place for place, key in enumerate(different)}
     which = np.array([places[id(each)] for each in stream], np.int32)
-    return Reading(jax.tree.map(lambda *each: jnp.stack(each), *different.values()), which)
+    return Feed(jax.tree.map(lambda *each: jnp.stack(each), *different.values()), which)
 
 
-def _stream_of(read: Reading, run: Int[Array, ""]) -> AnyStream:
+def _stream_of(read: Feed, run: Int[Array, ""]) -> AnyStream:
     return read.stream if read.which is None else _at(read.stream, jnp.asarray(read.which)[run])
 
 

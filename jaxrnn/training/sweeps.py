@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxrnn.data.streams import Pairs, count_updates
-from jaxrnn.errors import InputError, describe_kind, pluralize
+from jaxrnn.errors import InputError, describe_kind, is_whole, pluralize
 from jaxrnn.training.learner import Learner, State
 from jaxrnn.training.optimizers import check_constant_rate, with_learning_rate
 from jaxrnn.training.stacked import UPDATES_PER_CALL, Streams, stacked_driver
@@ -62,7 +62,7 @@ def sweep(
     of_runs, first = (stream * len(rates), stream[0]) if isinstance(stream, list) else (stream, stream)
     learner.check(first)
     count = count_updates(first, learner.length) if num_updates is None else num_updates
-    if not isinstance(count, int):
+    if not is_whole(count):
         raise InputError(f"num_updates is {count!r}; it must be a whole number")
     found = drive(states, of_runs, count)
     states, results = jax.tree.map(lambda leaf: leaf.reshape(len(rates), len(seeds), *leaf.shape[1:]), found)
@@ -113,7 +113,8 @@ def _check_numbers(name: str, given: Iterable[Any], example: str) -> tuple[Any, 
     if not isinstance(given, Iterable) or isinstance(given, str) or getattr(given, "shape", None) == ():
         raise InputError(f"{name} is {given!r}; it must be several numbers, such as {example}")
     found = tuple(given)
-    wrong = [each for each in found if np.ndim(each) or not isinstance(each, int | float | np.number | np.ndarray | jax.Array)]
+    kinds = int | float | np.number | np.ndarray | jax.Array
+    wrong = [each for each in found if np.ndim(each) or not isinstance(each, kinds) or np.iscomplexobj(each)]
     if wrong or not found:
         raise InputError(
             f"{name} {f'has {wrong[0]!r}' if wrong else 'is empty'}; it must be several numbers, such as {example}"

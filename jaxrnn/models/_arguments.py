@@ -1,0 +1,78 @@
+"""Check the arguments of functions that make networks (`models.network`), so that a mistake is an error of one sentence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import nnx
+from jaxtyping import Array
+
+from jaxrnn.data.array_types import RandomKey
+from jaxrnn.errors import InputError, describe_kind, is_whole
+from jaxrnn.models.base import INITIALISATIONS, Cell
+from jaxrnn.models.cells import CELLS, CellKind
+from jaxrnn.models.model import Model
+
+
+def check_sizes(least: int = 1, **sizes: Any) -> None:
+    """Raise `InputError` unless these are whole numbers of at least `least`."""
+    for name, size in sizes.items():
+        if not is_whole(size, least):
+            raise InputError(f"no network can be made with {name}={size!r}; it must be a whole number, {least} or more")
+
+
+def check_name(what: str, name: Any, known: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless the name is a known one."""
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"no {what} {name!r}; the known ones are {', '.join(known)}")
+
+
+def find_kind(cell: Any) -> CellKind:
+    """Find the entry of a cell by its name; an entry is itself."""
+    if isinstance(cell, CellKind):
+        return cell
+    if not isinstance(cell, str):
+        hint = "with_nnx_cell" if isinstance(cell, nnx.Module) else "with_cell"
+        raise InputError(f"the cell is {describe_kind(cell)}; network takes a name or a CellKind: for a cell, use {hint}")
+    check_name("cell", cell, CELLS)
+    return CELLS[cell]
+
+
+def check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_readout: bool) -> None:
+    if inputs and embedding_size:
+        sizes = f"inputs is {inputs} and embedding_size {embedding_size}"
+        raise InputError(f"{sizes}; vectors cannot have an embedding: set embedding_size=0")
+    if tied_readout and embedding_size != hidden_size:
+        raise InputError(f"a tied readout needs an embedding as wide as the hidden layer, {hidden_size}, not {embedding_size}")
+
+
+def check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: str, inputs: int) -> None:
+    if not isinstance(cell, nn.RNNCellBase):
+        hint = "call the class with its size" if isinstance(cell, type) else "for one of flax.nnx, use with_nnx_cell"
+        raise InputError(
+            f"the cell is {describe_kind(cell)}; it must be a flax.linen cell, such as GRUCell(features=128): {hint}"
+        )
+    check_sizes(vocab_size=vocab_size, hidden_size=hidden_size)
+    check_sizes(0, inputs=inputs)
+    check_name("initialisation", initialisation, INITIALISATIONS)
+
+    def output_of(key: RandomKey) -> Array:
+        size = inputs or vocab_size
+        carry = cell.initialize_carry(key, () if isinstance(cell, Cell) else (size,))
+        return cell.init_with_output(key, carry, jnp.zeros(size, jnp.float32))[0][1]
+
+    with jax.enable_x64(False):  # weights are float32 in any case
+        width = jax.eval_shape(output_of, jax.random.key(0)).shape
+    if width != (hidden_size,):
+        raise InputError(f"the output of this cell has shape {width}, which does not fit hidden_size={hidden_size}")
+
+
+def check_own_model(kind: CellKind, model: Any, vocab_size: int, settings: list[str]) -> Model:
+    """Check a model made by a user's function, which takes no `settings`, because it makes the whole model itself."""
+    if settings:
+        raise InputError(f"{settings[0]} is given, but {kind.title} makes the whole model itself: leave it out")
+    if not isinstance(model, Model):
+        raise InputError(f"{kind.title} returns {describe_kind(model)}; it must return a jaxrnn.Model")
+    return model if model.vocab_size else model._replace(vocab_size=vocab_size)
