@@ -41,8 +41,7 @@ from jaxrnn.models.network import network
 from jaxrnn.rules import bptt, one_step, with_precision
 from jaxrnn.runtime import devices, precision
 from jaxrnn.scoring.sampling import sample
-from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.learner import Learner
+from jaxrnn.training.learner import Learner, copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 REPEATS, GPU_REPEATS, SECONDS = 7, 4, 0.4  # approximate length of a repeat

@@ -35,8 +35,7 @@ from jaxrnn.models.cells import CELLS
 from jaxrnn.models.network import network
 from jaxrnn.rules import bptt, one_step, with_precision
 from jaxrnn.runtime import devices
-from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.learner import Learner
+from jaxrnn.training.learner import Learner, copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 REPEATS, SECONDS = 9, 0.2  # approximate length of a repeat

@@ -31,7 +31,7 @@ from jaxrnn.data import text, vocabulary
 from jaxrnn.models.cells import CELLS
 from jaxrnn.models.network import network
 from jaxrnn.rules import _influence, make_rule
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")

@@ -37,7 +37,7 @@ from jaxrnn.data import automaton, synthetic, vocabulary
 from jaxrnn.models.network import network
 from jaxrnn.rules import make_rule
 from jaxrnn.scoring import evaluation
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 RESULTS = Path(__file__).with_name("results")

@@ -35,7 +35,7 @@ from jaxrnn.models.cells import CELLS
 from jaxrnn.models.model import Model
 from jaxrnn.models.network import network
 from jaxrnn.rules import RULES, make_rule
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 try:

@@ -59,7 +59,7 @@ from jaxrnn.runs.start import first_snapshot
 from jaxrnn.runs.task import Task, prepare, updates_per_epoch
 from jaxrnn.scoring import evaluation, together
 from jaxrnn.scoring.evaluation import DynamicSettings
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer, with_learning_rate
 
 RESULTS = Path(__file__).with_name("results") / "validation.json"

@@ -29,7 +29,8 @@ from cost import Work
 from jaxrnn.data import text, vocabulary
 from jaxrnn.data.streams import to_streams
 from jaxrnn.runtime import devices
-from jaxrnn.training.drivers import compiler_options, copy_arrays, update_many
+from jaxrnn.training.drivers import compiler_options, update_many
+from jaxrnn.training.learner import copy_arrays
 
 NUM_UPDATES, REPEATS = 50, 3
 RESULTS = Path(__file__).with_name("results")

@@ -1,6 +1,8 @@
 """Exceptions that end a program early. Each message is one line for the person at the keyboard."""
 
+import math
 import operator
+from collections.abc import Collection
 from typing import Any
 
 
@@ -55,6 +57,21 @@ def is_whole(value: Any, least: int | None = None) -> bool:
     except TypeError:
         return False
     return least is None or number >= least
+
+
+def is_number(value: Any, least: float | int = -math.inf) -> bool:
+    """Return whether this is a finite real number, of Python, NumPy or JAX, and at least `least`."""
+    try:
+        return not isinstance(value, str | bytes) and least <= float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
+
+
+def check_known(what: str, name: Any, known: Collection[str]) -> None:
+    """Raise `InputError` unless the name is a known one."""
+    if not isinstance(name, str) or name not in known:
+        given = repr(name) if isinstance(name, str) else describe_kind(name)
+        raise InputError(f"no {what} {given}; the known ones are {', '.join(known)}")
 
 
 def check_rate(flag: str, rate: float) -> None:

@@ -13,7 +13,7 @@ from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import count_model
 from jaxrnn.models.network import network, with_cell
 from jaxrnn.rules import RULES, make_rule
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 NEWLINE, LENGTH = 0, 3

@@ -39,7 +39,8 @@ from jaxrnn.scoring import counting
 from jaxrnn.scoring.counting import make_counter, read_before
 from jaxrnn.scoring.evaluation import DynamicSettings, frozen_evaluation, rate_evaluation
 from jaxrnn.scoring.together import make_reader, read_on
-from jaxrnn.training.drivers import copy_arrays, plain_driver
+from jaxrnn.training.drivers import plain_driver
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.mixed import columns, make_mixture, mixed
 from jaxrnn.training.progress import frequency_nats
 from jaxrnn.training.replay import PASSAGE, UNSCORED, Replay, remember, replay_loss, start_past

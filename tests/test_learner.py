@@ -8,7 +8,7 @@ import pytest
 import reference
 from conftest import HIDDEN, VOCAB
 
-from jaxrnn import elman, fast_driver, one_step, online, plain_driver
+from jaxrnn import Model, elman, fast_driver, one_step, online, plain_driver
 from jaxrnn.training.learner import reader
 
 RATE = 0.1
@@ -120,10 +120,44 @@ def test_weights_go_on_learning_after_a_reader_has_read_with_them(model, learner
 def test_a_memory_may_start_as_the_carry_and_an_optimizer_as_the_weights(model, ids, make_driver):
     rule, sgd, ids = one_step(model), optax.sgd(RATE), jnp.asarray(ids)
     remembering = rule._replace(init=lambda params, carry, key: carry)
-    averaging = optax.GradientTransformation(
-        lambda params: (sgd.init(params), params), lambda grads, state, params=None: (sgd.update(grads, state[0])[0], state)
-    )
+
+    def learn(updates, state, params=None):
+        return sgd.update(updates, sgd.init(updates))[0], state
+
+    averaging = optax.GradientTransformation(lambda params: (sgd.init(params), params), learn)
     runs = []
     for learner in (online(model, remembering, averaging), online(model, rule, sgd)):
         runs.append(make_driver(learner)(learner.init(jax.random.key(0)), ids, 5)[1])
     np.testing.assert_array_equal(*runs)
+
+
+@DRIVERS
+def test_one_array_may_be_two_parts_of_a_carry(ids, make_driver):
+    def initial_carry(key, streams):
+        zeros = jnp.zeros((*streams, 3))
+        return {"h": zeros, "c": zeros}
+
+    def step(params, carry, x):
+        h = jnp.tanh(params["w"][x] + carry["c"])
+        return {"h": h, "c": 0.5 * (carry["c"] + h)}, h @ params["o"]
+
+    shared = jnp.ones((VOCAB, 3))
+    model = Model(lambda key: {"w": shared, "o": shared.T}, initial_carry, step, vocab_size=VOCAB)
+    learner = online(model, one_step(model), optax.sgd(RATE))
+    for _ in range(2):  # a driver overwrites neither
+        _, losses = make_driver(learner)(learner.init(jax.random.key(0)), jnp.asarray(ids), 5)
+        assert np.isfinite(losses).all()
+
+
+@DRIVERS
+@pytest.mark.parametrize("jit", [lambda function: function, jax.jit], ids=["as it is", "jitted"])
+def test_two_learners_begin_with_the_same_weights(model, params, ids, make_driver, jit):
+    params, ids = jax.tree.map(jnp.asarray, params), jnp.asarray(ids)
+    learner = online(model, one_step(model), optax.sgd(RATE))
+    begin, restart = jit(learner.begin), jit(learner.restart)
+    drive = make_driver(learner)
+    first, second = (drive(begin(params, jax.random.key(0)), ids, 5)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    state = begin(params, jax.random.key(0))
+    drive(restart(state, jax.random.key(1)), ids, 5)
+    np.testing.assert_array_equal(drive(state, ids, 5)[1], first)

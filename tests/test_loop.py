@@ -18,13 +18,12 @@ from jaxrnn.training import drivers, stacked
 from jaxrnn.training.drivers import (
     UPDATES_PER_FETCH,
     compiler_options,
-    copy_arrays,
     fits_one_core,
     make_driver,
     update_many,
     update_once,
 )
-from jaxrnn.training.learner import reader
+from jaxrnn.training.learner import copy_arrays, reader
 from jaxrnn.training.stacked import count_cores
 
 RATE = 0.1

@@ -200,7 +200,8 @@ def test_wide_vectors_are_refused_by_narrow_weights():
     state = learner.init(jax.random.key(0))
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), pytest.raises(InputError) as caught:
         learner.update(state, jnp.zeros((1, INPUTS)), jnp.zeros(1, jnp.int32))
-    assert "turns float32[3] in the carry into float64[3]; both must be the same (the input is float64[5])" in str(caught.value)
+    says = "turns float32[3] in the carry into float64[3]; both must be the same (the input is float64[5]: cast it to float32)"
+    assert says in str(caught.value)
 
 
 def test_losses_have_32_bits_even_if_logits_have_16():

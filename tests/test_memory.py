@@ -19,8 +19,8 @@ from jaxrnn.runs.advance import advance
 from jaxrnn.runs.start import first_snapshot
 from jaxrnn.storage import checkpoint, manifest, store
 from jaxrnn.storage.manifest import hash_arrays
-from jaxrnn.training import drivers
 from jaxrnn.training.drivers import update_many
+from jaxrnn.training.learner import copy_arrays
 
 HIDDEN, STREAMS, LENGTH = 4, 3, 5
 LENGTHS = {"bptt": LENGTH, "tbptt_sliding": LENGTH, "snap_n": LENGTH, "snap_n_lookahead": LENGTH}
@@ -224,7 +224,7 @@ def test_a_run_with_a_random_rule_resumes_in_the_same_bits(tmp_path):
     task = task_of(rule="uoro", learning_rate=0.001)
     snapshot = advance(task, first_snapshot(task), 20).snapshot
     checkpoint.save_checkpoint(tmp_path, task.config, task.data, snapshot)
-    read, kept = checkpoint.load_run(tmp_path).snapshot.state, drivers.copy_arrays(snapshot.state)
+    read, kept = checkpoint.load_run(tmp_path).snapshot.state, copy_arrays(snapshot.state)
     assert same(read, kept)
     ends = [task.drive(state, task.stream, 20)[0] for state in (read, kept)]
     assert same(*ends)

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxrnn import fast_driver, masked, meters, nats, network, online, plain_driver
 from jaxrnn.data.streams import Pairs
 from jaxrnn.rules import RULES, Rule, bptt, make_rule, one_step, rtrl, snap1, uoro
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 
 VOCAB, HIDDEN, NUM = 5, 4, 23
 MODEL = network("gru", VOCAB, HIDDEN)

@@ -36,7 +36,7 @@ from jaxrnn.training.learner import reader
 
 VOCAB, HIDDEN = 5, 4
 MODEL = network("gru", VOCAB, HIDDEN)
-OTHER = network("gru", VOCAB, HIDDEN)
+OTHER = network("gru", VOCAB, HIDDEN, initialisation="orthogonal")
 OF_THREE = Model(MODEL.init, MODEL.initial_carry, MODEL.step)  # without a number of characters
 ONE = jnp.array([1], jnp.int32)
 IDS = np.array([0, 1, 2])
@@ -102,7 +102,7 @@ def blocks(model):
 
 MISUSES = {
     # a rule of another model
-    "a rule of an equal model": (lambda: online(MODEL, rtrl(OTHER), optax.sgd(0.1)), "the rule was made for another model"),
+    "a rule of another model": (lambda: online(MODEL, rtrl(OTHER), optax.sgd(0.1)), "the rule was made for another model"),
     "a rule from before there were documents": (
         lambda: online(with_documents(MODEL), bptt(MODEL, 2), optax.sgd(0.1)),
         "the rule was made for another model; make it with the one that online gets",

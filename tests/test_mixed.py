@@ -17,7 +17,8 @@ from jaxrnn.models.counts import count_model
 from jaxrnn.models.decisions import NUM_PLACES, Known
 from jaxrnn.models.mixed_model import MixedCarry, MixedParams, mixed_model
 from jaxrnn.scoring.evaluation import DynamicSettings, frozen_evaluation, rate_evaluation
-from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver, update_many
+from jaxrnn.training.drivers import compiler_options, fast_driver, update_many
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.mixed import columns, make_mixture, mixed
 from jaxrnn.training.optimizers import make_optimizer
 

@@ -15,7 +15,8 @@ from jaxrnn.models import mixture
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.decisions import Known
 from jaxrnn.models.mixture import mixture_model
-from jaxrnn.training.drivers import compiler_options, copy_arrays
+from jaxrnn.training.drivers import compiler_options
+from jaxrnn.training.learner import copy_arrays
 
 MODEL = mixture_model(CODE, CONTEXTS, GROUPS)
 TIME = 240

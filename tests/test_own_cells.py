@@ -179,3 +179,17 @@ def test_the_name_of_a_layer_does_not_matter(rule):
     found = summed(make_rule(RULES[rule], other, 3 if rule != "bptt" else 7), of_other, carry, x, y)
     assert jnp.abs(expected["cell"]["bias"]).max() > 0
     assert apart({"cell" if name == "rnn" else name: leaf for name, leaf in found.items()}, expected) < 1e-14
+
+
+@pytest.mark.parametrize("rule", ["snap_n", "rtrl_kronecker", "rtrl_diagonal", "snap1"])
+def test_a_rule_may_be_made_while_jax_traces(rule):
+    model = network("indrnn" if rule == "rtrl_diagonal" else "leaky", VOCAB, HIDDEN)
+    params, carry, *ids = case(model, 1)
+    x, y = map(jnp.asarray, ids)
+
+    def gradient(params):
+        made = make_rule(RULES[rule], model, 2)
+        return made.gradient(params, made.init(params, carry, jax.random.key(0)), carry, x, y).grads
+
+    expected = summed(make_rule(RULES[rule], model, 2), params, carry, x, y)
+    assert apart(jax.jit(gradient)(params), expected) < 1e-14

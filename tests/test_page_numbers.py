@@ -15,7 +15,8 @@ from jaxrnn.data.vocabulary import encode
 from jaxrnn.scoring import evaluation
 from jaxrnn.scoring.sampling import sample as draw
 from jaxrnn.storage.weights import list_arrays
-from jaxrnn.training.drivers import copy_arrays, fast_driver
+from jaxrnn.training.drivers import fast_driver
+from jaxrnn.training.learner import copy_arrays
 
 __all__ = ["browser", "course", "opening"]  # fixtures
 CELLS = ("elman", "leaky", "indrnn", "gru", "lstm", "lru")

@@ -16,8 +16,7 @@ from jaxrnn import fast_driver, online
 from jaxrnn.models.network import network, with_cell
 from jaxrnn.models.products import product, rounding
 from jaxrnn.rules import bptt, with_precision
-from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.learner import State
+from jaxrnn.training.learner import State, copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 
 LENGTH, STREAMS = 6, (4,)

@@ -15,7 +15,8 @@ from jaxrnn.config.settings import PRESETS
 from jaxrnn.runs import loop
 from jaxrnn.storage import checkpoint
 from jaxrnn.training import mixed
-from jaxrnn.training.drivers import compiler_options, copy_arrays
+from jaxrnn.training.drivers import compiler_options
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.optimizers import make_optimizer
 from jaxrnn.training.replay import PASSAGE, Replay, remember, replay_loss, start_past
 

@@ -31,7 +31,7 @@ def fast_weights():
         A = 0.9 * A + 0.5 * h[..., :, None] * h[..., None, :]
         return {"A": A, "h": h}, h @ params["W_o"]
 
-    return Model(init, initial_carry, step)
+    return Model(init, initial_carry, step, vocab_size=VOCAB)
 
 
 MODEL = fast_weights()

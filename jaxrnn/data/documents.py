@@ -28,9 +28,12 @@ def mark(ids: Text, starts: Integer[np.ndarray, " documents"]) -> Text:
     Raises:
       InputError: a start is not between 1 and the last index.
     """
-    starts = np.asarray(starts, np.int64)
+    ids, starts = np.asarray(ids), np.asarray(starts)
     if not starts.size:
         return ids
+    for name, array in (("ids", ids), ("starts", starts)):
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise InputError(f"the {name} are {array.dtype}{list(array.shape)}; they must be one row of whole numbers")
     if starts.min() < 1 or starts.max() >= len(ids):
         wrong = int(starts.min() if starts.min() < 1 else starts.max())
         raise InputError(f"a document starts at character {wrong}; it must be between 1 and {len(ids) - 1}")

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, Integer
 
 from jaxrnn.data.array_types import InputBlock, Stream, Targets
 from jaxrnn.data.documents import unmark
-from jaxrnn.errors import InputError, pluralize
+from jaxrnn.errors import InputError, describe_kind, is_whole, pluralize
 
 
 class Pairs(NamedTuple):
@@ -34,6 +34,10 @@ def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) ->
     Raises:
       InputError: `num_streams` is under 1, or a stream would have no character to predict.
     """
+    if not is_whole(num_streams):
+        raise InputError(f"the number of streams is {num_streams!r}; it must be a whole number")
+    if not isinstance(ids, np.ndarray | jax.Array):
+        raise InputError(f"the ids are {describe_kind(ids)}; they must be an array")
     if ids.ndim != 1:
         raise InputError(f"the ids have shape {ids.shape}; they must have one axis, [characters]")
     length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0

@@ -1,6 +1,5 @@
 """Check the arguments of functions that make networks (`models.network`), so that a mistake is an error of one sentence."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jaxrnn.data.array_types import RandomKey
-from jaxrnn.errors import InputError, describe_kind, is_whole
+from jaxrnn.errors import InputError, check_known, describe_kind, is_whole
 from jaxrnn.models.base import INITIALISATIONS, Cell
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.model import Model
@@ -23,12 +22,6 @@ def check_sizes(least: int = 1, **sizes: Any) -> None:
             raise InputError(f"no network can be made with {name}={size!r}; it must be a whole number, {least} or more")
 
 
-def check_name(what: str, name: Any, known: Mapping[str, Any]) -> None:
-    """Raise `InputError` unless the name is a known one."""
-    if not isinstance(name, str) or name not in known:
-        raise InputError(f"no {what} {name!r}; the known ones are {', '.join(known)}")
-
-
 def find_kind(cell: Any) -> CellKind:
     """Find the entry of a cell by its name; an entry is itself."""
     if isinstance(cell, CellKind):
@@ -36,7 +29,7 @@ def find_kind(cell: Any) -> CellKind:
     if not isinstance(cell, str):
         hint = "with_nnx_cell" if isinstance(cell, nnx.Module) else "with_cell"
         raise InputError(f"the cell is {describe_kind(cell)}; network takes a name or a CellKind: for a cell, use {hint}")
-    check_name("cell", cell, CELLS)
+    check_known("cell", cell, CELLS)
     return CELLS[cell]
 
 
@@ -56,7 +49,7 @@ def check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: str
         )
     check_sizes(vocab_size=vocab_size, hidden_size=hidden_size)
     check_sizes(0, inputs=inputs)
-    check_name("initialisation", initialisation, INITIALISATIONS)
+    check_known("initialisation", initialisation, INITIALISATIONS)
 
     def output_of(key: RandomKey) -> Array:
         size = inputs or vocab_size

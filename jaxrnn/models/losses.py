@@ -142,7 +142,7 @@ def _apart(found: Array | Masked, streams: tuple[int, ...], num_axes: int = 0) -
     for name, array in (("losses", losses), ("a mask", asked)):
         if array is None and name == "a mask":
             continue
-        if not isinstance(array, jax.Array | np.ndarray):
+        if not isinstance(array, jax.Array | np.ndarray | np.generic):
             raise InputError(f"the loss returns {describe_kind(array)}; it must return an array with one number per stream")
         if array.shape[num_axes:] != streams:
             wanted = f"one number per stream, shape {streams}" if streams else "one number, shape ()"

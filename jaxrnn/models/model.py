@@ -69,24 +69,47 @@ def check_model(model: Any) -> None:
 
 
 def check_weights(params: PyTree) -> None:
-    """Raise `InputError` unless all weights are real or complex numbers, which can be learned."""
+    """Raise `InputError` unless all weights are real numbers, along whose gradients an optimizer can descend."""
     for path, leaf in jax.tree.flatten_with_path(params)[0]:
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise InputError(
-                f"the weights {name!r} have dtype {leaf.dtype}; weights must be floats (counts belong in the carry)"
-            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            name, is_complex = jax.tree_util.keystr(path, simple=True, separator="/"), leaf.dtype.kind == "c"
+            remedy = "keep real and imaginary parts as two arrays" if is_complex else "counts belong in the carry"
+            raise InputError(f"the weights {name!r} have dtype {leaf.dtype}; weights must be floats ({remedy})")
 
 
 def num_characters(model: Model) -> int:
     """Return the vocabulary size of a model: as it states, or else its number of logits."""
     if model.vocab_size:
         return model.vocab_size
-    key = jax.random.key(0)
-    _, logits = jax.eval_shape(lambda x: model.step(model.init(key), model.initial_carry(key, ()), x), input_shape(model))
+    params, carry = jax.eval_shape(lambda key: (model.init(key), model.initial_carry(key, ())), jax.random.key(0))
+    _, logits = step_shapes(model, params, carry, input_shape(model), types=False)
     if not hasattr(logits, "shape") or not logits.shape:
         raise InputError("this model returns no row of logits, so it must state its number of characters: vocab_size")
     return logits.shape[-1]
+
+
+def step_shapes(model: Model, params: PyTree, carry: PyTree, x: Any, types: bool = True) -> tuple[Any, Any]:
+    """Compute the shapes of the carry and the outputs after a step.
+
+    Args:
+      types: whether the types of the carry must stay the same, too.
+    Raises:
+      InputError: the step does not return both, or does not keep the carry's structure and shapes.
+    """
+    found = jax.eval_shape(model.step, params, carry, x)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise InputError(f"the model's step returns {describe_kind(found)}; it must return (carry, outputs)")
+    before, after = (jax.tree.flatten(each) for each in (carry, found[0]))
+    if before[1] != after[1]:
+        raise InputError(f"the model's step turns the carry {before[1]} into {after[1]}; it must return (carry, outputs)")
+    for old, new in zip(before[0], after[0], strict=True):
+        if old.shape != new.shape or (types and old.dtype != new.dtype):
+            change = f"{old.dtype}{list(old.shape)} in the carry into {new.dtype}{list(new.shape)}"
+            hint = f": cast it to {old.dtype}" if new.dtype == x.dtype != old.dtype else ""
+            raise InputError(
+                f"the model's step turns {change}; both must be the same (the input is {x.dtype}{list(x.shape)}{hint})"
+            )
+    return found
 
 
 def input_shape(model: Model) -> jax.ShapeDtypeStruct:

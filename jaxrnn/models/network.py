@@ -1,5 +1,6 @@
 """Networks of recurrent cells: an input layer, cells and a readout, as Flax modules that become a `Model`."""
 
+import functools
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -10,8 +11,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
-from jaxrnn.errors import InputError
-from jaxrnn.models._arguments import check_cell, check_embedding, check_name, check_own_model, check_sizes, find_kind
+from jaxrnn.errors import InputError, check_known
+from jaxrnn.models._arguments import check_cell, check_embedding, check_own_model, check_sizes, find_kind
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry
@@ -59,15 +60,36 @@ def network(
     """
     check_sizes(vocab_size=vocab_size, hidden_size=hidden_size, num_layers=num_layers)
     check_sizes(0, embedding_size=embedding_size, inputs=inputs)
-    check_name("activation", activation, ACTIVATIONS)
-    check_name("initialisation", initialisation, INITIALISATIONS)
+    check_known("activation", activation, ACTIVATIONS)
+    check_known("initialisation", initialisation, INITIALISATIONS)
     if not isinstance(leak, Real) or not 0 < leak <= 1:
         raise InputError(f"no network can be made with leak={leak!r}; it must be over 0 and at most 1")
     check_embedding(embedding_size, hidden_size, inputs, tied_readout)
     kind = find_kind(cell)
+    for name, value, default in (("activation", activation, "sigmoid"), ("leak", leak, 0.5)):
+        if name not in kind.choices and value != default:
+            raise InputError(f"{name} is {value!r}, but {kind.title} has none to choose: leave it out")
     if kind.model is not None:
         own = {"num_layers": num_layers - 1, "embedding_size": embedding_size, "inputs": inputs, "tied_readout": tied_readout}
         return check_own_model(kind, kind.model(vocab_size, hidden_size), vocab_size, [name for name in own if own[name]])
+    sizes = (vocab_size, hidden_size, num_layers, embedding_size, inputs)
+    return _build(kind, *sizes, activation, leak, initialisation, tied_readout)
+
+
+@functools.lru_cache
+def _build(
+    kind: CellKind,
+    vocab_size: int,
+    hidden_size: int,
+    num_layers: int,
+    embedding_size: int,
+    inputs: int,
+    activation: str,
+    leak: float,
+    initialisation: str,
+    tied_readout: bool,
+) -> Model:
+    """Make a network, the same one whenever the arguments are the same, so that a rule made for one is for any of them."""
     start = INITIALISATIONS[initialisation]
     choices = {"activation": ACTIVATIONS[activation], "leak": leak}
     input_sizes = [inputs or embedding_size or vocab_size, *[hidden_size] * (num_layers - 1)]

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Params, Targets
 from jaxrnn.errors import InputError
 from jaxrnn.models.losses import Loss, score_step
-from jaxrnn.models.model import Model, check_model, check_weights, input_shape, streams_of
+from jaxrnn.models.model import Model, check_model, check_weights, input_shape, step_shapes, streams_of
 from jaxrnn.rules._carry_parts import (
     Parts,
     carry_streams_shape,
@@ -71,6 +71,7 @@ def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry:
     check_model(model)
     params, carry = model_shapes(model)
     with jax.enable_x64(False):  # as in `model_shapes`
+        step_shapes(model, params, carry, input_shape(model), types=False)
         step = jax.make_jaxpr(lambda *given: real_parts(part(model.step(*given)[0])))
         program = step(params, carry, input_shape(model)).jaxpr
     _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # one flag per input

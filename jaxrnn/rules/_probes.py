@@ -1,6 +1,8 @@
 """Weights, carries and inputs at which derivatives are taken, to find what depends on what."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,7 +28,7 @@ def make_probes(model: Model) -> list[tuple[Params, Carry]]:
     shapes, rng = model_shapes(model), np.random.default_rng(0)
     counts = any(not jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(shapes))
     number = 1 if model.layers and model.fits_one_kernel else FOR_COUNTS if counts else FOR_NUMBERS
-    with jax.enable_x64(False):  # as in `model_shapes`
+    with concretely():
         initial = model.initial_carry(jax.random.key(0), ()) if counts else shapes[1]
         return [_draw(shapes[0], shapes[1], initial, rng, place) for place in range(number)]
 
@@ -38,12 +40,20 @@ def inputs_to_probe(model: Model) -> list[Array]:
       InputError: the model reads ids, but does not state how many there are.
     """
     if model.inputs:
-        with jax.enable_x64(False):  # as in `model_shapes`
+        with concretely():
             vectors = np.random.default_rng(1).normal(size=(4, model.inputs))
             return [jnp.asarray(vector, input_shape(model).dtype) for vector in vectors]
     if not model.vocab_size:
         raise InputError("this rule tries every id that a model can read; state their number: model._replace(vocab_size=...)")
-    return [jnp.int32(x) for x in range(model.vocab_size)]
+    with concretely():
+        return [jnp.int32(x) for x in range(model.vocab_size)]
+
+
+@contextlib.contextmanager
+def concretely() -> Iterator[None]:
+    """Compute with 32-bit values, as in `model_shapes`, even if JAX is tracing a function that makes a rule."""
+    with jax.enable_x64(False), jax.ensure_compile_time_eval():
+        yield
 
 
 def _draw(params: Any, carry: Any, initial: Any, rng: np.random.Generator, place: int) -> tuple[Params, Carry]:

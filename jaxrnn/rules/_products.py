@@ -147,7 +147,7 @@ def _fits(model: Model, products: Sequence[Product]) -> bool:
         ]
         return found, vjp(error)[0]
 
-    with jax.enable_x64(False):  # as in `model_shapes`
+    with _probes.concretely():
         probes, x = _probes.make_probes(model), _probes.inputs_to_probe(model)[0]
         factors, _ = jax.eval_shape(functools.partial(derivatives, model, products), *probes[0], x)
         if any(seen.shape[0] != num_rows(product, probes[0][0]) for product, (seen, _) in zip(products, factors, strict=True)):

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ def make_reach(model: Model, length: int, max_bytes: int, rule: str) -> Reach:
     """Find what weights can reach within `length` steps; raise `InputError` if that is under 1, or J~ would be too large."""
     if not is_whole(length, 1):
         raise InputError(f"length is {length!r}; {rule} needs 1 step or more, a whole number")
+    length = operator.index(length)
     names = _influence.recurrent_paths(model)
     shapes = functools.partial(_influence.influence_shapes, model, names=names)
     # The mask is as large as the memory of one stream: check for room before making it.
@@ -67,6 +69,8 @@ def _push(model: Model, reach: Reach, params: Params, memory: Theta, carry: Carr
 
 def _reachable_mask(model: Model, names: tuple[str, ...], length: int, rule: str) -> dict[str, Bool[np.ndarray, "..."]]:
     """Compute which numbers of the carry each weight can reach within `length` steps, for any input."""
+    if not names:  # no weight reaches the carry, if there is one
+        return {}
     first, onward = {}, np.zeros((), bool)
 
     @jax.jit
@@ -75,12 +79,12 @@ def _reachable_mask(model: Model, names: tuple[str, ...], length: int, rule: str
         is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in (*immediate.values(), D)]).all()
         return is_finite, {name: leaf != 0 for name, leaf in immediate.items()}, D != 0
 
-    with jax.enable_x64(False):  # like the probes
+    with _probes.concretely():
         for probe, x in itertools.product(_probes.make_probes(model), _probes.inputs_to_probe(model)):
             is_finite, here, through = jax.tree.map(np.asarray, reach_at(*probe, x))
             if is_finite:
                 first, onward = {name: first.get(name, False) | here[name] for name in names}, onward | through
-    if names and not first:
+    if not first:
         raise InputError(f"{rule} found no finite derivative of this cell at any of its probes; try rtrl")
     reached = first
     for _ in range(length - 1):

@@ -80,9 +80,10 @@ def check_diagonal(model: Model, paths: Sequence[Sequence[str]], rule: str) -> N
         for ones in _unitwise.leaf_indicators(before):
             weighted, plain = onward(jax.tree.map(jnp.multiply, ones, factors)), onward(ones)
             found += jax.tree.leaves(jax.tree.map(lambda a, b, factor: _difference(a, b * factor), weighted, plain, factors))
-        return jnp.stack(found).max() if found else jnp.zeros(())
+        return jnp.stack(found).max()
 
-    if _measure_at_probes(model, difference) > _tolerance(model):
+    has_carry = bool(jax.tree.leaves(_influence.model_shapes(model)[1]))
+    if has_carry and _measure_at_probes(model, difference) > _tolerance(model):
         raise InputError(f"{rule} needs a diagonal recurrence, as in the cells indrnn and lru; try snap1 or rtrl")
 
 
@@ -94,7 +95,7 @@ def _measure_at_probes(model: Model, difference: Callable[[Params, Carry, Parts,
       requirement at only some of them.
     """
     found, inputs = [], _probes.inputs_to_probe(model)[: 1 if model.layers else None]
-    with jax.enable_x64(False):  # as in `_influence.model_shapes`
+    with _probes.concretely():
         for (params, carry), x in itertools.product(_probes.make_probes(model), inputs):
             before = real_parts(carry)
             width = max((leaf.shape[-1] for leaf in jax.tree.leaves(before)), default=0)

@@ -1,5 +1,6 @@
 """Truncated backpropagation through time in blocks of k characters, carrying the state from block to block."""
 
+import operator
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -50,6 +51,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
         raise InputError(
             f"length is {length!r} and dropout {dropout!r}; length must be 1 or more (whole), dropout at least 0 and under 1"
         )
+    length = operator.index(length)
     if dropout and not model.layers:
         raise InputError("dropout needs a network of jaxrnn's own cells")
     read = block_reader(model, dropout)

@@ -1,5 +1,6 @@
 """RTRL with a sum of Kronecker products for the influence matrix: unbiased, with less noise than `uoro`."""
 
+import operator
 from typing import NamedTuple
 
 import jax
@@ -52,7 +53,7 @@ def rtrl_kronecker(
     """
     if not is_whole(rank, 1):
         raise InputError(f"rank is {rank!r}; it must be a whole number, 1 or more")
-    return _with_sums(model, find_products(model, "rtrl_kronecker"), rank, signs, max_bytes)
+    return _with_sums(model, find_products(model, "rtrl_kronecker"), operator.index(rank), signs, max_bytes)
 
 
 def _with_sums(model: Model, products: tuple[Product, ...], rank: int, signs: Signs, max_bytes: int) -> Rule:

@@ -1,5 +1,6 @@
 """Truncated backpropagation through time in a sliding window, with an update after each character."""
 
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +45,7 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
     """
     if not is_whole(length, 1):
         raise InputError(f"length is {length!r}; tbptt_sliding needs a window of 1 character or more, a whole number")
+    length = operator.index(length)
     names = _influence.recurrent_paths(model)
     short = length == 1 or not names  # nothing to go back through
 
@@ -57,7 +59,7 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
         if short:
             return Gradient(here.grads, here.carry, memory, here.losses, here.asked)
         memory = _fill_if_empty(memory, carry, x[0])
-        read = memory._replace(inputs=memory.inputs.astype(x.dtype))  # with x64, vectors may be narrower than their room
+        read = memory._replace(inputs=memory.inputs.astype(jnp.asarray(x).dtype))  # with x64, vectors may be narrower
         correction = _backward(model, names, params, read, here.delta)
         # The ring is overwritten in place: XLA of jax 0.12, with the options of a driver, would do so before it is read.
         correction, memory = barrier((correction, memory))

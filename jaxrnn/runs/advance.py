@@ -13,8 +13,7 @@ from jaxrnn.data.array_types import Params
 from jaxrnn.runs.task import Task, characters_per_epoch, characters_per_update, characters_read, updates_per_epoch
 from jaxrnn.runtime import devices
 from jaxrnn.training import optimizers
-from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.learner import State
+from jaxrnn.training.learner import State, copy_arrays
 from jaxrnn.training.progress import (
     DIVERGENCE_FACTOR,
     WINDOW,

@@ -21,8 +21,7 @@ from jaxrnn.storage import checkpoint, failures, logs, run_folder
 from jaxrnn.storage.checkpoint import SavedRun
 from jaxrnn.storage.logs import Log
 from jaxrnn.training import optimizers
-from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.learner import State
+from jaxrnn.training.learner import State, copy_arrays
 from jaxrnn.training.optimizers import ENDLESS
 from jaxrnn.training.progress import Progress, Snapshot
 

@@ -38,7 +38,7 @@ from jaxrnn.scoring.sampling import TEMPERATURE, default_prompt, sample
 from jaxrnn.storage import logs
 from jaxrnn.storage.logs import Log
 from jaxrnn.training import optimizers
-from jaxrnn.training.drivers import copy_arrays
+from jaxrnn.training.learner import copy_arrays
 from jaxrnn.training.progress import Snapshot, epoch_nats
 
 FIRST_CHARACTERS = 1_000  # read before the speed is known

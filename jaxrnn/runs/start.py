@@ -25,8 +25,7 @@ from jaxrnn.runtime import devices
 from jaxrnn.storage import checkpoint, store, weights
 from jaxrnn.storage.manifest import config_from_manifest
 from jaxrnn.storage.weights import Weights
-from jaxrnn.training.drivers import copy_arrays
-from jaxrnn.training.learner import State
+from jaxrnn.training.learner import State, copy_arrays
 from jaxrnn.training.optimizers import with_schedule_length
 from jaxrnn.training.progress import Progress, Snapshot, guess_nats
 

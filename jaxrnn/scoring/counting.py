@@ -21,8 +21,8 @@ from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import host_device, on_host
 from jaxrnn.scoring.evaluation import read_padded
 from jaxrnn.training import mixed
-from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver
-from jaxrnn.training.learner import State
+from jaxrnn.training.drivers import compiler_options, fast_driver
+from jaxrnn.training.learner import State, copy_arrays
 from jaxrnn.training.mixed import Together
 
 WORDS = 4  # the longest word context: this word and three before it. Added to characters, 0.005 nats better on Molière.

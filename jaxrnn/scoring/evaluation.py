@@ -15,8 +15,8 @@ from jaxrnn.models.documents import check_unmarked, for_ids
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Rule, bptt, one_step
 from jaxrnn.training import optimizers
-from jaxrnn.training.drivers import Driver, copy_arrays, fast_driver
-from jaxrnn.training.learner import Learner, State, online, reader
+from jaxrnn.training.drivers import Driver, fast_driver
+from jaxrnn.training.learner import Learner, State, copy_arrays, online, reader
 from jaxrnn.training.optimizers import OptimizerKind
 
 UPDATES_PER_CALL = 10_000

@@ -23,8 +23,8 @@ from jaxrnn.scoring import counting, together
 from jaxrnn.scoring.evaluation import DynamicSettings, dynamic_rule, read_padded
 from jaxrnn.training import learner as learners
 from jaxrnn.training import mixed
-from jaxrnn.training.drivers import compiler_options, copy_arrays, fast_driver, update_once
-from jaxrnn.training.learner import Learner, State
+from jaxrnn.training.drivers import compiler_options, fast_driver, update_once
+from jaxrnn.training.learner import Learner, State, copy_arrays
 from jaxrnn.training.optimizers import OptimizerKind, make_optimizer
 
 CHARACTERS_PER_CALL = 8_192

@@ -11,14 +11,14 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Params, Targets
+from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
 from jaxrnn.data.documents import has_marks, unmark
 from jaxrnn.data.streams import AnyStream, Pairs
 from jaxrnn.errors import InputError, describe_kind, is_whole, pluralize
 from jaxrnn.models.documents import check_unmarked
 from jaxrnn.models.losses import Loss, check_loss, nats, unmasked
-from jaxrnn.models.model import Model, check_model, num_characters
-from jaxrnn.rules import Rule
+from jaxrnn.models.model import Model, check_model, check_weights, num_characters, step_shapes
+from jaxrnn.rules import Gradient, Rule
 from jaxrnn.rules._carry_parts import carry_streams_shape
 
 
@@ -40,6 +40,8 @@ def check_rule(rule: Any) -> None:
     if not isinstance(rule, Rule):
         hint = f": call {rule.__name__}(model) first" if hasattr(rule, "__name__") else ""
         raise InputError(f"the rule is {describe_kind(rule)}; it must be a jaxrnn.Rule{hint}")
+    if not is_whole(rule.length, 1):
+        raise InputError(f"the rule's length is {rule.length!r}; it must be 1 or more, a whole number")
 
 
 def check_streams(streams: Any) -> None:
@@ -61,10 +63,18 @@ def check_carry(model: Model, streams: tuple[int, ...], carry: Carry) -> None:
         )
 
 
+def check_begun(model: Model, streams: tuple[int, ...], params: Params, carry: Carry) -> None:
+    """Raise `InputError` unless a learner can begin with these weights and this carry."""
+    check_weights(params)
+    check_carry(model, streams, carry)
+
+
 def check_block(
-    model: Model, length: int, streams: tuple[int, ...], params: Params, carry: Carry, x: InputBlock, y: Targets
+    model: Model, length: int, streams: tuple[int, ...], state: Any, expected_state: Any, x: InputBlock, y: Targets
 ) -> None:
     """Raise `InputError` unless shapes and types of an update's arguments are those of its learner."""
+    if not isinstance(state, type(expected_state)):
+        raise InputError(f"the state is {describe_kind(state)}; begin with the learner's init, begin or restart")
     _check_type(model, x)
     expected = (length, *streams, *((model.inputs,) if model.inputs else ()))
     if x.shape != expected:
@@ -76,21 +86,36 @@ def check_block(
     if times - {(length,)}:
         found = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(y))
         raise InputError(f"y has shape {found}; each of its arrays must start with an axis of {pluralize(length, 'step')}")
-    check_carry(model, streams, carry)
-    _check_step(model, params, carry, x[0])
+    check_carry(model, streams, state.carry)
+    _check_state(expected_state, state)
+    step_shapes(model, state.params, state.carry, x[0])
 
 
-def _check_step(model: Model, params: Params, carry: Carry, x: Inputs) -> None:
-    """Raise `InputError` unless a step keeps the carry's structure, shapes and types."""
-    after, _ = jax.eval_shape(model.step, params, carry, x)
-    if jax.tree.structure(after) != jax.tree.structure(carry):
-        raise InputError(
-            f"the model's step turns the carry {jax.tree.structure(carry)} into {jax.tree.structure(after)}; it must not"
-        )
-    for old, new in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
-        if (old.shape, old.dtype) != (new.shape, new.dtype):
-            types = f"{old.dtype}{list(old.shape)} in the carry into {new.dtype}{list(new.shape)}"
-            raise InputError(f"the model's step turns {types}; both must be the same (the input is {x.dtype}{list(x.shape)})")
+def _check_state(expected: Any, state: Any) -> None:
+    """Raise `InputError` unless a state has the structure and shapes of the learner's own."""
+    for name, of_learner, given in zip(expected._fields, expected, state, strict=True):
+        if _form(of_learner) != _form(given):
+            of = {"params": "weights are", "opt_state": "optimizer's state is", "memory": "memory is"}.get(name, f"{name} is")
+            raise InputError(f"the state's {of} not of this learner; begin with its init, begin or restart")
+
+
+def check_gradient(length: int, state: Any, found: Any) -> None:
+    """Raise `InputError` unless a rule returns what an update needs, of the same form as the state before it."""
+    if not isinstance(found, Gradient):
+        raise InputError(f"the rule's gradient returns {describe_kind(found)}; it must return a jaxrnn.rules.Gradient")
+    if np.shape(found.losses) != (length,):
+        raise InputError(f"the rule returns losses of shape {np.shape(found.losses)}; for its length it must be ({length},)")
+    if _form(found.grads) != _form(state.params):
+        raise InputError("the rule's grads do not have the form of the weights; it must return one gradient for each")
+    for name, before, after in (("carry", state.carry, found.carry), ("memory", state.memory, found.memory)):
+        if _form(before, types=True) != _form(after, types=True):
+            raise InputError(f"the rule returns a {name} of another form than it was given; shapes and types must stay")
+
+
+def _form(tree: Any, types: bool = False) -> Any:
+    """Return structure and shapes of a tree, and the types if they count."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(np.shape(leaf), getattr(leaf, "dtype", None) if types else None) for leaf in leaves]
 
 
 def check_aux(aux: Any) -> Any:
@@ -107,6 +132,8 @@ def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss
     """Raise `InputError` unless a learner can read this stream: long enough, of its shape, and of characters that it knows."""
     x = stream.x if isinstance(stream, Pairs) else stream
     _check_type(model, x)
+    if model.inputs and x is stream:
+        raise InputError("this model reads vectors, so it needs targets beside them: give it Pairs(x, y)")
     expected = (*streams, *((model.inputs,) if model.inputs else ()))
     if not x.shape or x.shape[1:] != expected:
         remedy = "reshape it, or give online other streams or the model other inputs"
@@ -144,7 +171,7 @@ def _check_targets(model: Model, loss: Loss, y: Any) -> None:
     if loss is nats and isinstance(y, jax.Array | np.ndarray):
         _check_ids(y, num_characters(model), "target")
     if unmasked(loss) is nats and isinstance(y, tuple | list) and len(y) == 2:
-        ids, asked = map(_on_host, y)
+        ids, asked = map(_on_host, y)  # None: not known here
         if ids is not None and asked is not None and asked.dtype == np.bool_ and asked.shape == ids.shape:
             _check_ids(ids[asked], num_characters(model), "target")
 

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from jaxrnn.data.streams import AnyStream, read_block
 from jaxrnn.errors import InputError, is_whole
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules._influence import count_bytes
-from jaxrnn.training.learner import Learner, State
+from jaxrnn.training.learner import Learner, State, check_learner
 
 Results: TypeAlias = Any  # losses, or `WithAux`: arrays whose first axis is time
 Update: TypeAlias = Callable[[State, AnyStream], tuple[State, Results]]
@@ -58,6 +59,7 @@ def plain_driver(learner: Learner) -> Driver:
       or `data.streams.Pairs`; `losses` are ``f32[num_updates * learner.length]``, nats per character or whatever the loss
       returns. The given state is overwritten.
     """
+    check_learner(learner)
     update = traced_once(update_once(learner))
     begin = jax.jit(start_loop(update, UPDATES_PER_FETCH), donate_argnums=0)
     call_of = functools.cache(functools.partial(_jit_on_leaves, continue_loop(update)))
@@ -80,9 +82,11 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
     Returns:
       A function (state, stream, num_updates) -> (state, losses). `stream` is ``[time + 1, *streams]`` ids of any integer type
       or `data.streams.Pairs`; `losses` are ``f32[num_updates * learner.length]``, nats per character or whatever the loss
-      returns. The given state is overwritten. A call for 0 updates only traces the loop, so that the next call starts sooner;
+      returns. The given state is overwritten. After the end of the stream, updates read it from its start: see
+      `Learner.restart` for another stream. A call for 0 updates only traces the loop, so that the next call starts sooner;
       its state may have `jax.ShapeDtypeStruct` leaves.
     """
+    check_learner(learner)
     if not is_whole(updates_per_call, 1):
         raise InputError(f"updates_per_call is {updates_per_call!r}; it must be 1 or more, a whole number")
     advance = update_many(learner, updates_per_call)
@@ -98,18 +102,11 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
 
     def drive_or_trace(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         if not num_updates:
+            _check_state(state)
             call_of(fits_one_core(state)).lower(state, stream, np.int32(0))
         return drive(state, stream, num_updates)
 
     return drive_or_trace
-
-
-def copy_arrays(state: Tree) -> Tree:
-    """Copy arrays that must not be overwritten; on one device this compiles nothing."""
-
-    leaves = jax.tree.leaves(state)
-    shared_out = any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves)
-    return _copy_program(state) if shared_out else jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), state)
 
 
 def update_once(learner: Learner) -> Update:
@@ -194,11 +191,6 @@ def fits_one_core(state: State) -> bool:
     return count_bytes(state) <= ONE_CORE_STATE and count_bytes(state.carry) <= ONE_CORE_CARRY
 
 
-@jax.jit
-def _copy_program(state: Tree) -> Tree:
-    return jax.tree.map(jnp.copy, state)
-
-
 @functools.cache
 def _known_cpu_options() -> dict[str, bool | str]:
     """Return the options if this version of XLA has them, which only trying can tell."""
@@ -234,6 +226,7 @@ def _drive_in_pieces(
     def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         if not is_whole(num_updates, 0):
             raise InputError(f"the number of updates is {num_updates!r}; it must be 0 or more, a whole number")
+        _check_state(state)
         check(stream)
         pieces = []
         for done in range(0, num_updates, most_updates):
@@ -245,6 +238,14 @@ def _drive_in_pieces(
         return state, jax.tree.map(lambda *each: np.concatenate(each), *pieces)
 
     return drive
+
+
+def _check_state(state: State) -> None:
+    """Raise `InputError` if a driver is called inside a transformation of JAX, or with stacked states."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(state)):
+        raise InputError("a driver cannot run inside jit, grad or vmap; use learner.update there")
+    if np.ndim(state.step):
+        raise InputError("the states are stacked; drive them with jaxrnn.training.stacked.stacked_driver")
 
 
 def _fetch(count: int, most_updates: int, results: Array) -> np.ndarray:

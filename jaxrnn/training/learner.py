@@ -3,21 +3,24 @@
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, LossColumns, Losses, Memory, Params, RandomKey, Targets
 from jaxrnn.data.streams import AnyStream
+from jaxrnn.errors import InputError, describe_kind
 from jaxrnn.models.losses import Loss, check_loss, nats, score_step
-from jaxrnn.models.model import Model, check_model, check_weights
+from jaxrnn.models.model import Model, check_model
 from jaxrnn.rules import Gradient, Rule, loss_argument
-from jaxrnn.training.checks import check_aux, check_block, check_carry, check_parts, check_stream, check_streams
+from jaxrnn.training.checks import check_aux, check_begun, check_block, check_gradient, check_parts, check_stream, check_streams
 from jaxrnn.training.optimizers import schedule_free_params
 
+Tree = TypeVar("Tree")  # of arrays
 Update = Callable[["State", InputBlock, Targets], tuple["State", Any]]  # losses, or `WithAux`
 
 
@@ -82,26 +85,23 @@ def online(
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, memory_key = jax.random.split(key)
         carry = model.initial_carry(carry_key, streams)
-        check_weights(params)
-        check_carry(model, streams, carry)
-        begun = optimizer.init(params), rule.init(params, carry, memory_key)
-        opt_state, memory = _copy_shared(begun, (params, carry))
-        return State(jnp.int32(0), params, opt_state, carry, memory)
+        check_begun(model, streams, params, carry)
+        memory = rule.init(params, carry, memory_key)
+        return copy_arrays(State(jnp.int32(0), params, optimizer.init(params), carry, memory))
 
     def restart(state: State, key: RandomKey) -> State:
-        return begin(state.params, key)._replace(opt_state=state.opt_state)
+        return begin(state.params, key)._replace(opt_state=copy_arrays(state.opt_state))
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses | WithAux]:
-        check_block(model, rule.length, streams, state.params, state.carry, x, y)
+        check_block(model, rule.length, streams, state, expected_state(), x, y)
         found = rule.gradient(state.params, state.memory, state.carry, x, y, **named)
+        check_gradient(rule.length, state, found)
         results = WithAux(found.losses, check_aux(found.aux)) if has_aux else found.losses
         return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), results
 
-    def to_test(state: State) -> Params:
-        return test_params(state.opt_state, state.params)
-
-    check = make_check(model, rule.length, streams, loss)
-    return Learner(rule.length, make_init(model, begin), begin, restart, update, to_test, check, has_aux)
+    init, check = make_init(model, begin), make_check(model, rule.length, streams, loss)
+    expected_state = functools.cache(lambda: jax.eval_shape(lambda: init(jax.random.key(0))))
+    return Learner(rule.length, init, begin, restart, update, lambda s: test_params(s.opt_state, s.params), check, has_aux)
 
 
 def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Learner:
@@ -116,21 +116,21 @@ def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Le
 
     def begin(params: Params, key: RandomKey) -> State:
         carry_key, _ = jax.random.split(key)
-        of_reader = jax.tree.map(jnp.copy, params)  # a driver overwrites its state, but the weights may still be learning
-        return State(jnp.int32(0), of_reader, (), model.initial_carry(carry_key, streams), ())
+        return copy_arrays(State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ()))
 
     def restart(state: State, key: RandomKey) -> State:
         fresh = begin(state.params, key)
         return state._replace(step=fresh.step, carry=fresh.carry)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
-        check_block(model, 1, streams, state.params, state.carry, x, y)
+        check_block(model, 1, streams, state, expected_state(), x, y)
         carry, outputs = model.step(state.params, state.carry, x[0])
         found = score_step(loss, outputs, jax.tree.map(operator.itemgetter(0), y), streams)
         return state._replace(step=state.step + 1, carry=carry), found.losses
 
-    check = make_check(model, 1, streams, loss)
-    return Learner(1, make_init(model, begin), begin, restart, update, check=check)
+    init, check = make_init(model, begin), make_check(model, 1, streams, loss)
+    expected_state = functools.cache(lambda: jax.eval_shape(lambda: init(jax.random.key(0))))
+    return Learner(1, init, begin, restart, update, check=check)
 
 
 def make_check(model: Model, length: int, streams: tuple[int, ...] = (), loss: Loss = nats) -> Callable[[AnyStream], None]:
@@ -142,16 +142,32 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
     """Make a function that draws new weights and begins with them."""
 
     def init(key: RandomKey) -> State:
+        if not hasattr(key, "dtype"):
+            raise InputError(f"the key is {describe_kind(key)}; make one with jax.random.key(0)")
         params_key, begin_key = jax.random.split(key)
         return begin(model.init(params_key), begin_key)
 
     return init
 
 
-def _copy_shared(trees: Any, others: Any) -> Any:
-    """Copy arrays that are also in `others`, because a driver cannot overwrite one array twice."""
-    shared = {id(leaf) for leaf in jax.tree.leaves(others)}
-    return jax.tree.map(lambda leaf: jnp.copy(leaf) if id(leaf) in shared else leaf, trees)
+def check_learner(learner: Any) -> None:
+    """Raise `InputError` unless this is a `Learner`."""
+    if not isinstance(learner, Learner):
+        raise InputError(f"the learner is {describe_kind(learner)}; it must be a jaxrnn.Learner, such as online(...) returns")
+
+
+def copy_arrays(state: Tree) -> Tree:
+    """Copy arrays that are used elsewhere, too, before a driver overwrites them; on one device this compiles nothing."""
+    leaves = jax.tree.leaves(state)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return jax.tree.map(jnp.copy, state)
+    shared_out = any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves)
+    return _copy_program(state) if shared_out else jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=False), state)
+
+
+@jax.jit
+def _copy_program(state: Tree) -> Tree:
+    return jax.tree.map(jnp.copy, state)
 
 
 def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found: Gradient) -> tuple[Params, optax.OptState]:

@@ -16,7 +16,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError, check_known, describe_kind, is_number, is_whole
 from jaxrnn.rules import takes_parameter
 
 WARM_UP = 100  # updates of a cosine schedule, at most
@@ -112,9 +112,16 @@ def make_optimizer(
       weight_decay: for an optimizer that takes it; None = the optimizer's default.
       cosine_over: number of updates of a cosine schedule (`cosine_schedule`); None = constant rate.
     Raises:
-      InputError: the optimizer takes no weight decay, or is not an optimizer.
+      InputError: a number is out of range, the optimizer takes no weight decay, or is not an optimizer.
     """
+    if not isinstance(name, OptimizerKind):
+        check_known("optimizer", name, OPTIMIZERS)
     kind = name if isinstance(name, OptimizerKind) else OPTIMIZERS[name]
+    for what, number in {"learning_rate": learning_rate, "clip_norm": clip_norm, "weight_decay": weight_decay or 0}.items():
+        if not is_number(number, 0):
+            raise InputError(f"{what} is {number!r}; it must be a finite number, 0 or more")
+    if cosine_over is not None and not is_whole(cosine_over, 1):
+        raise InputError(f"cosine_over is {cosine_over!r}; it must be 1 or more, a whole number")
     has_decay = takes_parameter(kind.make, "weight_decay")
     if weight_decay and not has_decay:
         raise InputError(f"weight decay is {weight_decay:g}, but this optimizer has none")

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxrnn.data.streams import Pairs, count_updates
 from jaxrnn.errors import InputError, describe_kind, is_whole, pluralize
-from jaxrnn.training.learner import Learner, State
+from jaxrnn.training.learner import Learner, State, check_learner
 from jaxrnn.training.optimizers import check_constant_rate, with_learning_rate
 from jaxrnn.training.stacked import UPDATES_PER_CALL, Streams, stacked_driver
 
@@ -79,18 +79,12 @@ def start_runs(learner: Learner, rates: Iterable[float], seeds: Iterable[int]) -
       InputError: the optimizer's state holds no constant learning rate, or a rate or seed is not allowed.
     """
     rates, seeds = _check_rates(rates), _check_seeds(seeds)
-    _check_learner(learner)
+    check_learner(learner)
     check_constant_rate(jax.eval_shape(learner.init, jax.random.key(0)).opt_state)
     init = jax.jit(learner.init)
     started = [init(jax.random.key(seed)) for seed in seeds]
     runs = [state._replace(opt_state=with_learning_rate(state.opt_state, rate)) for rate in rates for state in started]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
-
-
-def _check_learner(learner: Any) -> None:
-    """Raise `InputError` unless this is a `Learner`."""
-    if not isinstance(learner, Learner):
-        raise InputError(f"the learner is {describe_kind(learner)}; it must be a jaxrnn.Learner, such as online(...) returns")
 
 
 def _check_rates(rates: Iterable[float]) -> tuple[float, ...]:
@@ -112,13 +106,22 @@ def _check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 def _check_numbers(name: str, given: Iterable[Any], example: str) -> tuple[Any, ...]:
     if not isinstance(given, Iterable) or isinstance(given, str) or getattr(given, "shape", None) == ():
         raise InputError(f"{name} is {given!r}; it must be several numbers, such as {example}")
-    found = tuple(given)
-    kinds = int | float | np.number | np.ndarray | jax.Array
+    found = tuple(each.item() if isinstance(each, jax.Array) and _is_scalar(each) else each for each in given)
+    kinds = int | float | np.number | np.ndarray
     wrong = [each for each in found if np.ndim(each) or not isinstance(each, kinds) or np.iscomplexobj(each)]
     if wrong or not found:
         raise InputError(
-            f"{name} {f'has {wrong[0]!r}' if wrong else 'is empty'}; it must be several numbers, such as {example}"
+            f"{name} {f'has {_shown(wrong[0])}' if wrong else 'is empty'}; it must be several numbers, such as {example}"
         )
     if len(set(map(float, found))) < len(found):
         raise InputError(f"{name} has the same number twice; give different ones")
     return found
+
+
+def _shown(thing: Any) -> str:
+    """Show a thing by its value, if that is short, or else by its type."""
+    return repr(thing) if len(repr(thing)) < 50 and "\n" not in repr(thing) else describe_kind(thing)
+
+
+def _is_scalar(array: jax.Array) -> bool:
+    return array.ndim == 0 and not jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
