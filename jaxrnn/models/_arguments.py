@@ -34,6 +34,7 @@ def find_kind(cell: Any) -> CellKind:
 
 
 def check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_readout: bool) -> None:
+    """Raise `InputError` if there can be no embedding, or if it is too wide or narrow for the readout to share."""
     if inputs and embedding_size:
         sizes = f"inputs is {inputs} and embedding_size {embedding_size}"
         raise InputError(f"{sizes}; vectors cannot have an embedding: set embedding_size=0")
@@ -42,6 +43,7 @@ def check_embedding(embedding_size: int, hidden_size: int, inputs: int, tied_rea
 
 
 def check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: str, inputs: int) -> None:
+    """Raise `InputError` unless this is a flax.linen cell whose output is `hidden_size` wide."""
     if not isinstance(cell, nn.RNNCellBase):
         hint = "call the class with its size" if isinstance(cell, type) else "for one of flax.nnx, use with_nnx_cell"
         raise InputError(
