@@ -50,6 +50,11 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def is_array(thing: Any) -> bool:
+    """Return whether this has a shape and a type, like an array of NumPy or JAX, or a description of one."""
+    return hasattr(thing, "shape") and hasattr(thing, "dtype")
+
+
 def is_whole(value: Any, least: int | None = None) -> bool:
     """Return whether this is a whole number, of Python or NumPy, and at least `least`."""
     try:
@@ -57,6 +62,13 @@ def is_whole(value: Any, least: int | None = None) -> bool:
     except TypeError:
         return False
     return least is None or number >= least
+
+
+def check_whole(least: int, **numbers: Any) -> None:
+    """Raise `InputError` with its name unless each of these is a whole number of at least `least`."""
+    for name, number in numbers.items():
+        if not is_whole(number, least):
+            raise InputError(f"{name} is {number!r}; it must be {least} or more, a whole number")
 
 
 def is_number(value: Any, least: float | int = -math.inf) -> bool:

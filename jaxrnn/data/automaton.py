@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from jaxrnn.errors import InputError, is_whole
+from jaxrnn.errors import InputError, check_whole
 
 MAX_TEXTS = 2**16  # enumerated to bound an entropy rate that has no closed form
 
@@ -67,9 +67,7 @@ def _check_distribution(name: str, probabilities: list[float]) -> None:
 
 def write_text(source: Source, num_characters: int, seed: int) -> str:
     """Sample a text. With the same seed, a shorter text is a prefix of a longer one."""
-    for name, number in (("num_characters", num_characters), ("seed", seed)):
-        if not is_whole(number, 0):
-            raise InputError(f"{name} is {number!r}; it must be 0 or more, a whole number")
+    check_whole(0, num_characters=num_characters, seed=seed)
     first, *draws = np.random.default_rng(seed).random(1 + num_characters).tolist()
     tables = {
         state: (_cumulative(rule.probability for rule in rules), [(rule.character, rule.then[::-1]) for rule in rules])

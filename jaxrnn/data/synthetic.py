@@ -6,12 +6,12 @@ Each is a `Source` of `automaton.py`, which samples its text and computes its lo
 from collections.abc import Callable
 from itertools import pairwise, product
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxrnn.data.automaton import Production, Source, entropy, make_source, write_text
-from jaxrnn.errors import InputError, check_known, is_whole
+from jaxrnn.errors import InputError, check_known, check_whole
 
 # The graph of Reber's grammar: for each state, its possible characters and the state after each.
 REBER = {"0": "B1", "1": "T2 P3", "2": "S2 X4", "3": "T3 V5", "4": "X3 S6", "5": "P4 V6", "6": "E0"}
@@ -75,7 +75,7 @@ def delayed_sum(first_lag: int = 5, second_lag: int = 9) -> Source:
 
     Source: Pitis (2016), "Recurrent neural networks in Tensorflow I" (other lags); Marschall, Cho & Savin (2020), JMLR 21.
     """
-    _check_whole(0, first_lag=first_lag, second_lag=second_lag)
+    check_whole(0, first_lag=first_lag, second_lag=second_lag)
     if first_lag == second_lag:
         raise InputError(f"both lags of a delayed sum are {first_lag}; they must differ")
     states = ["".join(bits) for bits in product("01", repeat=1 + max(first_lag, second_lag))]
@@ -97,7 +97,7 @@ def noisy_copy(lag: int = 6, num_letters: int = 4, noise: float = 0.25) -> Sourc
 
     Any `lag` consecutive letters are independent, so a predictor that remembers fewer than `lag` letters pays ln(num_letters).
     """
-    _check_whole(1, lag=lag, num_letters=num_letters)
+    check_whole(1, lag=lag, num_letters=num_letters)
     if num_letters > len(ascii_lowercase):
         raise InputError(f"num_letters is {num_letters}; it must be at most {len(ascii_lowercase)}")
     letters, copied = ascii_lowercase[:num_letters], 1 - noise
@@ -116,7 +116,7 @@ def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
 
     Source: Tallec & Ollivier (2017), "Unbiased online recurrent optimization".
     """
-    _check_whole(1, longest=longest)
+    check_whole(1, longest=longest)
     end, rules = _newlines(num_newlines, "0 a")
     rules["0 a"] = [Production(1.0, "a", ("1 a",))]
     for n in range(1, longest + 1):  # "n a": n letters a were written; "n b": n letters b are to be written
@@ -174,15 +174,9 @@ def _fair(*arrows: str) -> list[Production]:
 
 
 def _newlines(num_newlines: int, then: str) -> tuple[str, dict[str, list[Production]]]:
-    _check_whole(0, num_newlines=num_newlines)
+    check_whole(0, num_newlines=num_newlines)
     names = [*(f"{n} to go" for n in range(num_newlines, 0, -1)), then]
     return names[0], {name: [Production(1.0, "\n", (after,))] for name, after in pairwise(names)}
-
-
-def _check_whole(least: int, **numbers: Any) -> None:
-    for name, number in numbers.items():
-        if not is_whole(number, least):
-            raise InputError(f"{name} is {number!r}; it must be {least} or more, a whole number")
 
 
 def _target_probability(first: int, second: int) -> float:

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn.data.array_types import Ids, Logits, Losses, Outputs, Targets
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError, describe_kind, is_array
 
 
 class Masked(NamedTuple):
@@ -41,9 +41,9 @@ def nats(logits: Logits, y: Ids) -> Float[Array, "*streams"]:
     Raises:
       InputError: `y` does not hold one integer for each row of logits.
     """
-    if not _is_array(logits):
+    if not is_array(logits):
         raise InputError(f"the model returns {describe_kind(logits)}; nats needs logits: give online a loss of your own")
-    if not _is_array(y):
+    if not is_array(y):
         hint = "for targets (y, asked), the loss is masked(nats)" if isinstance(y, tuple | list) else "it needs an array of ids"
         raise InputError(f"the targets of nats are {describe_kind(y)}; {hint}")
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != logits.shape[:-1]:
@@ -67,7 +67,7 @@ def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss
 
 
 def _loss_where_asked(loss: Callable[[Outputs, Targets], Array], outputs: Outputs, y: Targets) -> Masked:
-    if not isinstance(y, tuple | list) or len(y) != 2 or not _is_array(y[1]):
+    if not isinstance(y, tuple | list) or len(y) != 2 or not is_array(y[1]):
         raise InputError(f"a masked loss takes targets (y, asked), not {_describe(y)}; asked is bool, one per stream")
     targets, asked = y
 
@@ -121,14 +121,10 @@ def score_block(loss: Loss, outputs: Outputs, y: Targets, streams: tuple[int, ..
     return Score(_mean_of_asked(losses, asked), of_steps, asked.sum(tuple(range(1, asked.ndim)), dtype=jnp.int32))
 
 
-def _is_array(thing: Any) -> bool:
-    return hasattr(thing, "dtype") and hasattr(thing, "shape")
-
-
 def _describe(y: Any) -> str:
     if isinstance(y, tuple | list):
         return f"({', '.join(map(_describe, y))})"
-    return "an array" if _is_array(y) else describe_kind(y)
+    return "an array" if is_array(y) else describe_kind(y)
 
 
 def _mean_of_asked(losses: Array, asked: Array) -> Array:

@@ -147,7 +147,7 @@ def influence_rule(
     name: str,
     model: Model,
     shapes: Callable[[Params, Carry], PyTree],
-    local: Callable[[Params, Carry, InputBlock, Targets, Loss], LocalGradient],
+    local: Callable[[Model, Params, Carry, InputBlock, Targets, Loss], LocalGradient],
     follow: Callable[[Params, Any, Parts, Carry, Inputs], tuple[Theta, Any]],
     max_bytes: int,
 ) -> Rule:
@@ -157,7 +157,7 @@ def influence_rule(
       name: the rule's name, for error messages.
       model: the model that it is for.
       shapes: (params, carry) -> the shapes of its memory.
-      local: (params, carry, x, y, loss) -> g and delta, like `_influence.local_gradient`.
+      local: (model, params, carry, x, y, loss) -> g and delta, like `_influence.local_gradient`.
       follow: (params, memory, delta, carry, x) -> (J^T delta, next memory).
       max_bytes: the memory's limit; beyond it `init` raises `InputError`.
     """
@@ -168,7 +168,7 @@ def influence_rule(
 
     def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         memory, carry = jax.lax.stop_gradient((memory, carry))
-        here = local(params, carry, x, y, loss)
+        here = local(model, params, carry, x, y, loss)
         correction, after = follow(params, memory, here.delta, carry, x[0])
         grads = _influence.add_correction(here.grads, correction)
         return Gradient(grads, here.carry, after, here.losses, here.asked)

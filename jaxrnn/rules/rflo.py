@@ -35,4 +35,4 @@ def rflo(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     follow = _unitwise.follow_units(model, _unitwise.steps_by_layer(model, paths, _unitwise.through_gates), paths)
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
-    return influence_rule("rflo", model, shapes, functools.partial(_carry_error.layers_gradient, model), follow, max_bytes)
+    return influence_rule("rflo", model, shapes, _carry_error.layers_gradient, follow, max_bytes)

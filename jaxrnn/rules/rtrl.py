@@ -25,4 +25,4 @@ def rtrl(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     names = _influence.recurrent_paths(model)
     follow = _influence.follow_influence(model, functools.partial(_influence.propagate, model))
     shapes = functools.partial(_influence.influence_shapes, model, names=names)
-    return influence_rule("rtrl", model, shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes)
+    return influence_rule("rtrl", model, shapes, _influence.local_gradient, follow, max_bytes)

@@ -28,6 +28,4 @@ def rtrl_diagonal(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) ->
     follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths, diagonal=True), paths, "E")
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
-    return influence_rule(
-        "rtrl_diagonal", model, shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes
-    )
+    return influence_rule("rtrl_diagonal", model, shapes, _influence.local_gradient, follow, max_bytes)

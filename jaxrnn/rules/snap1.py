@@ -36,4 +36,4 @@ def snap1(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) -> Rule:
     follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths), paths, "I + B E" if model.layers else "B E")
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
-    return influence_rule("snap1", model, shapes, functools.partial(local, model), follow, max_bytes)
+    return influence_rule("snap1", model, shapes, local, follow, max_bytes)

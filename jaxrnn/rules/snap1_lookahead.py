@@ -32,6 +32,4 @@ def snap1_lookahead(model: Model, max_bytes: int = _influence.MAX_MEMORY_BYTES) 
     follow = _unitwise.follow_units(model, _unitwise.unit_steps(model, paths), paths, "E")
 
     shapes = functools.partial(_unitwise.memory_shapes, model, paths=paths)
-    return influence_rule(
-        "snap1_lookahead", model, shapes, functools.partial(_influence.local_gradient, model), follow, max_bytes
-    )
+    return influence_rule("snap1_lookahead", model, shapes, _influence.local_gradient, follow, max_bytes)

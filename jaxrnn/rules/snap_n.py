@@ -1,7 +1,5 @@
 """SnAp-n: gradients through the influences that weights can have within n steps."""
 
-import functools
-
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _carry_error, _influence, _reach
 from jaxrnn.rules.base import Rule, influence_rule
@@ -27,5 +25,6 @@ def snap_n(model: Model, length: int, max_bytes: int = _influence.MAX_MEMORY_BYT
     """
     _carry_error.check_outputs(model, "snap_n")
     reach = _reach.make_reach(model, length, max_bytes, "snap_n")
-    local = functools.partial(_carry_error.carry_gradient, model)
-    return influence_rule("snap_n", model, reach.shapes, local, _reach.follow_after(model, reach), max_bytes)
+    return influence_rule(
+        "snap_n", model, reach.shapes, _carry_error.carry_gradient, _reach.follow_after(model, reach), max_bytes
+    )

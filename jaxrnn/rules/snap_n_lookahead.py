@@ -1,7 +1,5 @@
 """Gradients through the influences that weights can have within n steps, after one exact step back."""
 
-import functools
-
 from jaxrnn.models.model import Model
 from jaxrnn.rules import _influence, _reach
 from jaxrnn.rules.base import Rule, influence_rule
@@ -24,5 +22,6 @@ def snap_n_lookahead(model: Model, length: int, max_bytes: int = _influence.MAX_
     Source: this library; mask from Menick et al. (2020), arXiv:2006.07232.
     """
     reach = _reach.make_reach(model, length, max_bytes, "snap_n_lookahead")
-    local = functools.partial(_influence.local_gradient, model)
-    return influence_rule("snap_n_lookahead", model, reach.shapes, local, _reach.follow_before(model, reach), max_bytes)
+    return influence_rule(
+        "snap_n_lookahead", model, reach.shapes, _influence.local_gradient, _reach.follow_before(model, reach), max_bytes
+    )

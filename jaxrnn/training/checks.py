@@ -12,9 +12,9 @@ import optax
 from jax.core import Tracer
 
 from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
-from jaxrnn.data.documents import has_marks, unmark
+from jaxrnn.data.documents import unmark
 from jaxrnn.data.streams import AnyStream, Pairs
-from jaxrnn.errors import InputError, describe_kind, is_whole, pluralize
+from jaxrnn.errors import InputError, describe_kind, is_array, is_whole, pluralize
 from jaxrnn.models.documents import check_unmarked
 from jaxrnn.models.losses import Loss, check_loss, nats, unmasked
 from jaxrnn.models.model import Model, check_model, check_weights, num_characters, step_shapes
@@ -54,7 +54,7 @@ def check_streams(streams: Any) -> None:
 def check_carry(model: Model, streams: tuple[int, ...], carry: Carry) -> None:
     """Raise `InputError` unless this is a carry of the model for these streams."""
     for leaf in jax.tree.leaves(carry):
-        if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+        if not is_array(leaf):
             raise InputError(f"the carry holds {describe_kind(leaf)}; it must hold arrays only, such as jnp.int32(0)")
     found = carry_streams_shape(model, carry)
     if found != streams and jax.tree.leaves(carry):
@@ -80,7 +80,7 @@ def check_block(
     if x.shape != expected:
         raise InputError(f"x has shape {x.shape}; an update of this learner reads {expected}")
     for leaf in jax.tree.leaves(y):
-        if not hasattr(leaf, "shape"):
+        if not is_array(leaf):
             raise InputError(f"y holds {describe_kind(leaf)}; it must hold arrays only")
     times = {leaf.shape[:1] for leaf in jax.tree.leaves(y)}
     if times - {(length,)}:
@@ -151,7 +151,7 @@ def check_stream(model: Model, length: int, streams: tuple[int, ...], loss: Loss
 
 
 def _check_type(model: Model, x: Any) -> None:
-    if not hasattr(x, "dtype") or not hasattr(x, "shape"):
+    if not is_array(x):
         raise InputError(f"the input is {describe_kind(x)}; it must be an array")
     if model.inputs and not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"the input has dtype {x.dtype}; this model reads float vectors of size {model.inputs}")
@@ -181,10 +181,10 @@ def _check_ids(ids: Any, vocab_size: int, name: str, may_be_marked: bool = False
     values = _on_host(ids)
     if values is None or not values.size or not np.issubdtype(values.dtype, np.integer):
         return
-    if not may_be_marked and has_marks(values) and (not vocab_size or (unmark(values) < vocab_size).all()) and name == "input":
-        check_unmarked(values)
     plain = unmark(values) if may_be_marked else values
     lowest, highest = int(plain.min()), int(plain.max())
+    if lowest < 0 and name == "input" and (not vocab_size or int(unmark(values).max()) < vocab_size):
+        check_unmarked(values)
     if lowest < 0 or highest >= vocab_size > 0:
         wrong = lowest if lowest < 0 else highest
         raise InputError(f"the stream holds the {name} {wrong}; the model knows ids 0 to {vocab_size - 1}")

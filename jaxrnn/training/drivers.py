@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from jaxrnn.data.streams import AnyStream, read_block
-from jaxrnn.errors import InputError, is_whole
+from jaxrnn.errors import InputError, check_whole, is_whole
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules._influence import count_bytes
 from jaxrnn.training.learner import Learner, State, check_learner
@@ -87,8 +87,7 @@ def fast_driver(learner: Learner, updates_per_call: int) -> Driver:
       its state may have `jax.ShapeDtypeStruct` leaves.
     """
     check_learner(learner)
-    if not is_whole(updates_per_call, 1):
-        raise InputError(f"updates_per_call is {updates_per_call!r}; it must be 1 or more, a whole number")
+    check_whole(1, updates_per_call=updates_per_call)
     advance = update_many(learner, updates_per_call)
 
     @functools.cache

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, LossColumns, Losses, Memory, Params, RandomKey, Targets
 from jaxrnn.data.streams import AnyStream
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError, describe_kind, is_array
 from jaxrnn.models.losses import Loss, check_loss, nats, score_step
 from jaxrnn.models.model import Model, check_model
 from jaxrnn.rules import Gradient, Rule, loss_argument
@@ -100,7 +100,7 @@ def online(
         return State(state.step + 1, *_learn(accepting, state, found), found.carry, found.memory), results
 
     init, check = make_init(model, begin), make_check(model, rule.length, streams, loss)
-    expected_state = functools.cache(lambda: jax.eval_shape(lambda: init(jax.random.key(0))))
+    expected_state = shapes_of_states(init)
     return Learner(rule.length, init, begin, restart, update, lambda s: test_params(s.opt_state, s.params), check, has_aux)
 
 
@@ -129,7 +129,7 @@ def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Le
         return state._replace(step=state.step + 1, carry=carry), found.losses
 
     init, check = make_init(model, begin), make_check(model, 1, streams, loss)
-    expected_state = functools.cache(lambda: jax.eval_shape(lambda: init(jax.random.key(0))))
+    expected_state = shapes_of_states(init)
     return Learner(1, init, begin, restart, update, check=check)
 
 
@@ -142,7 +142,7 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
     """Make a function that draws new weights and begins with them."""
 
     def init(key: RandomKey) -> State:
-        if not hasattr(key, "dtype"):
+        if not is_array(key):
             raise InputError(f"the key is {describe_kind(key)}; make one with jax.random.key(0)")
         params_key, begin_key = jax.random.split(key)
         return begin(model.init(params_key), begin_key)
@@ -168,6 +168,11 @@ def copy_arrays(state: Tree) -> Tree:
 @jax.jit
 def _copy_program(state: Tree) -> Tree:
     return jax.tree.map(jnp.copy, state)
+
+
+def shapes_of_states(init: Callable[[RandomKey], State]) -> Callable[[], State]:
+    """Make a function that computes the shapes of what `init` returns, once."""
+    return functools.cache(lambda: jax.eval_shape(lambda: init(jax.random.key(0))))
 
 
 def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found: Gradient) -> tuple[Params, optax.OptState]:

@@ -16,7 +16,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Float, Int
 
-from jaxrnn.errors import InputError, check_known, describe_kind, is_number, is_whole
+from jaxrnn.errors import InputError, check_known, check_whole, describe_kind, is_number
 from jaxrnn.rules import takes_parameter
 
 WARM_UP = 100  # updates of a cosine schedule, at most
@@ -120,8 +120,8 @@ def make_optimizer(
     for what, number in {"learning_rate": learning_rate, "clip_norm": clip_norm, "weight_decay": weight_decay or 0}.items():
         if not is_number(number, 0):
             raise InputError(f"{what} is {number!r}; it must be a finite number, 0 or more")
-    if cosine_over is not None and not is_whole(cosine_over, 1):
-        raise InputError(f"cosine_over is {cosine_over!r}; it must be 1 or more, a whole number")
+    if cosine_over is not None:
+        check_whole(1, cosine_over=cosine_over)
     has_decay = takes_parameter(kind.make, "weight_decay")
     if weight_decay and not has_decay:
         raise InputError(f"weight decay is {weight_decay:g}, but this optimizer has none")

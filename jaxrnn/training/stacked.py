@@ -18,7 +18,7 @@ from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Stream
 from jaxrnn.data.streams import AnyStream, Pairs
-from jaxrnn.errors import InputError, is_whole, pluralize
+from jaxrnn.errors import InputError, check_whole, is_whole, pluralize
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.drivers import Results, compiler_options, update_many
 from jaxrnn.training.learner import Learner, State
@@ -53,8 +53,7 @@ def stacked_driver(
       ``[runs, ...]``. The stream is one for all runs, or a list of one per run, all of the same length. Losses are
       ``f32[runs, num_updates * learner.length]``. The given states may be overwritten.
     """
-    if not is_whole(updates_per_call, 1):
-        raise InputError(f"updates_per_call is {updates_per_call!r}; it must be 1 or more, a whole number")
+    check_whole(1, updates_per_call=updates_per_call)
     platform = first_device().platform
     beside = platform != "cpu" if side_by_side is None else side_by_side
     call = _jitted(learner, updates_per_call, beside, platform)
