@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
-from misused import check_message
+from misused import HIDDEN, MODEL, ONE, VOCAB, check_message, drive, learn, measure
 
 from jaxrnn import (
     Model,
@@ -45,12 +45,9 @@ from jaxrnn.scoring.sampling import sample
 from jaxrnn.scoring.stream import resuming_scorer
 from jaxrnn.training.learner import reader
 
-VOCAB, HIDDEN = 5, 4
-MODEL = network("gru", VOCAB, HIDDEN)
 VECTORS = network("gru", VOCAB, HIDDEN, inputs=3)
 TWO = jnp.array([[1, 2]], jnp.int32)  # two streams
-ONE = jnp.array([1], jnp.int32)
-FAST = functools.partial(fast_driver, updates_per_call=4)
+BLOCKS = functools.partial(bptt, length=4)
 KNOWN = vocabulary.of_text("abcde")
 
 
@@ -59,23 +56,8 @@ def replaced():
     return MODEL._replace(step=lambda params, carry, x: MODEL.step(params, carry, x))
 
 
-def learn(x, y, model=MODEL, length=1, streams=(), loss=nats):
-    learner = online(model, bptt(model, length) if length > 1 else one_step(model), optax.sgd(0.1), streams, loss=loss)
-    return jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)), x, y)
-
-
-def drive(stream, model=MODEL, length=1, streams=(), loss=nats, number=1, make=FAST):
-    learner = online(model, bptt(model, length) if length > 1 else one_step(model), optax.sgd(0.1), streams, loss=loss)
-    return make(learner)(learner.init(jax.random.key(0)), stream, number)
-
-
 def write(prompt, model=MODEL, **how):
     return sample(model, model.init(jax.random.key(0)), prompt, 3, key=jax.random.key(0), **how)
-
-
-def measure(**each):
-    learner = online(MODEL, meters.measured(one_step(MODEL), **each), optax.sgd(0.1), has_aux=True)
-    return jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)), ONE, ONE)
 
 
 def without_loss():
@@ -103,7 +85,7 @@ MISUSES = {
         lambda: learn(jnp.zeros(4, jnp.int32), jnp.zeros(4, jnp.int32)),
         r"x has shape \(4,\); .*\(1,\)",
     ),
-    "1 character at length 4": (lambda: learn(ONE, ONE, length=4), r"x has shape \(1,\); .*\(4,\)"),
+    "1 character at length 4": (lambda: learn(ONE, ONE, rule=BLOCKS), r"x has shape \(1,\); .*\(4,\)"),
     "3 streams for one": (lambda: learn(TWO, TWO), r"x has shape \(1, 2\); an update of this learner reads \(1,\)"),
     "one stream for two": (
         lambda: learn(ONE, ONE, streams=(2,)),
@@ -143,7 +125,7 @@ MISUSES = {
     "a target that is too large": (lambda: drive(Pairs(jnp.array([0, 1]), jnp.array([5, 1]))), "the stream holds the target 5"),
     "marks where none are read": (lambda: drive(np.array([0, ~1, 1])), "have marks where documents begin.*use with_documents"),
     "one character": (lambda: drive(ONE), "the stream has 1 step; an update of 1 needs at least 2"),
-    "less than a block": (lambda: drive(jnp.zeros(4, jnp.int32), length=4), "the stream has 4 steps; .* at least 5"),
+    "less than a block": (lambda: drive(jnp.zeros(4, jnp.int32), rule=BLOCKS), "the stream has 4 steps; .* at least 5"),
     "no pairs": (lambda: drive(Pairs(jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32))), "the stream has 0 steps"),
     "pairs of different lengths": (
         lambda: drive(Pairs(jnp.zeros(3, jnp.int32), ONE)),
@@ -159,8 +141,8 @@ MISUSES = {
         "holds NaN or infinity",
     ),
     "a negative number of updates": (lambda: drive(jnp.zeros(9, jnp.int32), number=-1), "the number of updates is -1"),
-    "no updates in a call": (lambda: drive(ONE, make=functools.partial(fast_driver, updates_per_call=0)), "per_call is 0"),
-    "a short text, one by one": (lambda: drive(ONE, make=plain_driver), "the stream has 1 step"),
+    "no updates in a call": (lambda: drive(ONE, driver=functools.partial(fast_driver, updates_per_call=0)), "per_call is 0"),
+    "a short text, one by one": (lambda: drive(ONE, driver=plain_driver), "the stream has 1 step"),
     "a text of two axes": (
         lambda: to_streams(np.zeros((4, 2), np.int32), 2),
         r"the ids have shape \(4, 2\); they must have one axis",

@@ -1,14 +1,13 @@
 """Models, rules, losses and streams that do not fit each other are an error of one sentence, before anything is learned."""
 # pyright: reportArgumentType=false, reportCallIssue=false
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
-from misused import check_message
+from misused import HIDDEN, KEY, MODEL, ONE, VOCAB, check_message, drive, learn, measure
 
 from jaxrnn import (
     Model,
@@ -34,30 +33,16 @@ from jaxrnn.models.model import with_step
 from jaxrnn.rules import RuleKind, make_rule
 from jaxrnn.training.learner import reader
 
-VOCAB, HIDDEN = 5, 4
-MODEL = network("gru", VOCAB, HIDDEN)
 OTHER = network("gru", VOCAB, HIDDEN, initialisation="orthogonal")
 OF_THREE = Model(MODEL.init, MODEL.initial_carry, MODEL.step)  # without a number of characters
-ONE = jnp.array([1], jnp.int32)
 IDS = np.array([0, 1, 2])
 TWO_HEADS = with_step(MODEL, lambda params, carry, x: (carry, {"logits": MODEL.step(params, carry, x)[1]}))
-KEY = jax.random.key(0)
-
-
-def update(model=MODEL, x=ONE, y=ONE, loss=nats, streams=(), make=one_step):
-    learner = online(model, make(model), optax.sgd(0.1), streams, loss=loss)
-    return jax.eval_shape(learner.update, jax.eval_shape(learner.init, KEY), x, y)
 
 
 def update_now(y, loss):
-    """The same without `jax.eval_shape`, which makes arrays of numbers."""
+    """Like `learn`, without `jax.eval_shape`, which makes arrays of numbers."""
     learner = online(MODEL, one_step(MODEL), optax.sgd(0.1), loss=loss)
     return learner.update(learner.init(KEY), ONE, y)
-
-
-def drive(stream, model=MODEL, loss=nats, number=1, make=one_step, driver=lambda learner: fast_driver(learner, 4)):
-    learner = online(model, make(model), optax.sgd(0.1), loss=loss)
-    return driver(learner)(learner.init(KEY), stream, number)
 
 
 def with_carry(carry, step=None):
@@ -76,17 +61,6 @@ def growing(params, carry, x):
 
 COARSE = with_carry(jnp.zeros(3, jnp.bfloat16), widening)
 COUNTED_WEIGHTS = Model(lambda key: {"n": jnp.int32(1)}, lambda key, streams: jnp.zeros(3), widening, vocab_size=VOCAB)
-
-
-def compare(rule, reference):
-    learner = online(MODEL, meters.measured(rule, cosine=meters.cosine_to(reference)), optax.sgd(0.1), has_aux=True)
-    return jax.eval_shape(learner.update, jax.eval_shape(learner.init, KEY), ONE, ONE)
-
-
-def part_of_nothing():
-    cosine = meters.cosine_to(rtrl(MODEL), part=lambda grads: {})
-    learner = online(MODEL, meters.measured(one_step(MODEL), cosine=cosine), optax.sgd(0.1), has_aux=True)
-    return jax.eval_shape(learner.update, jax.eval_shape(learner.init, KEY), ONE, ONE)
 
 
 def whole(**settings):
@@ -112,10 +86,13 @@ MISUSES = {
         "the rule was made for another model",
     ),
     "a reference of another model": (
-        lambda: compare(one_step(MODEL), rtrl(OTHER)),
+        lambda: measure(cosine=meters.cosine_to(rtrl(OTHER))),
         "the measured rule and its reference were made for different models",
     ),
-    "a part of the gradient that is empty": (part_of_nothing, "the part of the gradient to compare is empty"),
+    "a part of the gradient that is empty": (
+        lambda: measure(cosine=meters.cosine_to(rtrl(MODEL), part=lambda grads: {})),
+        "the part of the gradient to compare is empty",
+    ),
     # a model whose vocabulary is not known
     "an id beyond the logits": (lambda: drive(np.array([0, 99, 1]), OF_THREE), "the stream holds the input 99; .* ids 0 to 4"),
     "marks of a model of one's own": (lambda: drive(np.array([0, ~1, 1]), OF_THREE), "have marks where documents begin"),
@@ -130,8 +107,8 @@ MISUSES = {
         "this model returns no row of logits, so it must state its number of characters: vocab_size",
     ),
     # a loss or targets of another kind
-    "masked targets without masked": (lambda: update(y=(ONE, ONE > 0)), r"the targets of nats are a tuple; .*masked\(nats\)"),
-    "two heads for nats": (lambda: update(TWO_HEADS), "the model returns a dict; nats needs logits"),
+    "masked targets without masked": (lambda: learn(y=(ONE, ONE > 0)), r"the targets of nats are a tuple; .*masked\(nats\)"),
+    "two heads for nats": (lambda: learn(model=TWO_HEADS), "the model returns a dict; nats needs logits"),
     "a name of a loss": (
         lambda: online(MODEL, one_step(MODEL), optax.sgd(0.1), loss="nats"),
         "the loss is a str; it must be a",
@@ -142,7 +119,7 @@ MISUSES = {
         r"give online loss=masked\(nats\)",
     ),
     "a mask of other streams": (
-        lambda: update(
+        lambda: learn(
             x=jnp.zeros((1, 4), jnp.int32),
             y=(jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 3), bool)),
             loss=masked(nats),
@@ -161,18 +138,24 @@ MISUSES = {
         "the stream holds the target -4",
     ),
     # a carry or weights that cannot be kept
-    "a carry that grows wider": (lambda: update(COARSE), r"turns bfloat16\[3\] in the carry into float32\[3\]; both must be"),
+    "a carry that grows wider": (
+        lambda: learn(model=COARSE),
+        r"turns bfloat16\[3\] in the carry into float32\[3\]; both must be",
+    ),
     "the same for the plain driver": (
         lambda: drive(IDS, COARSE, driver=plain_driver),
         r"turns bfloat16\[3\] in the carry into float32\[3\]",
     ),
-    "the same for a window": (lambda: update(COARSE, make=lambda model: tbptt_sliding(model, 2)), r"turns bfloat16\[3\]"),
+    "the same for a window": (lambda: learn(model=COARSE, rule=lambda model: tbptt_sliding(model, 2)), r"turns bfloat16\[3\]"),
     "the same for a reader": (
         lambda: reader(COARSE).update(reader(COARSE).begin({"w": jnp.ones(())}, KEY), ONE, ONE),
         r"turns bfloat16\[3\]",
     ),
-    "a carry of another structure": (lambda: update(with_carry(jnp.zeros(3), growing)), "the model's step turns the carry"),
-    "a number as a carry": (lambda: update(with_carry({"n": 0})), "the carry holds an int; it must hold arrays only"),
+    "a carry of another structure": (
+        lambda: learn(model=with_carry(jnp.zeros(3), growing)),
+        "the model's step turns the carry",
+    ),
+    "a number as a carry": (lambda: learn(model=with_carry({"n": 0})), "the carry holds an int; it must hold arrays only"),
     "whole numbers as weights": (lambda: rtrl(COUNTED_WEIGHTS), "the weights 'n' have dtype int32; weights must be floats"),
     "an empty carry": (lambda: snap1(with_carry(jnp.zeros(0))), "snap1 needs a carry of at least one unit; this one is empty"),
     "an empty diagonal": (lambda: rtrl_diagonal(with_carry(jnp.zeros(0))), "rtrl_diagonal needs a carry of at least one unit"),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from misused import check_message
+from misused import HIDDEN, KEY, ONE, VOCAB, check_message
 
 from jaxrnn import (
     Model,
@@ -27,10 +27,9 @@ from jaxrnn.data.documents import mark
 from jaxrnn.data.streams import to_streams
 from jaxrnn.data.synthetic import anbn, delayed_sum, hmm, noisy_copy, pcfg
 
-VOCAB, HIDDEN = 5, 4
 MODEL, OTHER = network("elman", VOCAB, HIDDEN), network("gru", VOCAB, HIDDEN)
 VECTORS = network("gru", 2, HIDDEN, inputs=3)
-ONE, IDS, KEY = jnp.array([1]), jnp.arange(9) % VOCAB, jax.random.key(0)
+IDS = jnp.arange(9) % VOCAB
 PLAIN = one_step(MODEL)
 
 

@@ -169,14 +169,12 @@ def renamed(model, name):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_name_of_a_layer_does_not_matter(rule):
-    model = network("leaky" if rule == "rtrl_kronecker" else "indrnn", VOCAB, HIDDEN)
-    if rule == "rtrl_diagonal":
-        model = network("indrnn", VOCAB, HIDDEN)
+    model, length = network("indrnn" if rule == "rtrl_diagonal" else "leaky", VOCAB, HIDDEN), 7 if rule == "bptt" else 3
     other = renamed(model, "rnn")
     params, carry, x, y = case(model)
     of_other = {"rnn" if name == "cell" else name: leaf for name, leaf in params.items()}
-    expected = summed(make_rule(RULES[rule], model, 3 if rule != "bptt" else 7), params, carry, x, y)
-    found = summed(make_rule(RULES[rule], other, 3 if rule != "bptt" else 7), of_other, carry, x, y)
+    expected = summed(make_rule(RULES[rule], model, length), params, carry, x, y)
+    found = summed(make_rule(RULES[rule], other, length), of_other, carry, x, y)
     assert jnp.abs(expected["cell"]["bias"]).max() > 0
     assert apart({"cell" if name == "rnn" else name: leaf for name, leaf in found.items()}, expected) < 1e-14
 
