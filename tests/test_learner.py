@@ -151,9 +151,12 @@ def test_one_array_may_be_two_parts_of_a_carry(ids, make_driver):
 
 @DRIVERS
 @pytest.mark.parametrize("jit", [lambda function: function, jax.jit], ids=["as it is", "jitted"])
-def test_two_learners_begin_with_the_same_weights(model, params, ids, make_driver, jit):
+@pytest.mark.parametrize(
+    "make", [lambda model: online(model, one_step(model), optax.sgd(RATE)), reader], ids=["online", "reader"]
+)
+def test_two_learners_begin_with_the_same_weights(model, params, ids, make, make_driver, jit):
     params, ids = jax.tree.map(jnp.asarray, params), jnp.asarray(ids)
-    learner = online(model, one_step(model), optax.sgd(RATE))
+    learner = make(model)
     begin, restart = jit(learner.begin), jit(learner.restart)
     drive = make_driver(learner)
     first, second = (drive(begin(params, jax.random.key(0)), ids, 5)[1] for _ in range(2))

@@ -119,8 +119,7 @@ def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Le
         return copy_arrays(State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ()))
 
     def restart(state: State, key: RandomKey) -> State:
-        fresh = begin(state.params, key)
-        return state._replace(step=fresh.step, carry=fresh.carry)
+        return begin(state.params, key)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
         check_block(model, 1, streams, state, expected_state(), x, y)
