@@ -93,6 +93,20 @@ def test_the_rate_suits_the_activation(opening, tmp_path):
     assert opened.text_content("#rate-is") == "0.01"
 
 
+def test_a_machine_that_is_busy_at_first_does_not_make_a_network_too_large(browser, tmp_path):
+    run, _ = make_run("gru", "no biases")
+    (tmp_path / "page.html").write_text(show(run).html, "utf-8")
+    opened = browser.new_page()
+    opened.add_init_script(
+        "const now = performance.now.bind(performance); let n = 0; performance.now = () => now() + 80 * Math.min(++n, 8);"
+    )
+    opened.goto((tmp_path / "page.html").as_uri())
+    wait_until(opened, "globalThis.jaxrnn !== undefined")
+    assert not opened.is_visible("#learning-too-large")
+    assert opened.is_enabled("#learn")
+    opened.close()
+
+
 def test_a_network_that_is_too_large_only_reads_and_writes(opening, tmp_path):
     run, text = make_run("gru", "no biases")
     path = tmp_path / "page.html"

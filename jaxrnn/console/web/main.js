@@ -9,6 +9,7 @@ import { LANGUAGES, say, sayAll, spoken } from "./words.js";
 import { startWriting, write } from "./writing.js";
 
 const SLOWEST = 1 / 20, PATIENCE = 4; // seconds, at most, for learning from a character, and for reading a passage
+const TIMED = 60, DOUBTED = 1000; // milliseconds of timing, and at most of timing steps that seem too slow
 
 const run = JSON.parse(find("data").textContent), trained = makeNetwork(run.network, find("weights").textContent);
 const characters = [...run.network.characters], ids = new Map(characters.map((character, id) => [character, id]));
@@ -31,8 +32,16 @@ function secondsToLearn() {
   return (performance.now() - begun) / 1000;
 }
 
-let seconds = Infinity; // the time of the fastest step, because the first ones are slow
-for (const begun = performance.now(); performance.now() - begun < 60;) seconds = Math.min(seconds, secondsToLearn());
+/** Seconds of the fastest step: the first ones are slow, and what else the machine does may delay any of them. */
+function fastestSeconds() {
+  const begun = performance.now(), spent = () => performance.now() - begun;
+  let seconds = Infinity, n = 0;
+  const isInDoubt = () => seconds > SLOWEST && (n < 3 || spent() < DOUBTED);
+  for (; spent() < TIMED || isInDoubt(); n++) seconds = Math.min(seconds, secondsToLearn());
+  return seconds;
+}
+
+const seconds = fastestSeconds();
 page.tooLarge = seconds > SLOWEST;
 page.most = between(600, PATIENCE / seconds, 6000); // characters that are read
 page.lookBack = between(10, 0.1 / seconds, 60); // characters that one looks back at
