@@ -1,5 +1,6 @@
 """Exceptions that end a program early. Each message is one line for the person at the keyboard."""
 
+import inspect
 import math
 import operator
 from collections.abc import Collection
@@ -77,6 +78,26 @@ def is_number(value: Any, least: float | int = -math.inf) -> bool:
         return not isinstance(value, str | bytes) and least <= float(value) < math.inf
     except (TypeError, ValueError):
         return False
+
+
+def check_function(what: str, function: Any, *parameters: str, returns: str, may_take: Collection[str] = ()) -> None:
+    """Raise `InputError` unless this is a function that takes these positional arguments.
+
+    Args:
+      may_take: names of arguments that it gets by keyword if it takes them.
+    """
+    wanted = f"({', '.join(parameters)}) -> {returns}"
+    if not callable(function):
+        raise InputError(f"{what} is {describe_kind(function)}; it must be a function {wanted}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    try:
+        signature.bind(*parameters, **{name: None for name in may_take if name in signature.parameters})
+    except TypeError:
+        taken = ", ".join(str(each.replace(annotation=each.empty)) for each in signature.parameters.values())
+        raise InputError(f"{what} takes ({taken}); it must be a function {wanted}") from None
 
 
 def check_known(what: str, name: Any, known: Collection[str]) -> None:

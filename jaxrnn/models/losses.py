@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrnn.data.array_types import Ids, Logits, Losses, Outputs, Targets
-from jaxrnn.errors import InputError, describe_kind, is_array
+from jaxrnn.errors import InputError, check_function, describe_kind, is_array
 
 
 class Masked(NamedTuple):
@@ -60,9 +60,7 @@ def masked(loss: Callable[[Outputs, Targets], Float[Array, "*streams"]]) -> Loss
     If no stream is asked, `online` changes neither the weights nor the optimizer's state; carry and memory advance.
     Targets that do not count may be anything, even NaN.
     """
-
-    if not callable(loss):
-        raise InputError(f"the loss is {describe_kind(loss)}; masked takes a function (outputs, y) -> one number per stream")
+    check_loss(loss)
     return functools.partial(_loss_where_asked, loss)
 
 
@@ -86,8 +84,7 @@ def check_loss(loss: Any) -> None:
     """Raise `InputError` unless this may be a loss: a function."""
     if loss is masked:
         raise InputError("masked makes a loss from another: give online loss=masked(nats)")
-    if not callable(loss):
-        raise InputError(f"the loss is {describe_kind(loss)}; it must be a function (outputs, y) -> one number per stream")
+    check_function("the loss", loss, "outputs", "y", returns="one number per stream")
 
 
 def unmasked(loss: Loss) -> Loss | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.data.array_types import Carry, Inputs, Logits, Outputs, Params, RandomKey
-from jaxrnn.errors import InputError, describe_kind
+from jaxrnn.errors import InputError, check_function, describe_kind
 
 
 class Layer(NamedTuple):
@@ -58,10 +58,13 @@ def with_step(model: Model, step: Callable[[Params, Carry, Any], tuple[Carry, Ou
 
 
 def check_model(model: Any) -> None:
-    """Raise `InputError` unless this is a `Model` whose layers, if it has any, are those of its step."""
+    """Raise `InputError` unless this is a `Model` of functions whose layers, if it has any, are those of its step."""
     if not isinstance(model, Model):
         hint = "; make one with with_cell or with_nnx_cell" if callable(model) else ""
         raise InputError(f"the model is {describe_kind(model)}; it must be a jaxrnn.Model{hint}")
+    check_function("the model's init", model.init, "key", returns="weights")
+    check_function("the model's initial_carry", model.initial_carry, "key", "streams", returns="carry")
+    check_function("the model's step", model.step, "params", "carry", "x", returns="(carry, outputs)")
     if model.layers and model.step_of_layers not in (None, model.step):
         raise InputError(
             "this model's step was replaced, but its layers are the old ones: use models.model.with_step, not _replace"

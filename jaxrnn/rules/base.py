@@ -135,10 +135,11 @@ def loss_argument(rule: Rule, loss: Loss) -> dict[str, Loss]:
     Raises:
       InputError: it takes none, and this loss is not `nats`.
     """
-    if loss is nats:
+    parameters = inspect.signature(rule.gradient).parameters
+    is_required = "loss" in parameters and parameters["loss"].default is inspect.Parameter.empty
+    if loss is nats and not is_required:
         return {}
-    parameters = inspect.signature(rule.gradient).parameters.values()
-    if not any(parameter.name == "loss" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+    if "loss" not in parameters and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         raise InputError("this rule's `gradient` takes no `loss`, so it works only with nats; add an argument loss=nats to it")
     return {"loss": loss}
 

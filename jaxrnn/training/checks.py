@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
 from jaxrnn.data.documents import unmark
 from jaxrnn.data.streams import AnyStream, Pairs
-from jaxrnn.errors import InputError, describe_kind, is_array, is_whole, pluralize
+from jaxrnn.errors import InputError, check_function, describe_kind, is_array, is_whole, pluralize
 from jaxrnn.models.documents import check_unmarked
 from jaxrnn.models.losses import Loss, check_loss, nats, unmasked
 from jaxrnn.models.model import Model, check_model, check_weights, num_characters, step_shapes
@@ -22,7 +22,7 @@ from jaxrnn.rules import Gradient, Rule
 from jaxrnn.rules._carry_parts import carry_streams_shape
 
 
-def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any, loss: Any) -> None:
+def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any, loss: Any, test_params: Any) -> None:
     """Raise `InputError` unless these are what `online` takes."""
     check_model(model)
     check_rule(rule)
@@ -33,15 +33,20 @@ def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any, loss: Any) 
         raise InputError(f"the optimizer is {describe_kind(optimizer)}; it must be an optax.GradientTransformation{hint}")
     check_streams(streams)
     check_loss(loss)
+    check_function("test_params", test_params, "opt_state", "params", returns="weights")
 
 
 def check_rule(rule: Any) -> None:
-    """Raise `InputError` unless this is a `Rule`."""
+    """Raise `InputError` unless this is a `Rule` of functions."""
     if not isinstance(rule, Rule):
         hint = f": call {rule.__name__}(model) first" if hasattr(rule, "__name__") else ""
         raise InputError(f"the rule is {describe_kind(rule)}; it must be a jaxrnn.Rule{hint}")
     if not is_whole(rule.length, 1):
         raise InputError(f"the rule's length is {rule.length!r}; it must be 1 or more, a whole number")
+    check_function("the rule's init", rule.init, "params", "carry", "key", returns="memory")
+    check_function(
+        "the rule's gradient", rule.gradient, "params", "memory", "carry", "x", "y", returns="a Gradient", may_take=("loss",)
+    )
 
 
 def check_streams(streams: Any) -> None:

@@ -79,7 +79,7 @@ def online(
     Raises:
       InputError: an argument is of another type, or the rule's `gradient` takes no `loss` and this one is not `nats`.
     """
-    check_parts(model, rule, optimizer, streams, loss)
+    check_parts(model, rule, optimizer, streams, loss, test_params)
     accepting, named = optax.with_extra_args_support(optimizer), loss_argument(rule, loss)
 
     def begin(params: Params, key: RandomKey) -> State:

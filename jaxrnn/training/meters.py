@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError, describe_kind, pluralize
+from jaxrnn.errors import InputError, check_function, describe_kind, pluralize
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Gradient, Rule, loss_argument
@@ -65,6 +65,8 @@ def measured(rule: Rule, /, **meters: Meter) -> Rule:
     for name, meter in meters.items():
         if not isinstance(meter, Meter):
             raise InputError(f"the meter {name} is {describe_kind(meter)}; it must be a Meter, such as {name}=gradient_norm()")
+        check_function(f"the init of the meter {name}", meter.init, "params", "carry", "key", returns="memory")
+        check_function(f"the read of the meter {name}", meter.read, "memory", "reading", returns="(what it read, memory)")
     if "rule" in meters:
         raise InputError("no meter can have the name rule, under which the rule itself reports; choose another name")
 
@@ -99,6 +101,7 @@ def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
         can dominate the cosine.
     """
     check_rule(reference)
+    check_function("part", part, "grads", returns="a part of them")
 
     def read(memory: Memory, reading: Reading) -> tuple[Float[Array, ""], Memory]:
         params, carry, x, y, loss, found, model = reading
@@ -110,14 +113,15 @@ def cosine_to(reference: Rule, part: Part = lambda grads: grads) -> Meter:
         if None not in (model, reference.model) and model != reference.model:
             raise InputError("the measured rule and its reference were made for different models; make both with the same one")
         other = reference.gradient(params, memory, carry, x, y, **loss_argument(reference, loss))
-        return _cosine(_widen(part(found.grads)), _widen(part(other.grads))), other.memory
+        return _cosine(_widen(_take(part, found.grads)), _widen(_take(part, other.grads))), other.memory
 
     return Meter(reference.init, read)
 
 
 def gradient_norm(part: Part = lambda grads: grads) -> Meter:
     """Measure the norm of the gradient, or of a part of it, before the optimizer gets it."""
-    return _meter_of(lambda found: _norm(part(found.grads)))
+    check_function("part", part, "grads", returns="a part of them")
+    return _meter_of(lambda found: _norm(_take(part, found.grads)))
 
 
 def memory_norm() -> Meter:
@@ -126,6 +130,15 @@ def memory_norm() -> Meter:
     For `rtrl` that is the norm of J; other rules keep factors of it, or weights of their own.
     """
     return _meter_of(lambda found: _norm(real_parts(found.memory)))
+
+
+def _take(part: Part, grads: Params) -> PyTree[Array]:
+    """Take a part of a gradient."""
+    try:
+        return part(grads)
+    except (LookupError, AttributeError) as error:
+        holds = f"a dict of {', '.join(map(str, grads))}" if isinstance(grads, dict) else describe_kind(grads)
+        raise InputError(f"the gradient has no such part ({type(error).__name__}: {error}); it is {holds}") from error
 
 
 def _meter_of(measure: Callable[[Gradient], Array]) -> Meter:
