@@ -104,6 +104,7 @@ def test_a_machine_that_is_busy_at_first_does_not_make_a_network_too_large(brows
     wait_until(opened, "globalThis.jaxrnn !== undefined")
     assert not opened.is_visible("#learning-too-large")
     assert opened.is_enabled("#learn")
+    assert int(opened.get_attribute("#rehearse", "max")) > 0
     opened.close()
 
 

@@ -9,7 +9,7 @@ import { LANGUAGES, say, sayAll, spoken } from "./words.js";
 import { startWriting, write } from "./writing.js";
 
 const SLOWEST = 1 / 20, PATIENCE = 4; // seconds, at most, for learning from a character, and for reading a passage
-const TIMED = 60, DOUBTED = 1000; // milliseconds of timing, and at most of timing steps that seem too slow
+const TIMED = 60, DOUBTED = 1000; // milliseconds of timing, and at most as long as few steps, or only slow ones, were timed
 
 const run = JSON.parse(find("data").textContent), trained = makeNetwork(run.network, find("weights").textContent);
 const characters = [...run.network.characters], ids = new Map(characters.map((character, id) => [character, id]));
@@ -36,7 +36,7 @@ function secondsToLearn() {
 function fastestSeconds() {
   const begun = performance.now(), spent = () => performance.now() - begun;
   let seconds = Infinity, n = 0;
-  const isInDoubt = () => seconds > SLOWEST && (n < 3 || spent() < DOUBTED);
+  const isInDoubt = () => n < 2 || (spent() < DOUBTED && (n < 10 || seconds > SLOWEST));
   for (; spent() < TIMED || isInDoubt(); n++) seconds = Math.min(seconds, secondsToLearn());
   return seconds;
 }
