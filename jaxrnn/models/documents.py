@@ -19,20 +19,20 @@ def with_documents(model: Model) -> Model:
 
     No derivative passes through a mark, so every rule that differentiates `Model.step` forgets what came before it, too.
 
-    The new carry is zeros. That of a model without layers is the initial carry drawn with key 0, because only the model knows
-    what it may be. Weights stay the same, and ids without marks are read as before.
+    The new carry is zeros. That of a model without layers is the initial carry of one stream, drawn with key 0, because only
+    the model knows what it may be. Weights stay the same, and ids without marks are read as before.
 
     Raises:
-      InputError: the model reads vectors instead of ids.
+      InputError: this is no model, or it reads vectors instead of ids.
     """
+    check_model(model)
     if model.reads_marks:
         return model
-    check_model(model)
     if model.inputs:
         raise InputError("documents are marked by the sign of an id, but this model reads vectors")
 
     def step(params: Params, carry: Carry, ids: Ids) -> tuple[Carry, Logits]:
-        new = None if model.layers else model.initial_carry(jax.random.key(0), ids.shape)
+        new = None if model.layers else model.initial_carry(jax.random.key(0), ())  # the same for all streams
         return model.step(params, restart_carry(carry, ids < 0, new), unmark(ids))
 
     return model._replace(
@@ -64,13 +64,15 @@ def restart_carry(carry: Any, starts: Bool[Array, "..."] | None, new: Any = None
 
     Args:
       starts: where it does, ``[*streams]``, or the first axes of all arrays; None = nowhere.
-      new: what replaces it; None = zeros.
+      new: what replaces it in each stream, of one stream; None = zeros.
     """
     if starts is None:
         return carry
 
     def restart(leaf: Array, of_new: Array) -> Array:
-        return jnp.where(starts.reshape(*starts.shape, *[1] * (leaf.ndim - starts.ndim)), of_new.astype(leaf.dtype), leaf)
+        of_new = of_new if of_new.dtype == leaf.dtype else of_new.astype(leaf.dtype)  # a random key has no `astype`
+        each = starts.reshape(*starts.shape, *[1] * (leaf.ndim - starts.ndim))
+        return jnp.where(each, jnp.broadcast_to(of_new, leaf.shape), leaf)
 
     return jax.tree.map(restart, carry, jax.tree.map(jnp.zeros_like, carry) if new is None else new)
 

@@ -21,6 +21,11 @@ from jaxrnn.rules import _influence, _unitwise
 from jaxrnn.rules._carry_parts import Parts, real_parts, with_parts
 from jaxrnn.rules._influence import LocalGradient
 
+NEEDED = (
+    "a cell that computes its output from the arrays of its new carry; this one's output also uses the previous carry, or "
+    "values that are packed or cast before they are returned"
+)
+
 
 def carry_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y: Targets, loss: Loss) -> LocalGradient:
     """Differentiate the loss at one character with respect to the weights and, as `delta`, the carry after it.
@@ -28,7 +33,7 @@ def carry_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y:
     A layer's effect on the layers above in the same step is not in `delta`; it is in I.
     """
 
-    targets, streams = _influence.first(y), streams_of(model, x[0])
+    targets, streams = _influence.first(x, y), streams_of(model, x[0])
 
     def score(params: Params) -> tuple[Array, tuple]:
         after, outputs = model.step(params, carry, x[0])
@@ -52,7 +57,7 @@ def layers_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y
 
     def score(params: Params, shift: Carry) -> tuple[Array, tuple]:
         after, outputs = _unitwise.layered_step(model, params, carry, x[0], shift)
-        found = score_step(loss, outputs, _influence.first(y), streams_of(model, x[0]))
+        found = score_step(loss, outputs, _influence.first(x, y), streams_of(model, x[0]))
         return found.mean, (after, found)
 
     none = jax.tree.map(jnp.zeros_like, carry)
@@ -67,14 +72,8 @@ def check_outputs(model: Model, rule: str) -> None:
     params, carry = _influence.model_shapes(model)
     with jax.enable_x64(False):  # as in `model_shapes`
         traced = _trace_outputs(model, params, carry, input_shape(model))
-    _, reads = dce_jaxpr(traced.program.jaxpr, [True] * len(traced.program.jaxpr.outvars))
-    num_params, leaves = len(jax.tree.leaves(params)), jax.tree.leaves(carry)
-    read_before = zip(leaves, reads[num_params : num_params + len(leaves)], strict=True)
-    if any(is_read and jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf, is_read in read_before):
-        raise InputError(
-            f"{rule} needs a cell that computes its output from the arrays of its new carry; this one's output also uses the "
-            f"previous carry, or values that are packed or cast before they are returned; try {rule}_lookahead"
-        )
+    if _reads_before(traced, params, carry):
+        raise InputError(f"{rule} needs {NEEDED}; try {rule}_lookahead")
 
 
 def read_outputs(model: Model, params: Params, before: Carry, after: Carry, x: Inputs) -> Outputs:
@@ -83,6 +82,8 @@ def read_outputs(model: Model, params: Params, before: Carry, after: Carry, x: I
         layer, of_last = model.layers[-1], split_carry(after, len(model.layers))[-1]
         return model.read_out(params, layer.output(params[layer.name], layer.hidden(of_last)))
     traced = _trace_outputs(model, params, before, x)
+    if _reads_before(traced, params, before):  # a cast that is one only with these types, or streams
+        raise InputError(f"with arrays of these types and shapes, this rule needs {NEEDED}; try its lookahead form")
     known = [leaf for leaf, is_input in zip(jax.tree.leaves(after), traced.are_inputs, strict=True) if is_input]
     outputs = jaxpr_as_fun(traced.program)(*jax.tree.leaves((params, before, x)), *known)
     return jax.tree.unflatten(traced.structure, outputs)
@@ -94,6 +95,14 @@ class Traced(NamedTuple):
     program: ClosedJaxpr
     are_inputs: list[bool]  # for each array of the new carry, whether it is an input of the program, after those of the step
     structure: Any  # of the outputs
+
+
+def _reads_before(traced: Traced, params: Any, carry: Any) -> bool:
+    """Return whether the outputs also depend on numbers of the carry before the step."""
+    _, reads = dce_jaxpr(traced.program.jaxpr, [True] * len(traced.program.jaxpr.outvars))
+    num_params, leaves = len(jax.tree.leaves(params)), jax.tree.leaves(carry)
+    read_before = zip(leaves, reads[num_params : num_params + len(leaves)], strict=True)
+    return any(is_read and jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf, is_read in read_before)
 
 
 def _trace_outputs(model: Model, params: Any, carry: Any, x: Any) -> Traced:

@@ -41,6 +41,7 @@ def unroll_layer(
 
 def _forward(layer: Layer, params: Params, carry: Carry, px: Array, starts: Starts) -> tuple[tuple[Carry, Array], tuple]:
     length = px.shape[0]
+    ph = jax.eval_shape(lambda params, carry: layer.recur(params, layer.hidden(carry)), params, carry)
 
     def step(loop: tuple) -> tuple:
         t, carry, carries, phs = loop
@@ -49,7 +50,7 @@ def _forward(layer: Layer, params: Params, carry: Carry, px: Array, starts: Star
         carry = layer.gates(carry, px[t], ph)
         return t + 1, carry, _store(carries, carry, t + 1), _store(phs, ph, t)
 
-    start = (jnp.int32(0), carry, _store(_buffers(carry, length + 1), carry, 0), jnp.zeros_like(px))
+    start = (jnp.int32(0), carry, _store(_buffers(carry, length + 1), carry, 0), _buffers(ph, length))
     _, carry, carries, phs = jax.lax.while_loop(lambda loop: loop[0] < length, step, start)
     return (carry, layer.hidden(carries)[1:]), (params, carries, px, phs, starts)
 
@@ -73,7 +74,7 @@ def _backward(layer: Layer, stored: tuple, cotangents: tuple[Carry, Array]) -> t
     _, dcarry, dpxs, dphs = jax.lax.while_loop(lambda loop: loop[0] >= 0, step, start)
     seen = restart_carry(layer.hidden(carries)[:-1], starts)
     _, weights_vjp = jax.vjp(lambda params: layer.recur(params, seen), params)
-    return *weights_vjp(dphs), dcarry, dphs if layer.gates_of_sum else dpxs, None
+    return *weights_vjp(dphs), dcarry, dphs.astype(px.dtype) if layer.gates_of_sum else dpxs, None
 
 
 def unroll_steps(step: Step) -> Callable[[Params, Carry, InputBlock], tuple[Carry, Any]]:
