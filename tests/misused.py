@@ -1,5 +1,6 @@
 """What a misuse must do, whatever is misused, and the ways to learn that are misused."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -37,14 +38,20 @@ def measure(**each):
     return jax.eval_shape(learner.update, jax.eval_shape(learner.init, KEY), ONE, ONE)
 
 
-def check_message(misuse: Callable[[], Any], says: str) -> None:
-    """Check that a misuse is an error of one sentence, without flags, which are for the programs."""
-    jaxtyping.config.update("jaxtyping_disable", True)  # as for users; the types that the tests check would come first
+@contextlib.contextmanager
+def as_for_users():
+    """Without the checks of types that the tests install, which would come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
     try:
-        with pytest.raises(InputError, match=says) as caught:
-            misuse()
+        yield
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def check_message(misuse: Callable[[], Any], says: str) -> None:
+    """Check that a misuse is an error of one sentence, without flags, which are for the programs."""
+    with as_for_users(), pytest.raises(InputError, match=says) as caught:
+        misuse()
     message = str(caught.value)
     assert "\n" not in message
     assert "--" not in message

@@ -10,8 +10,6 @@ from jaxrnn import one_step, online
 from jaxrnn.training.optimizers import (
     ENDLESS,
     OPTIMIZERS,
-    clip_by_global_norm,
-    cosine_factor,
     make_optimizer,
     num_clipped,
     schedule_factor,
@@ -19,6 +17,7 @@ from jaxrnn.training.optimizers import (
     with_learning_rate,
     with_schedule_length,
 )
+from jaxrnn.training.transformations import clip_by_global_norm, cosine_factor
 
 
 def test_a_halved_rate_moves_the_weights_half_as_far():

@@ -16,6 +16,7 @@ from jaxtyping import Float64
 from jaxrnn.errors import InputError, check_whole
 
 MAX_TEXTS = 2**16  # enumerated to bound an entropy rate that has no closed form
+MAX_NUMBERS = 2**27  # that are kept for that, 8 bytes each
 
 
 class Production(NamedTuple):
@@ -133,9 +134,10 @@ def bound_entropy_rate(source: Source, length: int = 16) -> Bounds:
     All texts of `length` characters are enumerated: f64[texts, states] numbers.
 
     Raises:
-      InputError: the source has infinitely many states.
+      InputError: the source has infinitely many states; `length` is under 1, or there are too many texts of it.
     Source: Cover & Thomas (2006), Elements of Information Theory, theorem 4.5.1.
     """
+    check_whole(1, length=length)
     transitions, stationary = _transitions(source), _frequencies(source)
     known = [_last_entropy(Z_1, transitions, length) for Z_1 in np.eye(len(stationary))]
     return Bounds(float(stationary @ np.array(known)), _last_entropy(stationary, transitions, length))
@@ -180,7 +182,11 @@ def _last_entropy(start: np.ndarray, transitions: np.ndarray, length: int) -> fl
     # H(X_n | X_1 .. X_n-1), n = length, if the first state has the distribution `start`.
     # joint: f64[texts, states], the probability of a text and of the state after it, for all texts that are possible.
     joint, shorter = start[None], 0.0
-    for _ in range(length):
+    for n in range(length):
+        if joint.size * len(transitions) > MAX_NUMBERS:
+            raise InputError(
+                f"length is {length}, but there are too many texts of more than {n} characters; choose a lower one"
+            )
         shorter = entropy(joint.sum(1))
         joint = (joint @ transitions).reshape(-1, len(start))
         joint = joint[joint.any(1)]

@@ -6,14 +6,15 @@ Each is a `Source` of `automaton.py`, which samples its text and computes its lo
 from collections.abc import Callable
 from itertools import pairwise, product
 from string import ascii_lowercase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxrnn.data.automaton import Production, Source, entropy, make_source, write_text
-from jaxrnn.errors import InputError, check_known, check_whole
+from jaxrnn.errors import InputError, check_known, check_whole, is_number
 
 # The graph of Reber's grammar: for each state, its possible characters and the state after each.
+MAX_STATES = 2**16
 REBER = {"0": "B1", "1": "T2 P3", "2": "S2 X4", "3": "T3 V5", "4": "X3 S6", "5": "P4 V6", "6": "E0"}
 
 
@@ -78,7 +79,7 @@ def delayed_sum(first_lag: int = 5, second_lag: int = 9) -> Source:
     check_whole(0, first_lag=first_lag, second_lag=second_lag)
     if first_lag == second_lag:
         raise InputError(f"both lags of a delayed sum are {first_lag}; they must differ")
-    states = ["".join(bits) for bits in product("01", repeat=1 + max(first_lag, second_lag))]
+    states = _all_strings("01", 1 + max(first_lag, second_lag))
     rules = {state: [] for state in states}
     for state, x, y in product(states, (0, 1), (0, 1)):
         p = _target_probability(int(state[-1 - first_lag]), int(state[-1 - second_lag]))
@@ -98,10 +99,11 @@ def noisy_copy(lag: int = 6, num_letters: int = 4, noise: float = 0.25) -> Sourc
     Any `lag` consecutive letters are independent, so a predictor that remembers fewer than `lag` letters pays ln(num_letters).
     """
     check_whole(1, lag=lag, num_letters=num_letters)
+    _check_numbers(noise=noise)
     if num_letters > len(ascii_lowercase):
         raise InputError(f"num_letters is {num_letters}; it must be at most {len(ascii_lowercase)}")
     letters, copied = ascii_lowercase[:num_letters], 1 - noise
-    states = ["".join(last) for last in product(letters, repeat=lag)]
+    states = _all_strings(letters, lag)
     rules = {
         state: [Production(noise / num_letters + copied * (c == state[0]), c, (state[1:] + c,)) for c in letters]
         for state in states
@@ -128,6 +130,7 @@ def anbn(longest: int = 32, num_newlines: int = 1) -> Source:
 
 def hmm(flip: float = 0.05, noise: float = 0.1) -> Source:
     """Make a hidden Markov model of one bit, written as a or b with error rate `noise`; it flips with probability `flip`."""
+    _check_numbers(flip=flip, noise=noise)
     rules = {
         state: [
             Production((1 - noise if letter == state else noise) * (1 - flip if after == state else flip), letter, (after,))
@@ -149,6 +152,7 @@ def pcfg(branching: float = 0.3, num_newlines: int = 1) -> Source:
       InputError: p is 1/2 or more: strings would have no finite mean length.
     Source: Booth & Thompson (1973), IEEE Transactions on Computers C-22(5).
     """
+    _check_numbers(branching=branching)
     if branching >= 0.5:
         raise InputError(f"branching is {branching}; it must be below 0.5, or strings have no finite mean length")
     end, rules = _newlines(num_newlines, "string")
@@ -171,6 +175,20 @@ SOURCES: dict[str, Callable[[], Source]] = {
 def _fair(*arrows: str) -> list[Production]:
     # An arrow is a character and the name of the state that it leads to.
     return [Production(1 / len(arrows), arrow[0], (arrow[1:],)) for arrow in arrows]
+
+
+def _all_strings(letters: str, length: int) -> list[str]:
+    """Return all strings of a length, as names of states."""
+    count = len(letters) ** length
+    if count > MAX_STATES:
+        raise InputError(f"this source has {len(letters)}^{length} states; at most {MAX_STATES:,} are possible: lower its lag")
+    return ["".join(each) for each in product(letters, repeat=length)]
+
+
+def _check_numbers(**numbers: Any) -> None:
+    for name, number in numbers.items():
+        if not is_number(number):
+            raise InputError(f"{name} is {number!r}; it must be a number from 0 to 1")
 
 
 def _newlines(num_newlines: int, then: str) -> tuple[str, dict[str, list[Production]]]:

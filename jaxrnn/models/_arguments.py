@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
-from jaxtyping import Array
+from flax.errors import InvalidRngError
 
 from jaxrnn.data.array_types import RandomKey
-from jaxrnn.errors import InputError, check_known, describe_kind, is_whole
+from jaxrnn.errors import InputError, check_known, describe_kind, is_array, is_whole
 from jaxrnn.models.base import INITIALISATIONS, Cell
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.model import Model
@@ -53,15 +53,38 @@ def check_cell(cell: Any, vocab_size: int, hidden_size: int, initialisation: str
     check_sizes(0, inputs=inputs)
     check_known("initialisation", initialisation, INITIALISATIONS)
 
-    def output_of(key: RandomKey) -> Array:
-        size = inputs or vocab_size
+    size = inputs or vocab_size
+
+    def start(key: RandomKey) -> tuple[Any, Any]:
         carry = cell.initialize_carry(key, () if isinstance(cell, Cell) else (size,))
-        return cell.init_with_output(key, carry, jnp.zeros(size, jnp.float32))[0][1]
+        return carry, cell.init(key, carry, jnp.zeros(size, jnp.float32))
 
     with jax.enable_x64(False):  # weights are float32 in any case
-        width = jax.eval_shape(output_of, jax.random.key(0)).shape
-    if width != (hidden_size,):
-        raise InputError(f"the output of this cell has shape {width}, which does not fit hidden_size={hidden_size}")
+        carry, variables = jax.eval_shape(start, jax.random.key(0))
+        if others := sorted(set(variables) - {"params"}):
+            raise InputError(f"this cell keeps variables beside its weights, {others[0]!r}; let it keep them in its carry")
+        try:
+            found = jax.eval_shape(cell.apply, variables, carry, jax.ShapeDtypeStruct((size,), jnp.float32))
+        except InvalidRngError:
+            raise InputError("this cell draws random numbers, as dropout does; a step must be a pure function") from None
+    output: Any = found[1] if isinstance(found, tuple) and len(found) == 2 else found
+    if not is_array(output):
+        raise InputError(f"the output of this cell is {describe_kind(output)}; it must return (carry, output), arrays both")
+    if output.shape != (hidden_size,):
+        raise InputError(f"the output of this cell has shape {output.shape}, which does not fit hidden_size={hidden_size}")
+
+
+def check_nnx_factory(factory: Any, input_size: int, hidden_size: int) -> None:
+    """Raise `InputError` unless this makes recurrent cells of flax.nnx."""
+    wanted = "a function (in_features, hidden_size, rngs=...) that returns a cell of flax.nnx, such as the class nnx.GRUCell"
+    if not callable(factory) or isinstance(factory, nnx.Module):
+        raise InputError(f"the cell is {describe_kind(factory)}; it must be {wanted}")
+    try:
+        made = nnx.eval_shape(lambda: factory(input_size, hidden_size, rngs=nnx.Rngs(0)))
+    except TypeError as error:
+        raise InputError(f"the cell cannot be made ({error}); it must be {wanted}") from error
+    if not isinstance(made, nnx.Module) or not hasattr(made, "initialize_carry"):
+        raise InputError(f"the cell returns {describe_kind(made)}; it must be {wanted}")
 
 
 def check_own_model(kind: CellKind, model: Any, vocab_size: int, settings: list[str]) -> Model:

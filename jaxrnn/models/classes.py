@@ -23,7 +23,9 @@ def with_classes(model: Model, classes: Int[np.ndarray, " vocab"]) -> Model:
     Source: Mikolov et al. (2010), Interspeech, eq. 7: the rare words are one class, every other word is its own.
     """
     check_model(model)
-    number = num_characters(model)
+    number, classes = num_characters(model), np.asarray(classes)
+    if classes.ndim != 1 or not np.issubdtype(classes.dtype, np.integer):
+        raise InputError(f"the classes are {classes.dtype}{list(classes.shape)}; they must be integers, one for each character")
     if sorted(set(classes.tolist())) != list(range(number)):
         raise InputError(f"the classes of characters must be those of the model, 0 to {number - 1}, and each must be used")
     class_of, log_size = jnp.asarray(classes, jnp.int32), np.log(np.bincount(classes))[classes]

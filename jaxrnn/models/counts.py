@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, check_whole, is_array, is_number, is_whole, pluralize
 from jaxrnn.models import count_tree as tree
 from jaxrnn.models.binary_code import BinaryCode, make_code
 
@@ -59,6 +59,7 @@ class CountModel(NamedTuple):
     followers: Callable[[Counts], tuple[Int[Array, "contexts vocab"], Int[Array, " contexts"]]]  # counts; which came last
     advance: Callable[[Counts, tree.Number], Counts]  # read a character without counting it
     num_contexts: int
+    vocab_size: int
 
 
 class _Kind(NamedTuple):
@@ -92,15 +93,20 @@ def count_model(
       discounts: D of a count of 1, 2 and more.
       dtype: of the probabilities; float64 needs `jax.enable_x64`.
     Raises:
-      InputError: `order` is under 1, `capacity` under vocab_size + 2, or the discounts are not over 0 and under 1, 2 and 3.
+      InputError: `vocab_size` or `order` is under 1, `capacity` under vocab_size + 2, the discounts are not over 0 and under 1,
+        2 and 3, or `begins` is not one bool for each character.
     Source: Chen & Goodman (1999), Computer Speech & Language 13(4); update exclusion: Moffat (1990), IEEE Trans. Comm. 38(11).
     """
-    allowed = all(0 < d < count for d, count in zip(discounts, (1, 2, 3), strict=True))
-    if order < 1 or capacity < vocab_size + 2 or not allowed:
+    check_whole(1, vocab_size=vocab_size)
+    has_three = isinstance(discounts, tuple | list) and len(discounts) == 3 and all(map(is_number, discounts))
+    allowed = has_three and all(0 < d < count for d, count in zip(discounts, (1, 2, 3), strict=True))
+    if not is_whole(order, 1) or not is_whole(capacity, vocab_size + 2) or not allowed:
         raise InputError(
             f"order is {order}, capacity {capacity}, discounts {discounts}; they must be at least 1, at least "
             f"{vocab_size + 2}, and over 0 and under 1, 2 and 3"
         )
+    if begins is not None and not (is_array(begins) and begins.shape == (vocab_size,) and begins.dtype == bool):
+        raise InputError(f"begins must be an array of {pluralize(vocab_size, 'bool')}, one for each character")
     kind = _Kind(vocab_size, order, capacity, begins, discounts, dtype, make_code(vocab_size))
     return CountModel(
         init=partial(_init, kind),
@@ -111,6 +117,7 @@ def count_model(
         followers=lambda state: tree.followers(state.nodes, state.contexts, vocab_size),
         advance=partial(_advance, kind),
         num_contexts=order + 1,
+        vocab_size=vocab_size,
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind, is_number
 
 # The best of 0, 0.0001, ... 0.1 for eight n-grams on Molière: 0.009 nats per character better than 0. Where one of two models
 # is always the best, it costs at most 0.005.
@@ -23,6 +23,8 @@ def interpolate(losses: Float[np.ndarray, "models time"], weights: Float[np.ndar
     Source: Mikolov et al. (2010), Interspeech, section 3.
     """
     _check(losses)
+    if not isinstance(weights, np.ndarray):
+        raise InputError(f"the weights of a mixture are {describe_kind(weights)}; they must be a NumPy array")
     if weights.shape != losses.shape[:1]:
         raise InputError(f"{weights.size} weights for {len(losses)} models; give one for each")
     if not (weights >= 0).all() or abs(weights.sum(dtype=np.float64) - 1) > 1e-6:
@@ -47,8 +49,8 @@ def mix_online(losses: Float[np.ndarray, "models time"], share: float = SHARE) -
     Source: Herbster & Warmuth (1998), Machine Learning 32(2) ("fixed share", there among the other models only).
     """
     _check(losses)
-    if not 0 <= share <= 1:
-        raise InputError(f"the share of a mixture is {share}; it must be 0 to 1")
+    if not is_number(share, 0) or share > 1:
+        raise InputError(f"the share of a mixture is {share!r}; it must be 0 to 1")
     log_kept, log_shared = _log(np.array([1 - share, share / len(losses)]))
     log_w, mixed = np.full(len(losses), -np.log(len(losses))), np.empty(losses.shape[1])
     for t, loss in enumerate(losses.T):
@@ -64,6 +66,8 @@ def _log(weights: Float[np.ndarray, "*weights"]) -> Float[np.ndarray, "*weights"
 
 
 def _check(losses: Float[np.ndarray, "models time"]) -> None:
+    if not isinstance(losses, np.ndarray):
+        raise InputError(f"losses to mix are {describe_kind(losses)}; they must be a NumPy array, [models, time]")
     if losses.ndim != 2 or not len(losses):
         raise InputError(f"losses to mix must be [models, time], of one model or more; these are of shape {losses.shape}")
     if not np.isfinite(losses).all():

@@ -12,7 +12,14 @@ from jaxtyping import Array, Float
 
 from jaxrnn.data.array_types import Carry, Ids, Inputs, Logits, Params, RandomKey
 from jaxrnn.errors import InputError, check_known
-from jaxrnn.models._arguments import check_cell, check_embedding, check_own_model, check_sizes, find_kind
+from jaxrnn.models._arguments import (
+    check_cell,
+    check_embedding,
+    check_nnx_factory,
+    check_own_model,
+    check_sizes,
+    find_kind,
+)
 from jaxrnn.models.base import ACTIVATIONS, INITIALISATIONS, Cell, Initialisation
 from jaxrnn.models.cells import CELLS, CellKind
 from jaxrnn.models.model import Layer, Model, join_carries, layer_names, split_carry
@@ -73,7 +80,7 @@ def network(
         own = {"num_layers": num_layers - 1, "embedding_size": embedding_size, "inputs": inputs, "tied_readout": tied_readout}
         return check_own_model(kind, kind.model(vocab_size, hidden_size), vocab_size, [name for name in own if own[name]])
     sizes = (vocab_size, hidden_size, num_layers, embedding_size, inputs)
-    return _build(kind, *sizes, activation, leak, initialisation, tied_readout)
+    return _build(kind, *sizes, activation, float(leak), initialisation, tied_readout)
 
 
 @functools.lru_cache
@@ -142,8 +149,12 @@ def with_nnx_cell(
       hidden_size: number of hidden units.
       initialisation: of the readout, as in `network`.
       inputs: 0 = the model reads characters; otherwise vectors of this many numbers.
+    Raises:
+      InputError: `cell` makes no recurrent cell of flax.nnx, or one that does not fit the sizes.
     """
     check_sizes(vocab_size=vocab_size, hidden_size=hidden_size)
+    check_sizes(0, inputs=inputs)
+    check_nnx_factory(cell, inputs or vocab_size, hidden_size)
     linen = nnx_cell(cell, inputs or vocab_size, hidden_size)
     return with_cell(linen, vocab_size, hidden_size, initialisation, inputs=inputs)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, describe_kind, is_array, is_whole
 
 
 class Level(NamedTuple):
@@ -47,11 +47,11 @@ def count_ngrams(ids: Integer[np.ndarray, " characters"], vocab_size: int, order
     Args:
       order: characters in the longest gram, including the predicted one; 1 = no context. Time and memory are linear in it.
     Raises:
-      InputError: an order under 1; an empty text; an id outside the vocabulary.
+      InputError: an order under 1; an empty text; ids that are no integers, or outside the vocabulary.
     Source: Chen & Goodman (1999), Computer Speech & Language 13(4); Kneser & Ney (1995), ICASSP.
     """
-    if order < 1:
-        raise InputError(f"the order of an n-gram is {order}; it must be 1 or more")
+    if not is_whole(order, 1):
+        raise InputError(f"the order of an n-gram is {order!r}; it must be 1 or more, a whole number")
     _check(ids, vocab_size)
     found = _find_grams(ids.astype(np.int64), vocab_size, min(order, len(ids)))
     counts = [*(_predecessors(of, longer) for of, longer in zip(found[:-1], found[1:], strict=True)), found[-1].times]
@@ -76,8 +76,7 @@ def next_probabilities(model: NGram, context: Integer[np.ndarray, " characters"]
     Raises:
       InputError: an id outside the vocabulary.
     """
-    if context.size:
-        _check(context, model.vocab_size)
+    _check(context, model.vocab_size, may_be_empty=True)
     recent = context[max(0, len(context) - len(model.levels) + 1) :].astype(np.int64)
     following = np.arange(model.vocab_size)[:, None]
     texts = np.concatenate([np.broadcast_to(recent, (model.vocab_size, len(recent))), following], axis=1)
@@ -136,8 +135,11 @@ def _discounts(counts: Int[np.ndarray, " grams"]) -> Float[np.ndarray, " 3"]:
     return np.full(3, Y)
 
 
-def _check(ids: Integer[np.ndarray, " characters"], vocab_size: int) -> None:
-    if not ids.size:
+def _check(ids: Integer[np.ndarray, " characters"], vocab_size: int, may_be_empty: bool = False) -> None:
+    if not isinstance(ids, np.ndarray) or ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or not ids.size):
+        found = f"{ids.dtype}{list(ids.shape)}" if is_array(ids) else describe_kind(ids)
+        raise InputError(f"the text is {found}; an n-gram needs ids, a NumPy array of integers with one axis")
+    if not ids.size and not may_be_empty:
         raise InputError("an n-gram needs a text of one character or more; this one is empty")
     outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
     if outside.size:

@@ -19,7 +19,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Losses, Params, Targets
-from jaxrnn.errors import InputError
+from jaxrnn.errors import InputError, is_number
 from jaxrnn.models.losses import Loss, score_step
 from jaxrnn.models.model import Model, check_model, check_weights, input_shape, step_shapes, streams_of
 from jaxrnn.rules._carry_parts import (
@@ -53,7 +53,7 @@ def local_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y:
 
     def score(params: Params, parts: Parts) -> tuple[Array, tuple]:
         after, outputs = model.step(params, with_parts(carry, parts), x[0])
-        found = score_step(loss, outputs, first(y), streams_of(model, x[0]))
+        found = score_step(loss, outputs, first(x, y), streams_of(model, x[0]))
         return found.mean, (after, found)
 
     carry = jax.lax.stop_gradient(carry)
@@ -61,8 +61,15 @@ def local_gradient(model: Model, params: Params, carry: Carry, x: InputBlock, y:
     return LocalGradient(grads, delta, after, found.losses, found.asked)
 
 
-def first(y: Targets) -> Targets:
-    """Take the targets of a block of one character."""
+def first(x: InputBlock, y: Targets) -> Targets:
+    """Take the targets of a block of one character.
+
+    Raises:
+      InputError: the block has more.
+    """
+    for leaf in jax.tree.leaves((x, y)):
+        if leaf.shape[:1] != (1,):
+            raise InputError(f"the block has shape {leaf.shape}; this rule reads one character at a time: (1, ...)")
     return jax.tree.map(lambda leaf: leaf[0], y)
 
 
@@ -75,8 +82,10 @@ def recurrent_paths(model: Model, part: Callable[[Carry], Carry] = lambda carry:
         step = jax.make_jaxpr(lambda *given: real_parts(part(model.step(*given)[0])))
         program = step(params, carry, input_shape(model)).jaxpr
     _, reaching = dce_jaxpr(program, [True] * len(program.outvars))  # one flag per input
-    leaves, _ = jax.tree.flatten_with_path(params)
-    return tuple(_name(path) for (path, _), reaches in zip(leaves, reaching, strict=False) if reaches)
+    names = [_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"two arrays of weights have the path {doubled[0]!r}; give one another name")
+    return tuple(name for name, reaches in zip(names, reaching, strict=False) if reaches)
 
 
 def model_shapes(model: Model) -> tuple[PyTree, PyTree]:
@@ -168,6 +177,8 @@ def zero_memory(memory: PyTree, most_bytes: int, rule: str, advice: str = ADVICE
     Raises:
       InputError: more than `most_bytes` would be needed; nothing is allocated then.
     """
+    if not is_number(most_bytes, 0):
+        raise InputError(f"max_bytes is {most_bytes!r}; it must be a number of bytes, 0 or more")
     size = count_bytes(memory)
     if size > most_bytes:
         raise InputError(f"{rule} needs {format_bytes(size)} of memory; the limit is {format_bytes(most_bytes)}: {advice}")

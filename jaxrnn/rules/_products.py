@@ -52,8 +52,8 @@ def find_products(model: Model, rule: str) -> tuple[Product, ...]:
     if others or not _fits(model, products):
         named = f", not {sorted(others)[0]!r}" if others and model.layers else ""
         raise InputError(
-            f"{rule} needs a network of elman, leaky, gru or lstm cells, whose weights are matrices that multiply the input or "
-            f"the state{named}; try uoro or rtrl"
+            f"{rule} needs a network of elman, leaky, gru or lstm cells, as network makes it, whose weights are matrices that "
+            f"multiply the input or the state{named}; try uoro or rtrl"
         )
     return products
 

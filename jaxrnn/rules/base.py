@@ -95,6 +95,10 @@ def make_rule(kind: RuleKind, model: Model, length: int = 1, dropout: float = 0.
     Raises:
       InputError: the result is not a rule, or reads another number of characters per update than its entry says.
     """
+    if not isinstance(kind, RuleKind):
+        raise InputError(
+            f"the rule is {describe_kind(kind)}; make_rule takes an entry, such as RULES['rtrl'] or RuleKind(rtrl)"
+        )
     rule, name = _call_factory(kind, model, length, dropout), getattr(kind.make, "__name__", "of your own")
     if not isinstance(rule, Rule):
         raise InputError(f"the rule {name} returns {describe_kind(rule)}; it must return a jaxrnn.Rule")
@@ -113,7 +117,14 @@ def with_precision(rule: Rule, precision: str) -> Rule:
       precision: a value of `jax.default_matmul_precision`. JAX ignores "bfloat16" on a CPU and takes it for TensorFloat-32 on a
         GPU; on both, it rounds the factors of the products of jaxrnn's own cells, and the rule must differentiate in reverse
         only, like `bptt`.
+    Raises:
+      InputError: there is no such precision.
     """
+    try:
+        with jax.default_matmul_precision(precision):
+            pass
+    except ValueError:
+        raise InputError(f"no precision {precision!r}; use one of jax.default_matmul_precision, such as 'float32'") from None
     rounds = precision == "bfloat16" and first_device().platform != "tpu"
 
     @functools.wraps(rule.gradient)  # whether it takes a loss is seen from its signature

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Outputs, Params, RandomKey, Targets
-from jaxrnn.errors import InputError, is_whole
+from jaxrnn.errors import InputError, is_number, is_whole
 from jaxrnn.models.documents import split_marks
 from jaxrnn.models.losses import Loss, nats, score_block
 from jaxrnn.models.model import Model, check_model, join_carries, split_carry, streams_of
@@ -47,7 +47,7 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h; h') with h = h' = k; Zaremba et al. (2014; dropout).
     """
     check_model(model)
-    if not is_whole(length, 1) or not 0 <= dropout < 1:
+    if not is_whole(length, 1) or not is_number(dropout, 0) or dropout >= 1:
         raise InputError(
             f"length is {length!r} and dropout {dropout!r}; length must be 1 or more (whole), dropout at least 0 and under 1"
         )

@@ -94,7 +94,7 @@ def _random_gradient(
     streams = streams_of(model, x[0])
 
     def score(outputs: Outputs) -> tuple[Array, Any]:
-        found = score_step(loss, outputs, _influence.first(y), streams)
+        found = score_step(loss, outputs, _influence.first(x, y), streams)
         return found.mean, found
 
     def step(params: Params) -> tuple[Carry, Outputs]:

@@ -28,7 +28,7 @@ def one_step(model: Model) -> Rule:
     def gradient(params: Params, memory: Memory, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         def score(params: Params):
             after, outputs = model.step(params, jax.lax.stop_gradient(carry), x[0])
-            found = score_step(loss, outputs, _influence.first(y), streams_of(model, x[0]))
+            found = score_step(loss, outputs, _influence.first(x, y), streams_of(model, x[0]))
             return found.mean, (after, found)
 
         grads, (after, found) = jax.grad(score, has_aux=True)(params)

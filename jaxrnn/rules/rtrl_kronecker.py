@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError, is_whole
+from jaxrnn.errors import InputError, check_function, is_whole
 from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model, streams_of
@@ -53,6 +53,7 @@ def rtrl_kronecker(
     """
     if not is_whole(rank, 1):
         raise InputError(f"rank is {rank!r}; it must be a whole number, 1 or more")
+    check_function("signs", signs, "key", "num_read", "shape", returns="+1 and -1")
     return _with_sums(model, find_products(model, "rtrl_kronecker"), operator.index(rank), signs, max_bytes)
 
 

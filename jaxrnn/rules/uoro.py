@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrnn.data.array_types import Carry, InputBlock, Inputs, Memory, Params, RandomKey, Targets
+from jaxrnn.errors import check_function
 from jaxrnn.models.documents import restart_carry, split_marks
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model, streams_of
@@ -46,6 +47,7 @@ def uoro(model: Model, signs: Signs = rademacher, max_bytes: int = _influence.MA
       InputError: from its `init`, if the memory would take more than `max_bytes`.
     Source: Tallec & Ollivier (2018), ICLR, arXiv:1702.05043, algorithm 1.
     """
+    check_function("signs", signs, "key", "num_read", "shape", returns="+1 and -1")
     names = _influence.recurrent_paths(model)
     push = functools.partial(_push, model, names)
 

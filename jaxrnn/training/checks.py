@@ -14,7 +14,8 @@ from jax.core import Tracer
 from jaxrnn.data.array_types import Carry, InputBlock, Params, Targets
 from jaxrnn.data.documents import unmark
 from jaxrnn.data.streams import AnyStream, Pairs
-from jaxrnn.errors import InputError, check_function, describe_kind, is_array, is_whole, pluralize
+from jaxrnn.errors import InputError, check_function, check_whole, describe_kind, is_array, is_whole, pluralize
+from jaxrnn.models.counts import CountModel
 from jaxrnn.models.documents import check_unmarked
 from jaxrnn.models.losses import Loss, check_loss, nats, unmasked
 from jaxrnn.models.model import Model, check_model, check_weights, num_characters, step_shapes
@@ -34,6 +35,25 @@ def check_parts(model: Any, rule: Any, optimizer: Any, streams: Any, loss: Any, 
     check_streams(streams)
     check_loss(loss)
     check_function("test_params", test_params, "opt_state", "params", returns="weights")
+
+
+def check_members(model: Any, length: Any, optimizers: Any, counts: Any) -> None:
+    """Raise `InputError` unless networks with these optimizers, and these counts, can read a text together."""
+    check_model(model)
+    check_whole(1, length=length)
+    for name, members, kind, wanted in (
+        ("optimizers", optimizers, optax.GradientTransformation | None, "an optax.GradientTransformation, or None"),
+        ("counts", counts, CountModel, "what count_model returns"),
+    ):
+        if type(members) is not tuple:
+            raise InputError(f"{name} is {describe_kind(members)}; it must be a tuple")
+        if others := [each for each in members if not isinstance(each, kind)]:
+            raise InputError(f"{name} holds {describe_kind(others[0])}; each must be {wanted}")
+    if not optimizers and not counts:
+        raise InputError("there are neither networks nor counts; give at least one optimizer or one CountModel")
+    for each in counts:
+        if each.vocab_size != (known := num_characters(model)):
+            raise InputError(f"the counts are of {pluralize(each.vocab_size, 'character')}, but the model knows {known:,}")
 
 
 def check_rule(rule: Any) -> None:

@@ -21,7 +21,7 @@ from jaxrnn.data.streams import AnyStream, read_block
 from jaxrnn.errors import InputError, check_whole, is_whole
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.rules._influence import count_bytes
-from jaxrnn.training.learner import Learner, State, check_learner
+from jaxrnn.training.learner import Learner, State, check_learner, check_state
 
 Results: TypeAlias = Any  # losses, or `WithAux`: arrays whose first axis is time
 Update: TypeAlias = Callable[[State, AnyStream], tuple[State, Results]]
@@ -220,7 +220,8 @@ def _drive_in_pieces(
     def check(stream: AnyStream) -> None:
         if not any(stream is each for each in checked):  # its values are looked at once, not at each call
             learner.check(stream)
-            checked[:] = [stream]
+            is_constant = all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(stream))  # arrays of NumPy are not
+            checked[:] = [stream] if is_constant else []
 
     def drive(state: State, stream: AnyStream, num_updates: int) -> tuple[State, Results]:
         if not is_whole(num_updates, 0):
@@ -240,7 +241,8 @@ def _drive_in_pieces(
 
 
 def _check_state(state: State) -> None:
-    """Raise `InputError` if a driver is called inside a transformation of JAX, or with stacked states."""
+    """Raise `InputError` if a driver cannot run: no state, inside a transformation of JAX, or with stacked states."""
+    check_state(state)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(state)):
         raise InputError("a driver cannot run inside jit, grad or vmap; use learner.update there")
     if np.ndim(state.step):

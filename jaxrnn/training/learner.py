@@ -83,14 +83,14 @@ def online(
     accepting, named = optax.with_extra_args_support(optimizer), loss_argument(rule, loss)
 
     def begin(params: Params, key: RandomKey) -> State:
-        carry_key, memory_key = jax.random.split(key)
+        carry_key, memory_key = jax.random.split(typed_key(key))
         carry = model.initial_carry(carry_key, streams)
         check_begun(model, streams, params, carry)
         memory = rule.init(params, carry, memory_key)
         return copy_arrays(State(jnp.int32(0), params, optimizer.init(params), carry, memory))
 
     def restart(state: State, key: RandomKey) -> State:
-        return begin(state.params, key)._replace(opt_state=copy_arrays(state.opt_state))
+        return begin(check_state(state).params, key)._replace(opt_state=copy_arrays(state.opt_state))
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses | WithAux]:
         check_block(model, rule.length, streams, state, expected_state(), x, y)
@@ -115,11 +115,11 @@ def reader(model: Model, streams: tuple[int, ...] = (), loss: Loss = nats) -> Le
     check_loss(loss)
 
     def begin(params: Params, key: RandomKey) -> State:
-        carry_key, _ = jax.random.split(key)
+        carry_key, _ = jax.random.split(typed_key(key))
         return copy_arrays(State(jnp.int32(0), params, (), model.initial_carry(carry_key, streams), ()))
 
     def restart(state: State, key: RandomKey) -> State:
-        return begin(state.params, key)
+        return begin(check_state(state).params, key)
 
     def update(state: State, x: InputBlock, y: Targets) -> tuple[State, Losses]:
         check_block(model, 1, streams, state, expected_state(), x, y)
@@ -141,12 +141,35 @@ def make_init(model: Model, begin: Callable[[Params, RandomKey], State]) -> Call
     """Make a function that draws new weights and begins with them."""
 
     def init(key: RandomKey) -> State:
-        if not is_array(key):
-            raise InputError(f"the key is {describe_kind(key)}; make one with jax.random.key(0)")
-        params_key, begin_key = jax.random.split(key)
+        params_key, begin_key = jax.random.split(typed_key(key))
         return begin(model.init(params_key), begin_key)
 
     return init
+
+
+def typed_key(key: Any) -> RandomKey:
+    """Return a random key as a typed one, which rules keep in their memory.
+
+    Raises:
+      InputError: this is no key, typed or raw (`jax.random.PRNGKey`), or several.
+    """
+    if not is_array(key):
+        raise InputError(f"the key is {describe_kind(key)}; make one with jax.random.key(0)")
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+    if (typed and key.shape) or (not typed and (key.dtype, key.shape) != (raw.dtype, raw.shape)):
+        raise InputError(f"the key is {key.dtype}{list(key.shape)}; it must be a single one, such as jax.random.key(0)")
+    return key if typed else jax.random.wrap_key_data(key)
+
+
+def check_state(state: Any) -> State:
+    """Return the state; raise `InputError` unless it is a `State` whose arrays still exist."""
+    if not isinstance(state, State):
+        raise InputError(f"the state is {describe_kind(state)}; begin with the learner's init, begin or restart")
+    arrays = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)]
+    if any(leaf.is_deleted() for leaf in arrays):
+        raise InputError("this state was overwritten: a driver reuses its arrays; go on with the state that it returned")
+    return state
 
 
 def check_learner(learner: Any) -> None:
@@ -182,7 +205,12 @@ def _learn(optimizer: optax.GradientTransformationExtraArgs, state: State, found
     else:
         weights = asked.astype(losses.dtype)
         value = (losses * weights).sum() / jnp.maximum(weights.sum(), 1)
-    updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params, value=value, grad=found.grads)
+    try:
+        updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params, value=value, grad=found.grads)
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        raise InputError(f"the optimizer needs more than the gradient and the loss, as a line search does: {error}") from error
     learned = optax.apply_updates(state.params, updates), opt_state
     if asked is None:
         return learned

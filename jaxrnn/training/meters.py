@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxrnn.data.array_types import Carry, InputBlock, Memory, Params, RandomKey, Targets
-from jaxrnn.errors import InputError, check_function, describe_kind, pluralize
+from jaxrnn.errors import InputError, check_function, describe_kind, is_array, pluralize
 from jaxrnn.models.losses import Loss, nats
 from jaxrnn.models.model import Model
 from jaxrnn.rules import Gradient, Rule, loss_argument
@@ -81,7 +81,7 @@ def measured(rule: Rule, /, **meters: Meter) -> Rule:
     def gradient(params: Params, memory: Measured, carry: Carry, x: InputBlock, y: Targets, loss: Loss = nats) -> Gradient:
         found = rule.gradient(params, memory.of_rule, carry, x, y, **loss_argument(rule, loss))
         reading = Reading(params, carry, x, y, loss, found, rule.model)
-        read = {name: meter.read(memory.of_meters[name], reading) for name, meter in meters.items()}
+        read = {name: _read(name, meter, memory.of_meters[name], reading) for name, meter in meters.items()}
         of_rule = {"rule": found.aux} if jax.tree.leaves(found.aux) else {}
         after = Measured(found.memory, {name: later for name, (_, later) in read.items()})
         return found._replace(memory=after, aux=of_rule | {name: value for name, (value, _) in read.items()})
@@ -132,13 +132,23 @@ def memory_norm() -> Meter:
     return _meter_of(lambda found: _norm(real_parts(found.memory)))
 
 
+def _read(name: str, meter: Meter, memory: Memory, reading: Reading) -> tuple[Any, Memory]:
+    found = meter.read(memory, reading)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise InputError(f"the read of the meter {name} returns {describe_kind(found)}; it must return (what it read, memory)")
+    return found
+
+
 def _take(part: Part, grads: Params) -> PyTree[Array]:
     """Take a part of a gradient."""
     try:
-        return part(grads)
+        taken = part(grads)
     except (LookupError, AttributeError) as error:
         holds = f"a dict of {', '.join(map(str, grads))}" if isinstance(grads, dict) else describe_kind(grads)
         raise InputError(f"the gradient has no such part ({type(error).__name__}: {error}); it is {holds}") from error
+    if others := [leaf for leaf in jax.tree.leaves(taken) if not is_array(leaf)]:
+        raise InputError(f"the part of the gradient holds {describe_kind(others[0])}; it must hold arrays of weights")
+    return taken
 
 
 def _meter_of(measure: Callable[[Gradient], Array]) -> Meter:

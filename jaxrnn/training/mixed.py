@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from jaxrnn.data.array_types import Block, Carry, Losses, Params, RandomKey
+from jaxrnn.errors import InputError
 from jaxrnn.models.binary_code import make_code
 from jaxrnn.models.counts import CountModel, Counts, Evidence
 from jaxrnn.models.decisions import Known
@@ -25,7 +26,8 @@ from jaxrnn.models.mixture import Mixture, MixtureModel, mixture_model
 from jaxrnn.models.model import Model, num_characters
 from jaxrnn.models.scalar_loops import as_one_kernel, put_row
 from jaxrnn.rules.bptt import Read, block_reader
-from jaxrnn.training.learner import Learner, State, make_check, make_init
+from jaxrnn.training.checks import check_members
+from jaxrnn.training.learner import Learner, State, copy_arrays, make_check, make_init, typed_key
 from jaxrnn.training.optimizers import schedule_free_params
 from jaxrnn.training.replay import Past, Replay, remember, replay_loss, start_past
 
@@ -67,23 +69,24 @@ def mixed(
       A Learner for one stream. In its state, params, opt_state and carry are tuples with one entry per network; `begin` takes
       the params with which all of them start, and `restart` keeps what was counted. Its losses are f32[length, columns];
       `columns` names them.
+    Raises:
+      InputError: an argument is of another type, counts are of another vocabulary, or there are neither networks nor counts.
     """
+    check_members(model, length, optimizers, counts)
     read = _one_character_reader(model) if length == 1 else block_reader(model)
     mixture = make_mixture(num_characters(model), len(optimizers), counts)
 
     def begin(params: Params, key: RandomKey) -> State:
-        past = start_past(replay, key, model.reads_marks) if replay else None
+        past = start_past(replay, typed_key(key), model.reads_marks) if replay else None
         memory = Together(tuple(each.init() for each in counts), mixture.init(), jnp.bool_(False), past)
-        return begin_with(model, optimizers, memory, params, key)
+        return copy_arrays(begin_with(model, optimizers, memory, params, typed_key(key)))
 
     def restart(state: State, key: RandomKey) -> State:
-        carry_key, _ = jax.random.split(key)
-        carries = tuple(model.initial_carry(carry_key, ()) for _ in optimizers)
-        return state._replace(step=jnp.int32(0), carry=carries, memory=_restart_counts(counts, state.memory))
+        carries = _begin_carries(model, len(optimizers), typed_key(key))
+        return _check_kind(state)._replace(step=jnp.int32(0), carry=carries, memory=_restart_counts(counts, state.memory))
 
     def update(state: State, x: Block, y: Block) -> tuple[State, Float[Array, "length columns"]]:
-        step, params, opt_states, carries, memory = state
-        opt_states: Any = opt_states  # a tuple here
+        step, params, opt_states, carries, memory = _check_kind(state)
         members = zip(optimizers, params, opt_states, carries, strict=True)
         more = partial(replay_loss, model, read, replay, memory.past) if replay else None
         done = [_read_member(read, more, x, y, *member) for member in members]
@@ -109,13 +112,18 @@ def online_with_counts(
 
     Args:
       replay: how many earlier passages each update also learns from; None = none.
+    Raises:
+      InputError: as `mixed` does, or `optimizer` is none.
     """
+    if optimizer is None:
+        raise InputError("the optimizer is nothing; it must be an optax.GradientTransformation")
     both = mixed(model, length, (optimizer,), counts, replay)
 
     def single(state: Any) -> State:
         return state._replace(params=state.params[0], opt_state=state.opt_state[0], carry=state.carry[0])
 
     def several(state: State) -> State:
+        _check_kind(state)
         return state._replace(params=(state.params,), opt_state=(state.opt_state,), carry=(state.carry,))
 
     def begin(params: Params, key: RandomKey) -> State:
@@ -151,11 +159,15 @@ def begin_with(
     key: RandomKey,
 ) -> State:
     """Begin with the same weights for all networks, and with what was counted before, which is not copied."""
-    carry_key, _ = jax.random.split(key)
     states = tuple(() if optimizer is None else optimizer.init(params) for optimizer in optimizers)
-    carries = tuple(model.initial_carry(carry_key, ()) for _ in optimizers)
+    carries = _begin_carries(model, len(optimizers), key)
     memory = memory._replace(started=jnp.bool_(False))
     return State(jnp.int32(0), tuple(params for _ in optimizers), states, carries, memory)
+
+
+def _begin_carries(model: Model, num_networks: int, key: RandomKey) -> tuple[Carry, ...]:
+    carry_key, _ = jax.random.split(key)
+    return tuple(model.initial_carry(carry_key, ()) for _ in range(num_networks))
 
 
 def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int, num_counts: int) -> Columns:
@@ -164,6 +176,13 @@ def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int
     of_mixtures = losses[:, num_members:].T
     of_networks, of_counts, of_all = of_mixtures if len(of_mixtures) == 3 else (of_mixtures[0],) * 3
     return Columns(losses[:, :num_networks], losses[:, num_networks:num_members], of_networks, of_counts, of_all)
+
+
+def _check_kind(state: Any) -> Any:
+    """Return the state, whose parts are tuples; raise `InputError` unless it is one of such a learner."""
+    if not isinstance(state, State) or not isinstance(state.memory, Together):
+        raise InputError("the state is not of a learner with counts; begin with this learner's init, begin or restart")
+    return state
 
 
 def _restart_counts(counts: tuple[CountModel, ...], memory: Together) -> Together:

@@ -1,4 +1,4 @@
-"""Optimizers by name, entries for your own, schedules, and clipping that counts how often it clips.
+"""Optimizers by name, entries for your own, and what their states tell.
 
 The learning rate is part of the state, so that a run can change it and a checkpoint holds it.
 """
@@ -14,13 +14,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxrnn.errors import InputError, check_known, check_whole, describe_kind, is_number
 from jaxrnn.rules import takes_parameter
+from jaxrnn.training.transformations import (
+    ClippingState,
+    CosineState,
+    allow_promotion,
+    clip_by_global_norm,
+    cosine_factor,
+    cosine_schedule,
+)
 
-WARM_UP = 100  # updates of a cosine schedule, at most
 ENDLESS = 2**31 - 1  # updates of a run whose end is not known yet
+WITH_RATE = 'make the optimizer with jaxrnn.make_optimizer("sgd", 0.1), or with optax.inject_hyperparams'
 RATES = ("learning_rate", "max_learning_rate", "rate", "lr", "step_size")  # names of a learning rate among parameters
 
 
@@ -84,19 +92,6 @@ def _rate_parameter(make: Callable[..., Any]) -> str | None:
     return next((name for name in RATES if takes_parameter(make, name)), None)
 
 
-class ClippingState(NamedTuple):
-    """State of clipping."""
-
-    num_clipped: Int[Array, ""]  # clipped updates, i32
-
-
-class CosineState(NamedTuple):
-    """State of a cosine schedule."""
-
-    num_done: Int[Array, ""]  # updates since it began, i32
-    num_updates: Int[Array, ""]  # until it ends, i32; like `num_done` from the beginning of the run, unless it was restarted
-
-
 def make_optimizer(
     name: str | OptimizerKind,
     learning_rate: float,
@@ -136,69 +131,7 @@ def make_optimizer(
     descent = optax.inject_hyperparams(make)(learning_rate=learning_rate)
     before = [clip_by_global_norm(clip_norm)] if clip_norm else []
     behind = [] if cosine_over is None else [cosine_schedule(cosine_over)]
-    return _allow_promotion(optax.chain(*before, descent, *behind) if before or behind else descent)
-
-
-def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """Clip gradients like `optax.clip_by_global_norm`, and count the clipped updates.
-
-    Source: Pascanu, Mikolov & Bengio (2013), ICML, section 3.2.
-    """
-    clip = optax.clip_by_global_norm(max_norm)
-
-    def init(params: optax.Params) -> ClippingState:
-        del params  # one count for all
-        return ClippingState(jnp.int32(0))
-
-    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, ClippingState]:
-        del params  # only the gradient's norm counts
-        too_long = optax.tree.norm(updates) > max_norm
-        clipped, _ = clip.update(updates, optax.EmptyState())
-        return clipped, ClippingState(state.num_clipped + too_long.astype(jnp.int32))
-
-    return optax.GradientTransformation(init, update)
-
-
-def cosine_schedule(num_updates: int) -> optax.GradientTransformation:
-    """Multiply updates by `cosine_factor`; the length of the run is in the state (see `with_schedule_length`)."""
-
-    def init(params: optax.Params) -> CosineState:
-        del params
-        return CosineState(jnp.int32(0), jnp.int32(num_updates))
-
-    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, CosineState]:
-        del params
-        factor = cosine_factor(state.num_done, state.num_updates)
-        scaled = jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), updates)
-        return scaled, state._replace(num_done=state.num_done + 1)
-
-    return optax.GradientTransformation(init, update)
-
-
-def cosine_factor(num_done: Int[Array, ""], num_updates: Int[Array, ""]) -> Float[Array, ""]:
-    """Compute the factor of the learning rate: half a cosine from 1 to 0, with linear warm-up.
-
-    The warm-up takes `WARM_UP` updates, or a tenth of a shorter run.
-
-    Source: Loshchilov & Hutter (2017), ICLR, eq. 5, without restarts.
-    """
-    done, whole = num_done.astype(jnp.float32), num_updates.astype(jnp.float32)
-    warm = jnp.minimum((done + 1) / jnp.clip(whole / 10, 1, WARM_UP), 1)
-    return warm * optax.cosine_decay_schedule(1.0, 1)(done / whole)
-
-
-def _allow_promotion(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Allow type promotion inside an optimizer even where JAX forbids it: Optax mixes integer counts and floats."""
-
-    accepting = optax.with_extra_args_support(transformation)
-
-    def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None, **extra: Any
-    ) -> tuple[optax.Updates, Any]:
-        with jax.numpy_dtype_promotion("standard"):
-            return accepting.update(updates, state, params, **extra)
-
-    return optax.GradientTransformationExtraArgs(transformation.init, update)
+    return allow_promotion(optax.chain(*before, descent, *behind) if before or behind else descent)
 
 
 def num_clipped(opt_state: optax.OptState) -> int | None:
@@ -222,13 +155,10 @@ def with_learning_rate(opt_state: optax.OptState, rate: float | Float[Array, ""]
 
 def check_constant_rate(opt_state: optax.OptState) -> None:
     """Raise `InputError` unless the state holds one learning rate that `with_learning_rate` can replace for good."""
-    remedy = 'make the optimizer with jaxrnn.make_optimizer("sgd", 0.1), or with optax.inject_hyperparams'
-    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
-    if not found:
-        raise InputError(f"the optimizer's state holds no learning rate; {remedy}")
+    found = _find_rates(opt_state)
     if not all(isinstance(rate, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct) for _, rate in found):
         raise InputError(
-            f"the learning rate follows a schedule, which sets it anew at each update; {remedy} and a constant rate"
+            f"the learning rate follows a schedule, which sets it anew at each update; {WITH_RATE} and a constant rate"
         )
     outermost, _ = min(found, key=lambda each: len(each[0]))
     if any(
@@ -239,8 +169,15 @@ def check_constant_rate(opt_state: optax.OptState) -> None:
 
 def _find_rate(opt_state: optax.OptState) -> Any:
     """Find the outermost learning rate: your own optimizer may contain another one."""
+    return min(_find_rates(opt_state), key=lambda each: len(each[0]))[1]
+
+
+def _find_rates(opt_state: optax.OptState) -> list[tuple[Any, Any]]:
+    """Find all learning rates, with their paths."""
     found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
-    return min(found, key=lambda each: len(each[0]))[1]
+    if not found:
+        raise InputError(f"the optimizer's state holds no learning rate; {WITH_RATE}")
+    return found
 
 
 def schedule_length(opt_state: optax.OptState) -> int | None:

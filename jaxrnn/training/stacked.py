@@ -21,7 +21,7 @@ from jaxrnn.data.streams import AnyStream, Pairs
 from jaxrnn.errors import InputError, check_whole, is_whole, pluralize
 from jaxrnn.models.scalar_loops import first_device
 from jaxrnn.training.drivers import Results, compiler_options, update_many
-from jaxrnn.training.learner import Learner, State
+from jaxrnn.training.learner import Learner, State, check_learner, check_state
 
 Tree: TypeAlias = Any  # of arrays
 Streams: TypeAlias = AnyStream | list[Stream] | list[Pairs]  # one for all runs, or one for each
@@ -53,12 +53,14 @@ def stacked_driver(
       ``[runs, ...]``. The stream is one for all runs, or a list of one per run, all of the same length. Losses are
       ``f32[runs, num_updates * learner.length]``. The given states may be overwritten.
     """
+    check_learner(learner)
     check_whole(1, updates_per_call=updates_per_call)
     platform = first_device().platform
     beside = platform != "cpu" if side_by_side is None else side_by_side
     call = _jitted(learner, updates_per_call, beside, platform)
 
     def drive(states: State, stream: Streams, num_updates: int) -> tuple[State, Results]:
+        check_state(states)
         num_runs = _count_runs(states)
         reading = _gather_streams(learner, stream, num_runs)
         if not is_whole(num_updates, 1):
