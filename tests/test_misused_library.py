@@ -27,7 +27,7 @@ from jaxrnn import (
     with_nnx_cell,
 )
 from jaxrnn.data import synthetic
-from jaxrnn.data.automaton import bound_entropy_rate
+from jaxrnn.data.automaton import bound_entropy_rate, entropy_rate, write_text
 from jaxrnn.data.streams import count_updates
 from jaxrnn.models.classes import with_classes
 from jaxrnn.models.counts import count_model
@@ -190,6 +190,9 @@ MISUSES = {
     "branching as text": (lambda: synthetic.pcfg("a"), "branching is 'a'; it must be a number from 0 to 1"),
     "texts of no characters": (lambda: bound_entropy_rate(synthetic.hmm(), length=0), "length is 0; it must be 1 or more"),
     "too many texts": (lambda: bound_entropy_rate(synthetic.hmm(), length=99), "length is 99, but there are too many texts"),
+    "a text of no source": (lambda: write_text({"a": 1.0}, 3, 0), "the source is a dict; it must be a Source"),
+    "a rate of no source": (lambda: entropy_rate(synthetic.hmm), "the source is a function; it must be a Source"),
+    "updates of a list": (lambda: count_updates([0, 1], 1), "the stream is a list; it must be an array or Pairs"),
     "updates of none": (lambda: count_updates(IDS, 0), "length is 0; it must be 1 or more, a whole number"),
 }
 

@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import accumulate
 from math import log, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
-from jaxrnn.errors import InputError, check_whole
+from jaxrnn.errors import InputError, check_whole, describe_kind
 
 MAX_TEXTS = 2**16  # enumerated to bound an entropy rate that has no closed form
 MAX_NUMBERS = 2**27  # that are kept for that, 8 bytes each
@@ -61,6 +61,11 @@ def make_source(start: dict[str, float], rules: dict[str, list[Production]]) -> 
     return Source(start, possible)
 
 
+def _check_source(source: Any) -> None:
+    if not isinstance(source, Source):
+        raise InputError(f"the source is {describe_kind(source)}; it must be a Source, such as named_source('reber')")
+
+
 def _check_distribution(name: str, probabilities: list[float]) -> None:
     if not (min(probabilities, default=0) >= 0 and abs(sum(probabilities) - 1) <= 1e-12):  # also where one is NaN
         raise InputError(f"the probabilities {name} are {probabilities}; they must be >= 0 with sum 1")
@@ -68,6 +73,7 @@ def _check_distribution(name: str, probabilities: list[float]) -> None:
 
 def write_text(source: Source, num_characters: int, seed: int) -> str:
     """Sample a text. With the same seed, a shorter text is a prefix of a longer one."""
+    _check_source(source)
     check_whole(0, num_characters=num_characters, seed=seed)
     first, *draws = np.random.default_rng(seed).random(1 + num_characters).tolist()
     tables = {
@@ -93,6 +99,7 @@ def source_losses(source: Source, text: str) -> Float64[np.ndarray, " time"]:
     Raises:
       InputError: a character is impossible; the message names the first one and its position from 0.
     """
+    _check_source(source)
     moves = {state: defaultdict(list) for state in source.rules}
     for state, rules in source.rules.items():
         for rule in rules:
@@ -121,6 +128,7 @@ def entropy_rate(source: Source) -> float:
       InputError: no closed form and infinitely many states.
     Source: Soule (1974), Information and Control 25 (grammars); Cover & Thomas (2006), section 4.2 (finite sources).
     """
+    _check_source(source)
     if all(len({rule.character for rule in rules}) == len(rules) for rules in source.rules.values()):
         entropies = [entropy(np.array([rule.probability for rule in rules])) for rules in source.rules.values()]
         return float(_frequencies(source) @ np.array(entropies))
@@ -137,6 +145,7 @@ def bound_entropy_rate(source: Source, length: int = 16) -> Bounds:
       InputError: the source has infinitely many states; `length` is under 1, or there are too many texts of it.
     Source: Cover & Thomas (2006), Elements of Information Theory, theorem 4.5.1.
     """
+    _check_source(source)
     check_whole(1, length=length)
     transitions, stationary = _transitions(source), _frequencies(source)
     known = [_last_entropy(Z_1, transitions, length) for Z_1 in np.eye(len(stationary))]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, Integer
 
 from jaxrnn.data.array_types import InputBlock, Stream, Targets
 from jaxrnn.data.documents import unmark
-from jaxrnn.errors import InputError, check_whole, describe_kind, is_whole, pluralize
+from jaxrnn.errors import InputError, check_whole, describe_kind, is_array, is_whole, pluralize
 
 
 class Pairs(NamedTuple):
@@ -56,6 +56,8 @@ def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) ->
 def count_updates(stream: Integer[Array | np.ndarray, " time *streams"] | Pairs, length: int) -> int:
     """Count the updates of `length` characters in one pass over the streams."""
     check_whole(1, length=length)
+    if not isinstance(stream, Pairs) and not is_array(stream):
+        raise InputError(f"the stream is {describe_kind(stream)}; it must be an array or Pairs(x, y)")
     if not isinstance(stream, Pairs):
         return (stream.shape[0] - 1) // length
     if not all(getattr(leaf, "ndim", 0) for leaf in jax.tree.leaves(stream)):
