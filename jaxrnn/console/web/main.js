@@ -9,7 +9,6 @@ import { LANGUAGES, say, sayAll, spoken } from "./words.js";
 import { startWriting, write } from "./writing.js";
 
 const SLOWEST = 1 / 20, PATIENCE = 4; // seconds, at most, for learning from a character, and for reading a passage
-const TIMED = 60, DOUBTED = 1000; // milliseconds of timing, and at most as long as few steps, or only slow ones, were timed
 
 const run = JSON.parse(find("data").textContent), trained = makeNetwork(run.network, find("weights").textContent);
 const characters = [...run.network.characters], ids = new Map(characters.map((character, id) => [character, id]));
@@ -25,23 +24,15 @@ const page = {
 
 const between = (low, x, high) => Math.floor(Math.max(low, Math.min(high, x)));
 
-/** Seconds for a step of learning here. */
-function secondsToLearn() {
-  const begun = performance.now();
+// Seconds for a step of learning here, the fastest of some: the first ones are slow, and other programs may delay any of them.
+const begun = performance.now();
+let seconds = Infinity;
+for (let n = 0, now = begun; n < 2 || now - begun < (n < 10 || seconds > SLOWEST ? 1000 : 60); n++) {
+  const before = now;
   learn(trained, step(trained, startCarry(run.carries.writing), 0), 0, 0); // at a rate of 0
-  return (performance.now() - begun) / 1000;
+  now = performance.now();
+  seconds = Math.min(seconds, (now - before) / 1000);
 }
-
-/** Seconds of the fastest step: the first ones are slow, and what else the machine does may delay any of them. */
-function fastestSeconds() {
-  const begun = performance.now(), spent = () => performance.now() - begun;
-  let seconds = Infinity, n = 0;
-  const isInDoubt = () => n < 2 || (spent() < DOUBTED && (n < 10 || seconds > SLOWEST));
-  for (; spent() < TIMED || isInDoubt(); n++) seconds = Math.min(seconds, secondsToLearn());
-  return seconds;
-}
-
-const seconds = fastestSeconds();
 page.tooLarge = seconds > SLOWEST;
 page.most = between(600, PATIENCE / seconds, 6000); // characters that are read
 page.lookBack = between(10, 0.1 / seconds, 60); // characters that one looks back at
