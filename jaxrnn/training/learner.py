@@ -155,11 +155,12 @@ def typed_key(key: Any) -> RandomKey:
     """
     if not is_array(key):
         raise InputError(f"the key is {describe_kind(key)}; make one with jax.random.key(0)")
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.shape:
+        return key
     raw = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    if (typed and key.shape) or (not typed and (key.dtype, key.shape) != (raw.dtype, raw.shape)):
+    if (key.dtype, key.shape) != (raw.dtype, raw.shape):
         raise InputError(f"the key is {key.dtype}{list(key.shape)}; it must be a single one, such as jax.random.key(0)")
-    return key if typed else jax.random.wrap_key_data(key)
+    return jax.random.wrap_key_data(key)
 
 
 def check_state(state: Any) -> State:
