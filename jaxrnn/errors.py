@@ -109,7 +109,7 @@ def check_known(what: str, name: Any, known: Collection[str]) -> None:
 
 def check_rate(flag: str, rate: float) -> None:
     """Raise `InputError` unless the rate is a positive finite number."""
-    check_value(flag, rate, 1e-30 < rate < 1e30, "over 0, and not too small or large for float32")
+    check_value(flag, rate, 1e-30 < rate < 1e30, "over 0, between 1e-30 and 1e30")
 
 
 def check_seed(seed: int) -> None:

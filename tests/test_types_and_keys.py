@@ -156,7 +156,7 @@ def test_a_state_that_was_overwritten_is_an_error(make):
     learner = online(MODEL, one_step(MODEL), SGD)
     drive, state, ids = make(learner), learner.init(KEY), jnp.arange(5)
     drive(state, ids, 2)
-    with pytest.raises(InputError, match=r"this state was overwritten: .*; go on with the state that it returned"):
+    with pytest.raises(InputError, match=r"this state was overwritten: .*; continue with the state that it returned"):
         drive(state, ids, 2)
 
 

@@ -34,17 +34,18 @@ def to_streams(ids: Integer[np.ndarray, " characters"], num_streams: int = 1) ->
     Raises:
       InputError: `num_streams` is under 1, or a stream would have no character to predict.
     """
-    if not is_whole(num_streams):
-        raise InputError(f"the number of streams is {num_streams!r}; it must be a whole number")
+    if not is_whole(num_streams, 1):
+        raise InputError(f"the number of streams is {num_streams!r}; it must be a whole number, 1 or more")
     if not isinstance(ids, np.ndarray | jax.Array):
         raise InputError(f"the ids are {describe_kind(ids)}; they must be an array")
     if ids.ndim != 1:
         raise InputError(f"the ids have shape {ids.shape}; they must have one axis, [characters]")
-    length = (len(ids) - 1) // num_streams if num_streams >= 1 else 0
+    length = (len(ids) - 1) // num_streams
     if length < 1:
         most = f", or at most {pluralize(len(ids) - 1, 'stream')}" if 2 <= len(ids) <= num_streams else ""
-        least = max(num_streams, 1) + 1
-        raise InputError(f"{len(ids)} characters are too few for {num_streams} streams: at least {least} are needed{most}")
+        raise InputError(
+            f"{len(ids)} characters are too few for {num_streams} streams: at least {num_streams + 1} are needed{most}"
+        )
     if num_streams == 1:
         return ids
     stream = np.empty((length + 1, num_streams), ids.dtype)

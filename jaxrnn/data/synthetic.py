@@ -13,8 +13,8 @@ import numpy as np
 from jaxrnn.data.automaton import Production, Source, entropy, make_source, write_text
 from jaxrnn.errors import InputError, check_known, check_whole, is_number
 
+MAX_STATES = 2**16  # of a source
 # The graph of Reber's grammar: for each state, its possible characters and the state after each.
-MAX_STATES = 2**16
 REBER = {"0": "B1", "1": "T2 P3", "2": "S2 X4", "3": "T3 V5", "4": "X3 S6", "5": "P4 V6", "6": "E0"}
 
 

@@ -23,7 +23,7 @@ def with_documents(model: Model) -> Model:
     the model knows what it may be. Weights stay the same, and ids without marks are read as before.
 
     Raises:
-      InputError: this is no model, or it reads vectors instead of ids.
+      InputError: this is not a model, or it reads vectors instead of ids.
     """
     check_model(model)
     if model.reads_marks:
@@ -51,7 +51,10 @@ def for_ids(model: Model, *ids: Integer[np.ndarray, "..."]) -> Model:
 def check_unmarked(ids: Integer[np.ndarray, "..."]) -> None:
     """Raise `InputError` if ids for a model that reads no marks have some."""
     if has_marks(ids):
-        raise InputError("these ids have marks where documents begin, which the model does not read; use with_documents")
+        raise InputError(
+            "these ids have marks where documents begin, which the model does not read; use with_documents, or correct the ids "
+            "below 0"
+        )
 
 
 def split_marks(model: Model, ids: Array) -> tuple[Array, Bool[Array, "..."] | None]:

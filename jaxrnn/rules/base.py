@@ -40,7 +40,7 @@ class Gradient(NamedTuple):
 class Rule(NamedTuple):
     """An online gradient rule: how many characters it reads per update, and two pure functions."""
 
-    length: int  #: characters per update, 1 for every rule but bptt
+    length: int  #: characters per update; of the built-in rules only bptt reads more than 1
     init: Callable[[Params, Carry, RandomKey], Memory]  #: (params, carry, key) -> new memory, also whenever the carry is reset
     #: (params, memory, carry, x, y, loss=nats) -> Gradient, for all streams at once; x and y are ``i32[length, *streams]``,
     #: or what the model and the loss take in their place
@@ -115,8 +115,8 @@ def with_precision(rule: Rule, precision: str) -> Rule:
 
     Args:
       precision: a value of `jax.default_matmul_precision`. JAX ignores "bfloat16" on a CPU and takes it for TensorFloat-32 on a
-        GPU; on both, it rounds the factors of the products of jaxrnn's own cells, and the rule must differentiate in reverse
-        only, like `bptt`.
+        GPU; on both, this function rounds the factors of the products of jaxrnn's own cells, and the rule must differentiate in
+        reverse only, like `bptt`.
     Raises:
       InputError: there is no such precision.
     """

@@ -33,8 +33,8 @@ def bptt(model: Model, length: int, dropout: float = 0.0) -> Rule:
 
     ``grads = d mean_t nats(logits_t, y_t) / d params``, t over the block, with ``h_{-1}`` a constant. Length 1 is `one_step`.
 
-    Whatever does not recur stays outside the loops: characters are projected once for the whole vocabulary, and the readout and
-    the gradients of all weights are one product over the block. Foreign cells (no `Model.layers`) take a slower path.
+    Whatever does not recur stays outside the loops: the inputs, or the vocabulary if it is smaller, are projected at once, and
+    the readout and all weights' gradients are one product over the block. Foreign cells (no `Model.layers`) take a slower path.
 
     Args:
       length: k, the characters in a block.

@@ -36,9 +36,9 @@ def tbptt_sliding(model: Model, length: int, max_bytes: int = _influence.MAX_MEM
       length: k, the characters of the window.
       max_bytes: limit of the memory.
     Returns:
-      A Rule of length 1. Its memory is k - 1 carries and characters, and a count, in all 4 B (k - 1) (U + 1) + 4 bytes for B
-      streams and U numbers in the carry (none for k = 1); an update also needs room for the intermediate results of k steps.
-      Time about k times that of `one_step`.
+      A Rule of length 1. Its memory is k - 1 carries and inputs, and a count: 4 B (k - 1) (U + 1) + 4 bytes for B streams of
+      characters and U numbers in the carry (for vectors, their size instead of the 1; none for k = 1). An update also needs
+      room for the intermediate results of k steps. Time about k times that of `one_step`.
     Raises:
       InputError: `length` is under 1; or, from its `init`, the memory would take more than `max_bytes`.
     Source: Williams & Peng (1990), Neural Computation 2(4), BPTT(h).

@@ -99,7 +99,7 @@ def check_block(
 ) -> None:
     """Raise `InputError` unless shapes and types of an update's arguments are those of its learner."""
     if not isinstance(state, type(expected_state)):
-        raise InputError(f"the state is {describe_kind(state)}; begin with the learner's init, begin or restart")
+        raise InputError(f"the state is {describe_kind(state)}; begin with the learner's init or begin")
     _check_type(model, x)
     expected = (length, *streams, *((model.inputs,) if model.inputs else ()))
     if x.shape != expected:
@@ -121,7 +121,7 @@ def _check_state(expected: Any, state: Any) -> None:
     for name, of_learner, given in zip(expected._fields, expected, state, strict=True):
         if _form(of_learner) != _form(given):
             of = {"params": "weights are", "opt_state": "optimizer's state is", "memory": "memory is"}.get(name, f"{name} is")
-            raise InputError(f"the state's {of} not of this learner; begin with its init, begin or restart")
+            raise InputError(f"the state's {of} not of this learner; begin with its init or begin")
 
 
 def check_gradient(length: int, state: Any, found: Any) -> None:

@@ -175,7 +175,7 @@ def continue_loop(update: Update) -> Callable[[Loop, AnyStream], Loop]:
 
 
 def compiler_options(one_core: bool = False) -> dict[str, bool | str]:
-    """Return the compiler options for the device on which JAX computes. No number depends on them.
+    """Return the compiler options for the device on which JAX computes. They do not change any number.
 
     Args:
       one_core: whether elementwise operations stay on one core of a CPU, whatever their size.
@@ -186,7 +186,7 @@ def compiler_options(one_core: bool = False) -> dict[str, bool | str]:
 
 
 def fits_one_core(state: State) -> bool:
-    """Whether updates of this state are faster on one core than with operations that are split over several."""
+    """Return whether updates of this state are faster on one core than with operations split over several."""
     return count_bytes(state) <= ONE_CORE_STATE and count_bytes(state.carry) <= ONE_CORE_CARRY
 
 

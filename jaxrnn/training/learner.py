@@ -151,7 +151,7 @@ def typed_key(key: Any) -> RandomKey:
     """Return a random key as a typed one, which rules keep in their memory.
 
     Raises:
-      InputError: this is no key, typed or raw (`jax.random.PRNGKey`), or several.
+      InputError: this is not a single random key, typed (`jax.random.key`) or raw (`jax.random.PRNGKey`).
     """
     if not is_array(key):
         raise InputError(f"the key is {describe_kind(key)}; make one with jax.random.key(0)")
@@ -166,10 +166,10 @@ def typed_key(key: Any) -> RandomKey:
 def check_state(state: Any) -> State:
     """Return the state; raise `InputError` unless it is a `State` whose arrays still exist."""
     if not isinstance(state, State):
-        raise InputError(f"the state is {describe_kind(state)}; begin with the learner's init, begin or restart")
+        raise InputError(f"the state is {describe_kind(state)}; begin with the learner's init or begin")
     arrays = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)]
     if any(leaf.is_deleted() for leaf in arrays):
-        raise InputError("this state was overwritten: a driver reuses its arrays; go on with the state that it returned")
+        raise InputError("this state was overwritten: a driver reuses its arrays; continue with the state that it returned")
     return state
 
 

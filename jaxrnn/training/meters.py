@@ -1,4 +1,4 @@
-"""Meters: what to measure of a rule's gradient while it learns, inside the update, so at the driver's speed.
+"""Meters: measurements of a rule's gradient, computed inside the update and so at the driver's speed.
 
 `measured` adds meters to a rule. The new rule computes the same gradients and reports in `Gradient.aux` what its meters read;
 `online(..., has_aux=True)` returns that with the losses. Without meters, nothing is added to the compiled program.
@@ -127,7 +127,8 @@ def gradient_norm(part: Part = lambda grads: grads) -> Meter:
 def memory_norm() -> Meter:
     """Measure the norm of all real numbers in the rule's memory after the update, over all streams.
 
-    For `rtrl` that is the norm of J; other rules keep factors of it, or weights of their own.
+    For `rtrl` that is the norm of J. Other rules keep a part of J, factors of it, or past carries and inputs: compare the norms
+    of one rule only.
     """
     return _meter_of(lambda found: _norm(real_parts(found.memory)))
 

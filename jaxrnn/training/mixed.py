@@ -181,7 +181,7 @@ def columns(losses: Float[Array | np.ndarray, "time columns"], num_networks: int
 def _check_kind(state: Any) -> Any:
     """Return the state, whose parts are tuples; raise `InputError` unless it is one of such a learner."""
     if not isinstance(state, State) or not isinstance(state.memory, Together):
-        raise InputError("the state is not of a learner with counts; begin with this learner's init, begin or restart")
+        raise InputError("the state is not of a learner with counts; begin with this learner's init or begin")
     return state
 
 

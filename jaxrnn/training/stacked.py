@@ -1,4 +1,4 @@
-"""A driver of many states at once, each of which gets the numbers that it would get alone.
+"""A driver of many states at once. Each gets the numbers that it would get alone, side by side only up to rounding.
 
 States are stacked: each of their arrays starts with an axis for the runs. On a GPU or TPU, where a small network leaves most of
 the device idle, all runs are computed side by side (`jax.vmap`). On a CPU that can take twice as long, so each core computes

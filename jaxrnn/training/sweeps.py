@@ -91,7 +91,7 @@ def _check_rates(rates: Iterable[float]) -> tuple[float, ...]:
     found = _check_numbers("rates", rates, "(0.01, 0.1)")
     for rate in found:
         if not 1e-30 < rate < 1e30:
-            raise InputError(f"rates has {rate}; a rate must be over 0, and not too small or large for float32")
+            raise InputError(f"rates has {rate}; a rate must be over 0, between 1e-30 and 1e30")
     return tuple(map(float, found))
 
 
