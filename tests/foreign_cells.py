@@ -35,6 +35,13 @@ class Foreign(nn.RNNCellBase):
         return nn.Dense(width or self.features, name=name, **settings)(inputs)
 
 
+class OneVector(Foreign):
+    """Cells whose carry is one vector, of which what they compute is special."""
+
+    def form(self, width):
+        return (width, jnp.float32)
+
+
 class MLSTM(Foreign):
     """The matrix memory of xLSTM, with its stabiliser and a count: C <- f C + i v k^T. Beck et al. (2024), eq. 19 to 27."""
 

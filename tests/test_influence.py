@@ -7,6 +7,7 @@ import pytest
 from conftest import HIDDEN, VOCAB
 from fixed import drawn
 from flax import linen as nn
+from foreign_cells import OneVector
 
 from jaxrnn import network, with_cell
 from jaxrnn.errors import InputError
@@ -91,10 +92,10 @@ def test_bytes_are_formatted_with_their_unit():
     assert [_influence.format_bytes(size) for size in sizes] == ["1023 bytes", "1.5 KiB", "1 MiB", "2 GiB"]
 
 
-class Foreign(nn.RNNCellBase):
+class OfSeveralUnits(OneVector):
     """A cell whose weights are not each of one unit, in one of several ways."""
 
-    way: str
+    way: str = "mixed"
 
     @nn.compact
     def __call__(self, carry, inputs):
@@ -109,27 +110,19 @@ class Foreign(nn.RNNCellBase):
         h = ways[self.way]()
         return h, h
 
-    @nn.nowrap
-    def initialize_carry(self, rng, input_shape):
-        return jnp.zeros((*input_shape[:-1], HIDDEN))
-
-    @property
-    def num_feature_axes(self):
-        return 1
-
 
 @pytest.mark.parametrize("rule", [snap1, snap1_lookahead, rtrl_diagonal])
 @pytest.mark.parametrize("way", ["mixed", "normalised", "reversed", "of no unit", "a scalar"])
 def test_weights_of_more_than_one_unit_are_refused(rule, way):
     said = f"{rule.__name__} needs weights that each drive one unit; those of 'cell/.*' drive several; try rtrl"
     with pytest.raises(InputError, match=said):
-        rule(with_cell(Foreign(way), VOCAB, HIDDEN))
+        rule(with_cell(OfSeveralUnits(HIDDEN, way), VOCAB, HIDDEN))
 
 
-class AtOneCharacter(nn.RNNCellBase):
+class AtOneCharacter(OneVector):
     """A diagonal cell of which something is turned round at the last character."""
 
-    turned: str
+    turned: str = ""
 
     @nn.compact
     def __call__(self, carry, inputs):
@@ -139,12 +132,6 @@ class AtOneCharacter(nn.RNNCellBase):
         h = jnp.where((inputs[..., -1:] > 0) & (self.turned == "the weights"), h[..., ::-1], h)
         return h, h
 
-    initialize_carry = Foreign.initialize_carry
-
-    @property
-    def num_feature_axes(self):
-        return 1
-
 
 @pytest.mark.parametrize(("rule", "turned", "said"), [
     (snap1, "the weights", "those of 'cell/.*' drive several"), (snap1_lookahead, "the weights", "drive several"),
@@ -152,8 +139,8 @@ class AtOneCharacter(nn.RNNCellBase):
 ])  # fmt: skip
 def test_what_a_cell_does_at_one_character_alone_is_seen(rule, turned, said):
     with pytest.raises(InputError, match=said):
-        rule(with_cell(AtOneCharacter(turned), VOCAB, HIDDEN))
-    assert rule(with_cell(AtOneCharacter("nothing"), VOCAB, HIDDEN)).length == 1
+        rule(with_cell(AtOneCharacter(HIDDEN, turned), VOCAB, HIDDEN))
+    assert rule(with_cell(AtOneCharacter(HIDDEN, "nothing"), VOCAB, HIDDEN)).length == 1
 
 
 def by_hand(*widths):
@@ -208,7 +195,7 @@ def test_gates_that_cannot_be_told_apart_are_refused():
 
 
 def test_rtrl_takes_any_cell():
-    model = with_cell(Foreign("a scalar"), VOCAB, HIDDEN)
+    model = with_cell(OfSeveralUnits(HIDDEN, "a scalar"), VOCAB, HIDDEN)
     params, carry = drawn(model)
     memory = rtrl(model).init(params, carry, jax.random.key(0))
     assert {name: leaf.shape for name, leaf in memory.items()}["cell/scale"] == (HIDDEN,)

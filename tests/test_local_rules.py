@@ -10,6 +10,7 @@ import pytest
 import reference
 from fixed import apart, case, often, summed
 from flax import linen as nn
+from foreign_cells import OneVector
 
 from jaxrnn.errors import InputError
 from jaxrnn.models.cells import CELLS
@@ -30,7 +31,7 @@ from jaxrnn.rules import (
 VOCAB, HIDDEN = 5, 4
 
 
-class Ring(nn.RNNCellBase):
+class Ring(OneVector):
     """Unit n sees unit n - 1 alone, so that a weight reaches one unit more at each step."""
 
     @nn.compact
@@ -39,21 +40,13 @@ class Ring(nn.RNNCellBase):
         h = nn.tanh(nn.Dense(HIDDEN, name="input")(inputs) + jnp.roll(carry, 1) * weights)
         return h, h
 
-    @nn.nowrap
-    def initialize_carry(self, rng, input_shape):
-        return jnp.zeros((*input_shape[:-1], HIDDEN))
-
-    @property
-    def num_feature_axes(self):
-        return 1
-
 
 MODELS = {name: network(name, VOCAB, HIDDEN) for name in CELLS}
 LAYERS = {"layers": network("lstm", VOCAB, HIDDEN, num_layers=2, embedding_size=2)}
 FOREIGN = {f"{name} in one piece": MODELS[name]._replace(layers=()) for name in MODELS}
 FLAX = {"Flax's GRU": nn.GRUCell, "Flax's LSTM": nn.OptimizedLSTMCell}
 FLAX = {name: with_cell(cell(HIDDEN), VOCAB, HIDDEN) for name, cell in FLAX.items()}
-KNOWN = MODELS | LAYERS | FOREIGN | FLAX | {"ring": with_cell(Ring(), VOCAB, HIDDEN)}
+KNOWN = MODELS | LAYERS | FOREIGN | FLAX | {"ring": with_cell(Ring(HIDDEN), VOCAB, HIDDEN)}
 DIAGONAL = ("indrnn", "lru")
 
 
@@ -216,10 +209,10 @@ def test_snap_n_of_diagonal_cells_in_layers_is_rtrl(rule):
     assert apart(summed(snap1(model), *of_text), exact) > 1e-6  # which does not see what the lower layer did to the upper one
 
 
-class Foreign(nn.RNNCellBase):
+class Reading(OneVector):
     """Its output comes from its new carry, or in other ways."""
 
-    output: str
+    output: str = "the carry"
 
     @nn.compact
     def __call__(self, carry, inputs):
@@ -230,22 +223,16 @@ class Foreign(nn.RNNCellBase):
             "something packed into the carry": lambda: (jnp.concatenate([h[:1], h[1:]]), nn.sigmoid(h)),
         }[self.output]()
 
-    initialize_carry = Ring.initialize_carry
-
-    @property
-    def num_feature_axes(self):
-        return 1
-
 
 @pytest.mark.parametrize("output", ["also the carry before", "something packed into the carry"])
 @pytest.mark.parametrize("rule", ["snap1", "snap_n"])
 def test_an_output_that_cannot_be_seen_to_come_from_the_new_carry_is_refused(rule, output):
-    model = with_cell(Foreign(output), VOCAB, HIDDEN)
+    model = with_cell(Reading(HIDDEN, output), VOCAB, HIDDEN)
     said = f"{rule} needs a cell that computes its output from the arrays of its new carry; .*; try {rule}_lookahead"
     with pytest.raises(InputError, match=said):
         make_rule(RULES[rule], model, 2)
     assert make_rule(RULES[f"{rule}_lookahead"], model, 2).length == 1
-    assert make_rule(RULES[rule], with_cell(Foreign("the carry"), VOCAB, HIDDEN), 2).length == 1
+    assert make_rule(RULES[rule], with_cell(Reading(HIDDEN, "the carry"), VOCAB, HIDDEN), 2).length == 1
 
 
 def test_a_carry_that_holds_a_state_twice_is_followed():

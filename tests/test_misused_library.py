@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
+from foreign_cells import OneVector
 from misused import HIDDEN, KEY, MODEL, VOCAB, as_for_users, check_message, drive, learn, measure
 
 from jaxrnn import (
@@ -55,7 +56,7 @@ TWICE = Model(
 )
 
 
-class Remembering(nn.RNNCellBase):
+class Remembering(OneVector):
     """A cell that keeps a variable of Flax, draws random numbers, or returns two outputs."""
 
     kind: str = ""
@@ -69,14 +70,6 @@ class Remembering(nn.RNNCellBase):
             h = nn.Dropout(0.5, deterministic=False)(h)
         return h, (h, h) if self.kind == "two" else h
 
-    @nn.nowrap
-    def initialize_carry(self, rng, input_shape):
-        return jnp.zeros((*input_shape[:-1], HIDDEN))
-
-    @property
-    def num_feature_axes(self):
-        return 1
-
 
 def ngram(ids, order=2):
     return count_ngrams(ids, VOCAB, order)
@@ -85,11 +78,14 @@ def ngram(ids, order=2):
 MISUSES = {
     # cells and models
     "a cell that keeps a variable": (
-        lambda: with_cell(Remembering("variable"), VOCAB, HIDDEN),
+        lambda: with_cell(Remembering(HIDDEN, "variable"), VOCAB, HIDDEN),
         "this cell keeps variables beside its weights, 'statistics'; let it keep them in its carry",
     ),
-    "a cell with dropout": (lambda: with_cell(Remembering("dropout"), VOCAB, HIDDEN), "this cell draws random numbers"),
-    "a cell with two outputs": (lambda: with_cell(Remembering("two"), VOCAB, HIDDEN), "the output of this cell is a tuple"),
+    "a cell with dropout": (lambda: with_cell(Remembering(HIDDEN, "dropout"), VOCAB, HIDDEN), "this cell draws random numbers"),
+    "a cell with two outputs": (
+        lambda: with_cell(Remembering(HIDDEN, "two"), VOCAB, HIDDEN),
+        "the output of this cell is a tuple",
+    ),
     "an nnx cell that was made": (
         lambda: with_nnx_cell(nnx.GRUCell(VOCAB, HIDDEN, rngs=nnx.Rngs(0)), VOCAB, HIDDEN),
         "the cell is a GRUCell; it must be a function",
